@@ -1,0 +1,16 @@
+//! The only reader of the clocks.
+#![allow(clippy::disallowed_methods, reason = "this is the one place that may ask")]
+
+use crate::packet::Timestamp;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The wall clock now.
+pub fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::new(since.as_secs(), since.subsec_nanos())
+}
+
+/// A steady clock, for spans only.
+pub fn steady() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,60 @@
+//! What counts as a scan (reloads) and how much may be kept (fixed at start).
+
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// What counts as a scan. A reload replaces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The sliding span in which distinct ports are counted, in nanoseconds.
+    pub window_nanos: u64,
+    /// Distinct ports at which a source counts as scanning.
+    pub threshold: u32,
+    /// How long the count must stay below the threshold for a scan to end, in nanoseconds.
+    pub quiet_nanos: u64,
+    /// IPv6 sources are aggregated to a network of this many bits.
+    pub ipv6_prefix: u8,
+    /// Sources whose probes do not count.
+    pub ignored_sources: Vec<IpNet>,
+    /// Ports whose probes do not count.
+    pub ignored_ports: Vec<u16>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            window_nanos: 10_000_000_000,
+            threshold: 20,
+            quiet_nanos: 60_000_000_000,
+            ipv6_prefix: 64,
+            ignored_sources: Vec::new(),
+            ignored_ports: Vec::new(),
+        }
+    }
+}
+
+impl Policy {
+    /// Whether probes from this address do not count.
+    pub fn ignores_source(&self, address: IpAddr) -> bool {
+        self.ignored_sources.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// How much a detector may keep. Fixed at start, whatever arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes for every table together.
+    pub memory_bytes: usize,
+    /// The most sources that get a series.
+    pub max_sources: usize,
+    /// The least peak that earns a series; at least 2.
+    pub min_ports: u32,
+    /// How long a peak stays published after it was reached, in nanoseconds.
+    pub hold_nanos: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_bytes: 48 << 20, max_sources: 100, min_ports: 5, hold_nanos: 300_000_000_000 }
+    }
+}

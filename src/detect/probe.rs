@@ -1,0 +1,82 @@
+//! What a probe is: which packets ask "is something there?", and in which way.
+
+use crate::packet::{Packet, Timestamp};
+use std::net::IpAddr;
+
+/// How a probe asks, in nmap's words. A new technique is one variant, one arm and one tiny capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Technique {
+    /// A SYN without ACK, RST or FIN (`nmap -sS`, and every ordinary connect).
+    Syn,
+}
+
+impl Technique {
+    /// Every technique, in label order.
+    pub const ALL: [Technique; 1] = [Technique::Syn];
+
+    /// The label in metrics, records and reports.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Technique::Syn => "syn",
+        }
+    }
+}
+
+/// The address family of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both families, in label order.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Family::Ipv4,
+            IpAddr::V6(_) => Family::Ipv6,
+        }
+    }
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        }
+    }
+}
+
+/// A packet that asks "is something there?".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// When it was captured, on the capture's own clock.
+    pub time: Timestamp,
+    /// The full address it came from; the detector aggregates IPv6.
+    pub source: IpAddr,
+    /// The host it asked.
+    pub host: IpAddr,
+    /// The port it asked for.
+    pub port: u16,
+    /// How it asked.
+    pub technique: Technique,
+}
+
+impl Probe {
+    /// The probe in a packet, or `None`: backscatter and established traffic ask nothing.
+    #[inline]
+    pub fn of(packet: &Packet) -> Option<Self> {
+        packet.flags.is_syn_probe().then_some(Self {
+            time: packet.time,
+            source: packet.source,
+            host: packet.destination,
+            port: packet.destination_port,
+            technique: Technique::Syn,
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! What a detector shows of itself at a tick: plain values, immutable once made.
+
+use super::probe::{Family, Technique};
+use super::scan::{Kind, Source};
+use crate::packet::Timestamp;
+
+/// Upper bounds of the burst histogram; half-integers, so that `le` means exactly "fewer than".
+pub const BURST_BOUNDS: [f64; 9] = [1.5, 2.5, 4.5, 9.5, 19.5, 49.5, 99.5, 499.5, 999.5];
+
+/// Why a probe was not counted for its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ignored {
+    /// The policy ignores the source's network.
+    Source,
+    /// The policy ignores the port.
+    Port,
+}
+
+impl Ignored {
+    /// Every reason, in label order.
+    pub const ALL: [Ignored; 2] = [Ignored::Source, Ignored::Port];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Ignored::Source => "source",
+            Ignored::Port => "port",
+        }
+    }
+}
+
+/// Why a source was given up before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evicted {
+    /// A source of one or two ports, pushed out of the doorkeeper by newer ones.
+    Doorkeeper,
+    /// A source with a place in the table and no open scan, which had least evidence and recency.
+    Table,
+    /// A source with an open scan, likewise; the scan was reported as ended.
+    Scan,
+    /// A reload changed the window or the aggregation, which empties the table.
+    Reload,
+}
+
+impl Evicted {
+    /// Every reason, in label order.
+    pub const ALL: [Evicted; 4] = [Evicted::Doorkeeper, Evicted::Table, Evicted::Scan, Evicted::Reload];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Evicted::Doorkeeper => "doorkeeper",
+            Evicted::Table => "table",
+            Evicted::Scan => "scan",
+            Evicted::Reload => "reload",
+        }
+    }
+}
+
+/// Totals since the start; they never go down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Probes by `Family as usize`, `Technique as usize`.
+    pub probes: [[u64; Technique::ALL.len()]; Family::ALL.len()],
+    /// Probes not counted for their source, by `Ignored as usize`.
+    pub ignored: [u64; Ignored::ALL.len()],
+    /// Hits by `Kind as usize`.
+    pub hits: [u64; Kind::ALL.len()],
+    /// Sources given up, by `Evicted as usize`.
+    pub evicted: [u64; Evicted::ALL.len()],
+    /// Steps of the capture's clock that were bridged.
+    pub clock_steps: u64,
+    /// Finished bursts by bucket of `BURST_BOUNDS`, not cumulative; the last is "above all bounds".
+    pub bursts: [u64; BURST_BOUNDS.len() + 1],
+    /// Sum of the peaks of finished bursts.
+    pub burst_ports: u64,
+}
+
+/// One source worth a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishedSource {
+    /// Who.
+    pub source: Source,
+    /// Distinct ports within the window, now.
+    pub distinct_ports: u32,
+    /// The greatest count reached within the hold.
+    pub peak_distinct_ports: u32,
+    /// Distinct hosts asked in its latest run of probes.
+    pub distinct_hosts: u32,
+    /// Its latest hit, if it ever had one while tracked.
+    pub last_hit: Option<Timestamp>,
+    /// Its latest probe.
+    pub last_probe: Timestamp,
+}
+
+/// A detector at a tick. `sources` is in publishing order: by peak, then recency, then address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The detector's time; packets and ticks before it are in.
+    pub time: Timestamp,
+    /// The window, in nanoseconds.
+    pub window_nanos: u64,
+    /// The threshold.
+    pub threshold: u32,
+    /// How long a peak stays published, in nanoseconds.
+    pub hold_nanos: u64,
+    /// Totals.
+    pub tally: Tally,
+    /// Open scans by `Kind as usize`.
+    pub open_scans: [u64; Kind::ALL.len()],
+    /// The greatest count any source reached within the hold; 0 if none.
+    pub peak_distinct_ports: u32,
+    /// Sources that hold a place, in the doorkeeper or the table.
+    pub tracked_sources: u64,
+    /// How many could.
+    pub tracked_sources_limit: u64,
+    /// Sources whose count has stopped growing because the memory for wide sources is spent.
+    pub saturated_sources: u64,
+    /// Sources worth a series, at most `published_sources_limit`.
+    pub sources: Vec<PublishedSource>,
+    /// The most sources that get a series.
+    pub published_sources_limit: u64,
+    /// Sources that reached the publishing minimum within the hold and got no series.
+    pub suppressed_sources: u64,
+}

@@ -1,0 +1,7 @@
+//! portscan_exporter: who scans my hosts? (map to come)
+pub mod capture;
+pub mod clock;
+pub mod decode;
+pub mod detect;
+pub mod packet;
+pub mod snapshot;
