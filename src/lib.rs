@@ -3,5 +3,7 @@ pub mod capture;
 pub mod clock;
 pub mod decode;
 pub mod detect;
+pub mod filter;
 pub mod packet;
+pub mod privilege;
 pub mod snapshot;
