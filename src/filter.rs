@@ -40,3 +40,98 @@ pub fn live_expression(link: LinkType, direction: Direction) -> String {
         Direction::InOut => wanted,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Skipped, decode};
+    use crate::frames::*;
+    use crate::packet::Timestamp;
+    use pcap::{BpfProgram, Capture, Linktype};
+
+    fn compiled(number: i32, link: LinkType) -> BpfProgram {
+        let dead = Capture::dead(Linktype(number)).unwrap();
+        dead.compile(&expression(link), true).unwrap_or_else(|error| panic!("{link:?}: {error}"))
+    }
+
+    /// Every kind of packet, and whether user space should see it.
+    fn packets() -> Vec<(&'static str, Vec<u8>, bool)> {
+        let syn = tcp(SYN);
+        vec![
+            ("SYN", ipv4(TCP, &syn), true),
+            ("SYN with ECE and CWR", ipv4(TCP, &tcp(SYN | 0xc0)), true),
+            ("SYN-ACK", ipv4(TCP, &tcp(SYN_ACK)), false),
+            ("ACK", ipv4(TCP, &tcp(ACK)), false),
+            ("SYN and FIN", ipv4(TCP, &tcp(SYN | 1)), false),
+            ("SYN and RST", ipv4(TCP, &tcp(SYN | 4)), false),
+            ("SYN behind IPv4 options", ipv4_options(TCP, &[1; 8], &syn), true),
+            ("ACK behind IPv4 options", ipv4_options(TCP, &[1; 8], &tcp(ACK)), false),
+            ("first TCP fragment", ipv4_fragment(TCP, 0, true, &syn[..8]), true),
+            ("middle TCP fragment", ipv4_fragment(TCP, 1, true, &syn[..8]), true),
+            ("last TCP fragment", ipv4_fragment(TCP, 2, false, &syn[..8]), true),
+            ("UDP", ipv4(UDP, &syn), false),
+            ("UDP fragment", ipv4_fragment(UDP, 1, true, &syn), false),
+            ("ICMP", ipv4(1, &[8; 32]), false),
+            ("IPv6 SYN", ipv6(TCP, &syn), true),
+            ("IPv6 SYN with ECE and CWR", ipv6(TCP, &tcp(SYN | 0xc0)), true),
+            ("IPv6 SYN-ACK", ipv6(TCP, &tcp(SYN_ACK)), false),
+            ("IPv6 ACK", ipv6(TCP, &tcp(ACK)), false),
+            ("IPv6 UDP", ipv6(UDP, &syn), false),
+            ("IPv6 neighbour discovery", ipv6(58, &[135; 32]), false),
+            ("IPv6 SYN behind hop-by-hop", ipv6(HOP_BY_HOP, &extension(TCP, &syn)), true),
+            ("IPv6 SYN behind routing", ipv6(ROUTING, &extension(TCP, &syn)), true),
+            ("IPv6 SYN behind destination options", ipv6(DESTINATION, &extension(TCP, &syn)), true),
+            ("IPv6 SYN behind AH", ipv6(AUTHENTICATION, &authentication(TCP, &syn)), true),
+            ("IPv6 TCP fragment", ipv6(FRAGMENT, &fragment(TCP, 0, true, &syn)), true),
+            ("IPv6 SYN behind two", ipv6(HOP_BY_HOP, &extension(DESTINATION, &extension(TCP, &syn))), true),
+            ("IPv6 multicast listener report", ipv6(HOP_BY_HOP, &extension(58, &[143; 16])), false),
+            ("IPv6 UDP fragment", ipv6(FRAGMENT, &fragment(UDP, 0, true, &syn)), false),
+        ]
+    }
+
+    #[test]
+    fn every_link_type_passes_what_decode_needs_and_nothing_else() {
+        for (kind, number) in LINKS {
+            let program = compiled(number, kind);
+            for (name, packet, wanted) in packets() {
+                // A NULL header is in the byte order of the capturing machine, which is this one.
+                assert_eq!(program.filter(&link(kind, &packet)), wanted, "{kind:?}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn tagged_frames_pass_by_the_same_rules() {
+        let program = compiled(1, LinkType::Ethernet);
+        for tags in [&[0x8100][..], &[0x88a8], &[0x8100, 0x8100], &[0x88a8, 0x8100], &[0x9100, 0x8100]] {
+            for (name, packet, wanted) in packets() {
+                let ether_type = if packet[0] >> 4 == 6 { IPV6 } else { IPV4 };
+                assert_eq!(program.filter(&tagged(tags, ether_type, &packet)), wanted, "{tags:04x?}: {name}");
+            }
+            assert!(!program.filter(&tagged(tags, 0x0806, &[0; 28])), "tagged ARP");
+        }
+        assert!(!program.filter(&ethernet(0x0806, &[0; 28])), "ARP");
+        assert!(!program.filter(&ethernet(0x88cc, &[0; 28])), "LLDP");
+    }
+
+    #[test]
+    fn no_probe_that_decode_finds_is_lost_in_the_kernel() {
+        for (kind, number) in LINKS {
+            let program = compiled(number, kind);
+            for (name, packet, _) in packets() {
+                let frame = link(kind, &packet);
+                let decoded = decode(kind, Timestamp::default(), &frame);
+                if matches!(decoded, Ok(_) | Err(Skipped::Fragment)) {
+                    assert!(program.filter(&frame), "{kind:?}: {name} is {decoded:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_direction_is_left_to_the_kernel() {
+        assert!(live_expression(LinkType::Ethernet, Direction::In).starts_with("inbound and ("));
+        assert!(live_expression(LinkType::Ethernet, Direction::Out).starts_with("outbound and ("));
+        assert_eq!(live_expression(LinkType::RawIp, Direction::InOut), expression(LinkType::RawIp));
+    }
+}

@@ -4,6 +4,8 @@ pub mod clock;
 pub mod decode;
 pub mod detect;
 pub mod filter;
+#[cfg(test)]
+mod frames;
 pub mod packet;
 pub mod privilege;
 pub mod snapshot;
