@@ -22,7 +22,8 @@ const EXTENDED_IPV6: &str = "((ip6[6] == 0 or ip6[6] == 43 or ip6[6] == 44 or ip
 
 /// The filter, in pcap-filter(7), for frames of this link type.
 pub fn expression(link: LinkType) -> String {
-    let untagged = format!("{SYN_IPV4} or {FRAGMENT_IPV4} or {SYN_IPV6} or {EXTENDED_IPV6}");
+    // Fragments first: looking for flags behind the end of a short first fragment (`nmap -f`) rejects the frame at once.
+    let untagged = format!("{FRAGMENT_IPV4} or {SYN_IPV4} or {SYN_IPV6} or {EXTENDED_IPV6}");
     match link {
         // `vlan` shifts every offset after it: it must come last, and once for each tag.
         LinkType::Ethernet => format!("{untagged} or (vlan and ({untagged} or (vlan and ({untagged}))))"),
@@ -97,6 +98,15 @@ mod tests {
                 // A NULL header is in the byte order of the capturing machine, which is this one.
                 assert_eq!(program.filter(&link(kind, &packet)), wanted, "{kind:?}: {name}");
             }
+        }
+    }
+
+    #[test]
+    fn unpadded_frames_pass_by_the_same_rules() {
+        let program = compiled(1, LinkType::Ethernet);
+        for (name, packet, wanted) in packets() {
+            let ether_type = if packet[0] >> 4 == 6 { IPV6 } else { IPV4 };
+            assert_eq!(program.filter(&unpadded(ether_type, &packet)), wanted, "{name}");
         }
     }
 

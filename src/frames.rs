@@ -88,6 +88,13 @@ pub fn tagged(tags: &[u16], ether_type: u16, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The same as a virtual card hands it over: nobody pads it.
+pub fn unpadded(ether_type: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = ethernet(ether_type, payload);
+    frame.truncate(14 + payload.len());
+    frame
+}
+
 /// An IP packet in a frame of any link type.
 pub fn link(link: LinkType, packet: &[u8]) -> Vec<u8> {
     let six = packet[0] >> 4 == 6;
@@ -105,8 +112,9 @@ pub fn link(link: LinkType, packet: &[u8]) -> Vec<u8> {
             header
         }
         LinkType::RawIp => Vec::new(),
-        LinkType::Null => if six { 30u32 } else { 2 }.to_le_bytes().to_vec(),
-        LinkType::Loop => if six { 24u32 } else { 2 }.to_be_bytes().to_vec(),
+        // The address families of Linux, which libpcap's filter expects on Linux.
+        LinkType::Null => if six { 10u32 } else { 2 }.to_ne_bytes().to_vec(),
+        LinkType::Loop => if six { 10u32 } else { 2 }.to_be_bytes().to_vec(),
     };
     frame.extend(packet);
     frame
