@@ -20,6 +20,9 @@ use std::time::Duration;
     max_term_width = 110
 )]
 pub struct Flags {
+    /// Show the version and what it was built with, and exit.
+    #[arg(long)]
+    pub version: bool,
     /// `--capture.*`.
     #[command(flatten, next_help_heading = "Capture")]
     pub capture: CaptureFlags,
@@ -38,9 +41,6 @@ pub struct Flags {
     /// `--log.*`.
     #[command(flatten, next_help_heading = "Log")]
     pub log: LogFlags,
-    /// Show the version and what it was built with, and exit.
-    #[arg(long, help_heading = "Options")]
-    pub version: bool,
     /// What to do instead of capturing live.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -71,7 +71,7 @@ pub struct DetectionFlags {
     #[arg(long = "detection.window", value_name = "DURATION", global = true, value_parser = parse_duration)]
     pub window: Option<Duration>,
     /// Distinct ports within the window at which a source counts as scanning [default: 20]
-    #[arg(long = "detection.threshold", value_name = "PORTS", global = true)]
+    #[arg(long = "detection.threshold", value_name = "PORTS", global = true, value_parser = whole_number)]
     pub threshold: Option<u32>,
     /// Memory for the tables of each interface, taken at start; what arrives cannot make them grow
     #[arg(long = "detection.memory", value_name = "SIZE", default_value = "48MiB", global = true)]
@@ -82,10 +82,10 @@ pub struct DetectionFlags {
 #[derive(Debug, Clone, Args)]
 pub struct PublishFlags {
     /// Most sources of an interface that get series of their own
-    #[arg(long = "publish.max-sources", value_name = "SOURCES", default_value_t = 100, global = true)]
+    #[arg(long = "publish.max-sources", value_name = "SOURCES", default_value_t = 100, value_parser = whole_number, global = true)]
     pub max_sources: u32,
     /// Least peak of distinct ports that earns a source its series
-    #[arg(long = "publish.min-ports", value_name = "PORTS", default_value_t = 5, global = true)]
+    #[arg(long = "publish.min-ports", value_name = "PORTS", default_value_t = 5, value_parser = whole_number, global = true)]
     pub min_ports: u32,
     /// How long a peak stays published; at least twice the scrape interval, or scrapes miss it
     #[arg(long = "publish.hold", value_name = "DURATION", default_value = "5m", global = true,
@@ -106,7 +106,7 @@ pub struct WebFlags {
     #[arg(long = "web.systemd-socket", conflicts_with = "listen_addresses")]
     pub systemd_socket: bool,
     /// Most requests served at the same time
-    #[arg(long = "web.max-requests", value_name = "REQUESTS", default_value_t = 40)]
+    #[arg(long = "web.max-requests", value_name = "REQUESTS", default_value_t = 40, value_parser = whole_number)]
     pub max_requests: u32,
     /// Let a POST to /-/reload re-read the configuration file
     #[arg(long = "web.enable-lifecycle")]
@@ -208,6 +208,10 @@ pub enum LogFormat {
     Json,
 }
 
+fn whole_number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
+}
+
 fn directions() -> impl TypedValueParser<Value = Direction> {
     PossibleValuesParser::new(["in", "out", "inout"]).map(|word| match word.as_str() {
         "out" => Direction::Out,
@@ -262,15 +266,14 @@ fn one_line(error: &clap::Error) -> String {
     let first = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").next().unwrap_or_default();
     let mut line = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     line = line.replace(" [possible values:", " (possible values:").replace(']', ")");
-    let suggested =
-        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
-            .into_iter()
-            .find_map(|kind| error.get(kind));
-    match suggested {
+    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand];
+    match suggested.into_iter().find_map(|kind| error.get(kind)) {
         Some(ContextValue::String(name)) => line.push_str(&format!(" (did you mean {name}?)")),
         Some(ContextValue::Strings(names)) if !names.is_empty() => {
             line.push_str(&format!(" (did you mean {}?)", names.join(" or ")));
         }
+        // What was wrong with a value has been said with it.
+        _ if matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) => {}
         _ => line.push_str(" (try --help)"),
     }
     line
