@@ -1,2 +1,53 @@
-//! The command.
-fn main() {}
+//! The command: parse, start the logger, run, exit code (0 done, 1 failed, 2 bad usage).
+
+use portscan_exporter::cli::{self, Command, NoRun};
+use portscan_exporter::settings::Settings;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let flags = match cli::parse(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(NoRun::Help(text)) => return print(&text),
+        Err(NoRun::BadUsage(why)) => return fail(BAD_USAGE, &why),
+    };
+    if flags.version {
+        return print(&version());
+    }
+    let settings = match Settings::of(flags) {
+        Ok(settings) => settings,
+        Err(error) => return fail(BAD_USAGE, &error.to_string()),
+    };
+    if settings.flags.config.check {
+        return print("configuration is valid\n");
+    }
+    match &settings.flags.command {
+        Some(Command::Replay(_)) => fail(FAILED, "replay is not there yet"),
+        None => fail(FAILED, "live capture is not there yet"),
+    }
+}
+
+fn version() -> String {
+    let unknown = "unknown";
+    cli::version(option_env!("PORTSCAN_REVISION").unwrap_or(unknown), unknown, unknown)
+}
+
+/// Prints to standard output; a reader that went away (`--help | head`) is no failure.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(FAILED, &format!("cannot print: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// One line on standard error, before there is a logger, or where it would be no use.
+fn fail(code: u8, why: &str) -> ExitCode {
+    // Nothing is left to tell it to if standard error is gone too.
+    let _ = writeln!(io::stderr(), "portscan_exporter: {why}");
+    ExitCode::from(code)
+}
