@@ -91,7 +91,6 @@ impl Settings {
     }
 }
 
-// At the merge with `web` and `logger`: `check_web` and this become the functions that fill their options.
 /// The least severe records to write, in the logger's terms.
 pub fn log_level(flags: &cli::LogFlags) -> log::LevelFilter {
     match flags.level {
