@@ -241,17 +241,6 @@ pub fn command() -> clap::Command {
     Flags::command()
 }
 
-/// What `--version` prints, in the form the Prometheus exporters share.
-pub fn version(revision: &str, rust: &str, libpcap: &str) -> String {
-    format!(
-        "portscan_exporter, version {} (revision: {revision})\n  rust version:     {rust}\n  libpcap:          \
-         {libpcap}\n  platform:         {}/{}\n",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::OS,
-        std::env::consts::ARCH,
-    )
-}
-
 fn no_run(error: clap::Error) -> NoRun {
     match error.kind() {
         ErrorKind::DisplayHelp => NoRun::Help(error.render().to_string()),

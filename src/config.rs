@@ -457,4 +457,22 @@ mod tests {
         assert_eq!(file.detection.ipv6_prefix.unwrap().value, policy.ipv6_prefix);
         assert!(!file.ignore.sources.is_empty() && !file.ignore.ports.is_empty());
     }
+
+    proptest::proptest! {
+        /// A reload reads whatever is there, so no text may do more harm than an error with a line in the text.
+        #[test]
+        fn no_text_does_more_than_be_refused(
+            words in proptest::collection::vec(proptest::sample::select(vec![
+                "detection", "ignore", "window", "threshold", "sources", "ports", "10s", "20", "192.0.2.0/24", "22-80",
+                ": ", ":", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ", ", "&a ", "*a", "<<", "---\n", "|", ">",
+                "\"", "'", "#", "!", "!!binary ", "~", "\t", "\u{feff}", "\u{0}", "é", "-1", "1e99", ".nan",
+            ]), 0..40),
+        ) {
+            let text = words.concat();
+            if let Err((line, what)) = parse(&text) {
+                proptest::prop_assert!(!what.is_empty() && !what.contains('\n'), "{what:?}");
+                proptest::prop_assert!(line.is_none_or(|line| line <= 1 + text.lines().count() as u64), "{line:?}");
+            }
+        }
+    }
 }

@@ -16,3 +16,4 @@ pub mod report;
 pub mod settings;
 pub mod snapshot;
 pub mod units;
+pub mod version;

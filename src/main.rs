@@ -2,6 +2,7 @@
 
 use portscan_exporter::cli::{self, Command, NoRun};
 use portscan_exporter::settings::Settings;
+use portscan_exporter::version;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -15,7 +16,8 @@ fn main() -> ExitCode {
         Err(NoRun::BadUsage(why)) => return fail(BAD_USAGE, &why),
     };
     if flags.version {
-        return print(&version());
+        // The capture knows the library it runs with: `capture::libpcap_version()`.
+        return print(&version::text("unknown"));
     }
     let settings = match Settings::of(flags) {
         Ok(settings) => settings,
@@ -28,11 +30,6 @@ fn main() -> ExitCode {
         Some(Command::Replay(_)) => fail(FAILED, "replay is not there yet"),
         None => fail(FAILED, "live capture is not there yet"),
     }
-}
-
-fn version() -> String {
-    let unknown = "unknown";
-    cli::version(option_env!("PORTSCAN_REVISION").unwrap_or(unknown), unknown, unknown)
 }
 
 /// Prints to standard output; a reader that went away (`--help | head`) is no failure.

@@ -91,16 +91,13 @@ fn target((host, port): (IpAddr, u16)) -> String {
 }
 
 /// What a file held, scans or none.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FileTotals {
-    /// Its name, as given.
-    pub file: String,
-    /// Packets read.
-    pub packets: u64,
-    /// Probes among them.
-    pub probes: u64,
-    /// Times of the earliest and the latest packet; `None` if there is none.
-    pub span: Option<(Timestamp, Timestamp)>,
+#[derive(Debug, Clone, Default)]
+struct FileTotals {
+    name: String,
+    scans: u64,
+    packets: u64,
+    probes: u64,
+    span: Option<(Timestamp, Timestamp)>,
 }
 
 /// The table of `replay --format text`: give it files and their scans, in any order, then show it.
@@ -109,28 +106,27 @@ pub struct Table {
     files: Vec<FileTotals>,
     /// By file, then by the time of the hit, whatever the order they come in.
     scans: Vec<(usize, Scan)>,
-    not_shown: u64,
 }
 
 impl Table {
     /// A file was opened; the scans that follow are in it.
     pub fn file(&mut self, file: &str) {
-        self.files.push(FileTotals { file: file.to_owned(), ..FileTotals::default() });
+        self.files.push(FileTotals { name: file.to_owned(), ..FileTotals::default() });
     }
 
-    /// A scan, as it ended or as it stands at the end of the file.
+    /// A scan in the file opened last, as it ended or as it stands at the file's end.
     pub fn scan(&mut self, scan: &Scan) {
-        if self.scans.len() == MAX_ROWS {
-            self.not_shown += 1;
-            return;
+        let Some(file) = self.files.last_mut() else { return };
+        file.scans += 1;
+        if self.scans.len() < MAX_ROWS {
+            self.scans.push((self.files.len() - 1, *scan));
         }
-        self.scans.push((self.files.len().saturating_sub(1), *scan));
     }
 
-    /// The file has been read as far as it can be.
+    /// The file opened last has been read as far as it can be; `span` is from its earliest to its latest packet.
     pub fn totals(&mut self, packets: u64, probes: u64, span: Option<(Timestamp, Timestamp)>) {
         if let Some(file) = self.files.last_mut() {
-            *file = FileTotals { file: std::mem::take(&mut file.file), packets, probes, span };
+            (file.packets, file.probes, file.span) = (packets, probes, span);
         }
     }
 }
@@ -160,17 +156,18 @@ impl fmt::Display for Table {
         let first = usize::from(self.files.len() < 2);
         if !scans.is_empty() {
             let mut rows = vec![HEADER.map(str::to_owned)];
-            rows.extend(scans.iter().map(|(file, scan)| row(&self.files[*file].file, scan)));
+            rows.extend(scans.iter().map(|(file, scan)| row(&self.files[*file].name, scan)));
             write_aligned(f, &rows, first)?;
-            if self.not_shown > 0 {
-                writeln!(f, "… and {} more: --format json prints them all", self.not_shown)?;
+            let found: u64 = self.files.iter().map(|file| file.scans).sum();
+            let not_shown = found - scans.len() as u64;
+            if not_shown > 0 {
+                writeln!(f, "… and {not_shown} more: --format json prints them all")?;
             }
             writeln!(f)?;
         }
         for (index, file) in self.files.iter().enumerate() {
-            let found: Vec<&Scan> =
-                scans.iter().filter(|(of, _)| *of == index).map(|(_, scan)| scan).collect();
-            write_totals(f, file, &found)?;
+            let shown = scans.iter().filter(|(of, _)| *of == index).map(|(_, scan)| scan);
+            write_totals(f, file, &shown.collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -216,17 +213,18 @@ fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[[String; 12]], first: usize
     Ok(())
 }
 
-fn write_totals(f: &mut fmt::Formatter<'_>, file: &FileTotals, scans: &[&Scan]) -> fmt::Result {
-    let name = printable(&file.file);
-    let length = file.span.map_or(0, |(first, last)| last.nanos_since(first));
-    let read =
-        format!("{}, {}, {}", counted(file.packets, "packet"), counted(file.probes, "probe"), span(length));
-    if scans.is_empty() {
-        return writeln!(f, "no scans in {name} ({read})");
+fn write_totals(f: &mut fmt::Formatter<'_>, file: &FileTotals, shown: &[&Scan]) -> fmt::Result {
+    match file.scans {
+        0 => f.write_str("no scans")?,
+        scans => f.write_str(&counted(scans, "scan"))?,
     }
-    let sources: BTreeSet<_> = scans.iter().map(|scan| scan.source).collect();
-    let (scans, sources) = (counted(scans.len() as u64, "scan"), counted(sources.len() as u64, "source"));
-    writeln!(f, "{scans} by {sources} in {name} ({read})")
+    if file.scans > 0 && file.scans == shown.len() as u64 {
+        let sources: BTreeSet<_> = shown.iter().map(|scan| scan.source).collect();
+        write!(f, " by {}", counted(sources.len() as u64, "source"))?;
+    }
+    let length = file.span.map_or(0, |(first, last)| last.nanos_since(first));
+    let (packets, probes) = (counted(file.packets, "packet"), counted(file.probes, "probe"));
+    writeln!(f, " in {} ({packets}, {probes}, {})", printable(&file.name), span(length))
 }
 
 fn counted(number: u64, noun: &str) -> String {
@@ -308,7 +306,10 @@ impl Progress {
     pub fn reached(&mut self, bytes: u64) {
         self.calls = self.calls.wrapping_add(1);
         // The clock is worth asking once in a while only.
-        if !self.shown && self.calls % 64 == 0 && clock::steady() - self.since >= Duration::from_secs(1) {
+        if !self.shown
+            && self.calls.is_multiple_of(64)
+            && clock::steady() - self.since >= Duration::from_secs(1)
+        {
             self.shown = true;
             if std::io::stderr().is_terminal() {
                 self.bar.set_message(self.name.clone());
@@ -450,11 +451,12 @@ SOURCE         KIND      TECHNIQUE  PORTS  PEAK  HOSTS  PROBES  STARTED (UTC)   
         }
         let text = table.to_string();
         assert!(text.contains("\n… and 3 more: --format json prints them all\n"));
+        assert!(text.ends_with("\n10003 scans in a.pcap (0 packets, 0 probes, 0.000s)\n"));
     }
 
     #[test]
     fn spans_are_short() {
-        let of = |seconds: f64| span((seconds * 1e9) as u64);
+        let of = |seconds: f64| span(Duration::from_secs_f64(seconds).as_nanos() as u64);
         assert_eq!(
             [of(0.2134), of(12.34), of(59.99), of(65.9), of(7500.0)],
             ["0.213s", "12.3s", "60.0s", "1m05s", "2h05m"]

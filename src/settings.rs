@@ -91,6 +91,16 @@ impl Settings {
     }
 }
 
+/// The least severe records to write, in the logger's terms.
+pub fn log_level(flags: &cli::LogFlags) -> log::LevelFilter {
+    match flags.level {
+        cli::LogLevel::Debug => log::LevelFilter::Debug,
+        cli::LogLevel::Info => log::LevelFilter::Info,
+        cli::LogLevel::Warn => log::LevelFilter::Warn,
+        cli::LogLevel::Error => log::LevelFilter::Error,
+    }
+}
+
 /// The policy that flags, file and defaults make.
 fn read_policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let path = flags.config.file.as_deref();
