@@ -1,8 +1,8 @@
 //! The command: parse, start the logger, run, exit code (0 done, 1 failed, 2 bad usage).
 
-use portscan_exporter::cli::{self, Command, NoRun};
+use portscan_exporter::cli::{self, Command, NoRun, ReplayFlags};
 use portscan_exporter::settings::Settings;
-use portscan_exporter::version;
+use portscan_exporter::{capture, replay, version};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -16,8 +16,7 @@ fn main() -> ExitCode {
         Err(NoRun::BadUsage(why)) => return fail(BAD_USAGE, &why),
     };
     if flags.version {
-        // The capture knows the library it runs with: `capture::libpcap_version()`.
-        return print(&version::text("unknown"));
+        return print(&version::text(&capture::libpcap_version()));
     }
     let settings = match Settings::of(flags) {
         Ok(settings) => settings,
@@ -27,8 +26,17 @@ fn main() -> ExitCode {
         return print("configuration is valid\n");
     }
     match &settings.flags.command {
-        Some(Command::Replay(_)) => fail(FAILED, "replay is not there yet"),
+        Some(Command::Replay(flags)) => replay(&settings, flags),
         None => fail(FAILED, "live capture is not there yet"),
+    }
+}
+
+fn replay(settings: &Settings, flags: &ReplayFlags) -> ExitCode {
+    match replay::run(settings, flags) {
+        Ok(errors) if errors.is_empty() => ExitCode::SUCCESS,
+        Ok(errors) => errors.iter().map(|error| fail(FAILED, error)).next_back().unwrap_or(ExitCode::SUCCESS),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &format!("cannot print: {error}")),
     }
 }
 

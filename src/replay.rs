@@ -1,11 +1,14 @@
 //! Files in, report out: the same pipeline, ticking on packet time.
 
 use crate::capture::{CaptureStatus, FrameSink, read_file};
+use crate::cli::{ReplayFlags, ReportFormat};
 use crate::detect::{Limits, Moment, Origin, Policy, Scan, ScanEvent};
 use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
 use crate::report;
+use crate::settings::Settings;
 use crate::snapshot::InterfaceSnapshot;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -38,6 +41,7 @@ pub fn replay(
         // A fixed seed: whoever writes a file cannot ask what it hashes to, and a report reads the same twice.
         pipeline: Pipeline::new(policy, limits, 1, Origin::File),
         span: None,
+        last: Timestamp(0),
         tick_at: Timestamp(0),
         ended: Vec::new(),
         scan,
@@ -54,10 +58,46 @@ pub fn replay(
     }
 }
 
+/// The command: reads every file and prints the report. Returns what could not be read.
+pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Vec<String>> {
+    let stop = &AtomicBool::new(false);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut table = report::Table::default();
+    let mut snapshots = Vec::new();
+    let mut errors = Vec::new();
+    for path in &flags.files {
+        let name = path.to_string_lossy();
+        let mut printed = Ok(());
+        table.file(&name);
+        let outcome =
+            replay(path, settings.policy.clone(), settings.limits, stop, &mut |scan| match flags.format {
+                ReportFormat::Text => table.scan(scan),
+                ReportFormat::Json if printed.is_ok() => {
+                    printed = writeln!(out, "{}", report::json_line(scan, &name))
+                }
+                ReportFormat::Json | ReportFormat::Metrics => {}
+            });
+        printed?;
+        let probes = outcome.snapshot.detection.tally.probes.iter().flatten().sum();
+        table.totals(outcome.snapshot.packets, probes, outcome.span);
+        errors.extend(outcome.error);
+        snapshots.push(outcome.snapshot);
+    }
+    match flags.format {
+        ReportFormat::Text => write!(out, "{table}")?,
+        ReportFormat::Json => {}
+        ReportFormat::Metrics => {}
+    }
+    out.flush()?;
+    Ok(errors)
+}
+
 /// The sink of a file.
 struct Reader<'a> {
     pipeline: Pipeline,
     span: Option<(Timestamp, Timestamp)>,
+    /// Time of the last packet, which after a step of the clock is not the latest.
+    last: Timestamp,
     tick_at: Timestamp,
     /// Scans that ended since the latest tick.
     ended: Vec<Scan>,
@@ -92,8 +132,7 @@ impl Reader<'_> {
 
     fn finish(&mut self) {
         self.flush();
-        let end = self.span.map_or(Timestamp(0), |(_, last)| last);
-        self.advance(end);
+        self.advance(self.last);
         for scan in self.pipeline.open_scans() {
             (self.scan)(&scan);
         }
@@ -107,6 +146,7 @@ impl FrameSink for Reader<'_> {
 
     #[inline]
     fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
+        self.last = time;
         match &mut self.span {
             Some((first, last)) => {
                 *first = time.min(*first);
