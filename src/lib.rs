@@ -8,6 +8,8 @@ pub mod detect;
 pub mod filter;
 #[cfg(test)]
 mod frames;
+pub mod logger;
+pub mod notify;
 pub mod packet;
 pub mod pipeline;
 pub mod privilege;
@@ -17,3 +19,4 @@ pub mod settings;
 pub mod snapshot;
 pub mod units;
 pub mod version;
+pub mod systemd;
