@@ -1,4 +1,6 @@
 //! portscan_exporter: who scans my hosts?
+pub mod app;
+pub mod board;
 pub mod capture;
 pub mod cli;
 pub mod clock;
@@ -9,6 +11,7 @@ pub mod filter;
 #[cfg(test)]
 mod frames;
 pub mod logger;
+pub mod metrics;
 pub mod notify;
 pub mod packet;
 pub mod pipeline;
@@ -19,4 +22,5 @@ pub mod settings;
 pub mod snapshot;
 pub mod units;
 pub mod version;
+pub mod web;
 pub mod systemd;
