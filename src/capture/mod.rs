@@ -36,7 +36,8 @@ pub trait FrameSink {
 pub struct CaptureStatus {
     /// Whether frames are being captured now.
     pub up: bool,
-    /// Frames that passed the kernel filter (`ps_recv`).
+    /// Frames that passed the kernel filter (`ps_recv`), whichever way they went: libpcap drops the other
+    /// direction only afterwards, and on `lo` every frame goes both ways.
     pub received: u64,
     /// Frames lost because the buffer was full (`ps_drop`).
     pub dropped: u64,
