@@ -1,6 +1,7 @@
 //! Live capture in network namespaces: what arrives, what a quiet, lost or replaced interface does.
 //!
 //! Needs root and iproute2, and fails without them.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use pcap::Capture;
 use portscan_exporter::capture::{
