@@ -1,6 +1,6 @@
 //! The shell: threads, signals, reload, and the order of start and shutdown.
 
-use crate::board::Board;
+use crate::board::{Board, STALLED, Standing};
 use crate::capture::{self, Live, Wake};
 use crate::cli::LogFormat;
 use crate::clock;
@@ -22,9 +22,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Scan events that may wait for the notifier; beyond it they are counted as lost.
 const QUEUE: usize = 4096;
-
-/// A capture loop that has not ticked for so long is not healthy.
-pub const STALLED: Duration = Duration::from_secs(10);
 
 /// What a capture thread tells: state to the board, events to the notifier, its fate to the shell.
 struct Wires {
@@ -48,7 +45,9 @@ impl Outlet for Wires {
 
     fn capture_changed(&mut self, lost: Option<&str>) {
         // An interface that flaps faster than the log takes it loses lines, not packets; `restarts` counts on.
-        let _ = self.fates.try_send(Fate { interface: Arc::clone(&self.interface), lost: lost.map(str::to_owned) });
+        let _ = self
+            .fates
+            .try_send(Fate { interface: Arc::clone(&self.interface), lost: lost.map(str::to_owned) });
     }
 
     fn publish(&mut self, snapshot: InterfaceSnapshot) {
@@ -247,7 +246,9 @@ async fn attend(
             let _ = stopped.await;
         }))
     };
-    let mut beat = tokio::time::interval(systemd::watchdog_interval().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)));
+    let mut beat = tokio::time::interval(
+        systemd::watchdog_interval().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),
+    );
     let mut announced = false;
     let outcome = loop {
         tokio::select! {
@@ -261,7 +262,7 @@ async fn attend(
                 None => log::info!("capture on {} is back", fate.interface),
             },
             _ = beat.tick() => {
-                if !announced && board.standings().iter().all(|(_, standing)| *standing == crate::board::Standing::Ready) {
+                if !announced && board.standings().iter().all(|(_, standing)| *standing == Standing::Ready) {
                     announced = true;
                     let _ = systemd::ready("capturing");
                 }
@@ -306,8 +307,11 @@ fn banner(settings: &Settings, lives: &[Live], listeners: &web::Listeners) {
     let known = capture::interfaces();
     for live in lives {
         let addresses = known.iter().find(|interface| interface.name == live.interface());
-        let addresses: Vec<String> =
-            addresses.into_iter().flat_map(|interface| &interface.addresses).map(ToString::to_string).collect();
+        let addresses: Vec<String> = addresses
+            .into_iter()
+            .flat_map(|interface| &interface.addresses)
+            .map(ToString::to_string)
+            .collect();
         let addresses = if addresses.is_empty() { String::from("none") } else { addresses.join(",") };
         log::info!(interface = live.interface(), addresses = addresses.as_str(); "capturing");
     }

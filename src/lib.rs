@@ -20,7 +20,7 @@ pub mod replay;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
+pub mod systemd;
 pub mod units;
 pub mod version;
 pub mod web;
-pub mod systemd;

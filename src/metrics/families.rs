@@ -89,12 +89,12 @@ impl Value {
         match (self, shape) {
             (Value::Bursts { buckets, sum }, _) => metric.set_histogram(histogram(&buckets, sum)),
             (Value::Number(value), Shape::Counter) => {
-                let mut counter = Counter::new();
+                let mut counter = Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
             }
             (Value::Number(value), _) => {
-                let mut gauge = Gauge::new();
+                let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
             }
@@ -107,12 +107,12 @@ fn histogram(buckets: &[u64; BURST_BOUNDS.len() + 1], sum: f64) -> Histogram {
     let mut below = 0;
     let cumulative = BURST_BOUNDS.iter().zip(buckets).map(|(&bound, &count)| {
         below += count;
-        let mut bucket = Bucket::new();
+        let mut bucket = Bucket::default();
         bucket.set_upper_bound(bound);
         bucket.set_cumulative_count(below);
         bucket
     });
-    let mut histogram = Histogram::new();
+    let mut histogram = Histogram::default();
     histogram.set_bucket(cumulative.collect());
     histogram.set_sample_count(buckets.iter().sum());
     histogram.set_sample_sum(sum);
@@ -139,14 +139,14 @@ impl Family {
         }
         let metrics = samples.by_labels.into_iter().map(|(values, value)| {
             let pairs = self.labels.iter().zip(values).map(|(&name, value)| {
-                let mut pair = LabelPair::new();
+                let mut pair = LabelPair::default();
                 pair.set_name(name.to_owned());
                 pair.set_value(value);
                 pair
             });
             value.into_metric(self.shape, pairs.collect())
         });
-        let mut family = MetricFamily::new();
+        let mut family = MetricFamily::default();
         family.set_name(self.name.to_owned());
         family.set_help(self.help.to_owned());
         family.set_field_type(match self.shape {
