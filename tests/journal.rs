@@ -2,6 +2,7 @@
 //!
 //! Each test runs itself again inside `tests/lab/journald.sh` (root; a namespace where journald may die), and
 //! there starts `program` below: what the exporter does with its events, without a capture.
+#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 
 use portscan_exporter::clock;
 use portscan_exporter::detect::{Kind, Moment, PortSample, Scan, ScanEvent, ScanId, Source, Technique};
