@@ -1,10 +1,10 @@
 //! Where to listen: `:10220`, `127.0.0.1:10220`, `[::1]:10220`, `localhost:10220`, or sockets from systemd.
 
 use super::Options;
+use crate::systemd;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::str::FromStr;
 use tokio::net::TcpListener;
 
@@ -90,12 +90,8 @@ pub fn bind(options: &Options) -> Result<Listeners, BindError> {
     let mut listeners = Vec::new();
     if options.systemd_socket {
         let fail = |why| BindError { what: String::from("the sockets of systemd"), why };
-        let descriptors = sd_notify::listen_fds().map_err(fail)?;
-        for descriptor in descriptors {
-            // SAFETY: systemd passed the descriptor to this process (sd_listen_fds(3)), and nobody else takes it over.
-            #[allow(unsafe_code, reason = "systemd passes numbers, not owned descriptors")]
-            let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
-            listeners.push(adopt(StdListener::from(owned)).map_err(fail)?);
+        for socket in systemd::sockets().map_err(fail)? {
+            listeners.push(adopt(StdListener::from(socket)).map_err(fail)?);
         }
         if listeners.is_empty() {
             return Err(fail(io::Error::other("none were passed (is the .socket unit started?)")));
