@@ -17,6 +17,6 @@ pub mod replay;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
+pub mod systemd;
 pub mod units;
 pub mod version;
-pub mod systemd;
