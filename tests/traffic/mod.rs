@@ -3,7 +3,9 @@
 
 #![allow(dead_code, reason = "tests and benchmarks each use their part")]
 
-use portscan_exporter::detect::{BATCH, Detector, Limits, Moment, Origin, Policy, Probe, Snapshot, Technique};
+use portscan_exporter::detect::{
+    BATCH, Detector, Limits, Moment, Origin, Policy, Probe, Snapshot, Technique,
+};
 use portscan_exporter::packet::Timestamp;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
