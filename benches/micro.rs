@@ -99,35 +99,27 @@ fn observe_known_sources(bencher: Bencher, sources: u64) {
     };
     observe(&mut detector, &probes());
     let probes = probes();
-    bencher
-        .counter(ItemsCount::new(PROBES))
-        .bench_local(|| observe(&mut detector, black_box(&probes)));
+    bencher.counter(ItemsCount::new(PROBES)).bench_local(|| observe(&mut detector, black_box(&probes)));
 }
 
 /// New sources, each with one packet: the table has room at first, then the doorkeeper has them.
 #[divan::bench]
 fn observe_new_sources_at_the_door(bencher: Bencher) {
     let mut flooded = Flooded::by(Flood::Burst(1), 4_000_000);
-    bencher
-        .counter(ItemsCount::new(PROBES))
-        .with_inputs(|| flooded.take())
-        .bench_local_values({
-            let mut detector = Flooded::by(Flood::Burst(1), 4_000_000).detector;
-            move |probes| observe(&mut detector, &probes)
-        });
+    bencher.counter(ItemsCount::new(PROBES)).with_inputs(|| flooded.take()).bench_local_values({
+        let mut detector = Flooded::by(Flood::Burst(1), 4_000_000).detector;
+        move |probes| observe(&mut detector, &probes)
+    });
 }
 
 /// New sources of five ports each push one another out of a full table.
 #[divan::bench]
 fn observe_full_table(bencher: Bencher) {
     let mut flooded = Flooded::by(Flood::Burst(5), 4_000_000);
-    bencher
-        .counter(ItemsCount::new(PROBES))
-        .with_inputs(|| flooded.take())
-        .bench_local_values({
-            let mut detector = Flooded::by(Flood::Burst(5), 4_000_000).detector;
-            move |probes| observe(&mut detector, &probes)
-        });
+    bencher.counter(ItemsCount::new(PROBES)).with_inputs(|| flooded.take()).bench_local_values({
+        let mut detector = Flooded::by(Flood::Burst(5), 4_000_000).detector;
+        move |probes| observe(&mut detector, &probes)
+    });
 }
 
 /// New sources while the table has room: each gets an entry.
@@ -144,7 +136,8 @@ fn observe_first_sources(bencher: Bencher) {
 /// A tick: every source is brought to the present.
 #[divan::bench(args = ["empty", "full"])]
 fn tick(bencher: Bencher, what: &str) {
-    let mut detector = if what == "full" { Flooded::by(Flood::Burst(5), 2_000_000).detector } else { detector() };
+    let mut detector =
+        if what == "full" { Flooded::by(Flood::Burst(5), 2_000_000).detector } else { detector() };
     let mut now = START + 2 * SECOND;
     bencher.bench_local(|| {
         now += 1_000;

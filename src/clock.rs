@@ -15,6 +15,12 @@ pub fn steady() -> Instant {
     Instant::now()
 }
 
+/// How long ago the system booted, sleep included.
+pub fn since_boot() -> Duration {
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(since.tv_sec.try_into().unwrap_or(0), since.tv_nsec.try_into().unwrap_or(0))
+}
+
 /// The least difference between the clocks that is a step, not an adjustment.
 const STEP_NANOS: i128 = 1_000_000_000;
 
