@@ -130,9 +130,9 @@ fn check(queries: &[String]) -> (bool, String) {
     let name = |index| format!("dashboard:query_{index}:checked");
     let rules: Vec<_> =
         queries.iter().enumerate().map(|(i, query)| json!({"record": name(i), "expr": query})).collect();
-    let directory = TempDir::new().unwrap();
+    let directory = TempDir::new().expect("a directory");
     let file = json!({"groups": [{"name": "dashboard", "rules": rules}]});
-    fs::write(directory.path().join("queries.yml"), file.to_string()).unwrap();
+    fs::write(directory.path().join("queries.yml"), file.to_string()).expect("a file");
     promtool(&["check", "rules", "queries.yml"], directory.path())
 }
 
