@@ -6,6 +6,9 @@ use crate::snapshot::InterfaceSnapshot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A capture loop that has not ticked for so long is not healthy.
+pub const STALLED: Duration = Duration::from_secs(10);
+
 /// One slot per interface, in the order the interfaces were given; the latest snapshot wins.
 #[derive(Debug)]
 pub struct Board {

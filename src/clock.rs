@@ -20,3 +20,61 @@ pub fn since_boot() -> Duration {
     let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(since.tv_sec.try_into().unwrap_or(0), since.tv_nsec.try_into().unwrap_or(0))
 }
+
+/// The least difference between the clocks that is a step, not an adjustment.
+const STEP_NANOS: i128 = 1_000_000_000;
+
+/// Compares the wall clock, which stamps packets, with the steady one.
+#[derive(Debug)]
+pub struct StepWatch {
+    wall: Timestamp,
+    steady: Instant,
+}
+
+impl StepWatch {
+    /// Both clocks agree now.
+    pub fn new() -> Self {
+        Self { wall: wall(), steady: steady() }
+    }
+
+    /// When they were last compared, by the wall clock.
+    pub fn looked(&self) -> Timestamp {
+        self.wall
+    }
+
+    /// By how many nanoseconds the wall clock has stepped since they were last compared, if by more than a second.
+    pub fn step(&mut self) -> Option<i64> {
+        self.compare(wall(), steady())
+    }
+
+    fn compare(&mut self, wall: Timestamp, steady: Instant) -> Option<i64> {
+        let by_wall = i128::from(wall.nanos()) - i128::from(self.wall.nanos());
+        let passed = i128::try_from(steady.duration_since(self.steady).as_nanos()).unwrap_or(i128::MAX);
+        (self.wall, self.steady) = (wall, steady);
+        let step = by_wall - passed;
+        (step.abs() > STEP_NANOS).then(|| i64::try_from(step).unwrap_or(i64::MAX))
+    }
+}
+
+impl Default for StepWatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_second_of_disagreement_is_a_step() {
+        let start = StepWatch::new();
+        let (wall, steady) = (start.wall, start.steady);
+        let mut watch = start;
+        let second = Duration::from_secs(1);
+        let at = |seconds: f64| Timestamp((wall.nanos() as f64 + seconds * 1e9) as u64);
+        assert_eq!(watch.compare(at(1.9), steady + second), None);
+        assert_eq!(watch.compare(at(86_402.9), steady + 2 * second).map(|n| n / 1_000_000_000), Some(86_400));
+        assert_eq!(watch.compare(at(3.9), steady + 3 * second).map(|n| n / 1_000_000_000), Some(-86_400));
+    }
+}

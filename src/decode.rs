@@ -1,6 +1,8 @@
 //! Bytes of a frame → the TCP segment in it, or why there is none.
 
-use crate::packet::{LinkType, Packet, Timestamp};
+use crate::packet::{LinkType, Packet, TcpFlags, Timestamp};
+use etherparse::{EtherType, IpNumber, Ipv4HeaderSlice, LaxIpv6Slice, LenSource, SingleVlanSlice, err};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why a frame did not become a packet. A malformed packet is a fact to count, not an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,571 @@ impl Skipped {
 }
 
 /// The probe-like TCP segment in a frame captured at `time`; anything else says why it is skipped.
-pub fn decode(_link: LinkType, _time: Timestamp, _frame: &[u8]) -> Result<Packet, Skipped> {
-    Err(Skipped::NotIp)
+///
+/// Most frames of most captures are ordinary segments of established connections: those are told from a handful of bytes
+/// here. Whatever is not plain (tags, options, extension headers, fragments, cut or contradictory headers) is left
+/// to etherparse. Both must agree, which a property test holds.
+#[inline]
+pub fn decode(link: LinkType, time: Timestamp, frame: &[u8]) -> Result<Packet, Skipped> {
+    if link == LinkType::Ethernet
+        && let Some((ethernet, ip)) = frame.split_first_chunk::<ETHERNET_HEADER>()
+    {
+        match [ethernet[12], ethernet[13]] {
+            [0x08, 0x00] => {
+                if let Some(head) = ip.first_chunk::<{ IPV4_HEADER + TCP_MIN }>()
+                    && let Some(result) = plain_ipv4(time, head)
+                {
+                    return result;
+                }
+            }
+            [0x86, 0xdd] => {
+                if let Some(head) = ip.first_chunk::<{ IPV6_HEADER + TCP_MIN }>()
+                    && let Some(result) = plain_ipv6(time, head)
+                {
+                    return result;
+                }
+            }
+            _ => {}
+        }
+    }
+    decode_any(link, time, frame)
+}
+
+/// Lengths of the headers before TCP, in bytes; IPv4 without options.
+const ETHERNET_HEADER: usize = 14;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+
+/// A TCP header without options.
+const TCP_MIN: usize = 20;
+
+/// How much of a TCP header must have been captured: up to its flags.
+const TCP_TO_FLAGS: usize = 14;
+
+/// IP protocol numbers.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+/// An IPv4 header without options and the TCP header behind it; `None` if it is not as plain as that.
+#[inline]
+fn plain_ipv4(time: Timestamp, head: &[u8; IPV4_HEADER + TCP_MIN]) -> Option<Result<Packet, Skipped>> {
+    let total = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    if head[0] != 0x45 || total < IPV4_HEADER {
+        return None;
+    }
+    if head[9] != TCP {
+        return Some(Err(Skipped::NotTcp));
+    }
+    let fragment = u16::from_be_bytes([head[6], head[7]]) & 0x3fff;
+    let data_offset = usize::from(head[32] >> 4) * 4;
+    if fragment != 0 || data_offset < TCP_MIN || IPV4_HEADER + data_offset > total {
+        return None;
+    }
+    let flags = TcpFlags(head[33]);
+    if !flags.is_syn_probe() {
+        return Some(Err(Skipped::NotProbe));
+    }
+    Some(Ok(Packet {
+        time,
+        source: IpAddr::V4(Ipv4Addr::new(head[12], head[13], head[14], head[15])),
+        destination: IpAddr::V4(Ipv4Addr::new(head[16], head[17], head[18], head[19])),
+        source_port: u16::from_be_bytes([head[20], head[21]]),
+        destination_port: u16::from_be_bytes([head[22], head[23]]),
+        flags,
+    }))
+}
+
+/// An IPv6 header and the TCP header directly behind it; `None` if it is not as plain as that.
+#[inline]
+fn plain_ipv6(time: Timestamp, head: &[u8; IPV6_HEADER + TCP_MIN]) -> Option<Result<Packet, Skipped>> {
+    if head[0] >> 4 != 6 {
+        return None;
+    }
+    match head[6] {
+        TCP => {}
+        UDP | ICMPV6 => return Some(Err(Skipped::NotTcp)),
+        _ => return None,
+    }
+    let payload = usize::from(u16::from_be_bytes([head[4], head[5]]));
+    let data_offset = usize::from(head[52] >> 4) * 4;
+    if data_offset < TCP_MIN || data_offset > payload {
+        return None;
+    }
+    let flags = TcpFlags(head[53]);
+    if !flags.is_syn_probe() {
+        return Some(Err(Skipped::NotProbe));
+    }
+    let address = |start: usize| {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&head[start..start + 16]);
+        IpAddr::V6(Ipv6Addr::from(octets))
+    };
+    Some(Ok(Packet {
+        time,
+        source: address(8),
+        destination: address(24),
+        source_port: u16::from_be_bytes([head[40], head[41]]),
+        destination_port: u16::from_be_bytes([head[42], head[43]]),
+        flags,
+    }))
+}
+
+/// Any frame of any link type: the link header is stripped here, the rest is sliced by etherparse.
+#[cold]
+#[inline(never)]
+fn decode_any(link: LinkType, time: Timestamp, frame: &[u8]) -> Result<Packet, Skipped> {
+    let (version, ip) = strip_link(link, frame)?;
+    let (source, destination, segment, length) = match version {
+        Version::Four => strip_ipv4(ip)?,
+        Version::Six => strip_ipv6(ip)?,
+    };
+    // What the IP header promises must hold a TCP header; what was captured of it must reach the flags.
+    if length < TCP_MIN {
+        return Err(Skipped::Malformed);
+    }
+    let Some(tcp) = segment.first_chunk::<TCP_TO_FLAGS>() else {
+        return Err(Skipped::Truncated);
+    };
+    let data_offset = usize::from(tcp[12] >> 4) * 4;
+    if data_offset < TCP_MIN || data_offset > length {
+        return Err(Skipped::Malformed);
+    }
+    let flags = TcpFlags(tcp[13]);
+    if !flags.is_syn_probe() {
+        return Err(Skipped::NotProbe);
+    }
+    Ok(Packet {
+        time,
+        source,
+        destination,
+        source_port: u16::from_be_bytes([tcp[0], tcp[1]]),
+        destination_port: u16::from_be_bytes([tcp[2], tcp[3]]),
+        flags,
+    })
+}
+
+/// The IP version that the link header (or, without one, the packet itself) announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Four,
+    Six,
+}
+
+/// What lies behind the link header. etherparse knows neither SLL2 nor NULL, nor SLL for cut frames.
+fn strip_link(link: LinkType, frame: &[u8]) -> Result<(Version, &[u8]), Skipped> {
+    let ether_type = |at: usize, header: usize| {
+        let rest = frame.get(header..).ok_or(Skipped::Truncated)?;
+        strip_tags(EtherType(u16::from_be_bytes([frame[at], frame[at + 1]])), rest)
+    };
+    match link {
+        LinkType::Ethernet => ether_type(12, ETHERNET_HEADER),
+        LinkType::LinuxSll => ether_type(14, 16),
+        LinkType::LinuxSll2 => ether_type(0, 20),
+        LinkType::RawIp => match frame.first().ok_or(Skipped::Truncated)? >> 4 {
+            4 => Ok((Version::Four, frame)),
+            6 => Ok((Version::Six, frame)),
+            _ => Err(Skipped::Malformed),
+        },
+        LinkType::Null | LinkType::Loop => {
+            let (family, rest) = frame.split_first_chunk().ok_or(Skipped::Truncated)?;
+            let mut family = u32::from_be_bytes(*family);
+            // NULL is in the byte order of the machine that wrote it: families are small numbers.
+            if link == LinkType::Null && family > 0xffff {
+                family = family.swap_bytes();
+            }
+            match family {
+                2 => Ok((Version::Four, rest)),
+                // AF_INET6 of Linux, NetBSD and OpenBSD, FreeBSD, Darwin.
+                10 | 24 | 28 | 30 => Ok((Version::Six, rest)),
+                _ => Err(Skipped::NotIp),
+            }
+        }
+    }
+}
+
+/// Steps over any number of 802.1Q, 802.1ad and pre-standard QinQ tags.
+fn strip_tags(mut ether_type: EtherType, mut rest: &[u8]) -> Result<(Version, &[u8]), Skipped> {
+    loop {
+        match ether_type {
+            EtherType::IPV4 => return Ok((Version::Four, rest)),
+            EtherType::IPV6 => return Ok((Version::Six, rest)),
+            EtherType::VLAN_TAGGED_FRAME
+            | EtherType::PROVIDER_BRIDGING
+            | EtherType::VLAN_DOUBLE_TAGGED_FRAME => {
+                let tag = SingleVlanSlice::from_slice(rest).map_err(|_| Skipped::Truncated)?;
+                ether_type = tag.ether_type();
+                rest = tag.payload_slice();
+            }
+            _ => return Err(Skipped::NotIp),
+        }
+    }
+}
+
+/// Addresses, the captured part of the TCP segment, and its length as the IP header tells it.
+type Segment<'a> = (IpAddr, IpAddr, &'a [u8], usize);
+
+fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
+    let header = Ipv4HeaderSlice::from_slice(packet).map_err(|error| match error {
+        err::ipv4::HeaderSliceError::Len(_) => Skipped::Truncated,
+        err::ipv4::HeaderSliceError::Content(_) => Skipped::Malformed,
+    })?;
+    let (total, own) = (usize::from(header.total_len()), header.slice().len());
+    if total < own {
+        return Err(Skipped::Malformed);
+    }
+    // Not through the authentication header of IPsec either: the kernel filter does not pass it.
+    if header.protocol() != IpNumber::TCP {
+        return Err(Skipped::NotTcp);
+    }
+    if header.is_fragmenting_payload() {
+        return Err(Skipped::Fragment);
+    }
+    // Ethernet pads short frames: what is behind the datagram is not part of it.
+    let segment = &packet[own..packet.len().min(total)];
+    Ok((header.source_addr().into(), header.destination_addr().into(), segment, total - own))
+}
+
+fn strip_ipv6(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
+    let (sliced, stopped) = LaxIpv6Slice::from_slice(packet).map_err(|error| match error {
+        err::ipv6::HeaderSliceError::Len(_) => Skipped::Truncated,
+        err::ipv6::HeaderSliceError::Content(_) => Skipped::Malformed,
+    })?;
+    let (header, payload) = (sliced.header(), sliced.payload());
+    let cut = payload.incomplete || payload.len_source == LenSource::Slice;
+    if payload.fragmented {
+        // Behind the first piece's headers comes data: a later piece shows no header that could be trusted.
+        let known = stopped.is_none() && !payload.ip_number.is_ipv6_ext_header_value();
+        return Err(if known && payload.ip_number != IpNumber::TCP {
+            Skipped::NotTcp
+        } else {
+            Skipped::Fragment
+        });
+    }
+    match stopped {
+        None => {}
+        Some((err::ipv6_exts::HeaderSliceError::Len(_), _)) if cut => return Err(Skipped::Truncated),
+        Some(_) => return Err(Skipped::Malformed),
+    }
+    if payload.ip_number != IpNumber::TCP {
+        return Err(Skipped::NotTcp);
+    }
+    // A payload length of 0 is a jumbogram's if a hop-by-hop header explains it (RFC 2675), else a contradiction.
+    let extensions = sliced.extensions();
+    let length = match usize::from(header.payload_length()) {
+        0 if extensions.first_header() == Some(IpNumber::IPV6_HEADER_HOP_BY_HOP) => payload.payload.len(),
+        declared => declared.saturating_sub(extensions.slice().len()),
+    };
+    Ok((header.source_addr().into(), header.destination_addr().into(), payload.payload, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ICMPV6, Skipped, TCP_TO_FLAGS, decode, decode_any};
+    use crate::frames::*;
+    use crate::packet::{LinkType, Packet, TcpFlags, Timestamp};
+    use proptest::prelude::*;
+    use std::net::IpAddr;
+
+    const TIME: Timestamp = Timestamp::new(5, 7);
+
+    fn syn4() -> Vec<u8> {
+        ipv4(TCP, &tcp(SYN))
+    }
+
+    fn syn6() -> Vec<u8> {
+        ipv6(TCP, &tcp(SYN))
+    }
+
+    fn probe(source: &str, destination: &str) -> Result<Packet, Skipped> {
+        Ok(Packet {
+            time: TIME,
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            source_port: 40000,
+            destination_port: 80,
+            flags: TcpFlags(SYN),
+        })
+    }
+
+    fn probe4() -> Result<Packet, Skipped> {
+        probe("198.51.100.7", "192.0.2.10")
+    }
+
+    fn probe6() -> Result<Packet, Skipped> {
+        probe("2001:db8::7", "2001:db8::10")
+    }
+
+    /// Decodes an Ethernet frame, both ways.
+    fn on_ethernet(frame: &[u8]) -> Result<Packet, Skipped> {
+        let result = decode(LinkType::Ethernet, TIME, frame);
+        assert_eq!(result, decode_any(LinkType::Ethernet, TIME, frame), "the fast path disagrees");
+        result
+    }
+
+    #[test]
+    fn a_syn_is_found_behind_every_link_header() {
+        for (kind, number) in LINKS {
+            assert_eq!(LinkType::from_dlt(number), Some(kind));
+            assert_eq!(decode(kind, TIME, &link(kind, &syn4())), probe4(), "{kind:?}");
+            assert_eq!(decode(kind, TIME, &link(kind, &syn6())), probe6(), "{kind:?}");
+        }
+        assert_eq!(LinkType::from_dlt(127), None, "802.11 with radiotap");
+    }
+
+    #[test]
+    fn bsd_loopback_is_in_the_byte_order_of_its_writer() {
+        for family in [2u32.to_le_bytes(), 2u32.to_be_bytes()] {
+            let frame = [&family[..], &syn4()].concat();
+            assert_eq!(decode(LinkType::Null, TIME, &frame), probe4());
+        }
+        for family in [10u32, 24, 28, 30] {
+            for bytes in [family.to_le_bytes(), family.to_be_bytes()] {
+                let frame = [&bytes[..], &syn6()].concat();
+                assert_eq!(decode(LinkType::Null, TIME, &frame), probe6(), "{family}");
+            }
+        }
+        let frame = [&2u32.to_le_bytes()[..], &syn4()].concat();
+        assert_eq!(decode(LinkType::Loop, TIME, &frame), Err(Skipped::NotIp), "always network byte order");
+    }
+
+    #[test]
+    fn tags_are_stepped_over() {
+        for tags in
+            [&[0x8100][..], &[0x88a8], &[0x9100], &[0x8100, 0x8100], &[0x88a8, 0x8100], &[0x9100, 0x8100]]
+        {
+            assert_eq!(on_ethernet(&tagged(tags, IPV4, &syn4())), probe4(), "{tags:04x?}");
+            assert_eq!(on_ethernet(&tagged(tags, IPV6, &syn6())), probe6(), "{tags:04x?}");
+        }
+        // On `any`, a tag that the card did not strip stands behind the cooked header.
+        let mut cooked = link(LinkType::LinuxSll, &syn4());
+        cooked.splice(14..16, [0x81, 0, 0, 10, 8, 0]);
+        assert_eq!(decode(LinkType::LinuxSll, TIME, &cooked), probe4());
+    }
+
+    #[test]
+    fn options_and_extension_headers_are_stepped_over() {
+        let record_route = [7, 7, 4, 0, 0, 0, 0, 0];
+        assert_eq!(on_ethernet(&ethernet(IPV4, &ipv4_options(TCP, &record_route, &tcp(SYN)))), probe4());
+        let syn = tcp(SYN);
+        for (next, payload) in [
+            (HOP_BY_HOP, extension(TCP, &syn)),
+            (ROUTING, extension(TCP, &syn)),
+            (DESTINATION, extension(TCP, &syn)),
+            (AUTHENTICATION, authentication(TCP, &syn)),
+            (HOP_BY_HOP, extension(DESTINATION, &extension(ROUTING, &extension(TCP, &syn)))),
+            (FRAGMENT, fragment(TCP, 0, false, &syn)),
+            (HOP_BY_HOP, extension(FRAGMENT, &fragment(TCP, 0, false, &syn))),
+        ] {
+            assert_eq!(on_ethernet(&ethernet(IPV6, &ipv6(next, &payload))), probe6(), "{next}");
+        }
+    }
+
+    #[test]
+    fn syn_with_congestion_bits_is_a_probe_and_replies_are_not() {
+        for flags in [SYN, SYN | 0x40, SYN | 0x80, SYN | 0xc0, SYN | 0x08] {
+            assert!(on_ethernet(&ethernet(IPV4, &ipv4(TCP, &tcp(flags)))).is_ok(), "{flags:02x}");
+            assert!(on_ethernet(&ethernet(IPV6, &ipv6(TCP, &tcp(flags)))).is_ok(), "{flags:02x}");
+        }
+        for flags in [0, ACK, SYN_ACK, 0x01, 0x03, 0x04, 0x06, 0x14, 0x18, 0x29] {
+            let expected = Err(Skipped::NotProbe);
+            assert_eq!(on_ethernet(&ethernet(IPV4, &ipv4(TCP, &tcp(flags)))), expected, "{flags:02x}");
+            assert_eq!(on_ethernet(&ethernet(IPV6, &ipv6(TCP, &tcp(flags)))), expected, "{flags:02x}");
+        }
+    }
+
+    #[test]
+    fn fragments_are_counted_and_never_decoded() {
+        let syn = tcp(SYN);
+        for (offset, more) in [(0, true), (1, true), (3, false)] {
+            let fragment4 = ethernet(IPV4, &ipv4_fragment(TCP, offset, more, &syn));
+            assert_eq!(on_ethernet(&fragment4), Err(Skipped::Fragment), "{offset} {more}");
+            let fragment6 = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(TCP, offset, more, &syn)));
+            assert_eq!(on_ethernet(&fragment6), Err(Skipped::Fragment), "{offset} {more}");
+            let of_udp = ethernet(IPV4, &ipv4_fragment(UDP, offset, more, &syn));
+            assert_eq!(on_ethernet(&of_udp), Err(Skipped::NotTcp));
+            let of_udp = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(UDP, offset, more, &syn)));
+            assert_eq!(on_ethernet(&of_udp), Err(Skipped::NotTcp));
+        }
+        // nmap -f sends eight bytes of TCP at a time: too few to hold the flags.
+        let tiny = ethernet(IPV4, &ipv4_fragment(TCP, 0, true, &syn[..8]));
+        assert_eq!(on_ethernet(&tiny), Err(Skipped::Fragment));
+        // A later piece whose own header says "more extension headers" shows data, not headers.
+        let later = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(DESTINATION, 4, true, &[0xff; 16])));
+        assert_eq!(on_ethernet(&later), Err(Skipped::Fragment));
+    }
+
+    #[test]
+    fn what_is_not_tcp_over_ip_says_so() {
+        assert_eq!(on_ethernet(&ethernet(0x0806, &[0; 28])), Err(Skipped::NotIp), "ARP");
+        assert_eq!(on_ethernet(&ethernet(0x0027, &[0x42; 39])), Err(Skipped::NotIp), "802.3 length");
+        assert_eq!(on_ethernet(&tagged(&[0x8100], 0x0806, &[0; 28])), Err(Skipped::NotIp), "tagged ARP");
+        assert_eq!(on_ethernet(&ethernet(IPV4, &ipv4(UDP, &[0; 8]))), Err(Skipped::NotTcp));
+        assert_eq!(on_ethernet(&ethernet(IPV4, &ipv4(1, &[0; 64]))), Err(Skipped::NotTcp));
+        assert_eq!(on_ethernet(&ethernet(IPV6, &ipv6(ICMPV6, &[0; 64]))), Err(Skipped::NotTcp));
+        assert_eq!(
+            on_ethernet(&ethernet(IPV6, &ipv6(HOP_BY_HOP, &extension(ICMPV6, &[0; 8])))),
+            Err(Skipped::NotTcp)
+        );
+        let arp = [&[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 6][..], &[0; 28]].concat();
+        assert_eq!(decode(LinkType::LinuxSll, TIME, &arp), Err(Skipped::NotIp));
+    }
+
+    #[test]
+    fn a_frame_cut_before_the_flags_is_truncated_and_behind_them_is_not() {
+        for (kind, _) in LINKS {
+            for packet in [syn4(), syn6(), ipv6(HOP_BY_HOP, &extension(TCP, &tcp(SYN)))] {
+                let frame = link(kind, &packet);
+                let tcp_start = frame.windows(4).position(|ports| ports == [0x9c, 0x40, 0, 80]).unwrap();
+                for length in 0..frame.len() {
+                    let result = decode(kind, TIME, &frame[..length]);
+                    if length < tcp_start + TCP_TO_FLAGS {
+                        assert_eq!(result, Err(Skipped::Truncated), "{kind:?} cut to {length}");
+                    } else {
+                        assert!(result.is_ok(), "{kind:?} cut to {length}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn headers_that_contradict_themselves_are_malformed() {
+        let spoil = |packet: Vec<u8>, at: usize, value: u8| {
+            let mut packet = packet;
+            packet[at] = value;
+            let ether_type = if packet.len() < 60 { IPV4 } else { IPV6 };
+            on_ethernet(&ethernet(ether_type, &packet))
+        };
+        for (at, value, why) in [
+            (0, 0x44, "header length below 20"),
+            (0, 0x65, "another version"),
+            (3, 19, "total length below the header"),
+            (3, 0, "no total length"),
+            (3, 39, "no room for a TCP header"),
+            (32, 0x40, "data offset below 20"),
+            (32, 0xf0, "data offset beyond the packet"),
+        ] {
+            assert_eq!(spoil(syn4(), at, value), Err(Skipped::Malformed), "IPv4: {why}");
+        }
+        for (at, value, why) in [
+            (0, 0x45, "another version"),
+            (5, 19, "no room for a TCP header"),
+            (5, 0, "no payload at all"),
+            (52, 0x40, "data offset below 20"),
+            (52, 0xf0, "data offset beyond the packet"),
+        ] {
+            assert_eq!(spoil(syn6(), at, value), Err(Skipped::Malformed), "IPv6: {why}");
+        }
+        let late = ipv6(DESTINATION, &extension(HOP_BY_HOP, &extension(TCP, &tcp(SYN))));
+        assert_eq!(on_ethernet(&ethernet(IPV6, &late)), Err(Skipped::Malformed), "hop-by-hop not first");
+        let mut long = ipv6(DESTINATION, &extension(TCP, &tcp(SYN)));
+        long[41] = 9;
+        assert_eq!(
+            on_ethernet(&ethernet(IPV6, &long)),
+            Err(Skipped::Malformed),
+            "extension beyond the packet"
+        );
+        assert_eq!(decode(LinkType::RawIp, TIME, &[0x55; 60]), Err(Skipped::Malformed));
+    }
+
+    #[test]
+    fn padding_is_not_part_of_the_segment() {
+        // 40 bytes of datagram claiming a 24-byte TCP header: the padding must not stand in for options.
+        let mut packet = syn4();
+        packet[32] = 6 << 4;
+        assert_eq!(on_ethernet(&ethernet(IPV4, &packet)), Err(Skipped::Malformed));
+        assert_eq!(on_ethernet(&ethernet(IPV4, &syn4())), probe4());
+    }
+
+    #[test]
+    fn a_large_offloaded_segment_longer_than_the_capture_is_read() {
+        let mut packet = ipv4(TCP, &tcp(ACK));
+        packet[2..4].copy_from_slice(&60_000u16.to_be_bytes());
+        assert_eq!(on_ethernet(&ethernet(IPV4, &packet)), Err(Skipped::NotProbe));
+    }
+
+    /// Frames that look like traffic, then spoiled: bytes changed where headers are, and the end cut off.
+    fn frames() -> impl Strategy<Value = Vec<u8>> {
+        let segment = prop_oneof![
+            any::<u8>().prop_map(tcp),
+            Just(tcp(SYN)),
+            prop::collection::vec(any::<u8>(), 0..40),
+        ];
+        let protocol = prop_oneof![4 => Just(TCP), 1 => Just(UDP), 1 => any::<u8>()];
+        let packet = (segment, protocol, 0..9u8, 0..4u16, any::<bool>()).prop_map(
+            |(payload, protocol, shape, offset, more)| match shape {
+                0 | 1 => (IPV4, ipv4(protocol, &payload)),
+                2 => (IPV4, ipv4_options(protocol, &[1; 8], &payload)),
+                3 => (IPV4, ipv4_fragment(protocol, offset, more, &payload)),
+                4 => (IPV6, ipv6(HOP_BY_HOP, &extension(protocol, &payload))),
+                5 => (IPV6, ipv6(FRAGMENT, &fragment(protocol, offset, more, &payload))),
+                6 => (IPV6, ipv6(AUTHENTICATION, &authentication(protocol, &payload))),
+                _ => (IPV6, ipv6(protocol, &payload)),
+            },
+        );
+        let tags = prop::sample::select(vec![vec![], vec![], vec![0x8100], vec![0x88a8, 0x8100]]);
+        let spoils = prop::collection::vec((12..80usize, any::<u8>()), 0..3);
+        (packet, tags, spoils, any::<bool>(), 0..120usize).prop_map(
+            |((ether_type, packet), tags, spoils, cut, length)| {
+                let mut frame = tagged(&tags, ether_type, &packet);
+                for (at, value) in spoils {
+                    if let Some(byte) = frame.get_mut(at) {
+                        *byte = value;
+                    }
+                }
+                if cut {
+                    frame.truncate(length);
+                }
+                frame
+            },
+        )
+    }
+
+    /// What etherparse alone makes of a whole Ethernet frame, where it has no doubts.
+    fn by_etherparse(frame: &[u8]) -> Option<Packet> {
+        use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+        let sliced = SlicedPacket::from_ethernet(frame).ok()?;
+        let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { return None };
+        let (source, destination): (IpAddr, IpAddr) = match sliced.net? {
+            // IPsec over IPv4 and jumbograms are where we differ on purpose.
+            NetSlice::Ipv4(ip) if ip.extensions().auth.is_none() => {
+                (ip.header().source_addr().into(), ip.header().destination_addr().into())
+            }
+            NetSlice::Ipv6(ip) if ip.header().payload_length() != 0 => {
+                (ip.header().source_addr().into(), ip.header().destination_addr().into())
+            }
+            _ => return None,
+        };
+        let flags = TcpFlags(tcp.slice()[13]);
+        let ports = (tcp.source_port(), tcp.destination_port());
+        Some(Packet {
+            time: TIME,
+            source,
+            destination,
+            source_port: ports.0,
+            destination_port: ports.1,
+            flags,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn the_fast_path_agrees_with_etherparse(frame in frames()) {
+            let result = on_ethernet(&frame);
+            if let Some(packet) = by_etherparse(&frame) {
+                let expected = if packet.flags.is_syn_probe() { Ok(packet) } else { Err(Skipped::NotProbe) };
+                prop_assert_eq!(result, expected);
+            }
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..160)) {
+            for (kind, _) in LINKS {
+                let _ = decode(kind, TIME, &bytes);
+            }
+        }
+    }
 }

@@ -1,2 +1,61 @@
-//! The command.
-fn main() {}
+//! The command: parse, start the logger, run, exit code (0 done, 1 failed, 2 bad usage).
+
+use portscan_exporter::cli::{self, Command, NoRun, ReplayFlags};
+use portscan_exporter::settings::Settings;
+use portscan_exporter::{app, capture, replay, version};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let flags = match cli::parse(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(NoRun::Help(text)) => return print(&text),
+        Err(NoRun::BadUsage(why)) => return fail(BAD_USAGE, &why),
+    };
+    if flags.version {
+        return print(&version::text(&capture::libpcap_version()));
+    }
+    let settings = match Settings::of(flags) {
+        Ok(settings) => settings,
+        Err(error) => return fail(BAD_USAGE, &error.to_string()),
+    };
+    if settings.flags.config.check {
+        return print("configuration is valid\n");
+    }
+    match &settings.flags.command {
+        Some(Command::Replay(flags)) => replay(&settings, flags),
+        None => match app::run(settings) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => fail(FAILED, &why),
+        },
+    }
+}
+
+fn replay(settings: &Settings, flags: &ReplayFlags) -> ExitCode {
+    match replay::run(settings, flags) {
+        Ok(errors) if errors.is_empty() => ExitCode::SUCCESS,
+        Ok(errors) => errors.iter().map(|error| fail(FAILED, error)).next_back().unwrap_or(ExitCode::SUCCESS),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &format!("cannot print: {error}")),
+    }
+}
+
+/// Prints to standard output; a reader that went away (`--help | head`) is no failure.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(FAILED, &format!("cannot print: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// One line on standard error, before there is a logger, or where it would be no use.
+fn fail(code: u8, why: &str) -> ExitCode {
+    // Nothing is left to tell it to if standard error is gone too.
+    let _ = writeln!(io::stderr(), "portscan_exporter: {why}");
+    ExitCode::from(code)
+}

@@ -50,6 +50,21 @@ pub enum LinkType {
     Loop,
 }
 
+impl LinkType {
+    /// From the number libpcap gives a link type (its DLT_ value, or the LINKTYPE_ value of a file); `None` if unsupported.
+    pub const fn from_dlt(number: i32) -> Option<Self> {
+        match number {
+            1 => Some(LinkType::Ethernet),
+            113 => Some(LinkType::LinuxSll),
+            276 => Some(LinkType::LinuxSll2),
+            12 | 14 | 101 | 228 | 229 => Some(LinkType::RawIp),
+            0 => Some(LinkType::Null),
+            108 => Some(LinkType::Loop),
+            _ => None,
+        }
+    }
+}
+
 /// The flag byte of a TCP header (RFC 9293, section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpFlags(pub u8);

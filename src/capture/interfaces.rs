@@ -1,0 +1,136 @@
+//! Which interfaces there are, as the calling thread's network namespace sees them.
+//!
+//! /proc/thread-self/net follows the thread's namespace; /sys/class/net shows the one it was mounted in, which is
+//! another one after `nsenter -n`.
+
+use std::net::IpAddr;
+
+/// A network interface, for messages and the start banner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, as the kernel lists them.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Every interface with its addresses. Without AF_NETLINK (a sandbox) the addresses are missing, not the names.
+pub fn interfaces() -> Vec<Interface> {
+    let devices = pcap::Device::list().unwrap_or_default();
+    names()
+        .into_iter()
+        .map(|name| {
+            let device = devices.iter().find(|device| device.name == name);
+            let addresses =
+                device.map(|device| device.addresses.iter().map(|address| address.addr).collect());
+            Interface { name, addresses: addresses.unwrap_or_default() }
+        })
+        .collect()
+}
+
+/// The interface of the default route, IPv4 before IPv6, lowest metric first.
+pub fn default_interface() -> Option<String> {
+    let route = |file| std::fs::read_to_string(net(file)).unwrap_or_default();
+    default_ipv4(&route("route")).or_else(|| default_ipv6(&route("ipv6_route")))
+}
+
+/// The path of a file about this thread's network namespace.
+pub(super) fn net(file: &str) -> String {
+    format!("/proc/thread-self/net/{file}")
+}
+
+/// The names of all interfaces.
+pub(super) fn names() -> Vec<String> {
+    names_in(&std::fs::read_to_string(net("dev")).unwrap_or_default())
+}
+
+/// The names in /proc/net/dev: two lines of heading, then `name: counters`.
+fn names_in(table: &str) -> Vec<String> {
+    // The name may hold a colon (an old alias), the counters never do.
+    table.lines().skip(2).filter_map(|line| Some(line.rsplit_once(':')?.0.trim().to_owned())).collect()
+}
+
+/// Flags of a route (linux/route.h).
+const RTF_UP: u32 = 0x0001;
+const RTF_REJECT: u32 = 0x0200;
+
+fn leads_out(flags: u32) -> bool {
+    flags & RTF_UP != 0 && flags & RTF_REJECT == 0
+}
+
+/// `Iface Destination Gateway Flags RefCnt Use Metric Mask …`, hexadecimal but for the metric.
+fn default_ipv4(table: &str) -> Option<String> {
+    let routes = table.lines().skip(1).filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [name, destination, _gateway, flags, _references, _use, metric, mask, ..] = columns[..] else {
+            return None;
+        };
+        let flags = u32::from_str_radix(flags, 16).ok()?;
+        let default = destination == "00000000" && mask == "00000000" && leads_out(flags);
+        default.then_some((metric.parse::<u32>().ok()?, name))
+    });
+    // `min_by_key` keeps the first of equals: the kernel's own order.
+    routes.min_by_key(|&(metric, _)| metric).map(|(_, name)| name.to_owned())
+}
+
+/// `destination length source length gateway metric references use flags name`, all hexadecimal.
+fn default_ipv6(table: &str) -> Option<String> {
+    let routes = table.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [destination, length, _, _, _gateway, metric, _, _, flags, name] = columns[..] else {
+            return None;
+        };
+        let flags = u32::from_str_radix(flags, 16).ok()?;
+        let default = length == "00" && destination.bytes().all(|digit| digit == b'0') && leads_out(flags);
+        (default && name != "lo").then_some((u32::from_str_radix(metric, 16).ok()?, name))
+    });
+    routes.min_by_key(|&(metric, _)| metric).map(|(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_in_the_kernels_order() {
+        let table =
+            "Inter-|   Receive    |  Transmit\n face |bytes    packets|bytes\n    lo: 1 2 3\n  eth0:123 4\n";
+        assert_eq!(names_in(table), ["lo", "eth0"]);
+        assert!(names_in("").is_empty());
+    }
+
+    #[test]
+    fn the_default_route_with_the_lowest_metric_wins() {
+        let heading = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+        let table = format!(
+            "{heading}\
+             wlan0\t00000000\t010000C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+             dead0\t00000000\t010000C0\t0203\t0\t0\t1\t00000000\t0\t0\t0\n\
+             eth0\t00000000\t010000C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+             eth0\t000000C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n"
+        );
+        assert_eq!(default_ipv4(&table).as_deref(), Some("eth0"));
+        assert_eq!(default_ipv4(heading), None);
+        assert_eq!(default_ipv4(""), None);
+    }
+
+    #[test]
+    fn an_unreachable_ipv6_default_is_none() {
+        let zero = "0".repeat(32);
+        let to = |flags: &str, metric: &str, name: &str| {
+            format!("{zero} 00 {zero} 00 {zero} {metric} 00000001 00000000 {flags} {name}\n")
+        };
+        let unreachable = to("00200200", "ffffffff", "lo");
+        assert_eq!(default_ipv6(&unreachable), None);
+        let table = to("00000003", "00000400", "eth1") + &to("00000003", "00000100", "eth0") + &unreachable;
+        assert_eq!(default_ipv6(&table).as_deref(), Some("eth0"));
+    }
+
+    #[test]
+    fn this_machine_has_a_loopback_with_an_address() {
+        let all = interfaces();
+        let lo = all.iter().find(|interface| interface.name == "lo").expect("lo exists in every namespace");
+        assert!(lo.addresses.iter().all(IpAddr::is_loopback), "{lo:?}");
+        assert!(!all.iter().any(|interface| interface.name == "any" || interface.name.starts_with("usbmon")));
+    }
+}

@@ -1,0 +1,401 @@
+//! Live capture on one interface: non-blocking libpcap, `poll`, and a way back after the interface went away.
+
+use super::interfaces::{names, net};
+use super::{
+    CaptureError, CaptureStatus, Direction, FrameSink, LiveOptions, Wake, said, supported_link, timestamp,
+};
+use crate::clock;
+use crate::filter;
+use crate::packet::LinkType;
+use crate::privilege;
+use pcap::{Active, Capture, Precision};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+use std::time::{Duration, Instant};
+
+/// The time between two ticks.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// Frames handed over between two looks at the clock and the wake: a tick is never later than this under load.
+const BATCH: usize = 8192;
+
+/// Enough for two VLAN tags, IPv6 extension headers and TCP; more would only fill the ring.
+const SNAPLEN: i32 = 256;
+
+/// After how many milliseconds the kernel hands over a block that is not full.
+const BLOCK_TIMEOUT_MS: i32 = 100;
+
+/// Wait before the first attempt to reopen; doubles up to `RETRY_MAX`.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How long a stopping capture waits for the block the kernel is still filling.
+const LAST_BLOCK: Duration = Duration::from_millis(150);
+
+/// The pseudo-interface that is all of them; it has no index, no flags and never goes away.
+const ANY: &str = "any";
+
+/// A live capture that passed every check, ready to run on a thread of its own.
+pub struct Live {
+    options: LiveOptions,
+    handle: Option<Handle>,
+    totals: CaptureStatus,
+}
+
+impl Live {
+    /// Opens the interface, or says what is in the way and what to try.
+    pub fn open(options: LiveOptions) -> Result<Self, CaptureError> {
+        let handle = Handle::open(&options)?;
+        Ok(Self { options, handle: Some(handle), totals: CaptureStatus::default() })
+    }
+
+    /// The interface's name.
+    pub fn interface(&self) -> &str {
+        &self.options.interface
+    }
+
+    /// The link layer of its frames; `None` while the interface is away.
+    pub fn link(&self) -> Option<LinkType> {
+        self.handle.as_ref().map(|handle| handle.link)
+    }
+
+    /// Captures until `wake` says stop, whatever happens to the interface meanwhile.
+    ///
+    /// Ticks once at the start, then about once a second and whenever woken, and a last time before it returns.
+    pub fn run(&mut self, sink: &mut impl FrameSink, wake: &Wake) {
+        if let Some(handle) = &self.handle {
+            sink.opened(handle.link);
+        }
+        let mut next_tick = clock::steady();
+        let mut retry = Retry::after_loss(next_tick);
+        let mut fruitless = 0u32;
+        while !wake.is_stopped() {
+            let now = clock::steady();
+            if now >= next_tick || wake.take() {
+                next_tick = now + TICK;
+                if let Err(reason) = self.tick(sink) {
+                    self.lose(sink, &reason);
+                    retry = Retry::after_loss(now);
+                }
+            }
+            let Some(handle) = &mut self.handle else {
+                if now >= retry.at {
+                    self.reopen(sink, &mut retry, now);
+                } else {
+                    wait(None, wake, retry.at.min(next_tick) - now);
+                }
+                continue;
+            };
+            match handle.dispatch(sink) {
+                // More may be waiting, and a half-read block does not show in `poll`.
+                Ok(BATCH) => continue,
+                Ok(0) => {}
+                Ok(_) => fruitless = 0,
+                Err(reason) => {
+                    self.lose(sink, &reason);
+                    retry = Retry::after_loss(now);
+                    continue;
+                }
+            }
+            // A descriptor that is ready but yields nothing must not spin a core.
+            let timeout = next_tick.saturating_duration_since(now);
+            if fruitless < 8 {
+                let ready = wait(Some(handle), wake, timeout);
+                fruitless = if ready { fruitless + 1 } else { 0 };
+            } else {
+                wait(None, wake, timeout.min(Duration::from_millis(50)));
+            }
+        }
+        self.finish(sink, wake);
+    }
+
+    /// Hands over what the kernel still holds and tells the final numbers.
+    fn finish(&mut self, sink: &mut impl FrameSink, wake: &Wake) {
+        let deadline = clock::steady() + LAST_BLOCK;
+        wake.take();
+        while let Some(handle) = &mut self.handle {
+            if handle.dispatch(sink).is_err() {
+                break;
+            }
+            let left = deadline.saturating_duration_since(clock::steady());
+            if left.is_zero() || !wait(Some(handle), wake, left) {
+                break;
+            }
+        }
+        sink.batch_end();
+        // The reason of a failure found now no longer matters.
+        let _ = self.tick(sink);
+    }
+
+    /// Tells the sink how the capture is; an error says why the handle is of no use any more.
+    fn tick(&mut self, sink: &mut impl FrameSink) -> Result<(), String> {
+        let mut checked = Ok(());
+        self.totals.up = false;
+        if let Some(handle) = &mut self.handle {
+            handle.account(&mut self.totals);
+            checked = handle.check(&self.options.interface);
+            self.totals.up = checked.is_ok() && handle.is_running();
+        }
+        sink.tick(&self.totals);
+        checked
+    }
+
+    fn lose(&mut self, sink: &mut impl FrameSink, reason: &str) {
+        sink.batch_end();
+        if let Some(mut handle) = self.handle.take() {
+            handle.account(&mut self.totals);
+        }
+        self.totals.up = false;
+        sink.lost(reason);
+        sink.tick(&self.totals);
+    }
+
+    fn reopen(&mut self, sink: &mut impl FrameSink, retry: &mut Retry, now: Instant) {
+        match Handle::open(&self.options) {
+            Ok(handle) => {
+                self.totals.restarts += 1;
+                self.totals.up = true;
+                sink.opened(handle.link);
+                self.handle = Some(handle);
+                sink.tick(&self.totals);
+            }
+            // Still away: the reason was told when it went.
+            Err(_) => retry.later(now),
+        }
+    }
+}
+
+/// When to try again, and how long to wait after that.
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Retry {
+    fn after_loss(now: Instant) -> Self {
+        Self { at: now + RETRY_MIN, wait: RETRY_MIN }
+    }
+
+    fn later(&mut self, now: Instant) {
+        self.wait = (self.wait * 2).min(RETRY_MAX);
+        self.at = now + self.wait;
+    }
+}
+
+/// An open capture handle and what identifies it to the kernel.
+struct Handle {
+    capture: Capture<Active>,
+    link: LinkType,
+    /// The interface's index; a new interface of the same name has another one. `None` for `any`.
+    index: Option<u32>,
+    /// The socket's inode, its name in /proc/net/packet.
+    inode: u64,
+    /// libpcap's counters at the last look: 32 bits, wrapping, from zero when reopened.
+    seen: pcap::Stat,
+}
+
+impl Handle {
+    fn open(options: &LiveOptions) -> Result<Self, CaptureError> {
+        let interface = options.interface.as_str();
+        let refused = |reason: String| CaptureError::Interface { interface: interface.to_owned(), reason };
+        // libpcap calls a missing interface a matter of permission when there is no privilege: look first.
+        let index = if interface == ANY { None } else { Some(index_of(interface)?) };
+        if !privilege::may_capture() {
+            return Err(CaptureError::NoPrivilege { interface: interface.to_owned() });
+        }
+        let buffer = i32::try_from(options.buffer_bytes).unwrap_or(i32::MAX);
+        let capture = Capture::from_device(interface)
+            .map_err(|error| refused(said(&error)))?
+            // libpcap refuses promiscuous mode on `any`, although nothing is lost without it.
+            .promisc(options.promiscuous && interface != ANY)
+            .snaplen(SNAPLEN)
+            .timeout(BLOCK_TIMEOUT_MS)
+            .buffer_size(buffer)
+            .precision(Precision::Nano)
+            .open()
+            .map_err(|error| explain_open(interface, &said(&error)))?;
+        let link = supported_link(capture.get_datalink())
+            .map_err(|link| CaptureError::UnsupportedLink { interface: interface.to_owned(), link })?;
+        let direction = match options.direction {
+            Direction::In => pcap::Direction::In,
+            Direction::Out => pcap::Direction::Out,
+            Direction::InOut => pcap::Direction::InOut,
+        };
+        capture.direction(direction).map_err(|error| {
+            refused(format!("the direction cannot be set ({}); try --capture.direction=inout", said(&error)))
+        })?;
+        let mut capture = capture.setnonblock().map_err(|error| refused(said(&error)))?;
+        capture
+            .filter(&filter::expression(link), true)
+            .map_err(|error| refused(format!("the kernel filter was refused: {}", said(&error))))?;
+        let inode = rustix::fs::fstat(&capture).map_or(0, |stat| stat.st_ino);
+        let seen = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
+        Ok(Self { capture, link, index, inode, seen })
+    }
+
+    /// Hands at most one batch to the sink; how many frames that were.
+    fn dispatch(&mut self, sink: &mut impl FrameSink) -> Result<usize, String> {
+        let frames = self
+            .capture
+            .dispatch(Some(BATCH), |packet| sink.frame(timestamp(packet.header), packet.data))
+            .map_err(|error| said(&error))?;
+        if frames > 0 {
+            sink.batch_end();
+        }
+        Ok(frames)
+    }
+
+    /// Adds what libpcap counted since the last look.
+    fn account(&mut self, totals: &mut CaptureStatus) {
+        // A dead handle has nothing to add.
+        let Ok(now) = self.capture.stats() else { return };
+        totals.received += grown(self.seen.received, now.received);
+        totals.dropped += grown(self.seen.dropped, now.dropped);
+        totals.interface_dropped += grown(self.seen.if_dropped, now.if_dropped);
+        self.seen = now;
+    }
+
+    /// Whether the name still means the interface that was opened: a deleted and recreated one leaves the
+    /// old handle without an error and without frames.
+    fn check(&self, interface: &str) -> Result<(), String> {
+        let Some(opened) = self.index else { return Ok(()) };
+        match lookup(interface) {
+            Ok(Some(index)) if index == opened => Ok(()),
+            Ok(Some(_)) => Err(String::from("another interface has its name now")),
+            Ok(None) => Err(String::from("the interface disappeared")),
+            // Not being able to ask (no descriptor left) says nothing about the interface.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether the kernel delivers to this socket: it does not while the interface is down.
+    fn is_running(&self) -> bool {
+        // If the table cannot be read, an open handle is all that is known.
+        std::fs::read_to_string(net("packet"))
+            .ok()
+            .is_none_or(|table| running(&table, self.inode).unwrap_or(true))
+    }
+}
+
+/// The growth of a 32-bit counter that wraps. One that fell was reset by its driver: nothing to add.
+fn grown(before: u32, now: u32) -> u64 {
+    let growth = now.wrapping_sub(before);
+    if growth > u32::MAX / 2 { 0 } else { u64::from(growth) }
+}
+
+/// The `R` column of a socket in /proc/net/packet: `sk RefCnt Type Proto Iface R Rmem User Inode`.
+fn running(table: &str, inode: u64) -> Option<bool> {
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, _, _, running, .., socket] = columns[..] else { return None };
+        (socket.parse() == Ok(inode)).then_some(running == "1")
+    })
+}
+
+/// The index of an interface, `None` if there is none of this name.
+fn lookup(interface: &str) -> rustix::io::Result<Option<u32>> {
+    // Any socket will do, and a sandbox leaves this family open when it closes the others.
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    match netdevice::name_to_index(&socket, interface) {
+        Ok(index) => Ok(Some(index)),
+        Err(rustix::io::Errno::NODEV) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn index_of(interface: &str) -> Result<u32, CaptureError> {
+    // A name that is too long for the kernel is as missing as any other.
+    lookup(interface)
+        .ok()
+        .flatten()
+        .ok_or_else(|| CaptureError::NoSuchInterface { interface: interface.to_owned(), known: names() })
+}
+
+/// libpcap's reason for not opening an interface, in the words of what to do about it.
+fn explain_open(interface: &str, said: &str) -> CaptureError {
+    let interface = interface.to_owned();
+    let lower = said.to_lowercase();
+    if lower.contains("permission") || lower.contains("not permitted") {
+        CaptureError::NoPrivilege { interface }
+    } else if lower.contains("not up") || lower.contains("network is down") {
+        CaptureError::InterfaceDown { interface }
+    } else if lower.contains("no such device") {
+        CaptureError::NoSuchInterface { interface, known: names() }
+    } else {
+        CaptureError::Interface { interface, reason: said.to_owned() }
+    }
+}
+
+/// Waits for frames, a call, or the timeout; whether frames (or an error) wait.
+fn wait(handle: Option<&Handle>, wake: &Wake, timeout: Duration) -> bool {
+    let timeout = Timespec::try_from(timeout).ok();
+    let mut descriptors = [PollFd::new(wake, PollFlags::IN), PollFd::new(wake, PollFlags::empty())];
+    let used = match handle {
+        Some(handle) => {
+            descriptors[1] = PollFd::new(&handle.capture, PollFlags::IN);
+            2
+        }
+        None => 1,
+    };
+    // An interrupted wait is a short one.
+    let ready = poll(&mut descriptors[..used], timeout.as_ref());
+    ready.is_ok() && used == 2 && !descriptors[1].revents().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_keep_growing_over_the_wrap() {
+        assert_eq!(grown(10, 25), 15);
+        assert_eq!(grown(u32::MAX - 4, 5), 10);
+        assert_eq!(grown(1000, 10), 0, "a reset is not four billion packets");
+    }
+
+    #[test]
+    fn a_socket_is_found_by_its_inode() {
+        let table = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n\
+                     00000000c0ffee00 3      3    0003   2     1 0      0      4711  \n\
+                     00000000c0ffee01 3      3    0003   3     0 0      0      4712  \n";
+        assert_eq!(running(table, 4711), Some(true));
+        assert_eq!(running(table, 4712), Some(false));
+        assert_eq!(running(table, 1), None);
+    }
+
+    #[test]
+    fn retries_back_off_to_five_seconds() {
+        let now = clock::steady();
+        let mut retry = Retry::after_loss(now);
+        let mut waits = vec![retry.at - now];
+        for _ in 0..6 {
+            retry.later(now);
+            waits.push(retry.at - now);
+        }
+        assert_eq!(
+            waits.iter().map(Duration::as_millis).collect::<Vec<_>>(),
+            [200, 400, 800, 1600, 3200, 5000, 5000]
+        );
+    }
+
+    #[test]
+    fn a_missing_interface_is_named_with_those_that_exist() {
+        let options = LiveOptions {
+            interface: String::from("missing7"),
+            direction: Direction::In,
+            promiscuous: false,
+            buffer_bytes: 1 << 20,
+        };
+        let message = Live::open(options).err().expect("it does not exist").to_string();
+        let start = "cannot capture on missing7: no such device (interfaces: ";
+        assert!(message.starts_with(start) && message.contains("lo"), "{message}");
+    }
+
+    #[test]
+    fn what_libpcap_says_becomes_what_to_do() {
+        let say = |said: &str| explain_open("eth0", said).to_string();
+        assert!(say("eth0: That device is not up").ends_with("(try: sudo ip link set eth0 up)"));
+        assert!(say("eth0: You don't have permission to perform this capture").contains("CAP_NET_RAW"));
+        assert_eq!(say("out of luck"), "cannot capture on eth0: out of luck");
+    }
+}

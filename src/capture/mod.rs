@@ -1,0 +1,196 @@
+//! libpcap: an interface or a file through one loop, into a `FrameSink`.
+//!
+//! The capture knows nothing of what becomes of a frame; it owns the handle, the clock of the ticks and
+//! its own account of losses.
+
+mod file;
+mod interfaces;
+mod live;
+mod wake;
+
+pub use file::{Progress, read_file};
+pub use interfaces::{Interface, default_interface, interfaces};
+pub use live::{Live, TICK};
+pub use wake::Wake;
+
+use crate::packet::{LinkType, Timestamp};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where frames go. The capture knows nothing of what becomes of them.
+pub trait FrameSink {
+    /// A source of frames was opened (again); what follows has this link layer.
+    fn opened(&mut self, link: LinkType);
+    /// One frame, as captured. The hot path: called for every frame.
+    fn frame(&mut self, time: Timestamp, bytes: &[u8]);
+    /// What was waiting has been handed over; whoever keeps a batch should finish it now.
+    fn batch_end(&mut self);
+    /// About once a second while live, however quiet the interface; never for files.
+    fn tick(&mut self, status: &CaptureStatus);
+    /// The live capture broke, for this reason; it is retried, and `opened` follows when it is back.
+    fn lost(&mut self, _reason: &str) {}
+}
+
+/// A capture's own account of itself. Totals are since the start of the process, across reopenings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CaptureStatus {
+    /// Whether frames are being captured now.
+    pub up: bool,
+    /// Frames that passed the kernel filter (`ps_recv`), whichever way they went: libpcap drops the other
+    /// direction only afterwards, and on `lo` every frame goes both ways.
+    pub received: u64,
+    /// Frames lost because the buffer was full (`ps_drop`).
+    pub dropped: u64,
+    /// Frames the interface or its driver dropped (`ps_ifdrop`).
+    pub interface_dropped: u64,
+    /// Times the capture was reopened after a failure.
+    pub restarts: u64,
+}
+
+/// Which packets of an interface are captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// Only what arrives: the host's own connections never count.
+    #[default]
+    In,
+    /// Only what leaves.
+    Out,
+    /// Both, for mirror ports.
+    InOut,
+}
+
+/// How to capture on one interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveOptions {
+    /// The interface's name.
+    pub interface: String,
+    /// Which packets.
+    pub direction: Direction,
+    /// Whether to ask the card for packets that are not for this host.
+    pub promiscuous: bool,
+    /// The kernel's ring, in bytes.
+    pub buffer_bytes: usize,
+}
+
+/// Why nothing (more) can be captured or read, and what to try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaptureError {
+    /// No interface has this name.
+    NoSuchInterface {
+        /// The name that was asked for.
+        interface: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+    /// The process may not open packet sockets.
+    NoPrivilege {
+        /// The interface that was to be captured.
+        interface: String,
+    },
+    /// The interface is administratively down.
+    InterfaceDown {
+        /// The interface that was to be captured.
+        interface: String,
+    },
+    /// The interface's frames start with a header that `decode` does not know.
+    UnsupportedLink {
+        /// The interface that was to be captured.
+        interface: String,
+        /// The link type's name and number.
+        link: String,
+    },
+    /// Anything else libpcap said about an interface.
+    Interface {
+        /// The interface that was to be captured.
+        interface: String,
+        /// What was refused, and why.
+        reason: String,
+    },
+    /// A file that cannot be read, or not to its end.
+    File {
+        /// The file, `-` for standard input.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CaptureError::NoSuchInterface { interface, known } => {
+                let interface = interface.escape_debug();
+                write!(f, "cannot capture on {interface}: no such device (interfaces: {})", known.join(", "))
+            }
+            CaptureError::NoPrivilege { interface } => write!(
+                f,
+                "cannot capture on {interface}: no privilege, it needs CAP_NET_RAW (run it with sudo, or grant it \
+                 once: sudo setcap cap_net_raw+ep \"$(command -v portscan_exporter)\")"
+            ),
+            CaptureError::InterfaceDown { interface } => write!(
+                f,
+                "cannot capture on {interface}: the interface is down (try: sudo ip link set {interface} up)"
+            ),
+            CaptureError::UnsupportedLink { interface, link } => write!(
+                f,
+                "cannot capture on {interface}: link type {link} is not supported (supported: {SUPPORTED_LINKS})"
+            ),
+            CaptureError::Interface { interface, reason } => {
+                write!(f, "cannot capture on {interface}: {reason}")
+            }
+            CaptureError::File { path, reason } if path.as_os_str() == "-" => {
+                write!(f, "cannot read standard input: {reason}")
+            }
+            CaptureError::File { path, reason } => write!(f, "cannot read {}: {reason}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for CaptureError {}
+
+/// What error messages say instead of a list of numbers.
+const SUPPORTED_LINKS: &str = "Ethernet, Linux cooked, raw IP, BSD loopback";
+
+/// The link type as libpcap numbers it, or its name and number for the message.
+fn supported_link(link: pcap::Linktype) -> Result<LinkType, String> {
+    LinkType::from_dlt(link.0).ok_or_else(|| match link.get_name() {
+        Ok(name) => format!("{name} ({})", link.0),
+        Err(_) => link.0.to_string(),
+    })
+}
+
+/// What libpcap said, without the crate's own "libpcap error: " before it.
+fn said(error: &pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The time of a frame captured with nanosecond precision: `tv_usec` then holds nanoseconds.
+#[inline]
+fn timestamp(header: &pcap::PacketHeader) -> Timestamp {
+    // libpcap reads the unsigned 32-bit seconds of a file as signed: a negative time is one after 2038.
+    let seconds = header.ts.tv_sec;
+    let seconds = u64::try_from(seconds).or_else(|_| u64::try_from(seconds & 0xffff_ffff)).unwrap_or(0);
+    // A file may say anything; a second has fewer than 1e9 nanoseconds.
+    let nanoseconds = u32::try_from(header.ts.tv_usec).unwrap_or(0).min(999_999_999);
+    Timestamp::new(seconds, nanoseconds)
+}
+
+/// The libpcap at work, for `build_info`: "libpcap version 1.10.3 (with TPACKET_V3)".
+pub fn libpcap_version() -> String {
+    // The pcap crate links libpcap but does not expose this one call.
+    #[allow(unsafe_code, reason = "a C function without arguments that returns a static string")]
+    unsafe extern "C" {
+        safe fn pcap_lib_version() -> *const std::ffi::c_char;
+    }
+    let text = pcap_lib_version();
+    if text.is_null() {
+        return String::from("unknown");
+    }
+    // SAFETY: pcap_lib_version(3PCAP) returns a NUL-terminated string that is never freed or changed.
+    #[allow(unsafe_code, reason = "reading the static string of the call above")]
+    let text = unsafe { std::ffi::CStr::from_ptr(text) };
+    text.to_string_lossy().into_owned()
+}

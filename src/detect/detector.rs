@@ -1,0 +1,786 @@
+//! Probes in, scan events out: the rule "threshold distinct ports within the window", per source.
+
+use super::activity::{PortStore, Ports};
+use super::hosts::Hosts;
+use super::peaks::{self, Peaks};
+use super::policy::{Limits, Policy};
+use super::probe::{Family, Probe};
+use super::quantum::{self, QUANTA, Stamp, quantum_nanos, stamp};
+use super::scan::{Kind, Moment, Scan, ScanEvent, ScanId, Source};
+use super::snapshot::{BURST_BOUNDS, Evicted, Ignored, PublishedSource, Snapshot, Tally};
+use super::table::{Directory, Displaced, Order, Place, UNITS};
+use super::timeline::{Origin, Timeline};
+use crate::packet::Timestamp;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
+/// Probes are taken in batches of at most this many, so that the cache misses of a batch overlap.
+pub const BATCH: usize = 32;
+
+/// What is known of a source that has a place in the table, besides its ports.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// First probe of the unbroken run of probes; nanoseconds of the detector's time, as all times here.
+    since: u64,
+    last_probe: u64,
+    /// The latest hit.
+    detected: Option<u64>,
+    /// Quantum up to which `ports` is settled.
+    quantum: u64,
+    /// While a scan is open and below the threshold: the quantum in which the count fell.
+    fell: u64,
+    slot: usize,
+    address: IpAddr,
+    first_host: IpAddr,
+    first_port: u16,
+    probes: u32,
+    ports: Ports,
+    hosts: Hosts,
+    peaks: Peaks,
+    /// The greatest count of the run of probes that is going on; 0 if none is.
+    burst_peak: u32,
+    /// The greatest count of the open scan.
+    scan_peak: u32,
+    /// Distinct ports at which the open scan is next told of.
+    tell_at: u32,
+    state: State,
+}
+
+/// Whether a source scans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The entry is not in use.
+    Vacant,
+    /// No open scan.
+    Calm,
+    /// An open scan, the count at or above the threshold.
+    Above,
+    /// An open scan, the count below the threshold since `fell`.
+    Below,
+}
+
+impl State {
+    fn is_open(self) -> bool {
+        matches!(self, State::Above | State::Below)
+    }
+}
+
+/// A source that lost its place while its peak was still worth a series, or might get one.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    source: Source,
+    /// The greatest count within the hold, as of the latest sweep.
+    peak: u32,
+    peaks: Peaks,
+    counted: u32,
+    hosts: u32,
+    detected: Option<u64>,
+    last_probe: u64,
+}
+
+impl Candidate {
+    /// Publishing order, the least first: by peak, then recency, then address.
+    fn rank(&self) -> (u32, u64, Reverse<Source>) {
+        (self.peak, self.last_probe, Reverse(self.source))
+    }
+
+    /// What two residences of one source come to.
+    fn merge(&mut self, earlier: &Candidate, epoch: u64) {
+        self.peaks.merge(earlier.peaks);
+        self.peak = self.peaks.peak(epoch);
+        self.detected = self.detected.or(earlier.detected);
+    }
+}
+
+/// Counts the distinct ports of every source and tells of scans. All memory is reserved by `new`.
+#[derive(Debug)]
+pub struct Detector {
+    policy: Policy,
+    limits: Limits,
+    hasher: foldhash::quality::FixedState,
+    timeline: Timeline,
+    quantum_nanos: u64,
+    epoch_nanos: u64,
+    unit_nanos: u64,
+    quantum: u64,
+    /// When the next quantum or epoch begins: most packets need no division.
+    turn_at: u64,
+    stamp: Stamp,
+    epoch: u64,
+    swept: u64,
+    directory: Directory,
+    order: Order,
+    entries: Vec<Entry>,
+    vacant: Vec<u32>,
+    capacity: usize,
+    inline_ports: usize,
+    store: PortStore,
+    /// The greatest peaks of sources that were evicted, at most `max_sources`.
+    retired: Vec<Candidate>,
+    /// The greatest count of any source.
+    greatest: Peaks,
+    tally: Tally,
+    open_scans: [u64; Kind::ALL.len()],
+    touched: u32,
+}
+
+/// The table counts as crowded when this share of it is taken: then new sources wait at the door.
+const CROWDED: (usize, usize) = (3, 4);
+
+/// Credit for each distinct port, in units of window/1024: about a hundredth of the window.
+const CREDIT: u64 = 10;
+
+impl Detector {
+    /// A detector with all its memory. `seed` keys the hash of what comes from the wire; `origin` says whose clock
+    /// wrote the timestamps.
+    pub fn new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Self {
+        let inline_ports = Self::inline_ports(policy.threshold);
+        let directory = Directory::new(limits.memory_bytes / 12);
+        let block_bytes = limits.memory_bytes / 6;
+        let entry_bytes = size_of::<Entry>()
+            + size_of::<u32>()
+            + Order::ENTRY_BYTES
+            + PortStore::inline_bytes(inline_ports);
+        let capacity = (limits.memory_bytes.saturating_sub(directory.bytes() + block_bytes) / entry_bytes)
+            .clamp(64, directory.capacity() as usize);
+        let mut detector = Self {
+            quantum_nanos: 0,
+            epoch_nanos: peaks::epoch_nanos(limits.hold_nanos),
+            unit_nanos: 0,
+            hasher: foldhash::quality::FixedState::with_seed(seed),
+            timeline: Timeline::new(origin),
+            quantum: 0,
+            turn_at: 0,
+            stamp: stamp(0),
+            epoch: 0,
+            swept: 0,
+            directory,
+            order: Order::new(capacity),
+            entries: Vec::with_capacity(capacity),
+            vacant: Vec::with_capacity(capacity),
+            capacity,
+            inline_ports,
+            store: PortStore::new(capacity, inline_ports, block_bytes),
+            retired: Vec::with_capacity(limits.max_sources),
+            greatest: Peaks::NONE,
+            tally: Tally::default(),
+            open_scans: [0; Kind::ALL.len()],
+            touched: 0,
+            policy,
+            limits,
+        };
+        detector.measure();
+        detector
+    }
+
+    /// Ports that every source can count whatever else goes on: half as many again as the threshold, so that hits
+    /// stay exact when the memory for wide sources is spent.
+    fn inline_ports(threshold: u32) -> usize {
+        (threshold as usize).max(2).saturating_mul(3).div_ceil(2).next_multiple_of(16).max(32)
+    }
+
+    /// The greatest threshold a reload may set: short lists were sized at start.
+    pub fn greatest_threshold(&self) -> u32 {
+        self.inline_ports as u32 * 2 / 3
+    }
+
+    /// Derives the spans that follow from the window.
+    fn measure(&mut self) {
+        self.quantum_nanos = quantum_nanos(self.policy.window_nanos);
+        self.unit_nanos = (self.policy.window_nanos / UNITS).max(1);
+        self.policy.ignored_ports.sort_unstable();
+    }
+
+    /// Takes probes in the order of their capture.
+    pub fn observe(&mut self, probes: &[Probe], events: &mut dyn FnMut(ScanEvent)) {
+        for batch in probes.chunks(BATCH) {
+            let mut hashes = [0_u64; BATCH];
+            let mut entries = [u32::MAX; BATCH];
+            for (probe, hash) in batch.iter().zip(&mut hashes) {
+                *hash = self.hash(probe.source);
+            }
+            if self.entries.len() > BATCH * BATCH {
+                // Two passes of independent reads: what they touch is in the cache when the third needs it.
+                for (hash, entry) in hashes.iter().zip(&mut entries).take(batch.len()) {
+                    *entry = self.directory.touch(*hash).unwrap_or(u32::MAX);
+                }
+                for &entry in &entries[..batch.len()] {
+                    if let Some(known) = self.entries.get(entry as usize) {
+                        self.touched ^= known.probes ^ known.burst_peak ^ self.store.touch(entry);
+                    }
+                }
+            }
+            for (probe, hash) in batch.iter().zip(hashes) {
+                self.probe(probe, hash, events);
+            }
+        }
+    }
+
+    #[inline]
+    fn probe(&mut self, probe: &Probe, hash: u64, events: &mut dyn FnMut(ScanEvent)) {
+        self.timeline.packet(probe.time);
+        if self.timeline.now() >= self.turn_at {
+            self.turn(events);
+        }
+        self.tally.probes[Family::of(probe.source) as usize][probe.technique as usize] += 1;
+        if !self.policy.ignored_ports.is_empty()
+            && self.policy.ignored_ports.binary_search(&probe.port).is_ok()
+        {
+            self.tally.ignored[Ignored::Port as usize] += 1;
+            return;
+        }
+        if !self.policy.ignored_sources.is_empty() && self.policy.ignores_source(probe.source) {
+            self.tally.ignored[Ignored::Source as usize] += 1;
+            return;
+        }
+        let source = Source::of(probe.source, self.policy.ipv6_prefix);
+        let prefix = self.policy.ipv6_prefix;
+        let entries = &self.entries;
+        let (slot, place) =
+            self.directory.find(hash, |entry| Source::of(entries[entry as usize].address, prefix) == source);
+        match place {
+            Place::Resident(entry) => self.settle(entry, events),
+            Place::Guest => match self.directory.greet(slot, probe.port, self.stamp) {
+                Err(finished) => {
+                    if let Some(guest) = finished {
+                        self.finish_burst(guest.count());
+                    }
+                    return;
+                }
+                Ok(guest) => {
+                    let entry = self.admit(slot, hash, probe, events);
+                    let age = u64::from(quantum::age(self.stamp, guest.stamp));
+                    self.entries[entry as usize].since =
+                        self.timeline.now().saturating_sub(age * self.quantum_nanos);
+                    // Both ports are entered at the age of the older.
+                    let then = self.quantum - age.min(self.quantum);
+                    let known = &mut self.entries[entry as usize];
+                    known.probes = guest.count();
+                    known.burst_peak = guest.count();
+                    for port in guest.ports {
+                        self.store.record(&mut known.ports, entry, port, 0, then);
+                    }
+                    known.quantum = then;
+                    self.settle(entry, events);
+                    return self.count(entry, probe, events);
+                }
+            },
+            Place::Nowhere => {
+                let order = &self.order;
+                let (slot, displaced) =
+                    self.directory.make_room(hash, self.stamp, |entry| order.deadline(entry));
+                match displaced {
+                    Displaced::Nobody => {}
+                    Displaced::Gone(guest) => self.finish_burst(guest.count()),
+                    Displaced::Guest(_) => self.tally.evicted[Evicted::Doorkeeper as usize] += 1,
+                    // The set is full of residents: make the least of them go when its turn comes, and let this
+                    // newcomer come again. One packet of a newcomer is lost, of a scanner with many to send.
+                    Displaced::Resident(entry) => {
+                        self.order.extend(entry, 0);
+                        self.tally.evicted[Evicted::Doorkeeper as usize] += 1;
+                        return;
+                    }
+                }
+                if self.is_crowded() {
+                    let guest = super::table::Guest { ports: [probe.port; 2], stamp: self.stamp };
+                    return self.directory.put_guest(slot, hash, guest);
+                }
+                let entry = self.admit(slot, hash, probe, events);
+                return self.count(entry, probe, events);
+            }
+        }
+        if let Place::Resident(entry) = place {
+            self.count(entry, probe, events);
+        }
+    }
+
+    #[inline]
+    fn is_crowded(&self) -> bool {
+        (self.entries.len() - self.vacant.len()) * CROWDED.1 >= self.capacity * CROWDED.0
+    }
+
+    /// Gives a source an entry, if need be that of the resident who must go first.
+    fn admit(&mut self, slot: usize, hash: u64, probe: &Probe, events: &mut dyn FnMut(ScanEvent)) -> u32 {
+        let entry = match self.vacant.pop() {
+            Some(entry) => entry,
+            None if self.entries.len() < self.capacity => self.entries.len() as u32,
+            None => {
+                let entry = self.order.pop(self.entries.len()).expect("a full table has entries");
+                let reason =
+                    if self.entries[entry as usize].state.is_open() { Evicted::Scan } else { Evicted::Table };
+                self.tally.evicted[reason as usize] += 1;
+                self.vacate(entry, events);
+                entry
+            }
+        };
+        let now = self.timeline.now();
+        let fresh = Entry {
+            since: now,
+            last_probe: now,
+            detected: None,
+            quantum: self.quantum,
+            fell: 0,
+            slot,
+            address: probe.source,
+            first_host: probe.host,
+            first_port: probe.port,
+            probes: 0,
+            ports: Ports::NONE,
+            hosts: Hosts::NONE,
+            peaks: Peaks::NONE,
+            burst_peak: 0,
+            scan_peak: 0,
+            tell_at: 0,
+            state: State::Calm,
+        };
+        match self.entries.get_mut(entry as usize) {
+            Some(old) => *old = fresh,
+            None => self.entries.push(fresh),
+        }
+        self.directory.put_resident(slot, hash, entry);
+        let deadline = self.deadline(0);
+        self.order.file(entry, deadline);
+        entry
+    }
+
+    fn deadline(&self, ports: u32) -> u64 {
+        self.timeline.now() / self.unit_nanos + CREDIT * u64::from(ports.min(self.inline_ports as u32))
+    }
+
+    /// Counts a probe for a settled entry.
+    #[inline]
+    fn count(&mut self, entry: u32, probe: &Probe, events: &mut dyn FnMut(ScanEvent)) {
+        let now = self.timeline.now();
+        let host = match probe.host {
+            IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
+            IpAddr::V6(v6) => self.hasher.hash_one(v6.to_bits()),
+        };
+        let known = &mut self.entries[entry as usize];
+        if known.burst_peak == 0 && !known.state.is_open() {
+            known.begin(now, probe);
+        }
+        known.last_probe = now;
+        known.probes = known.probes.saturating_add(1);
+        let bit = known.hosts.note(host);
+        let count = self.store.record(&mut known.ports, entry, probe.port, bit, self.quantum);
+        known.burst_peak = known.burst_peak.max(count);
+        known.peaks.reach(self.epoch, count);
+        self.greatest.reach(self.epoch, count);
+        let deadline = now / self.unit_nanos + CREDIT * u64::from(count.min(self.inline_ports as u32));
+        self.order.extend(entry, deadline);
+        let above = count >= self.policy.threshold;
+        match known.state {
+            State::Calm if above => {
+                known.address = probe.source;
+                known.state = State::Above;
+                known.detected = Some(now);
+                known.scan_peak = count;
+                known.tell_at = count.saturating_mul(10);
+                // If no block is left, the scan is still told of; only its union is then a lower bound.
+                if !self.store.widen(&mut known.ports, entry, self.quantum) {
+                    known.ports.begin_union();
+                }
+                self.tally.hits[Kind::Vertical as usize] += 1;
+                self.open_scans[Kind::Vertical as usize] += 1;
+                let scan = self.scan(entry);
+                events(ScanEvent { moment: Moment::Hit, scan });
+            }
+            State::Above | State::Below => {
+                if above {
+                    known.state = State::Above;
+                }
+                known.scan_peak = known.scan_peak.max(count);
+                let union = known.ports.union();
+                if union >= known.tell_at {
+                    known.tell_at = union.saturating_mul(10);
+                    let scan = self.scan(entry);
+                    events(ScanEvent { moment: Moment::Grown, scan });
+                }
+            }
+            State::Calm | State::Vacant => {}
+        }
+    }
+
+    /// Brings an entry to the present: ports leave the window, a scan may end, a burst may finish.
+    #[inline]
+    fn settle(&mut self, entry: u32, events: &mut dyn FnMut(ScanEvent)) {
+        let known = &mut self.entries[entry as usize];
+        let (from, to) = (known.quantum, self.quantum);
+        if from == to && known.state != State::Below {
+            return;
+        }
+        if known.state == State::Above
+            && self.store.count_at(&known.ports, entry, from, to) < self.policy.threshold
+        {
+            known.fell = self.store.falls_below(&known.ports, entry, self.policy.threshold, from).min(to);
+            known.state = State::Below;
+        }
+        let mut over = None;
+        if known.state == State::Below {
+            let ended = (known.fell * self.quantum_nanos).saturating_add(self.policy.quiet_nanos);
+            if ended <= self.timeline.now() {
+                // What is told is how things stood when it ended, whenever that is noticed.
+                let then = (ended / self.quantum_nanos).clamp(from, to);
+                let ports = self.store.count_at(&known.ports, entry, from, then);
+                over = Some(Scan { ports, ended: Some(self.timeline.to_capture(ended)), ..self.scan(entry) });
+            }
+        }
+        let known = &mut self.entries[entry as usize];
+        let counted = self.store.expire(&mut known.ports, entry, from, to);
+        known.quantum = to;
+        if counted == 0 {
+            self.finish_burst_of(entry);
+        }
+        if let Some(scan) = over {
+            self.close(entry, scan, events);
+        }
+    }
+
+    /// Ends an open scan.
+    fn close(&mut self, entry: u32, scan: Scan, events: &mut dyn FnMut(ScanEvent)) {
+        events(ScanEvent { moment: Moment::Ended, scan });
+        self.open_scans[Kind::Vertical as usize] -= 1;
+        let known = &mut self.entries[entry as usize];
+        known.state = State::Calm;
+        self.store.narrow(&mut known.ports, entry, known.quantum);
+        // What comes next is a new run of probes, even if the last port has not left the window yet.
+        self.finish_burst_of(entry);
+    }
+
+    fn finish_burst_of(&mut self, entry: u32) {
+        let peak = std::mem::take(&mut self.entries[entry as usize].burst_peak);
+        if peak > 0 {
+            self.finish_burst(peak);
+        }
+    }
+
+    fn finish_burst(&mut self, peak: u32) {
+        let bucket =
+            BURST_BOUNDS.iter().position(|&bound| f64::from(peak) < bound).unwrap_or(BURST_BOUNDS.len());
+        self.tally.bursts[bucket] += 1;
+        self.tally.burst_ports += u64::from(peak);
+    }
+
+    /// Empties an entry: an open scan is told as ended, a peak worth a series is kept apart.
+    fn vacate(&mut self, entry: u32, events: &mut dyn FnMut(ScanEvent)) {
+        if self.entries[entry as usize].state.is_open() {
+            let scan = Scan { ended: Some(self.now()), ..self.scan(entry) };
+            self.close(entry, scan, events);
+        }
+        self.finish_burst_of(entry);
+        let known = self.entries[entry as usize];
+        self.retire(&known);
+        self.directory.clear(known.slot);
+        let known = &mut self.entries[entry as usize];
+        self.store.release(&mut known.ports);
+        known.state = State::Vacant;
+    }
+
+    /// Keeps the peak of a source that loses its entry, if it is among the greatest: a flood that turns the table
+    /// over must not take a scanner's series from under an alert.
+    fn retire(&mut self, known: &Entry) {
+        let mut candidate = self.candidate(known);
+        if candidate.peak < self.limits.min_ports {
+            return;
+        }
+        candidate.counted = 0;
+        if let Some(earlier) = self.retired.iter_mut().find(|earlier| earlier.source == candidate.source) {
+            candidate.merge(earlier, self.epoch);
+            *earlier = candidate;
+        } else if self.retired.len() < self.limits.max_sources {
+            self.retired.push(candidate);
+        } else if let Some(least) = self.retired.iter_mut().min_by_key(|other| other.rank())
+            && least.rank() < candidate.rank()
+        {
+            *least = candidate;
+        }
+    }
+
+    fn candidate(&self, known: &Entry) -> Candidate {
+        Candidate {
+            source: Source::of(known.address, self.policy.ipv6_prefix),
+            peak: known.peaks.peak(self.epoch),
+            peaks: known.peaks,
+            counted: known.ports.count(),
+            hosts: known.hosts.count(),
+            // Told for as long as the peak that came with it.
+            detected: known.detected.filter(|&at| at / self.epoch_nanos + peaks::EPOCHS >= self.epoch),
+            last_probe: known.last_probe,
+        }
+    }
+
+    /// Derives the units of time in force from the detector's time.
+    fn set_time(&mut self, now: u64) {
+        self.quantum = now / self.quantum_nanos;
+        self.stamp = stamp(self.quantum);
+        self.epoch = now / self.epoch_nanos;
+        let (quantum, epoch) = (self.quantum + 1, self.epoch + 1);
+        self.turn_at = quantum.saturating_mul(self.quantum_nanos).min(epoch.saturating_mul(self.epoch_nanos));
+    }
+
+    /// A new quantum or epoch begins.
+    #[cold]
+    fn turn(&mut self, events: &mut dyn FnMut(ScanEvent)) {
+        self.set_time(self.timeline.now());
+        if self.quantum - self.swept >= QUANTA {
+            self.sweep(events);
+        }
+    }
+
+    /// Brings every source to the present and lets go of those with nothing to tell. Runs once a window, before any
+    /// stamp could come round again, and at each tick.
+    fn sweep(&mut self, events: &mut dyn FnMut(ScanEvent)) {
+        // Guests were all swept at `swept`, so none is older than a window then; after more than two, all are.
+        let all = self.quantum - self.swept > 2 * QUANTA;
+        let tally = &mut self.tally;
+        self.directory.sweep(self.stamp, all, |guest| {
+            let bucket = usize::from(guest.count() > 1);
+            tally.bursts[bucket] += 1;
+            tally.burst_ports += u64::from(guest.count());
+        });
+        self.swept = self.quantum;
+        let mut ended = Vec::new();
+        for entry in 0..self.entries.len() as u32 {
+            if self.entries[entry as usize].state == State::Vacant {
+                continue;
+            }
+            self.settle(entry, &mut |event| ended.push(event));
+            let known = &self.entries[entry as usize];
+            if known.burst_peak == 0
+                && known.state == State::Calm
+                && known.ports.count() == 0
+                && known.peaks.peak(self.epoch) < self.limits.min_ports
+            {
+                self.directory.clear(known.slot);
+                let known = &mut self.entries[entry as usize];
+                self.store.release(&mut known.ports);
+                known.state = State::Vacant;
+                self.vacant.push(entry);
+            }
+        }
+        ended.sort_by_key(|event: &ScanEvent| (event.scan.ended, event.scan.source));
+        ended.into_iter().for_each(&mut *events);
+        let (epoch, least) = (self.epoch, self.limits.min_ports);
+        self.retired.retain_mut(|retired| {
+            retired.peak = retired.peaks.peak(epoch);
+            retired.peak >= least
+        });
+        let oldest = (self.timeline.now() / self.unit_nanos).saturating_sub(UNITS);
+        let entries = &self.entries;
+        let filed = (0..entries.len() as u32).filter(|&entry| entries[entry as usize].state != State::Vacant);
+        self.order.refile(oldest, filed);
+    }
+
+    /// Moves time on without a packet; hands out the scans that end by it.
+    pub fn advance(&mut self, now: Timestamp, events: &mut dyn FnMut(ScanEvent)) {
+        self.timeline.advance(now);
+        if self.timeline.now() >= self.turn_at {
+            self.turn(events);
+        }
+        self.sweep(events);
+    }
+
+    /// The shell saw the capture's clock step by this many nanoseconds; what comes is stamped by the new clock.
+    pub fn clock_stepped(&mut self, nanos: i64) {
+        self.timeline.step(nanos);
+    }
+
+    /// Takes a new policy. A new window or aggregation empties the table: open scans are told as ended.
+    pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) {
+        let empties =
+            policy.window_nanos != self.policy.window_nanos || policy.ipv6_prefix != self.policy.ipv6_prefix;
+        if empties {
+            for entry in 0..self.entries.len() as u32 {
+                if self.entries[entry as usize].state != State::Vacant {
+                    self.tally.evicted[Evicted::Reload as usize] += 1;
+                    self.vacate(entry, events);
+                    self.vacant.push(entry);
+                }
+            }
+            self.tally.evicted[Evicted::Reload as usize] += self.directory.guests();
+            self.directory.sweep(self.stamp, true, |_| {});
+            self.retired.clear();
+        }
+        self.policy = policy;
+        self.measure();
+        if empties {
+            let now = self.timeline.now();
+            self.set_time(now);
+            self.swept = self.quantum;
+            self.order.refile((now / self.unit_nanos).saturating_sub(UNITS), std::iter::empty());
+        }
+    }
+
+    /// The open scans, by the time of their hit, ties by source.
+    pub fn open_scans(&self) -> Vec<Scan> {
+        let open =
+            (0..self.entries.len() as u32).filter(|&entry| self.entries[entry as usize].state.is_open());
+        let mut scans: Vec<Scan> = open.map(|entry| self.scan(entry)).collect();
+        scans.sort_by_key(|scan| (scan.detected, scan.source));
+        scans
+    }
+
+    /// The open scan of an entry as it stands.
+    fn scan(&self, entry: u32) -> Scan {
+        let known = &self.entries[entry as usize];
+        let source = Source::of(known.address, self.policy.ipv6_prefix);
+        let detected = self.timeline.to_capture(known.detected.unwrap_or(known.since));
+        Scan {
+            id: scan_id(source, detected),
+            source,
+            source_address: known.address,
+            kind: Kind::Vertical,
+            technique: super::probe::Technique::Syn,
+            window_nanos: self.policy.window_nanos,
+            started: self.timeline.to_capture(known.since),
+            detected,
+            last_probe: self.timeline.to_capture(known.last_probe),
+            ended: None,
+            probes: u64::from(known.probes),
+            ports: known.ports.count(),
+            distinct_ports: known.ports.union(),
+            peak_distinct_ports: known.scan_peak,
+            distinct_hosts: known.hosts.count(),
+            busiest_host_ports: self.store.busiest_host_ports(&known.ports, entry),
+            first_target: (known.first_host, known.first_port),
+            sample_ports: self.store.sample(&known.ports, entry),
+        }
+    }
+
+    /// The detector's time, on the capture's clock; the epoch's start before the first packet.
+    pub fn now(&self) -> Timestamp {
+        self.timeline.to_capture(self.timeline.now())
+    }
+
+    /// What it shows of itself, as of the latest `advance`.
+    pub fn snapshot(&self) -> Snapshot {
+        let (mut saturated, mut worth) = (0, 0);
+        // The `max_sources` greatest, the least of them on top.
+        let mut greatest = BinaryHeap::with_capacity(self.limits.max_sources + 1);
+        let mut offer = |candidate: Candidate| {
+            worth += 1;
+            greatest.push(Reverse(ByRank(candidate)));
+            if greatest.len() > self.limits.max_sources {
+                greatest.pop();
+            }
+        };
+        let mut returned = Vec::new();
+        for earlier in &self.retired {
+            match self.resident(earlier.source) {
+                Some(entry) => {
+                    let mut candidate = self.candidate(&self.entries[entry as usize]);
+                    candidate.merge(earlier, self.epoch);
+                    offer(candidate);
+                    returned.push(entry);
+                }
+                None => offer(*earlier),
+            }
+        }
+        for (entry, known) in (0_u32..).zip(&self.entries) {
+            if known.state == State::Vacant {
+                continue;
+            }
+            saturated += u64::from(known.ports.is_saturated());
+            if known.peaks.peak(self.epoch) >= self.limits.min_ports && !returned.contains(&entry) {
+                offer(self.candidate(known));
+            }
+        }
+        let sources: Vec<PublishedSource> = greatest
+            .into_sorted_vec()
+            .into_iter()
+            .map(|Reverse(ByRank(known))| PublishedSource {
+                source: known.source,
+                distinct_ports: known.counted,
+                peak_distinct_ports: known.peak,
+                distinct_hosts: known.hosts,
+                last_hit: known.detected.map(|at| self.timeline.to_capture(at)),
+                last_probe: self.timeline.to_capture(known.last_probe),
+            })
+            .collect();
+        Snapshot {
+            time: self.now(),
+            window_nanos: self.policy.window_nanos,
+            threshold: self.policy.threshold,
+            hold_nanos: self.limits.hold_nanos,
+            tally: Tally { clock_steps: self.timeline.steps(), ..self.tally },
+            open_scans: self.open_scans,
+            peak_distinct_ports: self.greatest.peak(self.epoch),
+            tracked_sources: (self.entries.len() - self.vacant.len()) as u64 + self.directory.guests(),
+            tracked_sources_limit: self.directory.capacity(),
+            saturated_sources: saturated,
+            suppressed_sources: worth - sources.len() as u64,
+            sources,
+            published_sources_limit: self.limits.max_sources as u64,
+        }
+    }
+
+    /// The entry of a source, if it has one.
+    fn resident(&self, source: Source) -> Option<u32> {
+        let prefix = self.policy.ipv6_prefix;
+        let is = |entry: u32| Source::of(self.entries[entry as usize].address, prefix) == source;
+        match self.directory.find(self.hash(source.address), is) {
+            (_, Place::Resident(entry)) => Some(entry),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn hash(&self, address: IpAddr) -> u64 {
+        match Source::of(address, self.policy.ipv6_prefix).address {
+            IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
+            IpAddr::V6(v6) => self.hasher.hash_one(v6.to_bits()),
+        }
+    }
+}
+
+/// A candidate in publishing order.
+struct ByRank(Candidate);
+
+impl PartialEq for ByRank {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for ByRank {}
+
+impl PartialOrd for ByRank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByRank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.rank().cmp(&other.0.rank())
+    }
+}
+
+impl Entry {
+    /// A run of probes begins.
+    fn begin(&mut self, now: u64, probe: &Probe) {
+        self.since = now;
+        self.address = probe.source;
+        self.first_host = probe.host;
+        self.first_port = probe.port;
+        self.probes = 0;
+        self.hosts = Hosts::NONE;
+    }
+}
+
+/// The name of an episode: the same for the same source and moment, in every process.
+fn scan_id(source: Source, detected: Timestamp) -> ScanId {
+    let bits = match source.address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    // The finaliser of SplitMix64 (Steele, Lea, Flood 2014), over each half.
+    let mix = |mut z: u64| {
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    ScanId(mix(mix(mix(bits as u64) ^ (bits >> 64) as u64) ^ detected.nanos()))
+}

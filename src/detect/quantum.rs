@@ -1,0 +1,36 @@
+//! Time as the tables keep it: the window is cut into 60 quanta, and a port remembers the quantum of its
+//! latest probe in one byte. A port counts while its age is at most 60 quanta, so two probes less than a window
+//! apart always count together, and two probes more than 61/60 of a window apart never do.
+
+/// Quanta in a window.
+pub const QUANTA: u64 = 60;
+
+/// The quantum of a latest probe, modulo 255, plus one; 0 says that the port no longer counts.
+pub type Stamp = u8;
+
+/// A port that no longer counts, remembered for the union of an open scan.
+pub const DEAD: Stamp = 0;
+
+/// Length of a quantum for a window, in nanoseconds; rounded up, so that 60 of them never fall short of it.
+pub fn quantum_nanos(window_nanos: u64) -> u64 {
+    window_nanos.div_ceil(QUANTA).max(1)
+}
+
+/// The stamp of a quantum.
+#[inline]
+pub fn stamp(quantum: u64) -> Stamp {
+    (quantum % 255) as u8 + 1
+}
+
+/// Quanta since `then`, if that is less than 255 quanta ago. Whoever keeps stamps must mark the dead before
+/// they could come round again: every window, which leaves a margin of two.
+#[inline]
+pub fn age(now: Stamp, then: Stamp) -> u8 {
+    if now >= then { now - then } else { 255 - (then - now) }
+}
+
+/// Whether a port with this stamp counts.
+#[inline]
+pub fn counts(now: Stamp, then: Stamp) -> bool {
+    then != DEAD && u64::from(age(now, then)) <= QUANTA
+}

@@ -1,0 +1,213 @@
+//! One interface end to end: frames in, scan events and snapshots out. Owns what it touches, takes no lock.
+
+use crate::capture::{CaptureStatus, FrameSink};
+use crate::clock::{self, StepWatch};
+use crate::decode::{Skipped, decode};
+use crate::detect::{BATCH, Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent};
+use crate::packet::{LinkType, Timestamp};
+use crate::snapshot::InterfaceSnapshot;
+use std::sync::mpsc::Receiver;
+
+/// The way of a packet, for a live capture and for files alike: decode, gather a batch, observe.
+#[derive(Debug)]
+pub struct Pipeline {
+    link: LinkType,
+    batch: Vec<Probe>,
+    detector: Detector,
+    packets: u64,
+    skipped: [u64; Skipped::ALL.len()],
+}
+
+impl Pipeline {
+    /// A pipeline with a detector of its own. `seed` keys the hashes.
+    pub fn new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Self {
+        Self {
+            link: LinkType::Ethernet,
+            batch: Vec::with_capacity(BATCH),
+            detector: Detector::new(policy, limits, seed, origin),
+            packets: 0,
+            skipped: [0; Skipped::ALL.len()],
+        }
+    }
+
+    /// What follows has this link layer.
+    pub fn opened(&mut self, link: LinkType) {
+        self.link = link;
+    }
+
+    /// Takes a frame. True once a batch is full: then `flush` it.
+    #[inline]
+    #[must_use]
+    pub fn frame(&mut self, time: Timestamp, bytes: &[u8]) -> bool {
+        self.packets += 1;
+        match decode(self.link, time, bytes) {
+            Ok(packet) => match Probe::of(&packet) {
+                Some(probe) => {
+                    self.batch.push(probe);
+                    return self.batch.len() == BATCH;
+                }
+                None => self.skipped[Skipped::NotProbe as usize] += 1,
+            },
+            Err(skipped) => self.skipped[skipped as usize] += 1,
+        }
+        false
+    }
+
+    /// The latest time in the batch.
+    fn batch_time(&self) -> Option<Timestamp> {
+        self.batch.iter().map(|probe| probe.time).max()
+    }
+
+    /// Observes what was gathered. The batch is never more than `BATCH` probes.
+    pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
+        self.detector.observe(&self.batch, events);
+        self.batch.clear();
+    }
+
+    /// Moves time on; hands out the scans that end by it.
+    pub fn advance(&mut self, now: Timestamp, events: &mut dyn FnMut(ScanEvent)) {
+        self.flush(events);
+        self.detector.advance(now, events);
+    }
+
+    /// The greatest threshold a reload may set.
+    pub fn greatest_threshold(&self) -> u32 {
+        self.detector.greatest_threshold()
+    }
+
+    /// The open scans, by the time of their hit.
+    pub fn open_scans(&self) -> Vec<Scan> {
+        self.detector.open_scans()
+    }
+
+    /// The detector's time, on the capture's clock.
+    pub fn now(&self) -> Timestamp {
+        self.detector.now()
+    }
+
+    /// All of it at this moment.
+    pub fn snapshot(&self, interface: &str, capture: CaptureStatus, events_lost: u64) -> InterfaceSnapshot {
+        InterfaceSnapshot {
+            interface: interface.to_owned(),
+            capture,
+            packets: self.packets,
+            skipped: self.skipped,
+            events_lost,
+            detection: self.detector.snapshot(),
+        }
+    }
+}
+
+/// What a live capture tells the rest of the process. Both are called from the capture thread and must not block.
+pub trait Outlet {
+    /// A scan event; false if it was lost because the queue is full.
+    fn scan(&mut self, event: ScanEvent) -> bool;
+    /// The capture broke, and why; or is back.
+    fn capture_changed(&mut self, lost: Option<&str>);
+    /// The state of the interface, about once a second.
+    fn publish(&mut self, snapshot: InterfaceSnapshot);
+}
+
+/// By how much ticks trail the clock: what the kernel has captured by then has been handed over, so a tick does not
+/// make packets look late. More than the block timeout of the capture.
+const LAG_NANOS: u64 = 250_000_000;
+
+/// A batch stamped this much later than the latest look at the clock asks for another look.
+const LOOK_AGAIN_NANOS: u64 = 1_500_000_000;
+
+/// The sink of a live capture.
+pub struct LiveSink<O> {
+    interface: String,
+    pipeline: Pipeline,
+    outlet: O,
+    policies: Receiver<Policy>,
+    clock: StepWatch,
+    events_lost: u64,
+    away: bool,
+}
+
+impl<O: Outlet> LiveSink<O> {
+    /// Everything for one interface. New policies arrive through `policies` and are taken at the next tick.
+    pub fn new(interface: &str, pipeline: Pipeline, outlet: O, policies: Receiver<Policy>) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            pipeline,
+            outlet,
+            policies,
+            clock: StepWatch::new(),
+            events_lost: 0,
+            away: false,
+        }
+    }
+
+    fn hand_over(outlet: &mut O, events_lost: &mut u64, event: ScanEvent) {
+        *events_lost += u64::from(!outlet.scan(event));
+    }
+
+    /// Asks both clocks whether the one that stamps packets has stepped.
+    fn look_at_clock(&mut self) {
+        if let Some(step) = self.clock.step() {
+            self.pipeline.detector.clock_stepped(step);
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(latest) = self.pipeline.batch_time()
+            && latest.nanos_since(self.clock.looked()) > LOOK_AGAIN_NANOS
+        {
+            self.look_at_clock();
+        }
+        let Self { pipeline, outlet, events_lost, .. } = self;
+        pipeline.flush(&mut |event| Self::hand_over(outlet, events_lost, event));
+    }
+
+    /// Ends: scans that are still open are told as ended now.
+    pub fn finish(mut self) {
+        self.flush();
+        let now = self.pipeline.now();
+        for scan in self.pipeline.open_scans() {
+            let scan = Scan { ended: Some(now), ..scan };
+            let event = ScanEvent { moment: Moment::Ended, scan };
+            Self::hand_over(&mut self.outlet, &mut self.events_lost, event);
+        }
+    }
+}
+
+impl<O: Outlet> FrameSink for LiveSink<O> {
+    fn opened(&mut self, link: LinkType) {
+        self.pipeline.opened(link);
+        if std::mem::take(&mut self.away) {
+            self.outlet.capture_changed(None);
+        }
+    }
+
+    #[inline]
+    fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
+        if self.pipeline.frame(time, bytes) {
+            self.flush();
+        }
+    }
+
+    fn batch_end(&mut self) {
+        self.flush();
+    }
+
+    fn tick(&mut self, status: &CaptureStatus) {
+        self.flush();
+        self.look_at_clock();
+        let Self { pipeline, outlet, events_lost, policies, .. } = self;
+        let mut events = |event| Self::hand_over(outlet, events_lost, event);
+        if let Some(policy) = policies.try_iter().last() {
+            pipeline.detector.reload(policy, &mut events);
+        }
+        let now = clock::wall();
+        pipeline.advance(Timestamp(now.nanos().saturating_sub(LAG_NANOS)), &mut events);
+        let snapshot = pipeline.snapshot(&self.interface, *status, self.events_lost);
+        self.outlet.publish(snapshot);
+    }
+
+    fn lost(&mut self, reason: &str) {
+        self.away = true;
+        self.outlet.capture_changed(Some(reason));
+    }
+}

@@ -1,0 +1,475 @@
+//! What `replay` prints of the scans it found: a table for people or one JSON object per scan. (The
+//! exposition is `metrics`' own.) And a progress bar for when reading takes long.
+
+use crate::clock;
+use crate::detect::{PortSample, Scan};
+use crate::packet::Timestamp;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+/// The most scans a table shows: beyond that nobody reads it, and it must be kept whole to be aligned.
+pub const MAX_ROWS: usize = 10_000;
+
+/// A scan as `replay --format json` prints it. The order of the keys is a contract; fields may be added.
+#[derive(Serialize)]
+struct ScanLine<'a> {
+    source: String,
+    interface: &'a str,
+    kind: &'static str,
+    technique: &'static str,
+    window_seconds: Number,
+    started: String,
+    detected: String,
+    last_probe: String,
+    ended: Option<String>,
+    probes: u64,
+    distinct_ports: u32,
+    peak_distinct_ports: u32,
+    distinct_hosts: u32,
+    first_target: String,
+    sample_ports: &'a [u16],
+    source_address: IpAddr,
+    scan: String,
+    busiest_host_ports: u32,
+}
+
+/// Seconds, without a fraction when there is none: `10`, `0.5`.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Number {
+    Whole(u64),
+    Fraction(f64),
+}
+
+impl Number {
+    fn seconds(nanos: u64) -> Self {
+        match nanos % 1_000_000_000 {
+            0 => Number::Whole(nanos / 1_000_000_000),
+            _ => Number::Fraction(nanos as f64 / 1e9),
+        }
+    }
+}
+
+/// A scan as one JSON object on one line, without the line's end; `interface` is the file's name.
+pub fn json_line(scan: &Scan, interface: &str) -> String {
+    let line = ScanLine {
+        source: scan.source.to_string(),
+        interface,
+        kind: scan.kind.label(),
+        technique: scan.technique.label(),
+        window_seconds: Number::seconds(scan.window_nanos),
+        started: rfc3339(scan.started),
+        detected: rfc3339(scan.detected),
+        last_probe: rfc3339(scan.last_probe),
+        ended: scan.ended.map(rfc3339),
+        probes: scan.probes,
+        distinct_ports: scan.distinct_ports,
+        peak_distinct_ports: scan.peak_distinct_ports,
+        distinct_hosts: scan.distinct_hosts,
+        first_target: target(scan.first_target),
+        sample_ports: scan.sample_ports.as_slice(),
+        source_address: scan.source_address,
+        scan: scan.id.to_string(),
+        busiest_host_ports: scan.busiest_host_ports,
+    };
+    serde_json::to_string(&line).expect("text, numbers and lists are always JSON")
+}
+
+/// RFC 3339 in UTC with microseconds (what is finer is cut): `2026-11-23T10:00:00.123456Z`.
+pub fn rfc3339(time: Timestamp) -> String {
+    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(time.nanos())).to_string()
+}
+
+/// `192.0.2.10:22`, `[2001:db8::1]:22`.
+fn target((host, port): (IpAddr, u16)) -> String {
+    SocketAddr::new(host, port).to_string()
+}
+
+/// What a file held, scans or none.
+#[derive(Debug, Clone, Default)]
+struct FileTotals {
+    name: String,
+    scans: u64,
+    packets: u64,
+    probes: u64,
+    span: Option<(Timestamp, Timestamp)>,
+}
+
+/// The table of `replay --format text`: give it files and their scans, in any order, then show it.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    files: Vec<FileTotals>,
+    /// By file, then by the time of the hit, whatever the order they come in.
+    scans: Vec<(usize, Scan)>,
+}
+
+impl Table {
+    /// A file was opened; the scans that follow are in it.
+    pub fn file(&mut self, file: &str) {
+        self.files.push(FileTotals { name: file.to_owned(), ..FileTotals::default() });
+    }
+
+    /// A scan in the file opened last, as it ended or as it stands at the file's end.
+    pub fn scan(&mut self, scan: &Scan) {
+        let Some(file) = self.files.last_mut() else { return };
+        file.scans += 1;
+        if self.scans.len() < MAX_ROWS {
+            self.scans.push((self.files.len() - 1, *scan));
+        }
+    }
+
+    /// The file opened last has been read as far as it can be; `span` is from its earliest to its latest packet.
+    pub fn totals(&mut self, packets: u64, probes: u64, span: Option<(Timestamp, Timestamp)>) {
+        if let Some(file) = self.files.last_mut() {
+            (file.packets, file.probes, file.span) = (packets, probes, span);
+        }
+    }
+}
+
+const HEADER: [&str; 12] = [
+    "FILE",
+    "SOURCE",
+    "KIND",
+    "TECHNIQUE",
+    "PORTS",
+    "PEAK",
+    "HOSTS",
+    "PROBES",
+    "STARTED (UTC)",
+    "DURATION",
+    "FIRST TARGET",
+    "SAMPLE",
+];
+/// Columns of numbers, which read best from the right.
+const RIGHT: [usize; 5] = [4, 5, 6, 7, 9];
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut scans = self.scans.clone();
+        scans.sort_by_key(|(file, scan)| (*file, scan.detected, scan.source, scan.id));
+        // The file's name is worth a column only where there is more than one.
+        let first = usize::from(self.files.len() < 2);
+        if !scans.is_empty() {
+            let mut rows = vec![HEADER.map(str::to_owned)];
+            rows.extend(scans.iter().map(|(file, scan)| row(&self.files[*file].name, scan)));
+            write_aligned(f, &rows, first)?;
+            let found: u64 = self.files.iter().map(|file| file.scans).sum();
+            let not_shown = found - scans.len() as u64;
+            if not_shown > 0 {
+                writeln!(f, "… and {not_shown} more: --format json prints them all")?;
+            }
+            writeln!(f)?;
+        }
+        for (index, file) in self.files.iter().enumerate() {
+            let shown = scans.iter().filter(|(of, _)| *of == index).map(|(_, scan)| scan);
+            write_totals(f, file, &shown.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+}
+
+fn row(file: &str, scan: &Scan) -> [String; 12] {
+    let lasted = span(scan.last_probe.nanos_since(scan.started));
+    [
+        printable(file),
+        scan.source.to_string(),
+        scan.kind.label().to_owned(),
+        scan.technique.label().to_owned(),
+        scan.distinct_ports.to_string(),
+        scan.peak_distinct_ports.to_string(),
+        scan.distinct_hosts.to_string(),
+        scan.probes.to_string(),
+        rfc3339(scan.started).replace('T', " ").replace('Z', ""),
+        if scan.ended.is_some() { lasted } else { format!("{lasted}, open") },
+        target(scan.first_target),
+        sample(&scan.sample_ports, scan.distinct_ports),
+    ]
+}
+
+fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[[String; 12]], first: usize) -> fmt::Result {
+    let mut widths = [0; HEADER.len()];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate().skip(first) {
+            let width = widths[column];
+            line.push_str(&if RIGHT.contains(&column) {
+                format!("{cell:>width$}  ")
+            } else {
+                format!("{cell:<width$}  ")
+            });
+        }
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn write_totals(f: &mut fmt::Formatter<'_>, file: &FileTotals, shown: &[&Scan]) -> fmt::Result {
+    match file.scans {
+        0 => f.write_str("no scans")?,
+        scans => f.write_str(&counted(scans, "scan"))?,
+    }
+    if file.scans > 0 && file.scans == shown.len() as u64 {
+        let sources: BTreeSet<_> = shown.iter().map(|scan| scan.source).collect();
+        write!(f, " by {}", counted(sources.len() as u64, "source"))?;
+    }
+    let length = file.span.map_or(0, |(first, last)| last.nanos_since(first));
+    let (packets, probes) = (counted(file.packets, "packet"), counted(file.probes, "probe"));
+    writeln!(f, " in {} ({packets}, {probes}, {})", printable(&file.name), span(length))
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A span in about three digits: `0.213s`, `12.3s`, `1m05s`, `2h05m`.
+fn span(nanos: u64) -> String {
+    let seconds = nanos / 1_000_000_000;
+    match seconds {
+        0..10 => format!("{:.3}s", nanos as f64 / 1e9),
+        10..60 => format!("{:.1}s", nanos as f64 / 1e9),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// The lowest ports of a scan, three and more in a row as a range: `21-23,25,80,…`.
+fn sample(ports: &PortSample, distinct_ports: u32) -> String {
+    const MOST: usize = 8;
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for &port in ports.as_slice() {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
+            _ => runs.push((port, port)),
+        }
+    }
+    let mut words: Vec<String> = Vec::new();
+    for (first, last) in runs {
+        match last - first {
+            0 => words.push(first.to_string()),
+            1 => words.extend([first.to_string(), last.to_string()]),
+            _ => words.push(format!("{first}-{last}")),
+        }
+    }
+    let all = words.len() <= MOST && ports.as_slice().len() as u64 >= u64::from(distinct_ports);
+    words.truncate(MOST);
+    let mut text = words.join(",");
+    if !all {
+        text.push_str(",…");
+    }
+    text
+}
+
+/// A file's name without what could steer a terminal.
+fn printable(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+    }
+    text
+}
+
+/// How far the reading has come, shown on standard error once it has taken a second; on a terminal only.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    name: String,
+    since: Instant,
+    shown: bool,
+    calls: u32,
+}
+
+impl Progress {
+    /// Begins reading `file` of `total_bytes`, if that is known.
+    pub fn of(file: &str, total_bytes: Option<u64>) -> Self {
+        let bar = match total_bytes {
+            Some(bytes) => ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::hidden()),
+            None => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+        };
+        let known = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+        let unknown = "{msg} {spinner} {bytes} {bytes_per_sec}";
+        let template = if total_bytes.is_some() { known } else { unknown };
+        bar.set_style(ProgressStyle::with_template(template).expect("a template of known keys"));
+        Self { bar, name: printable(file), since: clock::steady(), shown: false, calls: 0 }
+    }
+
+    /// `bytes` of the file have been read by now. Cheap enough to be called for every batch of packets.
+    pub fn reached(&mut self, bytes: u64) {
+        self.calls = self.calls.wrapping_add(1);
+        // The clock is worth asking once in a while only.
+        if !self.shown
+            && self.calls.is_multiple_of(64)
+            && clock::steady() - self.since >= Duration::from_secs(1)
+        {
+            self.shown = true;
+            if std::io::stderr().is_terminal() {
+                self.bar.set_message(self.name.clone());
+                self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
+        }
+        if self.shown {
+            self.bar.set_position(bytes);
+        }
+    }
+
+    /// Prints something of one's own without the bar running through it.
+    pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+}
+
+/// The bar leaves no trace.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::{Kind, ScanId, Source, Technique};
+
+    const START: u64 = 1_795_428_000_123_456_789; // 2026-11-23T10:00:00.123456789Z
+
+    fn scan(source: &str) -> Scan {
+        let address: IpAddr = source.parse().unwrap();
+        let at = |seconds: u64| Timestamp(START + seconds * 1_000_000_000);
+        Scan {
+            id: ScanId(0xabc),
+            source: Source::of(address, 64),
+            source_address: address,
+            kind: Kind::Vertical,
+            technique: Technique::Syn,
+            window_nanos: 10_000_000_000,
+            started: at(0),
+            detected: at(1),
+            last_probe: at(5),
+            ended: Some(at(65)),
+            probes: 1200,
+            ports: 0,
+            distinct_ports: 1000,
+            peak_distinct_ports: 990,
+            distinct_hosts: 1,
+            busiest_host_ports: 1000,
+            first_target: ("192.0.2.10".parse().unwrap(), 22),
+            sample_ports: PortSample::lowest([80, 21, 22, 23, 25, 443]),
+        }
+    }
+
+    #[test]
+    fn a_scan_is_one_json_object_with_its_keys_in_the_order_of_the_contract() {
+        assert_eq!(
+            json_line(&scan("198.51.100.7"), "a \"b\".pcap"),
+            concat!(
+                r#"{"source":"198.51.100.7","interface":"a \"b\".pcap","kind":"vertical","technique":"syn","#,
+                r#""window_seconds":10,"started":"2026-11-23T10:00:00.123456Z","#,
+                r#""detected":"2026-11-23T10:00:01.123456Z","last_probe":"2026-11-23T10:00:05.123456Z","#,
+                r#""ended":"2026-11-23T10:01:05.123456Z","probes":1200,"distinct_ports":1000,"#,
+                r#""peak_distinct_ports":990,"distinct_hosts":1,"first_target":"192.0.2.10:22","#,
+                r#""sample_ports":[21,22,23,25,80,443],"source_address":"198.51.100.7","#,
+                r#""scan":"0000000000000abc","busiest_host_ports":1000}"#
+            )
+        );
+    }
+
+    #[test]
+    fn an_open_scan_of_an_ipv6_network_is_told_with_the_address_that_was_seen() {
+        let mut scan = scan("2001:db8::7");
+        scan.ended = None;
+        scan.window_nanos = 500_000_000;
+        scan.first_target = ("2001:db8:1::10".parse().unwrap(), 443);
+        let value: serde_json::Value = serde_json::from_str(&json_line(&scan, "-")).unwrap();
+        assert_eq!(value["source"], "2001:db8::/64");
+        assert_eq!(value["source_address"], "2001:db8::7");
+        assert_eq!(value["ended"], serde_json::Value::Null);
+        assert_eq!(value["window_seconds"], 0.5);
+        assert_eq!(value["first_target"], "[2001:db8:1::10]:443");
+    }
+
+    #[test]
+    fn every_moment_a_packet_can_carry_has_a_date() {
+        assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(rfc3339(Timestamp(u64::MAX)), "2554-07-21T23:34:33.709551Z");
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_ordered_by_the_time_of_the_hit() {
+        let mut table = Table::default();
+        table.file("a.pcap");
+        let mut later = scan("2001:db8::7");
+        later.detected = Timestamp(START + 2_000_000_000);
+        later.ended = None;
+        later.distinct_ports = 3;
+        later.sample_ports = PortSample::lowest([1, 2, 9]);
+        table.scan(&later);
+        table.scan(&scan("198.51.100.7"));
+        table.totals(3000, 2400, Some((Timestamp(START), Timestamp(START + 65_000_000_000))));
+        assert_eq!(
+            table.to_string(),
+            "\
+SOURCE         KIND      TECHNIQUE  PORTS  PEAK  HOSTS  PROBES  STARTED (UTC)                   DURATION  FIRST TARGET   SAMPLE
+198.51.100.7   vertical  syn         1000   990      1    1200  2026-11-23 10:00:00.123456        5.000s  192.0.2.10:22  21-23,25,80,443,…
+2001:db8::/64  vertical  syn            3   990      1    1200  2026-11-23 10:00:00.123456  5.000s, open  192.0.2.10:22  1,2,9
+
+2 scans by 2 sources in a.pcap (3000 packets, 2400 probes, 1m05s)
+"
+        );
+    }
+
+    #[test]
+    fn several_files_get_a_column_and_a_line_each() {
+        let mut table = Table::default();
+        table.file("a.pcap");
+        table.totals(1, 0, Some((Timestamp(START), Timestamp(START))));
+        table.file("b\u{1b}[2J.pcap");
+        table.scan(&scan("198.51.100.7"));
+        table.totals(3000, 1, None);
+        let text = table.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("FILE             SOURCE        KIND"), "{text}");
+        assert!(lines[1].starts_with("b\\u{1b}[2J.pcap  198.51.100.7  vertical"), "{text}");
+        assert_eq!(lines[3], "no scans in a.pcap (1 packet, 0 probes, 0.000s)");
+        assert_eq!(lines[4], "1 scan by 1 source in b\\u{1b}[2J.pcap (3000 packets, 1 probe, 0.000s)");
+    }
+
+    #[test]
+    fn a_table_too_long_to_read_says_how_much_it_leaves_out() {
+        let mut table = Table::default();
+        table.file("a.pcap");
+        for _ in 0..MAX_ROWS + 3 {
+            table.scan(&scan("198.51.100.7"));
+        }
+        let text = table.to_string();
+        assert!(text.contains("\n… and 3 more: --format json prints them all\n"));
+        assert!(text.ends_with("\n10003 scans in a.pcap (0 packets, 0 probes, 0.000s)\n"));
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let of = |seconds: f64| span(Duration::from_secs_f64(seconds).as_nanos() as u64);
+        assert_eq!(
+            [of(0.2134), of(12.34), of(59.99), of(65.9), of(7500.0)],
+            ["0.213s", "12.3s", "60.0s", "1m05s", "2h05m"]
+        );
+    }
+
+    #[test]
+    fn a_bar_that_is_never_shown_costs_nothing_and_says_nothing() {
+        let mut progress = Progress::of("a.pcap", Some(100));
+        for bytes in 0..100 {
+            progress.reached(bytes);
+        }
+        assert_eq!(progress.aside(|| 7), 7);
+        assert!(!progress.shown);
+    }
+}

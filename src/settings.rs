@@ -1,0 +1,400 @@
+//! What the flags and the configuration file mean together: fills each module's own options, and rejects
+//! nonsense before anything starts. A flag beats the file, the file beats the default.
+
+use crate::capture::LiveOptions;
+use crate::cli::{self, Flags};
+use crate::config::{self, ConfigError, Located};
+use crate::detect::{Limits, Policy};
+use crate::units::{ByteSize, write_duration};
+use crate::web;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+/// What to do, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What counts as a scan, now; `reload` reads it anew.
+    pub policy: Policy,
+    /// How much may be kept; fixed at start.
+    pub limits: Limits,
+    /// How to serve.
+    pub web: web::Options,
+    /// The flags, each within its bounds.
+    pub flags: Flags,
+}
+
+/// Why the flags or the file make no sense; shows as one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingsError {
+    /// The file cannot be read or understood.
+    Config(ConfigError),
+    /// A value that cannot be meant: which, the bounds, and what was given.
+    Nonsense(String),
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingsError::Config(error) => error.fmt(f),
+            SettingsError::Nonsense(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl From<ConfigError> for SettingsError {
+    fn from(error: ConfigError) -> Self {
+        SettingsError::Config(error)
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Settings {
+    /// What these flags mean; reads the configuration file if they name one.
+    pub fn of(flags: Flags) -> Result<Self, SettingsError> {
+        check_command(&flags)?;
+        let policy = read_policy(&flags)?;
+        let limits = limits(&flags, &policy)?;
+        check_capture(&flags.capture)?;
+        let web = web(&flags.web)?;
+        Ok(Self { policy, limits, web, flags })
+    }
+
+    /// The policy after another look at the file; everything else stays as it was at the start.
+    pub fn reload(&self) -> Result<Policy, SettingsError> {
+        let policy = read_policy(&self.flags)?;
+        limits(&self.flags, &policy)?;
+        Ok(policy)
+    }
+
+    /// How to capture on each interface; `default_interface` is asked only if no flag names one.
+    pub fn captures<E>(
+        &self,
+        default_interface: impl FnOnce() -> Result<String, E>,
+    ) -> Result<Vec<LiveOptions>, E> {
+        let flags = &self.flags.capture;
+        let interfaces = match flags.interfaces.as_slice() {
+            [] => vec![default_interface()?],
+            named => named.to_vec(),
+        };
+        let options = |interface| LiveOptions {
+            interface,
+            direction: flags.direction,
+            promiscuous: flags.promiscuous,
+            buffer_bytes: bytes(flags.buffer_size),
+        };
+        Ok(interfaces.into_iter().map(options).collect())
+    }
+}
+
+/// The least severe records to write, in the logger's terms.
+pub fn log_level(flags: &cli::LogFlags) -> log::LevelFilter {
+    match flags.level {
+        cli::LogLevel::Debug => log::LevelFilter::Debug,
+        cli::LogLevel::Info => log::LevelFilter::Info,
+        cli::LogLevel::Warn => log::LevelFilter::Warn,
+        cli::LogLevel::Error => log::LevelFilter::Error,
+    }
+}
+
+/// The policy that flags, file and defaults make.
+fn read_policy(flags: &Flags) -> Result<Policy, SettingsError> {
+    let path = flags.config.file.as_deref();
+    let file = path.map(config::load).transpose()?.unwrap_or_default();
+    let default = Policy::default();
+    let place = Place { path };
+
+    let window = place.meant("window", flags.detection.window, file.detection.window);
+    let threshold = place.meant("threshold", flags.detection.threshold, file.detection.threshold);
+    let quiet = place.meant("quiet", None, file.detection.quiet);
+    let ipv6_prefix = place.meant("ipv6_prefix", None, file.detection.ipv6_prefix);
+    Ok(Policy {
+        window_nanos: window.within(SECOND..=HOUR, write_duration)?.map_or(default.window_nanos, nanos),
+        threshold: threshold.within(2..=65_536, |n| n.to_string())?.unwrap_or(default.threshold),
+        quiet_nanos: quiet.within(SECOND..=DAY, write_duration)?.map_or(default.quiet_nanos, nanos),
+        ipv6_prefix: ipv6_prefix.within(16..=128, |n| n.to_string())?.unwrap_or(default.ipv6_prefix),
+        ignored_sources: file.ignore.sources,
+        ignored_ports: file.ignore.ports,
+    })
+}
+
+/// The limits, checked against the window they must hold.
+fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
+    let (publish, memory) = (&flags.publish, flags.detection.memory);
+    check("--detection.memory", memory, ByteSize(4 << 20)..=ByteSize(64 << 30), |size| size.to_string())?;
+    check("--publish.max-sources", publish.max_sources, 0..=10_000, |n| n.to_string())?;
+    // A source with one port holds no place in the table, so there is no peak of 1 to publish.
+    check("--publish.min-ports", publish.min_ports, 2..=65_536, |n| n.to_string())?;
+    check("--publish.hold", publish.hold, SECOND..=DAY, write_duration)?;
+    let window = Duration::from_nanos(policy.window_nanos);
+    if publish.hold < window {
+        return nonsense(format!(
+            "--publish.hold must be at least the detection window ({}), not {}",
+            write_duration(window),
+            write_duration(publish.hold)
+        ));
+    }
+    Ok(Limits {
+        memory_bytes: bytes(memory),
+        max_sources: publish.max_sources as usize,
+        min_ports: publish.min_ports,
+        hold_nanos: nanos(publish.hold),
+    })
+}
+
+fn check_capture(flags: &cli::CaptureFlags) -> Result<(), SettingsError> {
+    let mut named = BTreeSet::new();
+    for interface in &flags.interfaces {
+        // A name becomes a path under /sys/class/net and a label: what the kernel allows, and no more.
+        let allowed = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
+        if interface.is_empty()
+            || !interface.chars().all(allowed)
+            || [".", ".."].contains(&interface.as_str())
+        {
+            return nonsense(format!("--capture.interface {interface:?} cannot be the name of an interface"));
+        }
+        if !named.insert(interface) {
+            return nonsense(format!("--capture.interface {interface} is given twice"));
+        }
+    }
+    let sizes = ByteSize(1 << 20)..=ByteSize(2 << 30);
+    check("--capture.buffer-size", flags.buffer_size, sizes, |size| size.to_string())
+}
+
+fn web(flags: &cli::WebFlags) -> Result<web::Options, SettingsError> {
+    let path = flags.telemetry_path.as_str();
+    let refuse = |why: &str| nonsense(format!("--web.telemetry-path {why}, not {path:?}"));
+    if !path.starts_with('/') {
+        return refuse("must begin with a slash");
+    }
+    if path == "/" || path == "/-" || path.starts_with("/-/") {
+        return refuse("must leave / and /-/ to the exporter's own pages");
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)) {
+        return refuse("must be made of letters, digits and -._~/");
+    }
+    check("--web.max-requests", flags.max_requests, 1..=10_000, |n| n.to_string())?;
+    let mut listen = Vec::new();
+    for text in &flags.listen_addresses {
+        match text.parse() {
+            Ok(address) => listen.push(address),
+            Err(why) => return nonsense(format!("--web.listen-address: {why}")),
+        }
+    }
+    Ok(web::Options {
+        listen,
+        systemd_socket: flags.systemd_socket,
+        telemetry_path: flags.telemetry_path.clone(),
+        max_requests: flags.max_requests as usize,
+        enable_lifecycle: flags.enable_lifecycle,
+    })
+}
+
+fn check_command(flags: &Flags) -> Result<(), SettingsError> {
+    let Some(cli::Command::Replay(replay)) = &flags.command else { return Ok(()) };
+    if !flags.capture.interfaces.is_empty() {
+        return nonsense("--capture.interface has no meaning for replay".to_owned());
+    }
+    if replay.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
+        return nonsense("standard input (-) can be read only once".to_owned());
+    }
+    Ok(())
+}
+
+/// Where a value of `detection:` may come from, to name it in an error.
+struct Place<'a> {
+    path: Option<&'a Path>,
+}
+
+/// A value that was given, and the name it was given under.
+struct Meant<T> {
+    value: Option<T>,
+    name: String,
+}
+
+impl Place<'_> {
+    /// The flag if it is given, else what the file says.
+    fn meant<T>(&self, key: &str, flag: Option<T>, file: Option<Located<T>>) -> Meant<T> {
+        match (flag, file, self.path) {
+            (None, Some(Located { value, line }), Some(path)) => {
+                let name = format!("cannot use {}: line {line}: detection.{key}", path.display());
+                Meant { value: Some(value), name }
+            }
+            (value, _, _) => Meant { value, name: format!("--detection.{key}") },
+        }
+    }
+}
+
+impl<T: PartialOrd + Copy> Meant<T> {
+    fn within(
+        &self,
+        bounds: RangeInclusive<T>,
+        write: impl Fn(T) -> String,
+    ) -> Result<Option<T>, SettingsError> {
+        if let Some(value) = self.value {
+            check(&self.name, value, bounds, write)?;
+        }
+        Ok(self.value)
+    }
+}
+
+fn check<T: PartialOrd + Copy>(
+    name: &str,
+    value: T,
+    bounds: RangeInclusive<T>,
+    write: impl Fn(T) -> String,
+) -> Result<(), SettingsError> {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = (write(*bounds.start()), write(*bounds.end()));
+    nonsense(format!("{name} must be from {least} to {most}, not {}", write(value)))
+}
+
+fn nonsense<T>(what: String) -> Result<T, SettingsError> {
+    Err(SettingsError::Nonsense(what))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Direction;
+    use std::ffi::OsString;
+    use std::io::Write;
+
+    fn settings(words: &str) -> Result<Settings, String> {
+        let words = std::iter::once("portscan_exporter").chain(words.split_whitespace()).map(OsString::from);
+        Settings::of(cli::parse(words).expect("flags that parse")).map_err(|error| error.to_string())
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn nothing_given_is_the_default_of_every_module() {
+        let settings = settings("").unwrap();
+        assert_eq!(settings.policy, Policy::default());
+        assert_eq!(settings.limits, Limits::default());
+        let captures = settings.captures(|| Ok::<_, ()>("eth0".to_owned())).unwrap();
+        let [capture] = captures.as_slice() else { panic!("{captures:?}") };
+        assert_eq!(capture.interface, "eth0");
+        assert_eq!(capture.direction, Direction::In);
+        assert!(!capture.promiscuous);
+        assert_eq!(capture.buffer_bytes, 16 << 20);
+    }
+
+    #[test]
+    fn flags_fill_the_options() {
+        let settings = settings(
+            "-i eth0 -i eth1 --capture.direction=inout --capture.promiscuous --capture.buffer-size=4MiB \
+             --detection.window=5s --detection.threshold=7 --detection.memory=8MiB \
+             --publish.max-sources=0 --publish.min-ports=2 --publish.hold=5s",
+        )
+        .unwrap();
+        assert_eq!(settings.policy.window_nanos, 5_000_000_000);
+        assert_eq!(settings.policy.threshold, 7);
+        let limits =
+            Limits { memory_bytes: 8 << 20, max_sources: 0, min_ports: 2, hold_nanos: 5_000_000_000 };
+        assert_eq!(settings.limits, limits);
+        let captures = settings.captures(|| Err("not asked")).unwrap();
+        let names: Vec<&str> = captures.iter().map(|capture| capture.interface.as_str()).collect();
+        assert_eq!(names, ["eth0", "eth1"]);
+        assert!(captures.iter().all(|capture| capture.promiscuous
+            && capture.direction == Direction::InOut
+            && capture.buffer_bytes == 4 << 20));
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file = file(
+            "detection: {window: 30s, threshold: 7, quiet: 2m, ipv6_prefix: 48}\nignore: {ports: [22]}\n",
+        );
+        let words = format!("--config.file={} --detection.threshold=9", file.path().display());
+        let policy = settings(&words).unwrap().policy;
+        assert_eq!(policy.window_nanos, 30_000_000_000, "the file's");
+        assert_eq!(policy.threshold, 9, "the flag's");
+        assert_eq!(policy.quiet_nanos, 120_000_000_000, "the file's");
+        assert_eq!((policy.ipv6_prefix, policy.ignored_ports), (48, vec![22]), "the file's");
+    }
+
+    #[test]
+    fn a_reload_reads_the_file_again_under_the_same_flags_and_refuses_nonsense() {
+        let file = file("detection: {threshold: 7}\n");
+        let path = file.path().display().to_string();
+        let settings =
+            settings(&format!("--config.file={path} --detection.window=5s --publish.hold=1m")).unwrap();
+        assert_eq!(settings.policy.threshold, 7);
+
+        std::fs::write(file.path(), "detection: {threshold: 9, window: 20s}\n").unwrap();
+        let policy = settings.reload().unwrap();
+        assert_eq!((policy.threshold, policy.window_nanos), (9, 5_000_000_000));
+
+        std::fs::write(file.path(), "detection: {threshold: 1}\n").unwrap();
+        assert_eq!(
+            settings.reload().unwrap_err().to_string(),
+            format!("cannot use {path}: line 1: detection.threshold must be from 2 to 65536, not 1")
+        );
+    }
+
+    #[test]
+    fn a_reload_cannot_bring_a_window_longer_than_the_hold() {
+        let file = file("");
+        let settings =
+            settings(&format!("--config.file={} --publish.hold=1m", file.path().display())).unwrap();
+        std::fs::write(file.path(), "detection: {window: 2m}\n").unwrap();
+        assert_eq!(
+            settings.reload().unwrap_err().to_string(),
+            "--publish.hold must be at least the detection window (2m), not 1m"
+        );
+    }
+
+    #[test]
+    fn no_default_interface_is_the_asker_s_error() {
+        assert_eq!(settings("").unwrap().captures(|| Err("no default route")), Err("no default route"));
+    }
+
+    /// What the program then says is in tests/usage.rs; here the bounds themselves.
+    #[test]
+    fn the_bounds_are_inclusive() {
+        for (good, bad) in [
+            ("--detection.threshold=2", "--detection.threshold=1"),
+            ("--detection.threshold=65536", "--detection.threshold=65537"),
+            ("--detection.window=1s", "--detection.window=999ms"),
+            ("--detection.window=1h --publish.hold=1h", "--detection.window=3601s --publish.hold=2h"),
+            ("--detection.memory=4MiB", "--detection.memory=4095KiB"),
+            ("--detection.memory=64GiB", "--detection.memory=65GiB"),
+            ("--publish.hold=10s", "--publish.hold=9s"),
+            ("--publish.hold=24h", "--publish.hold=86401s"),
+            ("--publish.min-ports=2", "--publish.min-ports=1"),
+            ("--publish.min-ports=65536", "--publish.min-ports=65537"),
+            ("--publish.max-sources=10000", "--publish.max-sources=10001"),
+            ("--capture.buffer-size=1MiB", "--capture.buffer-size=1023KiB"),
+            ("--capture.buffer-size=2GiB", "--capture.buffer-size=3GiB"),
+            ("--web.max-requests=1", "--web.max-requests=0"),
+            ("--web.max-requests=10000", "--web.max-requests=10001"),
+            ("--web.telemetry-path=/m", "--web.telemetry-path=/"),
+            ("-i eth0.7@x", "-i ../eth0"),
+        ] {
+            assert!(settings(good).is_ok(), "{good}: {:?}", settings(good).err());
+            assert!(settings(bad).is_err(), "{bad}");
+        }
+    }
+}

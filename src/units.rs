@@ -1,0 +1,118 @@
+//! Durations and amounts of memory, as people write them in flags and in the configuration file.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// An amount of memory: `1048576`, `48MiB` (binary units) or `16MB` (decimal units).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+/// The units of a size, largest first; those that are printed come before their decimal cousins.
+const UNITS: [(&str, u64); 7] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || "expected a size like 48MiB, 16MB or 1048576".to_owned();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let number: u64 = text[..digits].parse().map_err(|_| expected())?;
+        let unit = match text[digits..].trim_start_matches(' ') {
+            "" => 1,
+            name => {
+                let known = UNITS.iter().find(|(unit, _)| unit.eq_ignore_ascii_case(name));
+                known.ok_or_else(expected)?.1
+            }
+        };
+        number.checked_mul(unit).map(Self).ok_or_else(|| "larger than any memory".to_owned())
+    }
+}
+
+/// As people write it: in the largest binary unit that leaves no remainder.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let binary = &UNITS[..3];
+        match binary.iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
+            Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+/// A duration like `10s`, `5m`, `1m30s` or `500ms`, as flags and the configuration file write it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a duration like 10s, 5m or 1m30s".to_owned())
+}
+
+/// A duration as flags write it: `1m30s`, `500ms`, `24h`.
+pub fn write_duration(duration: Duration) -> String {
+    let mut rest = duration.as_nanos();
+    let mut text = String::new();
+    for (unit, nanos) in [
+        ("h", 3_600_000_000_000),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+    ] {
+        if rest >= nanos {
+            text.push_str(&format!("{}{unit}", rest / nanos));
+            rest %= nanos;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_binary_and_decimal_units_and_written_as_people_do() {
+        for (text, bytes, written) in [
+            ("1048576", 1 << 20, "1MiB"),
+            ("48MiB", 48 << 20, "48MiB"),
+            ("48mib", 48 << 20, "48MiB"),
+            ("16MB", 16_000_000, "15625KiB"),
+            ("3 GiB", 3 << 30, "3GiB"),
+            ("7kB", 7_000, "7000B"),
+            ("1B", 1, "1B"),
+            ("0", 0, "0B"),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+            assert_eq!(ByteSize(bytes).to_string(), written);
+        }
+        for text in [
+            "",
+            "MiB",
+            "16M",
+            "-1",
+            "1.5MiB",
+            "16 parsecs",
+            "99999999999999999999",
+            "18446744073709551615GiB",
+        ] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["10s", "5m", "1m30s", "500ms", "24h", "1h1ms", "0s"] {
+            assert_eq!(parse_duration(text).map(write_duration), Ok(text.to_owned()));
+        }
+        for text in ["", "10", "10 parsecs", "-5s", "s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

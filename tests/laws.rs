@@ -1,0 +1,217 @@
+//! The laws of the core, against a slow and obvious oracle, over random traffic.
+
+mod oracle;
+
+use oracle::{Oracle, Published};
+use portscan_exporter::detect::{
+    BURST_BOUNDS, Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent, ScanId, Source, Technique,
+};
+use portscan_exporter::packet::Timestamp;
+use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A probe, so long after (or before) the one before it.
+    Probe { after: i64, source: u8, port: u16, host: u8 },
+    /// Time passes without a packet.
+    Wait { nanos: u64 },
+    /// A run of probes of one source on rising ports.
+    Sweep { source: u8, first: u16, ports: u16, every: u64 },
+}
+
+fn step(window: u64) -> impl Strategy<Value = Step> {
+    let after = prop_oneof![
+        30 => 0..(window / 20) as i64,
+        4 => 0..(window * 2) as i64,
+        1 => 0..(window * 20) as i64,
+        2 => -900_000_000_i64..0,
+        1 => -(100 * SECOND as i64)..0,
+    ];
+    let port = prop_oneof![3 => 1..40_u16, 1 => any::<u16>()];
+    prop_oneof![
+        20 => (after, 0..4_u8, port, 0..6_u8).prop_map(|(after, source, port, host)| Step::Probe {
+            after, source, port, host
+        }),
+        1 => (0..window * 8).prop_map(|nanos| Step::Wait { nanos }),
+        2 => (0..4_u8, any::<u16>(), 1..260_u16, 0..window / 12).prop_map(|(source, first, ports, every)| Step::Sweep {
+            source, first, ports, every
+        }),
+    ]
+}
+
+/// Sources: two IPv4 addresses, two addresses of one IPv6 /64.
+fn source(n: u8) -> IpAddr {
+    match n {
+        0 | 1 => IpAddr::V4(Ipv4Addr::new(198, 51, 100, n + 1)),
+        n => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n))),
+    }
+}
+
+fn case() -> impl Strategy<Value = (Policy, Limits, Vec<Step>)> {
+    let window = prop_oneof![Just(SECOND), Just(10 * SECOND), SECOND..20 * SECOND];
+    (window, 2..30_u32, 1..90_u64, 2..8_u32, 1..40_u64).prop_flat_map(
+        |(window, threshold, quiet, min_ports, hold)| {
+            let policy = Policy {
+                window_nanos: window,
+                threshold,
+                quiet_nanos: quiet * SECOND,
+                ignored_ports: vec![7],
+                ..Policy::default()
+            };
+            let limits = Limits {
+                memory_bytes: 4 << 20,
+                min_ports,
+                hold_nanos: window + hold * SECOND,
+                max_sources: 3,
+            };
+            (Just(policy), Just(limits), prop::collection::vec(step(window), 1..120))
+        },
+    )
+}
+
+/// Turns steps into probes and waits with absolute times.
+fn unroll(steps: &[Step]) -> Vec<Result<Probe, Timestamp>> {
+    let mut time = 1_700_000_000 * SECOND;
+    let mut out = Vec::new();
+    let probe = |time: u64, from: u8, port: u16, host: u8| {
+        Ok(Probe {
+            time: Timestamp(time),
+            source: source(from),
+            host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)),
+            port,
+            technique: Technique::Syn,
+        })
+    };
+    for step in steps {
+        match *step {
+            Step::Probe { after, source, port, host } => {
+                time = time.saturating_add_signed(after);
+                out.push(probe(time, source, port, host));
+            }
+            Step::Wait { nanos } => {
+                time += nanos;
+                out.push(Err(Timestamp(time)));
+            }
+            Step::Sweep { source, first, ports, every } => {
+                for n in 0..ports {
+                    time += every;
+                    out.push(probe(time, source, first.wrapping_add(n), 1));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Events in an order that does not depend on when they were handed out, without the episode's name.
+fn canonical(mut events: Vec<ScanEvent>) -> Vec<ScanEvent> {
+    for event in &mut events {
+        event.scan.id = ScanId(0);
+    }
+    let rank = |moment| match moment {
+        Moment::Hit => 0,
+        Moment::Grown => 1,
+        Moment::Ended => 2,
+    };
+    events.sort_by_key(|e| {
+        (e.scan.source, e.scan.probes, rank(e.moment), e.scan.detected, e.scan.distinct_ports)
+    });
+    events
+}
+
+fn nameless(scans: Vec<Scan>) -> Vec<Scan> {
+    scans.into_iter().map(|scan| Scan { id: ScanId(0), ..scan }).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 3000, ..ProptestConfig::default() })]
+
+    /// Law 3: counts, peaks, hits and scans equal the oracle's, at every wait.
+    #[test]
+    fn exact((policy, limits, steps) in case()) {
+        let mut detector = Detector::new(policy.clone(), limits, 1, Origin::File);
+        let mut oracle = Oracle::new(policy.clone(), limits);
+        let mut events = Vec::new();
+        let mut last = Timestamp(0);
+        for step in unroll(&steps).into_iter().chain([Err(Timestamp(0))]) {
+            match step {
+                Ok(probe) => {
+                    last = probe.time;
+                    let before = events.len();
+                    detector.observe(&[probe], &mut |event| events.push(event));
+                    oracle.observe(&probe);
+                    if probe.port == 7 { continue; }
+                    // The definition itself, without quanta: nothing missed within a window, nothing told beyond 1.02.
+                    let source = Source::of(probe.source, 64);
+                    if oracle.counted_exactly(source, 1.0) >= policy.threshold as usize {
+                        prop_assert!(oracle.is_open(source), "missed");
+                    }
+                    if events[before..].iter().any(|e| e.moment == Moment::Hit && e.scan.source == source) {
+                        prop_assert!(oracle.counted_exactly(source, 1.02) >= policy.threshold as usize, "false hit");
+                    }
+                }
+                Err(time) => {
+                    let time = time.max(last);
+                    detector.advance(time, &mut |event| events.push(event));
+                    oracle.advance(time);
+                    let snapshot = detector.snapshot();
+                    let told: Vec<Published> = snapshot.sources.iter().map(|s| Published {
+                        source: s.source,
+                        count: s.distinct_ports,
+                        peak: s.peak_distinct_ports,
+                        hosts: 0,
+                        last_hit: s.last_hit,
+                        last_probe: s.last_probe,
+                    }).collect();
+                    prop_assert_eq!(told, oracle.published());
+                    prop_assert_eq!(nameless(detector.open_scans()), oracle.open());
+                    let mut bursts = [0; BURST_BOUNDS.len() + 1];
+                    for &peak in &oracle.bursts {
+                        bursts[BURST_BOUNDS.iter().filter(|&&b| f64::from(peak) > b).count()] += 1;
+                    }
+                    prop_assert_eq!(snapshot.tally.bursts, bursts);
+                    prop_assert_eq!(snapshot.tally.clock_steps, oracle.steps);
+                    prop_assert_eq!([snapshot.tally.probes[0][0], snapshot.tally.probes[1][0]], oracle.probes);
+                    let hits = events.iter().filter(|e| e.moment == Moment::Hit).count() as u64;
+                    prop_assert_eq!(snapshot.tally.hits[0], hits);
+                }
+            }
+        }
+        prop_assert_eq!(canonical(events), canonical(oracle.events));
+    }
+
+    /// Laws 1 and 2: extra ticks, batches of any size and another seed change nothing that is told.
+    #[test]
+    fn deterministic_and_tick_invariant((policy, limits, steps) in case(), ticks in any::<u64>(), seed in any::<u64>()) {
+        let all = unroll(&steps);
+        let end = all.iter().map(|s| match s { Ok(p) => p.time, Err(t) => *t }).max().expect("steps");
+        let mut plain = Detector::new(policy.clone(), limits, 1, Origin::File);
+        let mut busy = Detector::new(policy, limits, seed, Origin::File);
+        let (mut told, mut told_busy) = (Vec::new(), Vec::new());
+        let mut batch = Vec::new();
+        for (n, step) in all.iter().enumerate() {
+            let Ok(probe) = step else { continue };
+            batch.push(*probe);
+            busy.observe(&[*probe], &mut |event| told_busy.push(event));
+            if ticks >> (n % 64) & 1 == 1 {
+                busy.advance(probe.time, &mut |event| told_busy.push(event));
+            }
+        }
+        plain.observe(&batch, &mut |event| told.push(event));
+        let end = end.saturating_add(1000 * SECOND);
+        plain.advance(end, &mut |event| told.push(event));
+        busy.advance(end, &mut |event| told_busy.push(event));
+        let by_time = |events: &mut Vec<ScanEvent>| {
+            let rank = |e: &ScanEvent| (e.scan.source, e.scan.id, e.moment != Moment::Hit, e.moment == Moment::Ended, e.scan.distinct_ports);
+            events.sort_by_key(rank);
+        };
+        by_time(&mut told);
+        by_time(&mut told_busy);
+        prop_assert_eq!(told, told_busy);
+        prop_assert_eq!(plain.snapshot(), busy.snapshot());
+    }
+}

@@ -1,0 +1,294 @@
+//! The slow and obvious oracle: keeps every probe and recounts at every step.
+
+use portscan_exporter::detect::{
+    Family, Kind, Limits, Moment, Policy, PortSample, Probe, Scan, ScanEvent, Source, Technique,
+};
+use portscan_exporter::packet::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// One source, with everything it ever did.
+#[derive(Default)]
+struct History {
+    /// Time, port, host of every probe.
+    probes: Vec<(u64, u16, IpAddr)>,
+    /// Full addresses, beside `probes`.
+    addresses: Vec<IpAddr>,
+    /// Index of the first probe of the run that goes on.
+    run: Option<usize>,
+    /// Counts reached, with their times.
+    reached: Vec<(u64, u32)>,
+    open: Option<Open>,
+    run_peak: u32,
+    last_hit: Option<u64>,
+    settled: u64,
+}
+
+struct Open {
+    run: usize,
+    detected: u64,
+    address: IpAddr,
+    union: BTreeSet<u16>,
+    peak: u32,
+    tell_at: u32,
+    /// When the count fell below the threshold, if it is below.
+    fell: Option<u64>,
+}
+
+pub struct Oracle {
+    policy: Policy,
+    limits: Limits,
+    quantum: u64,
+    sources: BTreeMap<Source, History>,
+    now: u64,
+    offset: i128,
+    /// Moments of steps and the offsets before them.
+    before: Vec<(u64, i128)>,
+    started: bool,
+    pub steps: u64,
+    pub bursts: Vec<u32>,
+    pub events: Vec<ScanEvent>,
+    pub probes: [u64; 2],
+}
+
+/// A source's numbers at a moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Published {
+    pub source: Source,
+    pub count: u32,
+    pub peak: u32,
+    pub hosts: u32,
+    pub last_hit: Option<Timestamp>,
+    pub last_probe: Timestamp,
+}
+
+impl Oracle {
+    pub fn new(policy: Policy, limits: Limits) -> Self {
+        Self {
+            quantum: policy.window_nanos.div_ceil(60),
+            policy,
+            limits,
+            sources: BTreeMap::new(),
+            now: 0,
+            offset: 0,
+            before: Vec::new(),
+            started: false,
+            steps: 0,
+            bursts: Vec::new(),
+            events: Vec::new(),
+            probes: [0; 2],
+        }
+    }
+
+    fn outside(&self, inside: u64) -> Timestamp {
+        let then = self.before.iter().find(|step| inside < step.0).map_or(self.offset, |step| step.1);
+        Timestamp((i128::from(inside) - then) as u64)
+    }
+
+    /// Ports whose latest probe is at most 60 quanta before the quantum of `at`.
+    fn counted(&self, history: &History, at: u64) -> BTreeSet<u16> {
+        history
+            .probes
+            .iter()
+            .filter(|(time, ..)| *time <= at && at / self.quantum - time / self.quantum <= 60)
+            .map(|&(_, port, _)| port)
+            .collect()
+    }
+
+    /// The same by the definition, without quanta: latest probe in (at − window × factor, at].
+    pub fn counted_exactly(&self, source: Source, factor: f64) -> usize {
+        let span = (self.policy.window_nanos as f64 * factor) as u64;
+        let history = &self.sources[&source];
+        let within = history.probes.iter().filter(|(time, ..)| self.now - time < span);
+        within.map(|&(_, port, _)| port).collect::<BTreeSet<_>>().len()
+    }
+
+    pub fn is_open(&self, source: Source) -> bool {
+        self.sources.get(&source).is_some_and(|history| history.open.is_some())
+    }
+
+    fn moment(&self, source: Source, history: &History, at: u64) -> Scan {
+        let open = history.open.as_ref().expect("a scan is open");
+        let run = &history.probes[open.run..];
+        let hosts: BTreeSet<IpAddr> = run.iter().map(|probe| probe.2).collect();
+        // Hosts asked for a port while it counted, or since the hit.
+        let mut asked: BTreeMap<u16, (u64, BTreeSet<IpAddr>)> = BTreeMap::new();
+        for &(time, port, host) in &history.probes[open.run..] {
+            let (last, by) = asked.entry(port).or_default();
+            let until = time.min(open.detected.max(*last));
+            if until / self.quantum - *last / self.quantum > 60 {
+                by.clear();
+            }
+            *last = time;
+            by.insert(host);
+        }
+        let on = |host: &IpAddr| {
+            open.union.iter().filter(|port| asked.get(port).is_some_and(|a| a.1.contains(host))).count()
+        };
+        let busiest = hosts.iter().map(|host| on(host) as u32).max();
+        Scan {
+            id: portscan_exporter::detect::ScanId(0),
+            source,
+            source_address: open.address,
+            kind: Kind::Vertical,
+            technique: Technique::Syn,
+            window_nanos: self.policy.window_nanos,
+            started: self.outside(run[0].0),
+            detected: self.outside(open.detected),
+            last_probe: self.outside(run[run.len() - 1].0),
+            ended: None,
+            probes: run.len() as u64,
+            ports: self.counted(history, at).len() as u32,
+            distinct_ports: open.union.len() as u32,
+            peak_distinct_ports: open.peak,
+            distinct_hosts: hosts.len() as u32,
+            busiest_host_ports: busiest.unwrap_or(0),
+            first_target: (run[0].2, run[0].1),
+            sample_ports: PortSample::lowest(open.union.iter().copied()),
+        }
+    }
+
+    /// Lets time pass for one source, quantum by quantum.
+    fn settle(&mut self, source: Source) {
+        let Some(mut history) = self.sources.remove(&source) else { return };
+        let (first, last) = (history.settled / self.quantum + 1, self.now / self.quantum);
+        // Nothing changes by itself once all ports are gone and the scan is over: 61 quanta are enough.
+        for quantum in first..=last.min(first + 61) {
+            let count = self.counted(&history, quantum * self.quantum + self.quantum - 1).len() as u32;
+            if let Some(open) = &mut history.open
+                && open.fell.is_none()
+                && count < self.policy.threshold
+            {
+                open.fell = Some(quantum * self.quantum);
+            }
+            if count == 0 && history.run_peak > 0 {
+                self.bursts.push(std::mem::take(&mut history.run_peak));
+                history.run = None;
+            }
+        }
+        let ended =
+            history.open.as_ref().and_then(|open| open.fell).map(|fell| fell + self.policy.quiet_nanos);
+        if let Some(ended) = ended.filter(|&ended| ended <= self.now) {
+            let scan = self.moment(source, &history, ended);
+            let scan = Scan { ended: Some(self.outside(ended)), ..scan };
+            self.events.push(ScanEvent { moment: Moment::Ended, scan });
+            history.open = None;
+            history.run = None;
+            if history.run_peak > 0 {
+                self.bursts.push(std::mem::take(&mut history.run_peak));
+            }
+        }
+        history.settled = self.now;
+        self.sources.insert(source, history);
+    }
+
+    pub fn advance(&mut self, at: Timestamp) {
+        self.now = self.now.max((i128::from(at.nanos()) + self.offset) as u64);
+        self.started = true;
+        for source in self.sources.keys().copied().collect::<Vec<_>>() {
+            self.settle(source);
+        }
+    }
+
+    pub fn observe(&mut self, probe: &Probe) {
+        let at = i128::from(probe.time.nanos()) + self.offset;
+        let behind = i128::from(self.now) - at;
+        if !self.started || behind <= 0 {
+            self.started = true;
+            self.now = at as u64;
+        } else if behind > 1_000_000_000 {
+            self.now += 1;
+            self.before.push((self.now, self.offset));
+            self.offset += behind + 1;
+            self.steps += 1;
+        }
+        self.probes[Family::of(probe.source) as usize] += 1;
+        if self.policy.ignores_source(probe.source) || self.policy.ignored_ports.contains(&probe.port) {
+            return;
+        }
+        let source = Source::of(probe.source, self.policy.ipv6_prefix);
+        self.settle(source);
+        let mut history = self.sources.remove(&source).unwrap_or_default();
+        let index = history.probes.len();
+        history.probes.push((self.now, probe.port, probe.host));
+        history.addresses.push(probe.source);
+        if history.run.is_none() && history.open.is_none() {
+            history.run = Some(index);
+        }
+        history.settled = self.now;
+        let ports = self.counted(&history, self.now);
+        let count = ports.len() as u32;
+        history.run_peak = history.run_peak.max(count);
+        history.reached.push((self.now, count));
+        let mut moment = None;
+        match &mut history.open {
+            None if count >= self.policy.threshold => {
+                history.last_hit = Some(self.now);
+                history.open = Some(Open {
+                    run: history.run.expect("a probe begins a run"),
+                    detected: self.now,
+                    address: probe.source,
+                    union: ports,
+                    peak: count,
+                    tell_at: count * 10,
+                    fell: None,
+                });
+                moment = Some(Moment::Hit);
+            }
+            None => {}
+            Some(open) => {
+                open.union.insert(probe.port);
+                open.peak = open.peak.max(count);
+                if count >= self.policy.threshold {
+                    open.fell = None;
+                }
+                let union = open.union.len() as u32;
+                if union >= open.tell_at {
+                    open.tell_at = union * 10;
+                    moment = Some(Moment::Grown);
+                }
+            }
+        }
+        if let Some(moment) = moment {
+            self.events.push(ScanEvent { moment, scan: self.moment(source, &history, self.now) });
+        }
+        self.sources.insert(source, history);
+    }
+
+    /// Publishing order; call after `advance`.
+    pub fn published(&self) -> Vec<Published> {
+        let epoch = self.limits.hold_nanos.div_ceil(16);
+        let held = |at: u64| at / epoch + 16 >= self.now / epoch;
+        let mut all: Vec<Published> = self
+            .sources
+            .iter()
+            .map(|(source, history)| {
+                let last = history.probes.len() - 1;
+                let peak = history.reached.iter().filter(|r| held(r.0)).map(|r| r.1).max().unwrap_or(0);
+                Published {
+                    source: *source,
+                    count: self.counted(history, self.now).len() as u32,
+                    peak: if peak < 2 { 0 } else { peak },
+                    hosts: 0,
+                    last_hit: history.last_hit.filter(|&at| held(at)).map(|at| self.outside(at)),
+                    last_probe: self.outside(history.probes[last].0),
+                }
+            })
+            .filter(|source| source.peak >= self.limits.min_ports)
+            .collect();
+        all.sort_by(|a, b| {
+            let latest = |p: &Published| self.sources[&p.source].probes.last().map(|probe| probe.0);
+            b.peak.cmp(&a.peak).then(latest(b).cmp(&latest(a))).then(a.source.cmp(&b.source))
+        });
+        all.truncate(self.limits.max_sources);
+        all
+    }
+
+    pub fn open(&self) -> Vec<Scan> {
+        let open = self.sources.iter().filter(|(_, history)| history.open.is_some());
+        let mut scans: Vec<Scan> =
+            open.map(|(source, history)| self.moment(*source, history, self.now)).collect();
+        scans.sort_by_key(|scan| (scan.detected, scan.source));
+        scans
+    }
+}

@@ -1,0 +1,265 @@
+//! Bad usage: what is typed or written wrongly, the one line that says so, and exit code 2.
+
+use assert_cmd::Command;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn exporter(words: &[&str], directory: &Path) -> (i32, String, String) {
+    let output = Command::cargo_bin("portscan_exporter")
+        .expect("the binary under test")
+        .args(words)
+        .current_dir(directory)
+        .env("COLUMNS", "110")
+        .output()
+        .expect("the exporter runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
+fn expect_refused(words: &[&str], directory: &Path, message: &str) {
+    let (code, stdout, stderr) = exporter(words, directory);
+    assert_eq!(stderr, format!("portscan_exporter: {message}\n"), "{words:?}");
+    assert_eq!((code, stdout.as_str()), (2, ""), "{words:?}");
+}
+
+#[test]
+fn bad_flags_are_refused() {
+    let directory = TempDir::new().unwrap();
+    for (words, message) in [
+        // Words that are no flags.
+        (
+            "--detection.treshold=7",
+            "unexpected argument '--detection.treshold' found (did you mean --detection.threshold?)",
+        ),
+        ("--detection", "unexpected argument '--detection' found (did you mean --detection.memory?)"),
+        (
+            "--web.config.file=web.yml",
+            "unexpected argument '--web.config.file' found (did you mean --config.file?)",
+        ),
+        ("--config.chek", "unexpected argument '--config.chek' found (did you mean --config.check?)"),
+        ("eth0", "unrecognized subcommand 'eth0' (try --help)"),
+        ("repaly a.pcap", "unrecognized subcommand 'repaly' (did you mean replay?)"),
+        ("replay", "the following required arguments were not provided: <FILE>... (try --help)"),
+        (
+            "replay a.pcap --format=xml",
+            "invalid value 'xml' for '--format <text|json|metrics>' (possible values: text, json, metrics)",
+        ),
+        ("replay a.pcap -i eth0", "unexpected argument '-i' found (try --help)"),
+        ("-i eth0 replay a.pcap", "--capture.interface has no meaning for replay"),
+        ("replay - a.pcap -", "standard input (-) can be read only once"),
+        // Values that are no values.
+        ("-i", "a value is required for '--capture.interface <NAME>' but none was supplied"),
+        (
+            "--capture.direction=both",
+            "invalid value 'both' for '--capture.direction <in|out|inout>' (possible values: in, out, inout)",
+        ),
+        (
+            "--capture.buffer-size=16M",
+            "invalid value '16M' for '--capture.buffer-size <SIZE>': expected a size like 48MiB, 16MB or 1048576",
+        ),
+        (
+            "--capture.promiscuous=yes",
+            "unexpected value 'yes' for '--capture.promiscuous' found; no more were expected (try --help)",
+        ),
+        (
+            "--detection.window=10",
+            "invalid value '10' for '--detection.window <DURATION>': expected a duration like 10s, 5m or 1m30s",
+        ),
+        (
+            "--detection.window=-1s",
+            "invalid value '-1s' for '--detection.window <DURATION>': expected a duration like 10s, 5m or 1m30s",
+        ),
+        (
+            "--detection.threshold=many",
+            "invalid value 'many' for '--detection.threshold <PORTS>': expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "--detection.threshold=-5",
+            "invalid value '-5' for '--detection.threshold <PORTS>': expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "--detection.threshold=5 --detection.threshold=6",
+            "the argument '--detection.threshold <PORTS>' cannot be used multiple times (try --help)",
+        ),
+        (
+            "--detection.memory=99999999999999999999",
+            "invalid value '99999999999999999999' for '--detection.memory <SIZE>': expected a size like 48MiB, 16MB or 1048576",
+        ),
+        (
+            "--log.level=loud",
+            "invalid value 'loud' for '--log.level <debug|info|warn|error>' (possible values: debug, info, warn, error)",
+        ),
+        (
+            "--log.format=xml",
+            "invalid value 'xml' for '--log.format <auto|journald|logfmt|json>' (possible values: auto, journald, logfmt, json)",
+        ),
+        (
+            "--web.systemd-socket --web.listen-address=:1",
+            "the argument '--web.systemd-socket' cannot be used with '--web.listen-address <ADDRESS>' (try --help)",
+        ),
+        // Values out of bounds.
+        ("-i eth0 -i lo -i eth0", "--capture.interface eth0 is given twice"),
+        ("-i ../eth0", "--capture.interface \"../eth0\" cannot be the name of an interface"),
+        ("--capture.buffer-size=1023KiB", "--capture.buffer-size must be from 1MiB to 2GiB, not 1023KiB"),
+        ("--capture.buffer-size=3GiB", "--capture.buffer-size must be from 1MiB to 2GiB, not 3GiB"),
+        ("--detection.window=500ms", "--detection.window must be from 1s to 1h, not 500ms"),
+        ("--detection.window=2h", "--detection.window must be from 1s to 1h, not 2h"),
+        ("--detection.threshold=1", "--detection.threshold must be from 2 to 65536, not 1"),
+        ("--detection.threshold=65537", "--detection.threshold must be from 2 to 65536, not 65537"),
+        ("--detection.memory=1MiB", "--detection.memory must be from 4MiB to 64GiB, not 1MiB"),
+        ("--detection.memory=65GiB", "--detection.memory must be from 4MiB to 64GiB, not 65GiB"),
+        ("--publish.max-sources=10001", "--publish.max-sources must be from 0 to 10000, not 10001"),
+        ("--publish.min-ports=1", "--publish.min-ports must be from 2 to 65536, not 1"),
+        ("--publish.min-ports=65537", "--publish.min-ports must be from 2 to 65536, not 65537"),
+        ("--publish.hold=5s", "--publish.hold must be at least the detection window (10s), not 5s"),
+        ("--publish.hold=25h", "--publish.hold must be from 1s to 24h, not 25h"),
+        ("--publish.hold=100ms", "--publish.hold must be from 1s to 24h, not 100ms"),
+        ("--web.max-requests=0", "--web.max-requests must be from 1 to 10000, not 0"),
+        ("--web.telemetry-path=metrics", "--web.telemetry-path must begin with a slash, not \"metrics\""),
+        (
+            "--web.telemetry-path=/",
+            "--web.telemetry-path must leave / and /-/ to the exporter's own pages, not \"/\"",
+        ),
+        (
+            "--web.telemetry-path=/-/healthy",
+            "--web.telemetry-path must leave / and /-/ to the exporter's own pages, not \"/-/healthy\"",
+        ),
+        (
+            "--web.telemetry-path=/a?b",
+            "--web.telemetry-path must be made of letters, digits and -._~/, not \"/a?b\"",
+        ),
+        ("--config.check --detection.threshold=1", "--detection.threshold must be from 2 to 65536, not 1"),
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        expect_refused(&words, directory.path(), message);
+    }
+}
+
+#[test]
+fn bad_files_are_refused_with_the_line_at_fault() {
+    let directory = TempDir::new().unwrap();
+    for (text, message) in [
+        // Not the YAML that is meant.
+        (
+            "detection:\n  window: 10s\n  treshold: 20\n",
+            "cannot read config.yml: line 3: unknown key \"treshold\" (known: window, threshold, quiet, ipv6_prefix)",
+        ),
+        ("ignored:\n", "cannot read config.yml: line 1: unknown key \"ignored\" (known: detection, ignore)"),
+        (
+            "# two rules\ndetection: {threshold: 20}\nignore: {}\ndetection: {threshold: 30}\n",
+            "cannot read config.yml: line 4: key \"detection\" is given twice",
+        ),
+        ("- window: 10s\n", "cannot read config.yml: line 1: expected a mapping (key: value)"),
+        ("ignore:\n  ports: 22\n", "cannot read config.yml: line 2: expected a list"),
+        ("ignore:\n  ports: [22\n", "cannot read config.yml: line 2: unclosed bracket '['"),
+        (
+            "detection:\n\twindow: 10s\n",
+            "cannot read config.yml: line 2: tabs disallowed within this context (block indentation)",
+        ),
+        ("{}\n---\n{}\n", "cannot read config.yml: line 3: a second document; one file holds one"),
+        // Not the values that are meant.
+        (
+            "detection:\n  window: 10\n",
+            "cannot read config.yml: line 2: expected a duration like 10s, 5m or 1m30s, found \"10\"",
+        ),
+        (
+            "detection:\n  threshold: 20 ports\n",
+            "cannot read config.yml: line 2: expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "ignore:\n  sources:\n    - 192.0.2.1\n    - 192.0.2.300\n",
+            "cannot read config.yml: line 4: expected an address or a network like 192.0.2.0/24, found \"192.0.2.300\"",
+        ),
+        (
+            "ignore:\n  sources:\n    - 2001:db8::1/64\n",
+            "cannot read config.yml: line 3: \"2001:db8::1/64\" has bits set beyond its prefix (did you mean 2001:db8::/64?)",
+        ),
+        (
+            "ignore:\n  ports:\n    - 22\n    - ssh\n",
+            "cannot read config.yml: line 4: expected a port or a range of ports like 8000-8100, found \"ssh\"",
+        ),
+        // Values out of bounds.
+        (
+            "detection:\n  threshold: 1\n",
+            "cannot use config.yml: line 2: detection.threshold must be from 2 to 65536, not 1",
+        ),
+        (
+            "detection:\n  window: 2h\n",
+            "cannot use config.yml: line 2: detection.window must be from 1s to 1h, not 2h",
+        ),
+        (
+            "detection:\n  quiet: 100ms\n",
+            "cannot use config.yml: line 2: detection.quiet must be from 1s to 24h, not 100ms",
+        ),
+        (
+            "\ndetection:\n  ipv6_prefix: 8\n",
+            "cannot use config.yml: line 3: detection.ipv6_prefix must be from 16 to 128, not 8",
+        ),
+        ("detection: {window: 10m}", "--publish.hold must be at least the detection window (10m), not 5m"),
+    ] {
+        fs::write(directory.path().join("config.yml"), text).unwrap();
+        for words in [&["--config.file=config.yml"][..], &["--config.file=config.yml", "--config.check"]] {
+            expect_refused(words, directory.path(), message);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_configuration_file_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
+    fs::create_dir(directory.path().join("directory.yml")).unwrap();
+    file("latin1.yml", b"# caf\xe9\n");
+    file("latin1-later.yml", b"detection:\n  window: 10s # \xfc\n");
+    file("large.yml", &vec![b'#'; (1 << 20) + 1]);
+    file("bomb.yml", format!("ignore:\n  ports: [&a 22{}]\n", ", *a".repeat(2000)).as_bytes());
+    for (name, message) in [
+        ("missing.yml", "no such file"),
+        ("directory.yml", "it is a directory"),
+        ("latin1.yml", "line 1: it is not UTF-8 text"),
+        ("latin1-later.yml", "line 2: it is not UTF-8 text"),
+        ("large.yml", "it is larger than 1024 KiB"),
+        ("/dev/zero", "it is larger than 1024 KiB"),
+        ("bomb.yml", "line 2: too much nesting or repetition for a configuration file"),
+    ] {
+        let flag = format!("--config.file={name}");
+        expect_refused(&[&flag], directory.path(), &format!("cannot read {name}: {message}"));
+    }
+}
+
+#[test]
+fn a_check_says_that_all_is_well_and_starts_nothing() {
+    let directory = TempDir::new().unwrap();
+    let example = concat!("--config.file=", env!("CARGO_MANIFEST_DIR"), "/deploy/config.example.yml");
+    for words in [
+        &["--config.check"][..],
+        &["--config.check", example],
+        &["--config.check", "-i", "eth0", "--detection.threshold=7"],
+        &["replay", "missing.pcap", "--config.check", example],
+    ] {
+        let said = exporter(words, directory.path());
+        assert_eq!(said, (0, "configuration is valid\n".to_owned(), String::new()), "{words:?}");
+    }
+}
+
+#[test]
+fn the_version_is_in_the_form_of_the_prometheus_exporters() {
+    let (code, stdout, stderr) = exporter(&["--version"], Path::new("."));
+    let first = format!("portscan_exporter, version {} (revision: ", env!("CARGO_PKG_VERSION"));
+    assert!(stdout.starts_with(&first), "{stdout}");
+    let names: Vec<&str> =
+        stdout.lines().skip(1).filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name).collect();
+    assert_eq!(names, ["rust version", "libpcap", "platform"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn help_names_every_flag_on_standard_output() {
+    for words in [&["--help"][..], &["-h"], &["replay", "--help"]] {
+        let (code, stdout, stderr) = exporter(words, Path::new("."));
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        assert!(stdout.contains("--detection.threshold"), "{stdout}");
+        assert!(stdout.lines().all(|line| line.chars().count() <= 110), "{stdout}");
+    }
+}
