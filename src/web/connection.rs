@@ -63,7 +63,8 @@ impl Watch {
         }
     }
 
-    pub(super) fn keep_permit(&self, permit: OwnedSemaphorePermit) {
+    /// Holds the place of a scrape until the client has taken the page.
+    pub(super) fn keep(&self, permit: OwnedSemaphorePermit) {
         self.lock().permit = Some(permit);
     }
 

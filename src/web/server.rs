@@ -1,8 +1,7 @@
 //! Accepting, bounding and ending connections.
 
-use super::App;
 use super::connection::{Phase, Watch, Watched};
-use super::pages;
+use super::{App, Listeners};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -10,12 +9,11 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -52,39 +50,34 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `shutdown` is done; then accepts nothing more and lets running answers finish within
-/// `limits.drain`. Needs a tokio runtime, of any flavour; fails only if a listener cannot be used with it.
-pub async fn serve(
-    listeners: Vec<TcpListener>,
-    app: App,
-    limits: Limits,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
+/// Serves until `stop` is done, then lets running answers finish for a moment.
+pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
+    serve_within(listeners, app, Limits::default(), stop).await;
+}
+
+/// The same within other limits. Needs a tokio runtime, of any flavour.
+pub async fn serve_within(listeners: Listeners, app: App, limits: Limits, stop: impl Future<Output = ()>) {
     let (accepted, mut arrivals) = mpsc::channel(1);
     let mut acceptors = JoinSet::new();
-    for listener in listeners {
-        listener.set_nonblocking(true)?;
-        acceptors.spawn(accept(tokio::net::TcpListener::from_std(listener)?, accepted.clone()));
+    for listener in listeners.into_inner() {
+        acceptors.spawn(accept(listener, accepted.clone()));
     }
-    let scrapes = match app.options.max_requests {
-        0 => Semaphore::MAX_PERMITS,
-        most => most.min(Semaphore::MAX_PERMITS),
-    };
-    let scrapes = Arc::new(Semaphore::new(scrapes));
     let app = Arc::new(app);
-    let (stop, stopping) = watch::channel(false);
+    let (closing, closed) = watch::channel(false);
     let mut open: HashMap<u64, Arc<Watch>> = HashMap::new();
     let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
+    let mut stop = pin!(stop);
     for id in 0_u64.. {
         let socket = loop {
             tokio::select! {
                 // In this order: a flood of arrivals must not keep the server from stopping or from tidying up.
                 biased;
-                () = &mut shutdown => break None,
+                () = &mut stop => break None,
                 Some(ended) = connections.join_next() => {
-                    if let Ok(id) = ended {
-                        open.remove(&id);
+                    match ended {
+                        Ok(id) => drop(open.remove(&id)),
+                        // It panicked: nobody but this map holds its watch any more.
+                        Err(_) => open.retain(|_, watch| Arc::strong_count(watch) > 1),
                     }
                 }
                 Some(socket) = arrivals.recv() => break Some(socket),
@@ -97,7 +90,7 @@ pub async fn serve(
         }
         let watch = Arc::new(Watch::new());
         open.insert(id, Arc::clone(&watch));
-        let served = attend(socket, watch, Arc::clone(&app), Arc::clone(&scrapes), limits, stopping.clone());
+        let served = attend(socket, watch, Arc::clone(&app), limits, closed.clone());
         connections.spawn(async move {
             served.await;
             id
@@ -105,11 +98,10 @@ pub async fn serve(
     }
     acceptors.shutdown().await;
     drop(arrivals);
-    stop.send_replace(true);
+    closing.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
     // Whoever has not finished by now is cut when the set is dropped.
     let _ = time::timeout(limits.drain, drained).await;
-    Ok(())
 }
 
 // Cut the connection that has waited longest without a request, so that idle ones cannot lock out a scrape.
@@ -122,7 +114,7 @@ fn make_place(open: &mut HashMap<u64, Arc<Watch>>) -> bool {
     true
 }
 
-async fn accept(listener: tokio::net::TcpListener, accepted: mpsc::Sender<TcpStream>) {
+async fn accept(listener: TcpListener, accepted: mpsc::Sender<TcpStream>) {
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
@@ -151,15 +143,14 @@ async fn attend(
     socket: TcpStream,
     watch: Arc<Watch>,
     app: Arc<App>,
-    scrapes: Arc<Semaphore>,
     limits: Limits,
-    mut stopping: watch::Receiver<bool>,
+    mut closed: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request| {
-        let (watch, app, scrapes) = (Arc::clone(&watch), Arc::clone(&app), Arc::clone(&scrapes));
+        let (watch, app) = (Arc::clone(&watch), Arc::clone(&app));
         async move {
             watch.enter(Phase::Answering);
-            let answer = pages::answer(&request, &app, &scrapes, &watch).await;
+            let answer = app.answer(&request, &watch);
             watch.enter(Phase::Sending);
             Ok::<_, Infallible>(answer)
         }
@@ -186,7 +177,7 @@ async fn attend(
         tokio::select! {
             () = served => return,
             () = watch.cut.notified() => return,
-            _ = stopping.wait_for(|&stop| stop), if !stops => stops = true,
+            _ = closed.wait_for(|&closing| closing), if !stops => stops = true,
         }
         connection.as_mut().graceful_shutdown();
     }
