@@ -3,7 +3,6 @@
 //! It takes what `decode` turns into probes, what only `decode` can judge (IPv6 extension headers), and TCP fragments so that
 //! they can be counted. Everything else stays in the kernel, where dropping a frame costs least.
 
-use crate::capture::Direction;
 use crate::packet::LinkType;
 
 /// `tcp[…]` is IPv4 only, and only the first piece of a datagram. ECE and CWR may be set (RFC 3168).
@@ -21,6 +20,9 @@ const EXTENDED_IPV6: &str = "((ip6[6] == 0 or ip6[6] == 43 or ip6[6] == 44 or ip
      (ip6[40] == 6 or ip6[40] == 43 or ip6[40] == 44 or ip6[40] == 51 or ip6[40] == 60))";
 
 /// The filter, in pcap-filter(7), for frames of this link type.
+///
+/// It cannot say `inbound`: libpcap also runs a new filter over its first ring of blocks in user space, where the
+/// kernel's knowledge of the direction is missing, and would drop them all. The capture sets the direction instead.
 pub fn expression(link: LinkType) -> String {
     // Fragments first: looking for flags behind the end of a short first fragment (`nmap -f`) rejects the frame at once.
     let untagged = format!("{FRAGMENT_IPV4} or {SYN_IPV4} or {SYN_IPV6} or {EXTENDED_IPV6}");
@@ -29,16 +31,6 @@ pub fn expression(link: LinkType) -> String {
         LinkType::Ethernet => format!("{untagged} or (vlan and ({untagged} or (vlan and ({untagged}))))"),
         // libpcap refuses `vlan` on cooked links, and the others have no tags.
         _ => untagged,
-    }
-}
-
-/// The same for a live capture, where the kernel knows which way a frame goes: what is not wanted need not fill the ring.
-pub fn live_expression(link: LinkType, direction: Direction) -> String {
-    let wanted = expression(link);
-    match direction {
-        Direction::In => format!("inbound and ({wanted})"),
-        Direction::Out => format!("outbound and ({wanted})"),
-        Direction::InOut => wanted,
     }
 }
 
@@ -136,12 +128,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_direction_is_left_to_the_kernel() {
-        assert!(live_expression(LinkType::Ethernet, Direction::In).starts_with("inbound and ("));
-        assert!(live_expression(LinkType::Ethernet, Direction::Out).starts_with("outbound and ("));
-        assert_eq!(live_expression(LinkType::RawIp, Direction::InOut), expression(LinkType::RawIp));
     }
 }

@@ -1,4 +1,52 @@
-//! portscan_exporter: who scans my hosts?
+//! Who scans my hosts? A passive detector that tells it in Prometheus' own terms. It listens, it never sends a packet.
+//!
+//! # The way of a packet
+//!
+//! ```text
+//! one plain thread per interface: owns what it touches, takes no lock         one current-thread tokio runtime
+//!  libpcap ─frame─▶ decode ─Packet─▶ Detector::observe ─▶ table of sources
+//!    ▲                │ Skipped           │ ScanEvent          │ Snapshot, at each tick (1 s)
+//!    │                ▼ (counted)         ▼                    ▼
+//!    │             counters     bounded queue, try_send     board: the latest wins
+//!    │                          (full: counted)                │
+//!    │                                ▼                        ▼
+//!    │                           notify ─▶ logger        metrics (at each scrape) ─▶ web ─▶ Prometheus
+//!    └── poll(fd, wake) ── tick: take a new policy · advance time · publish
+//! ```
+//!
+//! Four ways across threads and no others: state (the board), events (the queue), stop and reload (a wake and a
+//! channel), ownership (moved in at spawn). `replay` is the same way, with a file at its start and a report at its end.
+//!
+//! # Words
+//!
+//! *Source*: the address a packet came from; IPv6 by /64. *Target*: the address and port it asked for. *Probe*: a packet that
+//! asks "is something there?". *Window*: the sliding span in which distinct ports are counted. *Threshold*: the count at
+//! which a source scans. *Hit*: the moment it gets there. *Scan*: the episode a hit opens, and quiet closes. *Hold*: how long
+//! a peak stays published. *Backscatter*: replies to someone else's packets, never a probe.
+//!
+//! # Modules, in the order of the flow
+//!
+//! | module | is |
+//! |---|---|
+//! | [`packet`] | the vocabulary of the wire |
+//! | [`capture`] | libpcap: an interface or a file through one loop; the only trait, `FrameSink` |
+//! | [`filter`] | the kernel filter |
+//! | [`decode`] | bytes → `Packet`, or why not |
+//! | [`detect`] | the core: pure, deterministic, bounded |
+//! | [`pipeline`] | one interface end to end |
+//! | [`snapshot`], [`board`] | what an interface shows, and where it is put |
+//! | [`metrics`] | the one list of families |
+//! | [`web`] | the pages |
+//! | [`notify`], [`logger`], [`systemd`] | records for the journal, and manners |
+//! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
+//! | [`replay`], [`report`] | files in, report out |
+//! | [`clock`], [`privilege`], [`version`] | the only reader of the clocks; what the process may do; what it is |
+//! | [`app`] | the shell: threads, signals, reload, shutdown |
+//!
+//! Arrows point one way, and `tests/architecture.rs` holds them.
+
+pub mod app;
+pub mod board;
 pub mod capture;
 pub mod cli;
 pub mod clock;
@@ -9,6 +57,7 @@ pub mod filter;
 #[cfg(test)]
 mod frames;
 pub mod logger;
+pub mod metrics;
 pub mod notify;
 pub mod packet;
 pub mod pipeline;
@@ -17,6 +66,7 @@ pub mod replay;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
+pub mod systemd;
 pub mod units;
 pub mod version;
-pub mod systemd;
+pub mod web;

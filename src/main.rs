@@ -2,7 +2,7 @@
 
 use portscan_exporter::cli::{self, Command, NoRun, ReplayFlags};
 use portscan_exporter::settings::Settings;
-use portscan_exporter::{capture, replay, version};
+use portscan_exporter::{app, capture, replay, version};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -27,7 +27,10 @@ fn main() -> ExitCode {
     }
     match &settings.flags.command {
         Some(Command::Replay(flags)) => replay(&settings, flags),
-        None => fail(FAILED, "live capture is not there yet"),
+        None => match app::run(settings) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => fail(FAILED, &why),
+        },
     }
 }
 

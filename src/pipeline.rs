@@ -70,6 +70,11 @@ impl Pipeline {
         self.detector.advance(now, events);
     }
 
+    /// The greatest threshold a reload may set.
+    pub fn greatest_threshold(&self) -> u32 {
+        self.detector.greatest_threshold()
+    }
+
     /// The open scans, by the time of their hit.
     pub fn open_scans(&self) -> Vec<Scan> {
         self.detector.open_scans()

@@ -3,6 +3,7 @@
 use crate::capture::{CaptureStatus, FrameSink, read_file};
 use crate::cli::{ReplayFlags, ReportFormat};
 use crate::detect::{Limits, Moment, Origin, Policy, Scan, ScanEvent};
+use crate::metrics;
 use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
 use crate::report;
@@ -10,6 +11,7 @@ use crate::settings::Settings;
 use crate::snapshot::InterfaceSnapshot;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// A tick of packet time, in nanoseconds.
@@ -81,12 +83,12 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Vec<String>> 
         let probes = outcome.snapshot.detection.tally.probes.iter().flatten().sum();
         table.totals(outcome.snapshot.packets, probes, outcome.span);
         errors.extend(outcome.error);
-        snapshots.push(outcome.snapshot);
+        snapshots.push(Arc::new(outcome.snapshot));
     }
     match flags.format {
         ReportFormat::Text => write!(out, "{table}")?,
         ReportFormat::Json => {}
-        ReportFormat::Metrics => {}
+        ReportFormat::Metrics => out.write_all(&metrics::render(&snapshots, None))?,
     }
     out.flush()?;
     Ok(errors)

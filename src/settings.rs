@@ -6,6 +6,7 @@ use crate::cli::{self, Flags};
 use crate::config::{self, ConfigError, Located};
 use crate::detect::{Limits, Policy};
 use crate::units::{ByteSize, write_duration};
+use crate::web;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -19,6 +20,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How much may be kept; fixed at start.
     pub limits: Limits,
+    /// How to serve.
+    pub web: web::Options,
     /// The flags, each within its bounds.
     pub flags: Flags,
 }
@@ -60,8 +63,8 @@ impl Settings {
         let policy = read_policy(&flags)?;
         let limits = limits(&flags, &policy)?;
         check_capture(&flags.capture)?;
-        check_web(&flags.web)?;
-        Ok(Self { policy, limits, flags })
+        let web = web(&flags.web)?;
+        Ok(Self { policy, limits, web, flags })
     }
 
     /// The policy after another look at the file; everything else stays as it was at the start.
@@ -165,7 +168,7 @@ fn check_capture(flags: &cli::CaptureFlags) -> Result<(), SettingsError> {
     check("--capture.buffer-size", flags.buffer_size, sizes, |size| size.to_string())
 }
 
-fn check_web(flags: &cli::WebFlags) -> Result<(), SettingsError> {
+fn web(flags: &cli::WebFlags) -> Result<web::Options, SettingsError> {
     let path = flags.telemetry_path.as_str();
     let refuse = |why: &str| nonsense(format!("--web.telemetry-path {why}, not {path:?}"));
     if !path.starts_with('/') {
@@ -177,7 +180,21 @@ fn check_web(flags: &cli::WebFlags) -> Result<(), SettingsError> {
     if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)) {
         return refuse("must be made of letters, digits and -._~/");
     }
-    check("--web.max-requests", flags.max_requests, 1..=10_000, |n| n.to_string())
+    check("--web.max-requests", flags.max_requests, 1..=10_000, |n| n.to_string())?;
+    let mut listen = Vec::new();
+    for text in &flags.listen_addresses {
+        match text.parse() {
+            Ok(address) => listen.push(address),
+            Err(why) => return nonsense(format!("--web.listen-address: {why}")),
+        }
+    }
+    Ok(web::Options {
+        listen,
+        systemd_socket: flags.systemd_socket,
+        telemetry_path: flags.telemetry_path.clone(),
+        max_requests: flags.max_requests as usize,
+        enable_lifecycle: flags.enable_lifecycle,
+    })
 }
 
 fn check_command(flags: &Flags) -> Result<(), SettingsError> {

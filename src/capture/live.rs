@@ -226,7 +226,7 @@ impl Handle {
         })?;
         let mut capture = capture.setnonblock().map_err(|error| refused(said(&error)))?;
         capture
-            .filter(&filter::live_expression(link, options.direction), true)
+            .filter(&filter::expression(link), true)
             .map_err(|error| refused(format!("the kernel filter was refused: {}", said(&error))))?;
         let inode = rustix::fs::fstat(&capture).map_or(0, |stat| stat.st_ino);
         let seen = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };

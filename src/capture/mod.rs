@@ -36,7 +36,8 @@ pub trait FrameSink {
 pub struct CaptureStatus {
     /// Whether frames are being captured now.
     pub up: bool,
-    /// Frames that passed the kernel filter (`ps_recv`).
+    /// Frames that passed the kernel filter (`ps_recv`), whichever way they went: libpcap drops the other
+    /// direction only afterwards, and on `lo` every frame goes both ways.
     pub received: u64,
     /// Frames lost because the buffer was full (`ps_drop`).
     pub dropped: u64,
@@ -169,8 +170,10 @@ fn said(error: &pcap::Error) -> String {
 /// The time of a frame captured with nanosecond precision: `tv_usec` then holds nanoseconds.
 #[inline]
 fn timestamp(header: &pcap::PacketHeader) -> Timestamp {
-    // A file may say anything; a second has fewer than 1e9 nanoseconds and time starts in 1970.
-    let seconds = u64::try_from(header.ts.tv_sec).unwrap_or(0);
+    // libpcap reads the unsigned 32-bit seconds of a file as signed: a negative time is one after 2038.
+    let seconds = header.ts.tv_sec;
+    let seconds = u64::try_from(seconds).or_else(|_| u64::try_from(seconds & 0xffff_ffff)).unwrap_or(0);
+    // A file may say anything; a second has fewer than 1e9 nanoseconds.
     let nanoseconds = u32::try_from(header.ts.tv_usec).unwrap_or(0).min(999_999_999);
     Timestamp::new(seconds, nanoseconds)
 }

@@ -1,0 +1,151 @@
+//! The latest snapshot of every interface: the capture threads publish, the scrape side reads. A lock is
+//! held for a pointer copy only, so that no capture thread ever waits for a page being rendered.
+
+use crate::clock;
+use crate::snapshot::InterfaceSnapshot;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A capture loop that has not ticked for so long is not healthy.
+pub const STALLED: Duration = Duration::from_secs(10);
+
+/// One slot per interface, in the order the interfaces were given; the latest snapshot wins.
+#[derive(Debug)]
+pub struct Board {
+    created: Instant,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    interface: String,
+    latest: Mutex<Option<Published>>,
+}
+
+#[derive(Debug, Clone)]
+struct Published {
+    snapshot: Arc<InterfaceSnapshot>,
+    ticked: Instant,
+}
+
+/// How an interface stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It captures and has published.
+    Ready,
+    /// It has not published yet.
+    Starting,
+    /// It has published, but it does not capture now.
+    Down,
+}
+
+impl Board {
+    /// An empty slot for each of these interfaces.
+    pub fn new(interfaces: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let slots = interfaces
+            .into_iter()
+            .map(|interface| Slot { interface: interface.into(), latest: Mutex::new(None) })
+            .collect();
+        Self { created: clock::steady(), slots }
+    }
+
+    /// Shows a snapshot of the interface at `index`; its capture loop ticked now.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn publish(&self, index: usize, snapshot: Arc<InterfaceSnapshot>) {
+        self.publish_at(index, snapshot, clock::steady());
+    }
+
+    /// The same for a loop that ticked at another time.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn publish_at(&self, index: usize, snapshot: Arc<InterfaceSnapshot>, ticked: Instant) {
+        let published = Some(Published { snapshot, ticked });
+        let previous = std::mem::replace(&mut *self.slots[index].lock(), published);
+        // Freed here, after the lock is gone.
+        drop(previous);
+    }
+
+    /// The latest snapshot of every interface that has published, in the order of the slots.
+    pub fn all(&self) -> Vec<Arc<InterfaceSnapshot>> {
+        self.slots.iter().filter_map(Slot::published).map(|published| published.snapshot).collect()
+    }
+
+    /// Every interface and how it stands, in the order of the slots.
+    pub fn standings(&self) -> Vec<(&str, Standing)> {
+        let standing = |slot: &Slot| match slot.published() {
+            None => Standing::Starting,
+            Some(published) if published.snapshot.capture.up => Standing::Ready,
+            Some(_) => Standing::Down,
+        };
+        self.slots.iter().map(|slot| (slot.interface.as_str(), standing(slot))).collect()
+    }
+
+    /// Interfaces whose capture loop has not ticked for longer than `limit`, and for how long.
+    pub fn stalled(&self, now: Instant, limit: Duration) -> Vec<(&str, Duration)> {
+        let silence = |slot: &Slot| {
+            let since = slot.published().map_or(self.created, |published| published.ticked);
+            now.saturating_duration_since(since)
+        };
+        self.slots
+            .iter()
+            .map(|slot| (slot.interface.as_str(), silence(slot)))
+            .filter(|&(_, silence)| silence > limit)
+            .collect()
+    }
+}
+
+impl Slot {
+    // A capture thread that panicked while it held the lock left a whole value behind: only pointers move.
+    fn lock(&self) -> MutexGuard<'_, Option<Published>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn published(&self) -> Option<Published> {
+        self.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::fixture;
+
+    #[test]
+    fn the_latest_snapshot_wins_and_order_is_that_of_the_slots() {
+        let board = Board::new(["eth0", "eth1"]);
+        assert!(board.all().is_empty());
+        board.publish(1, Arc::new(fixture::quiet("eth1")));
+        board.publish(0, Arc::new(fixture::quiet("eth0")));
+        let mut newer = fixture::quiet("eth1");
+        newer.packets = 7;
+        board.publish(1, Arc::new(newer));
+        let shown: Vec<_> = board.all().iter().map(|s| (s.interface.clone(), s.packets)).collect();
+        assert_eq!(shown, [("eth0".to_owned(), 0), ("eth1".to_owned(), 7)]);
+    }
+
+    #[test]
+    fn ready_is_up_and_published() {
+        let board = Board::new(["eth0", "eth1", "eth2"]);
+        board.publish(0, Arc::new(fixture::quiet("eth0")));
+        let mut down = fixture::quiet("eth1");
+        down.capture.up = false;
+        board.publish(1, Arc::new(down));
+        assert_eq!(
+            board.standings(),
+            [("eth0", Standing::Ready), ("eth1", Standing::Down), ("eth2", Standing::Starting)]
+        );
+    }
+
+    #[test]
+    fn a_loop_that_never_ticked_stalls_too() {
+        let board = Board::new(["eth0", "eth1"]);
+        let limit = Duration::from_secs(10);
+        let later = board.created + Duration::from_secs(11);
+        board.publish_at(0, Arc::new(fixture::quiet("eth0")), later - limit);
+        assert_eq!(board.stalled(later, limit), [("eth1", Duration::from_secs(11))]);
+        assert!(board.stalled(board.created, limit).is_empty());
+    }
+}

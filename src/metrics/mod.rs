@@ -1,0 +1,118 @@
+//! Every number the exporter shows: one table of families, read from snapshots at each scrape.
+//! Nothing is kept between scrapes, so several Prometheus servers read the same numbers.
+
+mod families;
+mod process;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+
+pub use process::Usage;
+
+use crate::packet::Timestamp;
+use crate::snapshot::InterfaceSnapshot;
+use families::{FAMILIES, Family, View};
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, TextEncoder};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The Content-Type of the page; Prometheus 3 refuses a scrape without it.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the program was built from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Build {
+    /// The version of the exporter.
+    pub version: Cow<'static, str>,
+    /// The commit it was built from; empty if unknown.
+    pub revision: Cow<'static, str>,
+    /// The compiler's version.
+    pub rustversion: Cow<'static, str>,
+    /// The version of the libpcap in use.
+    pub libpcap: Cow<'static, str>,
+}
+
+/// How much a log record matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Something does not work.
+    Error,
+    /// Someone should know: every hit is one.
+    Warning,
+    /// What the exporter does.
+    Info,
+    /// Why it does it.
+    Debug,
+}
+
+impl Level {
+    /// Every level, most urgent first.
+    pub const ALL: [Level; 4] = [Level::Error, Level::Warning, Level::Info, Level::Debug];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
+/// What the shell knows of itself, besides the interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProcessState {
+    /// What it was built from.
+    pub build: Build,
+    /// Whether the configuration file was taken at the last attempt (true without a file).
+    pub config_last_reload_successful: bool,
+    /// When a configuration was last taken.
+    pub config_last_reload_success: Option<Timestamp>,
+    /// Log records written, by `Level as usize`.
+    pub log_records: [u64; Level::ALL.len()],
+    /// Log records withheld by the flood limit.
+    pub log_records_suppressed: u64,
+}
+
+/// The page: the interfaces, and, for a live exporter, the state of its process. A replay has none, so that the
+/// same file gives the same page.
+pub fn render(interfaces: &[Arc<InterfaceSnapshot>], process: Option<&ProcessState>) -> Vec<u8> {
+    match process {
+        Some(state) => render_with(interfaces, Some((state, &Usage::of_this_process()))),
+        None => render_with(interfaces, None),
+    }
+}
+
+/// The page with the resources the process uses given: the same input gives the same bytes.
+pub fn render_with(
+    interfaces: &[Arc<InterfaceSnapshot>],
+    process: Option<(&ProcessState, &Usage)>,
+) -> Vec<u8> {
+    let view = View { interfaces, process };
+    let mut families: Vec<MetricFamily> =
+        FAMILIES.iter().filter_map(|family| family.collect(&view)).collect();
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut page = Vec::new();
+    TextEncoder::new()
+        .encode(&families, &mut page)
+        .expect("every family has a name and a sample, and writing to memory does not fail");
+    page
+}
+
+/// The name of every family there is, sorted; documentation, alerts and dashboards may name no other.
+pub fn family_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = FAMILIES.iter().map(Family::name).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The text of the `window` label: a duration as operators write it (`10s`, `1m30s`).
+pub fn window_label(nanos: u64) -> String {
+    humantime::format_duration(Duration::from_nanos(nanos)).to_string().replace(' ', "")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The landing page, in the style of the Prometheus exporters.
+
+use crate::board::Standing;
+use crate::version;
+use std::fmt::Write as _;
+
+const STYLE: &str = "body{font-family:system-ui,sans-serif;margin:0;color:#222}header{background:#e6522c;color:#fff;\
+    padding:1rem 2rem}main{padding:0 2rem}table{border-collapse:collapse}td,th{padding:.2rem 1rem .2rem 0;\
+    text-align:left}a{color:#b03a1a}h1{font-size:1.4rem;margin:0}";
+
+/// The page: what this is, where to go, and how each interface stands.
+pub fn landing(telemetry_path: &str, standings: &[(&str, Standing)]) -> String {
+    let mut rows = String::new();
+    for (interface, standing) in standings {
+        let word = match standing {
+            Standing::Ready => "capturing",
+            Standing::Starting => "starting",
+            Standing::Down => "not capturing",
+        };
+        let _ = write!(rows, "<tr><td>{}</td><td>{word}</td></tr>", escape(interface));
+    }
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Portscan Exporter</title>\
+         <style>{STYLE}</style></head><body><header><h1>Portscan Exporter</h1></header><main>\
+         <p>Passive port-scan detector for Prometheus</p><p>Version: {} (revision {})</p>\
+         <ul><li><a href=\"{}\">Metrics</a></li><li><a href=\"/-/healthy\">Health</a></li>\
+         <li><a href=\"/-/ready\">Readiness</a></li></ul>\
+         <table><tr><th>Interface</th><th>State</th></tr>{rows}</table></main></body></html>\n",
+        version::VERSION,
+        version::REVISION,
+        escape(telemetry_path),
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,520 @@
+//! Live capture in network namespaces: what arrives, what a quiet, lost or replaced interface does.
+//!
+//! Needs root and iproute2, and fails without them.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use pcap::Capture;
+use portscan_exporter::capture::{
+    CaptureError, CaptureStatus, Direction, FrameSink, Live, LiveOptions, Wake, default_interface, interfaces,
+};
+use portscan_exporter::decode::{Skipped, decode};
+use portscan_exporter::packet::{LinkType, Packet, Timestamp};
+use portscan_exporter::{clock, privilege};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Two namespaces joined by a veth: `watched` (192.0.2.10, 2001:db8::10) and `source` (192.0.2.7, 2001:db8::7).
+struct Lab {
+    watched: String,
+    source: String,
+}
+
+impl Lab {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("capl{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let lab = Lab { watched: format!("{name}-w"), source: format!("{name}-s") };
+        for space in [&lab.watched, &lab.source] {
+            ip(&["netns", "add", space]);
+            ip(&["-n", space, "link", "set", "lo", "up"]);
+            // No duplicate address detection: addresses are usable at once.
+            let settings = ["net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.accept_dad=0"];
+            ip(&["netns", "exec", space, "sysctl", "-qw", settings[0], settings[1]]);
+        }
+        lab.plug();
+        lab
+    }
+
+    /// Joins the namespaces by eth0 on both sides.
+    fn plug(&self) {
+        let (watched, source) = (self.watched.as_str(), self.source.as_str());
+        ip(&["-n", watched, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", source]);
+        for (space, last) in [(watched, "10"), (source, "7")] {
+            ip(&["-n", space, "link", "set", "eth0", "up"]);
+            ip(&["-n", space, "addr", "add", &format!("192.0.2.{last}/24"), "dev", "eth0"]);
+            ip(&["-n", space, "addr", "add", &format!("2001:db8::{last}/64"), "dev", "eth0", "nodad"]);
+        }
+    }
+
+    fn unplug(&self) {
+        ip(&["-n", &self.watched, "link", "del", "eth0"]);
+    }
+
+    fn set_watched(&self, words: &[&str]) {
+        ip(&[&["-n", &self.watched, "link", "set"], words].concat());
+    }
+
+    /// The source knocks at these ports of the watched host, all closed.
+    fn knock(&self, address: &str, ports: std::ops::Range<u16>) {
+        knock_from(&self.source, address, ports);
+    }
+
+    /// The source sends these frames as they are.
+    fn inject(&self, frames: Vec<Vec<u8>>) {
+        inside(&self.source, move || {
+            let mut out = Capture::from_device("eth0").unwrap().open().unwrap();
+            for frame in frames {
+                out.sendpacket(frame).unwrap();
+            }
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for space in [&self.watched, &self.source] {
+            let _ = Command::new("ip").args(["netns", "del", space]).status();
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("this test needs iproute2");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "this test needs root: ip {}: {said}", arguments.join(" "));
+}
+
+/// Runs `work` on a thread that has moved into a network namespace.
+fn inside<T: Send + 'static>(space: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let space = File::open(format!("/run/netns/{space}")).unwrap();
+    std::thread::spawn(move || {
+        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("this test needs root");
+        work()
+    })
+}
+
+/// Connects from a namespace to closed ports.
+fn knock_from(space: &str, address: &str, ports: std::ops::Range<u16>) {
+    let address: IpAddr = address.parse().unwrap();
+    inside(space, move || {
+        for port in ports {
+            let _ = TcpStream::connect_timeout(&SocketAddr::new(address, port), Duration::from_millis(300));
+        }
+    })
+    .join()
+    .unwrap();
+}
+
+/// What a capture told its sink.
+#[derive(Debug, Default, Clone)]
+struct Seen {
+    links: Vec<LinkType>,
+    probes: Vec<Packet>,
+    skipped: Vec<Skipped>,
+    ticks: Vec<CaptureStatus>,
+    lost: Vec<String>,
+}
+
+impl Seen {
+    fn ports(&self) -> BTreeSet<u16> {
+        self.probes.iter().map(|probe| probe.destination_port).collect()
+    }
+
+    fn status(&self) -> CaptureStatus {
+        self.ticks.last().copied().unwrap_or_default()
+    }
+}
+
+#[derive(Default)]
+struct Recorder {
+    seen: Arc<Mutex<Seen>>,
+    link: Option<LinkType>,
+}
+
+impl FrameSink for Recorder {
+    fn opened(&mut self, link: LinkType) {
+        self.link = Some(link);
+        self.seen.lock().unwrap().links.push(link);
+    }
+
+    fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
+        let mut seen = self.seen.lock().unwrap();
+        match decode(self.link.expect("opened before the first frame"), time, bytes) {
+            Ok(packet) => seen.probes.push(packet),
+            Err(reason) => seen.skipped.push(reason),
+        }
+    }
+
+    fn batch_end(&mut self) {}
+
+    fn tick(&mut self, status: &CaptureStatus) {
+        self.seen.lock().unwrap().ticks.push(*status);
+    }
+
+    fn lost(&mut self, reason: &str) {
+        self.seen.lock().unwrap().lost.push(reason.to_owned());
+    }
+}
+
+/// A capture that runs in a namespace until it is dropped.
+struct Running {
+    seen: Arc<Mutex<Seen>>,
+    wake: Wake,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(space: &str, options: LiveOptions) -> Self {
+        let mut sink = Recorder::default();
+        let (seen, wake) = (sink.seen.clone(), Wake::new().unwrap());
+        let (opened, is_open) = mpsc::channel();
+        let stop = wake.clone();
+        let thread = inside(space, move || {
+            let mut live = Live::open(options).unwrap_or_else(|error| panic!("{error}"));
+            opened.send(()).unwrap();
+            live.run(&mut sink, &stop);
+        });
+        is_open.recv().expect("the capture opens");
+        Running { seen, wake, thread: Some(thread) }
+    }
+
+    fn eth0(lab: &Lab) -> Self {
+        Self::start(&lab.watched, on("eth0"))
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Waits until what was seen is as wanted.
+    fn until(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
+        let start = clock::steady();
+        loop {
+            let seen = self.seen();
+            if wanted(&seen) {
+                return seen;
+            }
+            let running = !self.thread.as_ref().expect("running").is_finished();
+            assert!(running, "the capture ended before {what}");
+            assert!(start.elapsed() < Duration::from_secs(20), "waited in vain for {what}: {seen:?}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops it and waits for its end; how long that took.
+    fn stop(&mut self) -> Duration {
+        let start = clock::steady();
+        self.wake.stop();
+        self.thread.take().expect("stopped once").join().unwrap();
+        start.elapsed()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.wake.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn on(interface: &str) -> LiveOptions {
+    LiveOptions {
+        interface: interface.to_owned(),
+        direction: Direction::In,
+        promiscuous: false,
+        buffer_bytes: 1 << 20,
+    }
+}
+
+/// What opening says in a namespace.
+fn refusal(space: &str, options: LiveOptions) -> CaptureError {
+    inside(space, move || Live::open(options).err()).join().unwrap().expect("it must be refused")
+}
+
+/// A SYN from 192.0.2.7 to a port of 192.0.2.10, with VLAN tags.
+fn syn(tags: &[u16], port: u16) -> Vec<u8> {
+    let mut frame = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1];
+    for tag in tags {
+        frame.extend(tag.to_be_bytes());
+        frame.extend([0, 10]);
+    }
+    frame.extend([8, 0, 0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 192, 0, 2, 7, 192, 0, 2, 10, 0x9c, 0x40]);
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 4, 0, 0, 0, 0, 0]);
+    frame
+}
+
+#[test]
+fn probes_arrive_and_nothing_else_does() {
+    let lab = Lab::new();
+    let capture = Running::eth0(&lab);
+    // The watched host's own connections, and the resets they are answered with.
+    knock_from(&lab.watched, "192.0.2.7", 1..30);
+    lab.knock("192.0.2.10", 1..51);
+    lab.knock("2001:db8::10", 51..101);
+    let seen = capture.until("100 ports", |seen| seen.ports().len() == 100);
+    assert_eq!(seen.links, [LinkType::Ethernet]);
+    assert_eq!(seen.ports(), (1..101).collect());
+    assert!(seen.skipped.is_empty(), "the kernel keeps the rest: {:?}", seen.skipped);
+    let first = seen.probes[0];
+    assert_eq!(first.source, "192.0.2.7".parse::<IpAddr>().unwrap());
+    assert!(seen.probes.windows(2).all(|pair| pair[0].time <= pair[1].time));
+    let age = clock::wall().nanos_since(first.time);
+    assert!((1..60_000_000_000).contains(&age), "nanoseconds of the wall clock, {age} ns ago");
+    // The kernel counts the 29 that left as well.
+    let filtered = seen.probes.len() as u64 + 29;
+    let status = capture.until("all counted", |seen| seen.status().received >= filtered).status();
+    assert_eq!((status.up, status.received, status.dropped, status.restarts), (true, filtered, 0, 0));
+}
+
+#[test]
+fn both_directions_are_seen_when_asked_for() {
+    let lab = Lab::new();
+    let outbound = LiveOptions { direction: Direction::Out, ..on("eth0") };
+    let both = LiveOptions { direction: Direction::InOut, ..on("eth0") };
+    let (outbound, both) = (Running::start(&lab.watched, outbound), Running::start(&lab.watched, both));
+    lab.knock("192.0.2.10", 1..6);
+    knock_from(&lab.watched, "192.0.2.7", 6..11);
+    assert_eq!(both.until("ten ports", |seen| seen.ports().len() == 10).ports(), (1..11).collect());
+    assert_eq!(outbound.until("five ports", |seen| seen.ports().len() == 5).ports(), (6..11).collect());
+}
+
+#[test]
+fn tagged_frames_and_fragments_arrive() {
+    let lab = Lab::new();
+    let capture = Running::eth0(&lab);
+    // As `nmap -f` sends it: eight bytes of TCP, more to follow.
+    let mut fragment = syn(&[], 9);
+    fragment[17] = 28;
+    fragment[20] = 0x20;
+    fragment.truncate(14 + 28);
+    let mut ack = syn(&[0x8100], 8);
+    ack[18 + 33] = 0x10;
+    lab.inject(vec![
+        syn(&[], 1),
+        syn(&[0x8100], 2),
+        syn(&[0x88a8], 3),
+        syn(&[0x8100, 0x8100], 4),
+        syn(&[0x88a8, 0x8100], 5),
+        ack,
+        fragment,
+        syn(&[], 6),
+    ]);
+    let seen = capture.until("the last port", |seen| seen.ports().contains(&6));
+    assert_eq!(seen.ports(), (1..7).collect());
+    assert_eq!(seen.skipped, [Skipped::Fragment], "and no ACK");
+}
+
+#[test]
+fn a_quiet_interface_ticks_and_stops_at_once() {
+    let lab = Lab::new();
+    let mut capture = Running::eth0(&lab);
+    let start = clock::steady();
+    let seen = capture.until("three ticks after the first", |seen| seen.ticks.len() >= 4);
+    let took = start.elapsed();
+    assert!((Duration::from_millis(1500)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    assert!(seen.ticks.iter().all(|status| status.up && status.received == 0), "{seen:?}");
+    assert!(capture.stop() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_call_ticks_at_once() {
+    let lab = Lab::new();
+    let capture = Running::eth0(&lab);
+    capture.until("the first tick", |seen| !seen.ticks.is_empty());
+    let start = clock::steady();
+    for _ in 0..20 {
+        let before = capture.seen().ticks.len();
+        capture.wake.wake();
+        capture.until("a tick", |seen| seen.ticks.len() > before);
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "twenty ticks take twenty seconds by themselves");
+}
+
+#[test]
+fn what_came_before_the_stop_is_handed_over() {
+    let lab = Lab::new();
+    let mut capture = Running::eth0(&lab);
+    lab.inject((1..201).map(|port| syn(&[], port)).collect());
+    assert!(capture.stop() < Duration::from_secs(2));
+    let seen = capture.seen();
+    assert_eq!(seen.ports().len(), 200);
+    assert_eq!(seen.status().received, 200, "the last tick has the final numbers");
+}
+
+#[test]
+fn a_recreated_interface_is_captured_again() {
+    let lab = Lab::new();
+    let mut capture = Running::eth0(&lab);
+    lab.knock("192.0.2.10", 1..11);
+    capture.until("ten ports", |seen| seen.ports().len() == 10 && seen.status().received >= 10);
+    lab.unplug();
+    let seen = capture.until("the loss", |seen| !seen.lost.is_empty() && !seen.status().up);
+    assert_eq!(seen.links.len(), 1);
+    let ticks = seen.ticks.len();
+    capture.until("ticks without an interface", |seen| seen.ticks.len() >= ticks + 2 && !seen.status().up);
+    lab.plug();
+    capture.until("the capture to be back", |seen| seen.status().up && seen.status().restarts == 1);
+    lab.knock("192.0.2.10", 11..21);
+    let seen =
+        capture.until("ten more ports", |seen| seen.ports().len() == 20 && seen.status().received >= 20);
+    assert_eq!(seen.links, [LinkType::Ethernet; 2]);
+    assert_eq!(seen.lost.len(), 1, "told once: {:?}", seen.lost);
+    assert!(seen.ticks.windows(2).all(|pair| pair[0].received <= pair[1].received), "counters only grow");
+    lab.unplug();
+    capture.until("the second loss", |seen| seen.lost.len() == 2);
+    assert!(capture.stop() < Duration::from_secs(2), "also while the interface is away");
+}
+
+#[test]
+fn an_interface_replaced_in_an_instant_is_noticed() {
+    let lab = Lab::new();
+    let capture = Running::eth0(&lab);
+    capture.until("the first tick", |seen| seen.status().up);
+    lab.unplug();
+    lab.plug();
+    capture.until("the new one", |seen| seen.status().up && seen.status().restarts == 1);
+    lab.knock("192.0.2.10", 1..11);
+    capture.until("ten ports", |seen| seen.ports().len() == 10);
+}
+
+#[test]
+fn a_renamed_interface_is_lost_until_its_name_is_back() {
+    let lab = Lab::new();
+    let capture = Running::eth0(&lab);
+    capture.until("the first tick", |seen| seen.status().up);
+    lab.set_watched(&["eth0", "down"]);
+    lab.set_watched(&["eth0", "name", "moved0"]);
+    lab.set_watched(&["moved0", "up"]);
+    capture.until("the loss", |seen| !seen.lost.is_empty() && !seen.status().up);
+    lab.set_watched(&["moved0", "down"]);
+    lab.set_watched(&["moved0", "name", "eth0"]);
+    lab.set_watched(&["eth0", "up"]);
+    capture.until("its return", |seen| seen.status().up && seen.status().restarts == 1);
+}
+
+#[test]
+fn an_interface_that_goes_down_is_not_up_and_needs_no_restart() {
+    let lab = Lab::new();
+    let capture = Running::eth0(&lab);
+    capture.until("the first tick", |seen| seen.status().up);
+    lab.set_watched(&["eth0", "down"]);
+    capture.until("down", |seen| !seen.status().up);
+    lab.set_watched(&["eth0", "up"]);
+    capture.until("up again", |seen| seen.status().up);
+    lab.knock("192.0.2.10", 1..11);
+    let seen = capture.until("ten ports", |seen| seen.ports().len() == 10);
+    assert_eq!((seen.lost.len(), seen.status().restarts), (0, 0), "{:?}", seen.lost);
+}
+
+#[test]
+fn any_and_lo_work() {
+    let lab = Lab::new();
+    let all = LiveOptions { promiscuous: true, ..on("any") };
+    let (any, lo) = (Running::start(&lab.watched, all), Running::start(&lab.watched, on("lo")));
+    lab.knock("192.0.2.10", 1..11);
+    knock_from(&lab.watched, "127.0.0.1", 11..21);
+    let seen = any.until("ports of both", |seen| seen.ports().len() == 20);
+    assert!(matches!(seen.links[..], [LinkType::LinuxSll | LinkType::LinuxSll2]), "{:?}", seen.links);
+    assert_eq!(seen.probes.len(), 20, "each once, though those on lo also leave");
+    let seen = lo.until("ports on lo", |seen| seen.ports().len() == 10 && seen.status().received >= 20);
+    assert_eq!((seen.probes.len(), seen.status().received, seen.status().up), (10, 20, true));
+    assert!(any.until("a tick", |seen| seen.status().received == 30).status().up);
+}
+
+#[test]
+fn a_tunnel_without_link_header_is_captured() {
+    let lab = Lab::new();
+    ip(&["-n", &lab.watched, "tuntap", "add", "tun0", "mode", "tun"]);
+    lab.set_watched(&["tun0", "up"]);
+    let capture = Running::start(&lab.watched, on("tun0"));
+    assert_eq!(capture.until("the first tick", |seen| !seen.ticks.is_empty()).links, [LinkType::RawIp]);
+}
+
+#[test]
+fn a_missing_interface_lists_those_of_its_namespace() {
+    let lab = Lab::new();
+    let message = refusal(&lab.watched, on("eth7")).to_string();
+    assert_eq!(message, "cannot capture on eth7: no such device (interfaces: lo, eth0)");
+}
+
+#[test]
+fn an_interface_that_is_down_says_so() {
+    let lab = Lab::new();
+    lab.set_watched(&["eth0", "down"]);
+    let message = refusal(&lab.watched, on("eth0")).to_string();
+    assert_eq!(message, "cannot capture on eth0: the interface is down (try: sudo ip link set eth0 up)");
+}
+
+#[test]
+fn without_privilege_it_says_what_to_do_but_a_missing_interface_is_still_missing() {
+    let lab = Lab::new();
+    let messages = inside(&lab.watched, || {
+        use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+            .unwrap();
+        ["eth0", "any", "eth7"].map(|name| Live::open(on(name)).err().expect("refused").to_string())
+    })
+    .join()
+    .unwrap();
+    assert_eq!(
+        messages[0],
+        "cannot capture on eth0: no privilege, it needs CAP_NET_RAW (run it with sudo, or grant it once: \
+         sudo setcap cap_net_raw+ep \"$(command -v portscan_exporter)\")"
+    );
+    assert!(messages[1].starts_with("cannot capture on any: no privilege"), "{}", messages[1]);
+    assert!(messages[2].starts_with("cannot capture on eth7: no such device"), "{}", messages[2]);
+}
+
+#[test]
+fn a_confined_process_can_capture_and_nothing_else() {
+    let lab = Lab::new();
+    inside(&lab.watched, || {
+        privilege::confine().unwrap();
+        let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        for line in ["CapPrm:\t0000000000002000", "CapEff:\t0000000000002000", "NoNewPrivs:\t1"] {
+            assert!(own.contains(line), "{line} in {own}");
+        }
+        assert!(
+            own.contains("CapInh:\t0000000000000000") && own.contains("CapAmb:\t0000000000000000"),
+            "{own}"
+        );
+        Live::open(LiveOptions { promiscuous: true, ..on("eth0") }).unwrap();
+        // Not even a child of root gets anything back.
+        let child = Command::new("grep").args(["CapEff", "/proc/self/status"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&child.stdout).trim(), "CapEff:\t0000000000002000");
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn the_default_interface_and_the_addresses_are_those_of_the_namespace() {
+    let lab = Lab::new();
+    let look = || (default_interface(), interfaces());
+    let (none, all) = inside(&lab.watched, look).join().unwrap();
+    assert_eq!(none, None);
+    let eth0 = all.iter().find(|interface| interface.name == "eth0").expect("eth0 is there");
+    for address in ["192.0.2.10", "2001:db8::10"] {
+        assert!(eth0.addresses.contains(&address.parse().unwrap()), "{address} in {eth0:?}");
+    }
+    ip(&["-n", &lab.watched, "-6", "route", "add", "default", "via", "2001:db8::7"]);
+    assert_eq!(inside(&lab.watched, look).join().unwrap().0.as_deref(), Some("eth0"));
+    ip(&["-n", &lab.watched, "-6", "route", "del", "default"]);
+    ip(&["-n", &lab.watched, "route", "add", "default", "via", "192.0.2.7"]);
+    assert_eq!(inside(&lab.watched, look).join().unwrap().0.as_deref(), Some("eth0"));
+}

@@ -1,0 +1,365 @@
+//! Records through the notifier and the logger into a real systemd-journald, read back with `journalctl`.
+//!
+//! Each test runs itself again inside `tests/lab/journald.sh` (root; a namespace where journald may die), and
+//! there starts `program` below: what the exporter does with its events, without a capture.
+#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
+
+use portscan_exporter::clock;
+use portscan_exporter::detect::{Kind, Moment, PortSample, Scan, ScanEvent, ScanId, Source, Technique};
+use portscan_exporter::logger::{self, Format, LEVELS, Options};
+use portscan_exporter::notify::{BURST, ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, RATE, SUPPRESSED_ID};
+use portscan_exporter::packet::Timestamp;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+const INSIDE: &str = "PORTSCAN_TEST_INSIDE_JOURNALD_LAB";
+const FORMAT: &str = "PORTSCAN_TEST_LOG_FORMAT";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Run `body` in the lab: this test, again, with a journald of its own.
+fn in_lab(test: &str, body: fn()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let lab = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/journald.sh");
+    let output = Command::new(lab)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .env_remove("JOURNAL_STREAM")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "in the lab:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Ask until there is an answer.
+fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = clock::steady();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+struct Journald(Child);
+
+impl Journald {
+    fn start() -> Self {
+        let child = Command::new("/lib/systemd/systemd-journald").spawn().unwrap();
+        eventually("journald to listen", || {
+            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            socket.connect(logger::JOURNAL_SOCKET).ok()
+        });
+        Self(child)
+    }
+
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// What `journalctl` finds, oldest first.
+fn journal(matches: &[&str]) -> Vec<Value> {
+    let output =
+        Command::new("journalctl").args(["-o", "json", "--no-pager"]).args(matches).output().unwrap();
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// As many records as that, or the test fails.
+fn journal_of(count: usize, matches: &[&str]) -> Vec<Value> {
+    eventually(&format!("{count} records of {matches:?}"), || {
+        Some(journal(matches)).filter(|records| records.len() >= count)
+    })
+}
+
+/// The child that logs, told what to do line by line.
+struct Program {
+    child: Child,
+    orders: Option<ChildStdin>,
+}
+
+impl Program {
+    fn start(format: Format, stderr: impl Into<Stdio>, environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "program", "--ignored", "--nocapture"])
+            .env(FORMAT, format.label())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let orders = child.stdin.take();
+        Self { child, orders }
+    }
+
+    fn order(&mut self, order: &str) {
+        writeln!(self.orders.as_mut().unwrap(), "{order}").unwrap();
+    }
+
+    /// Let it come to its end: its log counts, and what it wrote on stderr.
+    fn finish(mut self) -> (Value, String) {
+        drop(self.orders.take());
+        let output = self.child.wait_with_output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stdout}{stderr}");
+        let counts = stdout.lines().find(|line| line.starts_with('{')).expect(&stdout);
+        (serde_json::from_str(counts).unwrap(), stderr)
+    }
+}
+
+fn event(moment: Moment, source: &str) -> ScanEvent {
+    let address = source.parse().unwrap();
+    let at = |seconds: u64| Timestamp::new(1_795_428_000 + seconds, 250_000_000);
+    let (ports, distinct_ports, probes, last) = match moment {
+        Moment::Hit => (20, 20, 21, 0),
+        Moment::Grown => (200, 200, 215, 1),
+        Moment::Ended => (0, 1000, 2011, 83),
+    };
+    let scan = Scan {
+        id: ScanId(0x1f),
+        source: Source::of(address, 64),
+        source_address: address,
+        kind: Kind::Vertical,
+        technique: Technique::Syn,
+        window_nanos: 10_000_000_000,
+        started: at(0),
+        detected: at(0),
+        last_probe: at(last),
+        ended: (moment == Moment::Ended).then_some(at(143)),
+        probes,
+        ports,
+        distinct_ports,
+        peak_distinct_ports: distinct_ports,
+        distinct_hosts: 1,
+        busiest_host_ports: distinct_ports,
+        first_target: ("192.0.2.10".parse().unwrap(), 22),
+        sample_ports: PortSample::lowest([80, 22, 25, 21, 23, 110]),
+    };
+    ScanEvent { moment, scan }
+}
+
+/// Sends what it is told to from standard input, through the notifier and the logger, then prints the counts.
+#[test]
+#[ignore = "not a test: the program that the tests start in the lab"]
+fn program() {
+    let format = std::env::var(FORMAT).expect("started by a test").parse().unwrap();
+    if let Err(error) = logger::start(Options { format, ..Options::default() }) {
+        println!("{}", json!({ "start_error": error.to_string() }));
+        return;
+    }
+    let (sender, notices) = sync_channel(1024);
+    let notifier = thread::spawn(move || Notifier::new().run(notices));
+    let send = |event| sender.send(Notice { interface: "eth0".into(), event }).unwrap();
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let (order, argument) = line.split_once(' ').unwrap();
+        match order {
+            "hit" => send(event(Moment::Hit, argument)),
+            "grown" => send(event(Moment::Grown, argument)),
+            "ended" => send(event(Moment::Ended, argument)),
+            "flood" => (0..argument.parse().unwrap()).for_each(|_| send(event(Moment::Hit, "203.0.113.9"))),
+            "info" => log::info!("{argument}"),
+            _ => panic!("unknown order {order}"),
+        }
+    }
+    drop(sender);
+    notifier.join().unwrap();
+    let counts = logger::counts();
+    let written: serde_json::Map<_, _> =
+        LEVELS.iter().zip(counts.written).map(|(level, count)| ((*level).to_owned(), json!(count))).collect();
+    println!(
+        "\n{}",
+        json!({ "written": written, "redirected": counts.redirected, "lost": counts.lost,
+                "suppressed": counts.suppressed })
+    );
+}
+
+#[test]
+fn the_history_of_an_address_is_one_journalctl_away() {
+    in_lab("the_history_of_an_address_is_one_journalctl_away", || {
+        let _journald = Journald::start();
+        let mut program = Program::start(Format::Journald, Stdio::piped(), &[]);
+        for order in ["info up and listening", "hit 203.0.113.1", "hit 198.51.100.7", "grown 198.51.100.7"] {
+            program.order(order);
+        }
+        program.order("ended 198.51.100.7");
+        program.order("hit 2001:db8::7");
+        let (counts, stderr) = program.finish();
+        assert_eq!(stderr, "");
+        assert_eq!(counts["written"], json!({ "error": 0, "warning": 5, "info": 1, "debug": 0 }));
+
+        let records = journal_of(3, &["PORTSCAN_SOURCE=198.51.100.7"]);
+        let column =
+            |name| records.iter().map(|record| record[name].as_str().unwrap_or("-")).collect::<Vec<_>>();
+        assert_eq!(column("PORTSCAN_EVENT"), ["hit", "grown", "ended"]);
+        assert_eq!(column("MESSAGE_ID"), [HIT_ID, GROWN_ID, ENDED_ID]);
+        assert_eq!(column("PORTSCAN_PORTS"), ["20", "200", "1000"]);
+        assert_eq!(column("PORTSCAN_SCAN"), ["000000000000001f"; 3]);
+        assert_eq!(column("PRIORITY"), ["4"; 3]);
+        assert_eq!(column("_TRANSPORT"), ["journal"; 3]);
+        let hit = &records[0];
+        let ours: serde_json::Map<_, _> = hit
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(name, _)| !name.starts_with('_'))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        assert_eq!(
+            Value::from(ours),
+            json!({
+                "MESSAGE": "portscan hit source=198.51.100.7 ports=20 window=10s kind=vertical technique=syn \
+                            interface=eth0 target=192.0.2.10:22 sample=21,22,23,25,80",
+                "MESSAGE_ID": HIT_ID,
+                "PRIORITY": "4",
+                "SYSLOG_IDENTIFIER": "portscan_exporter",
+                "PORTSCAN_EVENT": "hit",
+                "PORTSCAN_SOURCE": "198.51.100.7",
+                "PORTSCAN_SOURCE_ADDRESS": "198.51.100.7",
+                "PORTSCAN_PORTS": "20",
+                "PORTSCAN_PEAK_PORTS": "20",
+                "PORTSCAN_HOSTS": "1",
+                "PORTSCAN_PROBES": "21",
+                "PORTSCAN_WINDOW_SECONDS": "10",
+                "PORTSCAN_INTERFACE": "eth0",
+                "PORTSCAN_KIND": "vertical",
+                "PORTSCAN_TECHNIQUE": "syn",
+                "PORTSCAN_SCAN": "000000000000001f",
+                "PORTSCAN_TARGET": "192.0.2.10:22",
+                "PORTSCAN_SAMPLE_PORTS": "21,22,23,25,80,110",
+                "PORTSCAN_BUSIEST_HOST_PORTS": "20",
+                "PORTSCAN_STARTED": "2026-11-23T10:00:00.250000Z",
+                "PORTSCAN_DETECTED": "2026-11-23T10:00:00.250000Z",
+                "PORTSCAN_LAST_PROBE": "2026-11-23T10:00:00.250000Z",
+                "PORTSCAN_DURATION_SECONDS": "0",
+            })
+        );
+
+        assert_eq!(journal(&["PORTSCAN_SOURCE=2001:db8::/64"])[0]["PORTSCAN_SOURCE_ADDRESS"], "2001:db8::7");
+        assert_eq!(journal(&[&format!("MESSAGE_ID={HIT_ID}")]).len(), 3);
+        let info = journal(&["-t", "portscan_exporter", "-p", "6..6"]);
+        assert_eq!(info.len(), 1);
+        assert_eq!(info[0]["MESSAGE"], "up and listening");
+    });
+}
+
+#[test]
+fn while_journald_is_dead_records_go_to_stderr() {
+    in_lab("while_journald_is_dead_records_go_to_stderr", || {
+        let journald = Journald::start();
+        let mut program = Program::start(Format::Journald, Stdio::piped(), &[]);
+        program.order("hit 203.0.113.1");
+        journal_of(1, &["PORTSCAN_SOURCE=203.0.113.1"]);
+
+        journald.kill();
+        program.order("hit 203.0.113.2");
+        let mut stderr = BufReader::new(program.child.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert!(line.contains(" level=warn msg=\"portscan hit source=203.0.113.2 ports=20 "), "{line}");
+        assert!(line.contains(" source=203.0.113.2 "), "{line}");
+
+        let _journald = Journald::start();
+        program.order("hit 203.0.113.3");
+        journal_of(1, &["PORTSCAN_SOURCE=203.0.113.3"]);
+        assert!(journal(&["PORTSCAN_SOURCE=203.0.113.2"]).is_empty());
+
+        let (counts, _) = program.finish();
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+        assert_eq!(counts["written"]["warning"], 3);
+        assert_eq!((&counts["redirected"], &counts["lost"]), (&json!(1), &json!(0)));
+    });
+}
+
+#[test]
+fn a_flood_of_events_is_cut_to_a_burst_a_rate_and_a_summary() {
+    in_lab("a_flood_of_events_is_cut_to_a_burst_a_rate_and_a_summary", || {
+        const EVENTS: u64 = 10_000;
+        let _journald = Journald::start();
+        let start = clock::steady();
+        let mut program = Program::start(Format::Journald, Stdio::piped(), &[]);
+        program.order(&format!("flood {EVENTS}"));
+        let (counts, stderr) = program.finish();
+        let elapsed = start.elapsed();
+        assert_eq!(stderr, "");
+
+        let summaries = journal_of(1, &[&format!("MESSAGE_ID={SUPPRESSED_ID}")]);
+        let hits = journal(&[&format!("MESSAGE_ID={HIT_ID}")]).len() as u64;
+        // One, unless this machine took longer than the summary interval over it.
+        assert!(summaries.len() as u64 <= 1 + elapsed.as_secs() / 10, "{summaries:?}");
+        assert!(hits >= u64::from(BURST), "{hits}");
+        assert!(
+            hits <= u64::from(BURST) + u64::from(RATE) * (elapsed.as_secs() + 1),
+            "{hits} in {elapsed:?}"
+        );
+        let sum = |name: &str| -> u64 {
+            summaries.iter().map(|record| record[name].as_str().unwrap().parse::<u64>().unwrap()).sum()
+        };
+        assert_eq!(hits + sum("PORTSCAN_SUPPRESSED"), EVENTS);
+        assert_eq!(sum("PORTSCAN_SUPPRESSED_HITS"), sum("PORTSCAN_SUPPRESSED"));
+        assert_eq!(summaries[0]["PORTSCAN_EVENT"], "suppressed");
+        assert_eq!(summaries[0]["PRIORITY"], "4");
+        assert_eq!(counts["suppressed"], sum("PORTSCAN_SUPPRESSED"));
+        assert_eq!(counts["written"]["warning"], hits + summaries.len() as u64);
+    });
+}
+
+#[test]
+fn a_service_of_systemd_logs_natively_and_a_redirected_one_does_not() {
+    in_lab("a_service_of_systemd_logs_natively_and_a_redirected_one_does_not", || {
+        let _journald = Journald::start();
+        // As systemd does it (systemd.exec(5)): stderr is a stream to journald, named in JOURNAL_STREAM.
+        let mut stream = UnixStream::connect("/run/systemd/journal/stdout").unwrap();
+        stream.write_all(b"a-service\n\n6\n0\n0\n0\n0\n").unwrap();
+        let stat = rustix::fs::fstat(stream.as_fd()).unwrap();
+        let name = format!("{}:{}", stat.st_dev, stat.st_ino);
+
+        let stderr = OwnedFd::from(stream.try_clone().unwrap());
+        let mut program = Program::start(Format::Auto, stderr, &[("JOURNAL_STREAM", &name)]);
+        program.order("hit 203.0.113.1");
+        program.finish();
+        assert_eq!(journal_of(1, &["PORTSCAN_SOURCE=203.0.113.1"])[0]["_TRANSPORT"], "journal");
+
+        // The same variable, inherited by something whose stderr goes elsewhere.
+        let mut program = Program::start(Format::Auto, Stdio::piped(), &[("JOURNAL_STREAM", &name)]);
+        program.order("hit 203.0.113.2");
+        let (_, stderr) = program.finish();
+        assert!(stderr.contains(" source=203.0.113.2 "), "{stderr}");
+        assert!(journal(&["PORTSCAN_SOURCE=203.0.113.2"]).is_empty());
+    });
+}
+
+#[test]
+fn a_journal_that_is_asked_for_and_missing_is_an_error_at_start() {
+    in_lab("a_journal_that_is_asked_for_and_missing_is_an_error_at_start", || {
+        let (answer, _) = Program::start(Format::Journald, Stdio::piped(), &[]).finish();
+        assert_eq!(
+            answer["start_error"],
+            "cannot log to journald at /run/systemd/journal/socket: No such file or directory (os error 2) \
+             (try --log.format=logfmt)"
+        );
+    });
+}
