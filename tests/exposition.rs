@@ -1,4 +1,5 @@
 //! The whole page: as a golden file, and as promtool judges it. `UPDATE_GOLDENS=1` writes the golden anew.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{self, PublishedSource, Source, Tally};
