@@ -72,7 +72,9 @@ mod tests {
         let (wall, steady) = (start.wall, start.steady);
         let mut watch = start;
         let second = Duration::from_secs(1);
-        let at = |seconds: f64| Timestamp((wall.nanos() as f64 + seconds * 1e9) as u64);
+        let at = |seconds: f64| {
+            wall.saturating_add(Duration::from_secs_f64(seconds).as_nanos().try_into().unwrap())
+        };
         assert_eq!(watch.compare(at(1.9), steady + second), None);
         assert_eq!(watch.compare(at(86_402.9), steady + 2 * second).map(|n| n / 1_000_000_000), Some(86_400));
         assert_eq!(watch.compare(at(3.9), steady + 3 * second).map(|n| n / 1_000_000_000), Some(-86_400));

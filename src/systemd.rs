@@ -3,6 +3,7 @@
 
 use sd_notify::NotifyState;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Up and capturing; `status` is what `systemctl status` shows.
@@ -38,6 +39,14 @@ pub fn watchdog_interval() -> Option<Duration> {
 /// The protocol has one assignment a line: a line feed in a status would start another.
 fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
+}
+
+/// The sockets of a `.socket` unit (sd_listen_fds(3)). Call it once.
+pub fn sockets() -> io::Result<Vec<OwnedFd>> {
+    let descriptors = sd_notify::listen_fds()?;
+    // SAFETY: systemd passed these descriptors to this process, and nobody else takes them over.
+    #[allow(unsafe_code, reason = "systemd passes numbers, not owned descriptors")]
+    Ok(descriptors.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }).collect())
 }
 
 #[cfg(test)]

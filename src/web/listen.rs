@@ -1,11 +1,11 @@
 //! Where to listen: `:10220`, `127.0.0.1:10220`, `[::1]:10220`, `localhost:10220`, or sockets from systemd.
 
 use super::Options;
+use crate::systemd;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::str::FromStr;
 use tokio::net::TcpListener;
 
@@ -65,6 +65,7 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = self.why.to_string();
         let why = match self.why.kind() {
+            io::ErrorKind::AddrInUse => String::from("address in use"),
             io::ErrorKind::AddrNotAvailable => String::from("this host has no such address"),
             io::ErrorKind::PermissionDenied => {
                 String::from("permission denied (a port below 1024 needs CAP_NET_BIND_SERVICE)")
@@ -100,12 +101,8 @@ pub fn bind(options: &Options) -> Result<Listeners, BindError> {
     let mut listeners = Vec::new();
     if options.systemd_socket {
         let fail = |why| BindError { what: String::from("the sockets of systemd"), why };
-        let descriptors = sd_notify::listen_fds().map_err(fail)?;
-        for descriptor in descriptors {
-            // SAFETY: systemd passed the descriptor to this process (sd_listen_fds(3)), and nobody else takes it over.
-            #[allow(unsafe_code, reason = "systemd passes numbers, not owned descriptors")]
-            let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
-            listeners.push(adopt(StdListener::from(owned)).map_err(fail)?);
+        for socket in systemd::sockets().map_err(fail)? {
+            listeners.push(adopt(StdListener::from(socket)).map_err(fail)?);
         }
         if listeners.is_empty() {
             return Err(fail(io::Error::other("none were passed (is the .socket unit started?)")));

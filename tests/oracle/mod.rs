@@ -1,4 +1,5 @@
 //! The slow and obvious oracle: keeps every probe and recounts at every step.
+#![allow(clippy::cast_sign_loss, reason = "times of a test are positive")]
 
 use portscan_exporter::detect::{
     Family, Kind, Limits, Moment, Policy, PortSample, Probe, Scan, ScanEvent, Source, Technique,

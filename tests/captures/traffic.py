@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""The actors of make.sh that no package brings, and the files whose timing must be exact.
+
+  serve PORT...                     accept on the ports, answer one HTTP request a connection, close
+  serve-closing PORT                accept and close at once (the server sends the first FIN)
+  connect ADDR PORT N               N connections, one after the other, each closed properly
+  refused ADDR PORT N               N connections to a closed port
+  abort ADDR PORT N                 N connections ended by RST
+  load ADDR PORT N PARALLEL         an HTTP load generator: N requests, each on its own connection
+  ftp-server ADDR DIR               a small FTP server (passive mode only)
+  tags DEV SRC DST vlan|qinq FIRST LAST    tagged SYNs from a raw socket
+  tun NETNS DEV ADDR NETNS DEV ADDR a point-to-point link of two tun devices
+  big-datagrams ADDR N              UDP datagrams that leave in fragments
+  paced FILE SECONDS...             SYNs to port 1000, 1001, ... at these exact times
+  relink FILE null|loop OUT         a raw IP capture with BSD loopback headers
+"""
+import concurrent.futures
+import ctypes
+import fcntl
+import os
+import select
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+
+SCANNER, TARGET = "198.51.100.7", "192.0.2.10"
+MAC = bytes.fromhex("020000000010") + bytes.fromhex("020000000001")
+
+
+def ready():
+    print("ready", flush=True)
+
+
+def checksum(data):
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def syn(source, target, port, ident):
+    src, dst = socket.inet_aton(source), socket.inet_aton(target)
+    tcp = struct.pack("!HHIIBBHHH", 40000 + ident % 20000, port, ident, 0, 5 << 4, 2, 1024, 0, 0)
+    pseudo = src + dst + struct.pack("!BBH", 0, 6, len(tcp))
+    tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, ident & 0xFFFF, 0, 64, 6, 0, src, dst)
+    return ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + tcp
+
+
+# -- servers -----------------------------------------------------------------------------------------------------
+
+
+def listen(port, family=socket.AF_INET6):
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    s.bind(("", port))
+    s.listen(512)
+    return s
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
+
+
+def answer(conn, context):
+    try:
+        conn.settimeout(5)
+        if context:
+            conn = context.wrap_socket(conn, server_side=True)
+        if conn.recv(4096):
+            conn.sendall(PAGE)
+    except OSError:
+        pass
+    finally:
+        conn.close()
+
+
+def serve(ports):
+    cert = os.environ.get("CERTIFICATE")
+    listeners = {}
+    for port in ports:
+        context = None
+        if port == 443 and cert:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert)
+        listeners[listen(port)] = context
+    ready()
+    while True:
+        for s in select.select(list(listeners), [], [])[0]:
+            conn, _ = s.accept()
+            threading.Thread(target=answer, args=(conn, listeners[s]), daemon=True).start()
+
+
+def serve_closing(port):
+    s = listen(port)
+    ready()
+    while True:
+        s.accept()[0].close()
+
+
+def ftp_server(address, directory):
+    """One client at a time: USER PASS SYST PWD TYPE CWD SIZE MDTM EPSV PASV LIST RETR QUIT."""
+    control = listen(21)
+    ready()
+    while True:
+        conn, _ = control.accept()
+        say = lambda line: conn.sendall(line.encode() + b"\r\n")
+        lines, passive = conn.makefile("rb"), None
+        say("220 ready")
+        for raw in lines:
+            verb, _, argument = raw.decode().strip().partition(" ")
+            verb = verb.upper()
+            path = os.path.join(directory, os.path.basename(argument))
+            if verb in ("EPSV", "PASV"):
+                passive = socket.create_server((address, 0))
+                port = passive.getsockname()[1]
+                if verb == "EPSV":
+                    say(f"229 Entering extended passive mode (|||{port}|)")
+                else:
+                    say(f"227 Entering passive mode ({address.replace('.', ',')},{port >> 8},{port & 255})")
+            elif verb in ("LIST", "RETR") and passive:
+                data, _ = passive.accept()
+                say("150 here it comes")
+                body = "\r\n".join(sorted(os.listdir(directory))) if verb == "LIST" else open(path).read()
+                data.sendall(body.encode())
+                data.close()
+                passive.close()
+                say("226 done")
+            elif verb == "SIZE":
+                say(f"213 {os.path.getsize(path)}")
+            elif verb == "QUIT":
+                say("221 bye")
+                break
+            else:
+                say({"USER": "331 password", "PASS": "230 welcome", "PWD": '257 "/"', "SYST": "215 UNIX Type: L8",
+                     "TYPE": "200 ok", "CWD": "250 ok"}.get(verb, "502 no"))
+        conn.close()
+
+
+# -- clients -----------------------------------------------------------------------------------------------------
+
+
+def connect(address, port, count):
+    for _ in range(count):
+        socket.create_connection((address, port), 5).close()
+
+
+def refused(address, port, count):
+    for _ in range(count):
+        try:
+            socket.create_connection((address, port), 5).close()
+        except ConnectionRefusedError:
+            pass
+
+
+def abort(address, port, count):
+    for _ in range(count):
+        s = socket.create_connection((address, port), 5)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+
+
+def load(address, port, count, parallel):
+    def request(_):
+        with socket.create_connection((address, port), 5) as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: target\r\nConnection: close\r\n\r\n")
+            while s.recv(4096):
+                pass
+
+    with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
+        list(pool.map(request, range(count)))
+
+
+def big_datagrams(address, count):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for i in range(count):
+        # The payload of the later fragments looks like a TCP header with SYN set, to ports that change.
+        s.sendto(struct.pack("!HHIIBBHHH", 40000, 1 + i, 1, 0, 5 << 4, 2, 1024, 0, 0) * 200, (address, 9000 + i % 3))
+        time.sleep(0.02)
+
+
+def tags(device, source, target, kind, first, last):
+    # The kernel here may have no 802.1Q module; a raw socket needs none.
+    tag = {"vlan": [(0x8100, 10)], "qinq": [(0x88A8, 100), (0x8100, 20)]}[kind]
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    s.bind((device, 0))
+    head = b"\xff" * 6 + s.getsockname()[4] + b"".join(struct.pack("!HH", t, v) for t, v in tag)
+    for port in range(first, last + 1):
+        s.send(head + struct.pack("!H", 0x800) + syn(source, target, port, port))
+        time.sleep(0.01)
+
+
+def tun(ends):
+    libc, fds = ctypes.CDLL(None, use_errno=True), []
+    for netns, device, address in ends:
+        with open(f"/run/netns/{netns}") as ns:
+            if libc.setns(ns.fileno(), 0):
+                raise OSError(ctypes.get_errno(), "setns")
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", device.encode(), 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
+        fds.append(fd)
+        os.system(f"ip link set {device} up && ip addr add {address} dev {device}")
+    ready()
+    while True:
+        for fd in select.select(fds, [], [])[0]:
+            os.write(fds[1 - fds.index(fd)], os.read(fd, 65535))
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def paced(path, times):
+    start = 1_700_000_000
+    with open(path, "wb") as f:
+        f.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+        for i, t in enumerate(times):
+            micros = round(t * 1_000_000)
+            frame = MAC + struct.pack("!H", 0x800) + syn(SCANNER, TARGET, 1000 + i, i)
+            f.write(struct.pack("<IIII", start + micros // 1_000_000, micros % 1_000_000, len(frame), len(frame)) + frame)
+
+
+def relink(path, kind, out):
+    link, order = {"null": (0, "<I"), "loop": (108, ">I")}[kind]
+    data = open(path, "rb").read()
+    assert data[:4] == b"\xd4\xc3\xb2\xa1" and struct.unpack("<I", data[20:24])[0] in (12, 101), "a raw IP pcap"
+    with open(out, "wb") as f:
+        f.write(data[:20] + struct.pack("<I", link))
+        at = 24
+        while at < len(data):
+            sec, sub, held, length = struct.unpack("<IIII", data[at : at + 16])
+            packet = data[at + 16 : at + 16 + held]
+            family = 2 if packet[0] >> 4 == 4 else 30
+            f.write(struct.pack("<IIII", sec, sub, held + 4, length + 4) + struct.pack(order, family) + packet)
+            at += 16 + held
+
+
+def main():
+    what, *a = sys.argv[1:] or ["help"]
+    match what:
+        case "serve":
+            serve([int(p) for p in a])
+        case "serve-closing":
+            serve_closing(int(a[0]))
+        case "ftp-server":
+            ftp_server(*a)
+        case "connect" | "refused" | "abort":
+            globals()[what](a[0], int(a[1]), int(a[2]))
+        case "load":
+            load(a[0], int(a[1]), int(a[2]), int(a[3]))
+        case "big-datagrams":
+            big_datagrams(a[0], int(a[1]))
+        case "tags":
+            tags(*a[:4], int(a[4]), int(a[5]))
+        case "tun":
+            tun([a[:3], a[3:]])
+        case "paced":
+            paced(a[0], [float(t) for t in a[1:]])
+        case "relink":
+            relink(*a)
+        case _:
+            sys.exit(__doc__)
+
+
+main()
