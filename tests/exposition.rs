@@ -99,7 +99,7 @@ fn page() -> String {
 
 #[test]
 fn the_whole_page_is_golden() {
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/exposition.prom");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exposition.prom");
     let page = page();
     if std::env::var_os("UPDATE_GOLDENS").is_some() {
         std::fs::write(golden, &page).unwrap();

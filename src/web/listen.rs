@@ -65,6 +65,7 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = self.why.to_string();
         let why = match self.why.kind() {
+            io::ErrorKind::AddrInUse => String::from("address in use"),
             io::ErrorKind::AddrNotAvailable => String::from("this host has no such address"),
             io::ErrorKind::PermissionDenied => {
                 String::from("permission denied (a port below 1024 needs CAP_NET_BIND_SERVICE)")
