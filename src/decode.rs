@@ -87,6 +87,9 @@ const TCP_MIN: usize = 20;
 /// How much of a TCP header must have been captured: up to its flags.
 const TCP_TO_FLAGS: usize = 14;
 
+/// The least payload of a jumbogram (RFC 2675, section 2).
+const JUMBOGRAM_MIN: usize = 65_536;
+
 /// IP protocol numbers.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -277,7 +280,10 @@ fn strip_ipv6(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
         err::ipv6::HeaderSliceError::Content(_) => Skipped::Malformed,
     })?;
     let (header, payload) = (sliced.header(), sliced.payload());
-    let cut = payload.incomplete || payload.len_source == LenSource::Slice;
+    // A payload length of 0 is a jumbogram's if a hop-by-hop header explains it (RFC 2675), else a contradiction. However
+    // little of a jumbogram was captured, it is longer than any TCP header.
+    let jumbogram = header.payload_length() == 0 && header.next_header() == IpNumber::IPV6_HEADER_HOP_BY_HOP;
+    let cut = payload.incomplete || payload.len_source == LenSource::Slice || jumbogram;
     if payload.fragmented {
         // Behind the first piece's headers comes data: a later piece shows no header that could be trusted.
         let known = stopped.is_none() && !payload.ip_number.is_ipv6_ext_header_value();
@@ -295,11 +301,9 @@ fn strip_ipv6(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
     if payload.ip_number != IpNumber::TCP {
         return Err(Skipped::NotTcp);
     }
-    // A payload length of 0 is a jumbogram's if a hop-by-hop header explains it (RFC 2675), else a contradiction.
-    let extensions = sliced.extensions();
     let length = match usize::from(header.payload_length()) {
-        0 if extensions.first_header() == Some(IpNumber::IPV6_HEADER_HOP_BY_HOP) => payload.payload.len(),
-        declared => declared.saturating_sub(extensions.slice().len()),
+        _ if jumbogram => JUMBOGRAM_MIN,
+        declared => declared.saturating_sub(sliced.extensions().slice().len()),
     };
     Ok((header.source_addr().into(), header.destination_addr().into(), payload.payload, length))
 }

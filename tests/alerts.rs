@@ -18,9 +18,9 @@ fn yaml(text: &str) -> Value {
 
 /// What runs the shipped unit tests against other rules.
 fn unit_tests(rules: &str) -> (bool, String) {
-    let directory = TempDir::new().unwrap();
-    fs::write(directory.path().join("portscan.rules.yml"), rules).unwrap();
-    fs::write(directory.path().join("portscan.test.yml"), TESTS).unwrap();
+    let directory = TempDir::new().expect("a directory");
+    fs::write(directory.path().join("portscan.rules.yml"), rules).expect("a file");
+    fs::write(directory.path().join("portscan.test.yml"), TESTS).expect("a file");
     promtool(&["test", "rules", "portscan.test.yml"], directory.path())
 }
 
@@ -36,8 +36,8 @@ fn names(file: &Value, key: &str) -> Vec<String> {
 /// The rules with the expression of some of them replaced, as JSON, which is YAML.
 fn with_expression(key: &str, chosen: impl Fn(&str) -> bool, expression: &str) -> String {
     let mut file = yaml(RULES);
-    for group in file["groups"].as_array_mut().unwrap() {
-        for rule in group["rules"].as_array_mut().unwrap() {
+    for group in file["groups"].as_array_mut().expect("groups") {
+        for rule in group["rules"].as_array_mut().expect("rules") {
             if rule[key].as_str().is_some_and(&chosen) {
                 rule["expr"] = json!(expression);
             }

@@ -41,6 +41,8 @@ struct Entry {
     peaks: Peaks,
     /// The greatest count of the run of probes that is going on; 0 if none is.
     burst_peak: u32,
+    /// Quanta in which it probed since `since`, after the first; up to `SPREAD`.
+    spread: u8,
     /// The greatest count of the open scan.
     scan_peak: u32,
     /// Distinct ports at which the open scan is next told of.
@@ -127,10 +129,15 @@ pub struct Detector {
 }
 
 /// The table counts as crowded when this share of it is taken: then new sources wait at the door.
-const CROWDED: (usize, usize) = (3, 4);
+const CROWDED: (usize, usize) = (1, 2);
 
 /// Credit for each distinct port, in units of window/1024: about a hundredth of the window.
 const CREDIT: u64 = 10;
+
+/// Credit for each further quantum in which a source probed, in units of window/1024, up to `SPREAD`: a scanner
+/// comes back, a burst does not, however many ports it has.
+const SPREAD_CREDIT: u64 = 51;
+const SPREAD: u8 = 4;
 
 impl Detector {
     /// A detector with all its memory. `seed` keys the hash of what comes from the wire; `origin` says whose clock
@@ -259,6 +266,7 @@ impl Detector {
                     let known = &mut self.entries[entry as usize];
                     known.probes = guest.count();
                     known.burst_peak = guest.count();
+                    known.spread = u8::from(guest.came_apart());
                     for port in guest.ports {
                         self.store.record(&mut known.ports, entry, port, 0, then);
                     }
@@ -331,6 +339,7 @@ impl Detector {
             hosts: Hosts::NONE,
             peaks: Peaks::NONE,
             burst_peak: 0,
+            spread: 0,
             scan_peak: 0,
             tell_at: 0,
             state: State::Calm,
@@ -340,13 +349,8 @@ impl Detector {
             None => self.entries.push(fresh),
         }
         self.directory.put_resident(slot, hash, entry);
-        let deadline = self.deadline(0);
-        self.order.file(entry, deadline);
+        self.order.file(entry, now / self.unit_nanos);
         entry
-    }
-
-    fn deadline(&self, ports: u32) -> u64 {
-        self.timeline.now() / self.unit_nanos + CREDIT * u64::from(ports.min(self.inline_ports as u32))
     }
 
     /// Counts a probe for a settled entry.
@@ -361,6 +365,9 @@ impl Detector {
         if known.burst_peak == 0 && !known.state.is_open() {
             known.begin(now, probe);
         }
+        if known.spread < SPREAD && known.last_probe < self.quantum * self.quantum_nanos {
+            known.spread += 1;
+        }
         known.last_probe = now;
         known.probes = known.probes.saturating_add(1);
         let bit = known.hosts.note(host);
@@ -368,7 +375,9 @@ impl Detector {
         known.burst_peak = known.burst_peak.max(count);
         known.peaks.reach(self.epoch, count);
         self.greatest.reach(self.epoch, count);
-        let deadline = now / self.unit_nanos + CREDIT * u64::from(count.min(self.inline_ports as u32));
+        let deadline = now / self.unit_nanos
+            + CREDIT * u64::from(count.min(self.inline_ports as u32))
+            + SPREAD_CREDIT * u64::from(known.spread);
         self.order.extend(entry, deadline);
         let above = count >= self.policy.threshold;
         match known.state {
@@ -766,6 +775,8 @@ impl Entry {
         self.first_host = probe.host;
         self.first_port = probe.port;
         self.probes = 0;
+        self.spread = 0;
+        self.last_probe = now;
         self.hosts = Hosts::NONE;
     }
 }

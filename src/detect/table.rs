@@ -29,7 +29,8 @@ pub enum Place {
 /// A source at the door: one or two ports, and the stamp of the older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guest {
-    /// The ports; the same twice if there is only one.
+    /// The ports; the same twice if there is only one. Their order is a bit to spare: the greater first if they came
+    /// in different quanta.
     pub ports: [u16; 2],
     /// Quantum of the older probe. The younger port counts as just as old: a guest may be undervalued, never
     /// overvalued.
@@ -47,6 +48,17 @@ impl Guest {
 
     fn of(slot: u64) -> Self {
         Self { ports: [(slot >> 16) as u16, slot as u16], stamp: (slot >> 32) as Stamp }
+    }
+
+    /// Whether its two ports came apart, in different quanta: a burst sends all it has at once and is gone, a
+    /// scanner comes back.
+    pub fn came_apart(&self) -> bool {
+        self.ports[0] > self.ports[1]
+    }
+
+    /// When it goes, among guests: the greatest first.
+    fn expendable(&self, now: Stamp) -> i16 {
+        i16::from(quantum::age(now, self.stamp)) - if self.came_apart() { APART } else { 0 }
     }
 
     /// How many distinct ports it showed.
@@ -79,6 +91,10 @@ pub struct Directory {
 
 /// Guests keep a second port only if it follows the first within this many quanta, a tenth of the window.
 const GUEST_SPAN: u8 = 6;
+
+/// Quanta by which a guest whose ports came apart outstays the others: a slow scanner's third port is as far from
+/// its second as that from the first.
+const APART: i16 = 6;
 
 impl Directory {
     /// Room for at least 64 sources, in about `bytes`.
@@ -153,7 +169,7 @@ impl Directory {
         }
         let oldest = (0..WAYS)
             .filter(|&way| ways[way] & RESIDENT == 0)
-            .max_by_key(|&way| quantum::age(now, Guest::of(ways[way]).stamp));
+            .max_by_key(|&way| Guest::of(ways[way]).expendable(now));
         match oldest {
             Some(way) => {
                 let guest = Guest::of(ways[way]);
@@ -188,7 +204,8 @@ impl Directory {
             if guest.ports[0] == port || age > GUEST_SPAN {
                 guest = Guest { ports: [port; 2], stamp: now };
             } else {
-                guest.ports[1] = port;
+                let (less, greater) = (guest.ports[0].min(port), guest.ports[0].max(port));
+                guest.ports = if age > 0 { [greater, less] } else { [less, greater] };
             }
         } else if !guest.ports.contains(&port) {
             return Ok(guest);

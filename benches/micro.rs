@@ -1,0 +1,153 @@
+//! Where the nanoseconds of one packet go: decode, observe, tick, snapshot.
+
+#[path = "../tests/traffic/mod.rs"]
+mod traffic;
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use portscan_exporter::decode::decode;
+use portscan_exporter::detect::{BATCH, Detector, Limits, Origin, Policy, Probe};
+use portscan_exporter::packet::{LinkType, Timestamp};
+use traffic::{Attack, Flood, SECOND, START, Space};
+
+fn main() {
+    divan::main();
+}
+
+/// An Ethernet frame with a TCP segment of these flags; tags and family as asked.
+fn frame(flags: u8, tags: usize, ipv6: bool) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    for _ in 0..tags {
+        frame.extend([0x81, 0x00, 0, 10]);
+    }
+    if ipv6 {
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+        frame.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+        frame.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16]);
+    } else {
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0]);
+        frame.extend([198, 51, 100, 7, 192, 0, 2, 10]);
+    }
+    frame.extend([0x9c, 0x40, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 5 << 4, flags, 0, 0, 0, 0, 0, 0]);
+    frame
+}
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+#[divan::bench(args = ["syn", "ack", "syn tagged", "syn ipv6", "ack ipv6", "syn tagged ipv6"])]
+fn decodes(bencher: Bencher, what: &str) {
+    let flags = if what.starts_with("syn") { SYN } else { ACK };
+    let frame = frame(flags, usize::from(what.contains("tagged")), what.ends_with("ipv6"));
+    bencher
+        .counter(ItemsCount::new(1_u32))
+        .bench_local(|| black_box(decode(LinkType::Ethernet, Timestamp(START), black_box(&frame))).is_ok());
+}
+
+/// Probes in a batch of the benchmark.
+const PROBES: u64 = 1 << 15;
+
+fn detector() -> Detector {
+    Detector::new(Policy::default(), Limits::default(), 1, Origin::File)
+}
+
+fn observe(detector: &mut Detector, probes: &[Probe]) {
+    for batch in probes.chunks(BATCH) {
+        detector.observe(batch, &mut |event| {
+            black_box(event);
+        });
+    }
+}
+
+/// A detector under a flood of this kind, and what comes next of it: always new sources.
+struct Flooded {
+    detector: Detector,
+    flood: Attack,
+    next: u64,
+}
+
+impl Flooded {
+    fn by(flood: Flood, before: u64) -> Self {
+        let mut flooded = Self { detector: detector(), flood: Attack::of(flood), next: 0 };
+        while flooded.next < before {
+            let probes = flooded.take();
+            observe(&mut flooded.detector, &probes);
+        }
+        flooded
+    }
+
+    fn take(&mut self) -> Vec<Probe> {
+        let from = self.next;
+        self.next += PROBES;
+        (from..self.next).map(|n| self.flood.spoofed(n)).collect()
+    }
+}
+
+/// A known source asks again: `hit`; one of so many known ones: sources.
+#[divan::bench(args = [1, 1_000, 40_000])]
+fn observe_known_sources(bencher: Bencher, sources: u64) {
+    let mut detector = detector();
+    let mut n = 0;
+    let mut probes = || -> Vec<Probe> {
+        (0..PROBES)
+            .map(|_| {
+                n += 1;
+                let source = Space::Ipv4.spoofed(traffic::Draw(n).below(sources));
+                Probe { source, port: n as u16 % 10, ..Attack::of(Flood::Burst(1)).spoofed(0) }
+            })
+            .collect()
+    };
+    observe(&mut detector, &probes());
+    let probes = probes();
+    bencher.counter(ItemsCount::new(PROBES)).bench_local(|| observe(&mut detector, black_box(&probes)));
+}
+
+/// New sources, each with one packet: the table has room at first, then the doorkeeper has them.
+#[divan::bench]
+fn observe_new_sources_at_the_door(bencher: Bencher) {
+    let mut flooded = Flooded::by(Flood::Burst(1), 4_000_000);
+    bencher.counter(ItemsCount::new(PROBES)).with_inputs(|| flooded.take()).bench_local_values({
+        let mut detector = Flooded::by(Flood::Burst(1), 4_000_000).detector;
+        move |probes| observe(&mut detector, &probes)
+    });
+}
+
+/// New sources of five ports each push one another out of a full table.
+#[divan::bench]
+fn observe_full_table(bencher: Bencher) {
+    let mut flooded = Flooded::by(Flood::Burst(5), 4_000_000);
+    bencher.counter(ItemsCount::new(PROBES)).with_inputs(|| flooded.take()).bench_local_values({
+        let mut detector = Flooded::by(Flood::Burst(5), 4_000_000).detector;
+        move |probes| observe(&mut detector, &probes)
+    });
+}
+
+/// New sources while the table has room: each gets an entry.
+#[divan::bench]
+fn observe_first_sources(bencher: Bencher) {
+    let flood = Attack::of(Flood::Burst(1));
+    let probes: Vec<Probe> = (0..PROBES).map(|n| flood.spoofed(n)).collect();
+    bencher
+        .counter(ItemsCount::new(PROBES))
+        .with_inputs(detector)
+        .bench_local_refs(|detector| observe(detector, &probes));
+}
+
+/// A tick: every source is brought to the present.
+#[divan::bench(args = ["empty", "full"])]
+fn tick(bencher: Bencher, what: &str) {
+    let mut detector =
+        if what == "full" { Flooded::by(Flood::Burst(5), 2_000_000).detector } else { detector() };
+    let mut now = START + 2 * SECOND;
+    bencher.bench_local(|| {
+        now += 1_000;
+        detector.advance(Timestamp(now), &mut |_| {});
+    });
+}
+
+/// What a tick publishes.
+#[divan::bench(args = ["empty", "full"])]
+fn snapshot(bencher: Bencher, what: &str) {
+    let detector = if what == "full" { Flooded::by(Flood::Burst(5), 2_000_000).detector } else { detector() };
+    bencher.bench_local(|| black_box(detector.snapshot()));
+}

@@ -1,0 +1,4 @@
+//! The targets' bodies live with the tests, so that `cargo test` replays the corpus through the very same code.
+
+#[path = "../../tests/support/bodies.rs"]
+pub mod bodies;

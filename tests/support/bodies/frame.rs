@@ -1,0 +1,235 @@
+//! `decode` against a reading of the RFCs with nothing fast in it.
+
+use pcap::{BpfProgram, Capture, Linktype};
+use portscan_exporter::decode::{Skipped, decode as decode_frame};
+use portscan_exporter::filter;
+use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Timestamp};
+use std::net::IpAddr;
+
+const LINKS: [LinkType; 6] = [
+    LinkType::Ethernet,
+    LinkType::LinuxSll,
+    LinkType::LinuxSll2,
+    LinkType::RawIp,
+    LinkType::Null,
+    LinkType::Loop,
+];
+
+/// The first byte chooses the link type, the rest is the frame.
+pub fn decode(bytes: &[u8]) {
+    let Some((&link, frame)) = bytes.split_first() else { return };
+    let link = LINKS[usize::from(link) % LINKS.len()];
+    let time = Timestamp::new(5, 7);
+    let decoded = decode_frame(link, time, frame);
+
+    match (reference(link, time, frame), decoded) {
+        (Exactly(expected), decoded) => assert_eq!(decoded, expected, "{link:?}"),
+        (NoProbe, Err(_)) => {}
+        (NoProbe, Ok(packet)) => panic!("{link:?}: {packet:?} is no probe"),
+    }
+    if let Ok(packet) = decoded {
+        assert!(packet.flags.is_syn_probe(), "{packet:?}");
+        // What was cut off can hide a probe, but not make another one of it.
+        for end in 0..frame.len() {
+            let cut = decode_frame(link, time, &frame[..end]);
+            assert!(matches!(cut, Err(Skipped::Truncated)) || cut == decoded, "{end}: {cut:?}");
+        }
+    }
+    // The kernel lets through whatever would be a probe. (Linux says nothing of tags behind a cooked header.)
+    if decoded.is_ok() && tags(link, frame) <= 2 && matches!(link, LinkType::Ethernet | LinkType::RawIp) {
+        assert!(passes(link, frame), "{link:?}: the kernel filter loses {decoded:?}");
+    }
+}
+
+fn passes(link: LinkType, frame: &[u8]) -> bool {
+    fn compiled(link: LinkType, number: i32) -> BpfProgram {
+        let dead = Capture::dead(Linktype(number)).expect("a capture of nothing");
+        dead.compile(&filter::expression(link), true).expect("a filter that compiles")
+    }
+    thread_local! {
+        static ETHERNET: BpfProgram = compiled(LinkType::Ethernet, 1);
+        static RAW: BpfProgram = compiled(LinkType::RawIp, 12);
+    }
+    match link {
+        LinkType::Ethernet => ETHERNET.with(|program| program.filter(frame)),
+        _ => RAW.with(|program| program.filter(frame)),
+    }
+}
+
+/// How many VLAN tags an Ethernet frame has.
+fn tags(link: LinkType, frame: &[u8]) -> usize {
+    let types = frame.get(12..).unwrap_or_default().chunks_exact(4);
+    if link != LinkType::Ethernet {
+        return 0;
+    }
+    types.take_while(|t| matches!(t[..2], [0x81 | 0x91, 0x00] | [0x88, 0xa8])).count()
+}
+
+enum Expected {
+    /// This and nothing else.
+    Exactly(Result<Packet, Skipped>),
+    /// No probe; which of several faults is told first is a matter of taste.
+    NoProbe,
+}
+use Expected::{Exactly, NoProbe};
+
+fn number(bytes: &[u8], at: usize) -> usize {
+    usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1])
+}
+
+fn reference(link: LinkType, time: Timestamp, frame: &[u8]) -> Expected {
+    match strip_link(link, frame) {
+        Err(skipped) => Exactly(Err(skipped)),
+        Ok((4, packet)) => Exactly(ipv4(time, packet)),
+        Ok((_, packet)) => ipv6(time, packet),
+    }
+}
+
+/// The IP version and the packet.
+fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
+    let (header, protocol) = match link {
+        LinkType::Ethernet => (14, 12),
+        LinkType::LinuxSll => (16, 14),
+        LinkType::LinuxSll2 => (20, 0),
+        LinkType::RawIp => {
+            return match frame.first().map(|byte| byte >> 4) {
+                None => Err(Skipped::Truncated),
+                Some(version @ (4 | 6)) => Ok((version, frame)),
+                Some(_) => Err(Skipped::Malformed),
+            };
+        }
+        LinkType::Null | LinkType::Loop => {
+            if frame.len() < 4 {
+                return Err(Skipped::Truncated);
+            }
+            let big = frame[..2] == [0, 0];
+            let little = link == LinkType::Null && frame[2..4] == [0, 0] && !big;
+            let family = if big {
+                number(frame, 2)
+            } else if little {
+                usize::from(frame[1]) << 8 | usize::from(frame[0])
+            } else {
+                0
+            };
+            return match family {
+                2 => Ok((4, &frame[4..])),
+                10 | 24 | 28 | 30 => Ok((6, &frame[4..])),
+                _ => Err(Skipped::NotIp),
+            };
+        }
+    };
+    if frame.len() < header {
+        return Err(Skipped::Truncated);
+    }
+    let (mut ether_type, mut at) = (number(frame, protocol), header);
+    while [0x8100, 0x88a8, 0x9100].contains(&ether_type) {
+        if frame.len() < at + 4 {
+            return Err(Skipped::Truncated);
+        }
+        (ether_type, at) = (number(frame, at + 2), at + 4);
+    }
+    match ether_type {
+        0x0800 => Ok((4, &frame[at..])),
+        0x86dd => Ok((6, &frame[at..])),
+        _ => Err(Skipped::NotIp),
+    }
+}
+
+/// RFC 791.
+fn ipv4(time: Timestamp, packet: &[u8]) -> Result<Packet, Skipped> {
+    if packet.len() < 20 {
+        return Err(Skipped::Truncated);
+    }
+    let own = usize::from(packet[0] & 0xf) * 4;
+    if packet[0] >> 4 != 4 || own < 20 {
+        return Err(Skipped::Malformed);
+    }
+    if packet.len() < own {
+        return Err(Skipped::Truncated);
+    }
+    let total = number(packet, 2);
+    if total < own {
+        return Err(Skipped::Malformed);
+    }
+    if packet[9] != 6 {
+        return Err(Skipped::NotTcp);
+    }
+    if number(packet, 6) & 0x3fff != 0 {
+        return Err(Skipped::Fragment);
+    }
+    let address = |at: usize| <[u8; 4]>::try_from(&packet[at..at + 4]).expect("four bytes").into();
+    let captured = &packet[own..total.min(packet.len())];
+    tcp(time, address(12), address(16), captured, total - own)
+}
+
+/// RFC 8200 and, for packets longer than their length says, RFC 2675.
+fn ipv6(time: Timestamp, packet: &[u8]) -> Expected {
+    if packet.len() < 40 {
+        return Exactly(Err(Skipped::Truncated));
+    }
+    if packet[0] >> 4 != 6 {
+        return Exactly(Err(Skipped::Malformed));
+    }
+    let declared = number(packet, 4);
+    let jumbogram = declared == 0 && packet[6] == 0;
+    let mut rest = match declared {
+        0 => &packet[40..],
+        length => &packet[40..packet.len().min(40 + length)],
+    };
+    let (mut next, mut extensions) = (packet[6], 0);
+    while [0, 43, 44, 51, 60].contains(&next) {
+        if next == 0 && extensions > 0 || rest.len() < 8 {
+            return NoProbe;
+        }
+        let length = match next {
+            44 if number(rest, 2) & 0xfff9 != 0 => return NoProbe,
+            44 => 8,
+            51 if rest[1] == 0 => return NoProbe,
+            51 => usize::from(rest[1]) * 4 + 8,
+            _ => usize::from(rest[1]) * 8 + 8,
+        };
+        if rest.len() < length {
+            return NoProbe;
+        }
+        (next, rest, extensions) = (rest[0], &rest[length..], extensions + length);
+    }
+    let address = |at: usize| <[u8; 16]>::try_from(&packet[at..at + 16]).expect("sixteen bytes").into();
+    let length = if jumbogram { 65_536 } else { declared.saturating_sub(extensions) };
+    let read = match next {
+        6 => tcp(time, address(8), address(24), rest, length),
+        _ => Err(Skipped::NotTcp),
+    };
+    if extensions == 0 || read.is_ok() { Exactly(read) } else { NoProbe }
+}
+
+/// RFC 9293, section 3.1; `length` is what the IP header tells of the segment.
+fn tcp(
+    time: Timestamp,
+    source: IpAddr,
+    destination: IpAddr,
+    segment: &[u8],
+    length: usize,
+) -> Result<Packet, Skipped> {
+    if length < 20 {
+        return Err(Skipped::Malformed);
+    }
+    if segment.len() < 14 {
+        return Err(Skipped::Truncated);
+    }
+    let header = usize::from(segment[12] >> 4) * 4;
+    if header < 20 || header > length {
+        return Err(Skipped::Malformed);
+    }
+    let (fin, syn, rst, ack) = (1, 2, 4, 16);
+    if segment[13] & (fin | syn | rst | ack) != syn {
+        return Err(Skipped::NotProbe);
+    }
+    Ok(Packet {
+        time,
+        source,
+        destination,
+        source_port: number(segment, 0) as u16,
+        destination_port: number(segment, 2) as u16,
+        flags: TcpFlags(segment[13]),
+    })
+}
