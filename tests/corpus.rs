@@ -45,3 +45,8 @@ fn file() {
 fn config() {
     replay("config", bodies::config);
 }
+
+#[test]
+fn http() {
+    replay("http", bodies::http);
+}

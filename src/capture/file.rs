@@ -3,7 +3,7 @@
 use super::{CaptureError, FrameSink, SUPPORTED_LINKS, said, supported_link, timestamp};
 use pcap::{Capture, Offline, Precision};
 use std::fs::File;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,9 +85,16 @@ fn open(path: &Path) -> Result<Source, String> {
     }
     let position = file.try_clone().map_err(|error| reason(&error))?;
     // SAFETY: the descriptor was just given up by its only owner; the clone is another descriptor.
+    let descriptor = file.into_raw_fd();
     #[allow(unsafe_code, reason = "libpcap takes the descriptor over")]
-    let capture = unsafe { Capture::from_raw_fd_with_precision(file.into_raw_fd(), Precision::Nano) };
-    let capture = capture.map_err(|error| explain_header(&said(&error)))?;
+    let capture = unsafe { Capture::from_raw_fd_with_precision(descriptor, Precision::Nano) };
+    let capture = capture.map_err(|error| {
+        // libpcap does not close what it refuses: after a thousand of them no file could be opened.
+        // SAFETY: nobody else knows the descriptor; the stream that libpcap's caller made of it is never used again.
+        #[allow(unsafe_code, reason = "the only way to give the descriptor back")]
+        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        explain_header(&said(&error))
+    })?;
     Ok(Source { capture, position: Some(position), length })
 }
 

@@ -7,6 +7,8 @@ mod capture_file;
 mod configuration;
 #[path = "bodies/frame.rs"]
 mod frame;
+#[path = "bodies/http.rs"]
+mod http_server;
 #[path = "../oracle/mod.rs"]
 #[allow(dead_code, reason = "the laws use all of it")]
 mod oracle;
@@ -16,6 +18,7 @@ mod packets;
 pub use capture_file::file;
 pub use configuration::config;
 pub use frame::decode;
+pub use http_server::http;
 pub use packets::detector;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};

@@ -44,7 +44,8 @@ pub fn file(bytes: &[u8]) {
     );
     assert!(snapshot.detection.sources.len() <= limits.max_sources);
     for scan in &scans {
-        assert!(scan.distinct_ports >= policy.threshold && scan.probes >= u64::from(scan.distinct_ports));
+        // A source that goes on after its scan ended has ports in the window from before this scan: fewer probes than ports.
+        assert!(scan.distinct_ports >= policy.threshold && scan.probes > 0);
         assert!(scan.peak_distinct_ports <= scan.distinct_ports && scan.ports <= scan.peak_distinct_ports);
         let line = json_line(scan, "input");
         assert_one_line(&line);

@@ -377,7 +377,7 @@ struct Account {
 impl Account {
     fn enter(&mut self, event: &ScanEvent) {
         let scan = &event.scan;
-        assert!(scan.probes >= u64::from(scan.distinct_ports), "{scan:?}");
+        assert!(scan.probes > 0 && scan.distinct_hosts > 0, "{scan:?}");
         assert!(
             scan.ports <= scan.peak_distinct_ports && scan.peak_distinct_ports <= scan.distinct_ports,
             "{scan:?}"
