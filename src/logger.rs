@@ -187,24 +187,24 @@ pub fn count_suppressed(records: u64) {
 pub fn start(options: Options) -> Result<(), StartError> {
     let journal = match options.format {
         Format::Journald => Some(Journal::at(Path::new(JOURNAL_SOCKET)).map_err(StartError::NoJournal)?),
-        // A socket file that is missing means a sandbox without journald: stderr still reaches the journal.
-        Format::Auto if stderr_is_journal() => Journal::at(Path::new(JOURNAL_SOCKET)).ok(),
-        Format::Auto | Format::Logfmt | Format::Json => None,
+        // Native fields wherever journald listens, so that `journalctl PORTSCAN_SOURCE=…` works however we were started.
+        Format::Auto => Journal::at(Path::new(JOURNAL_SOCKET)).ok(),
+        Format::Logfmt | Format::Json => None,
     };
     let layout = if options.format == Format::Json { Layout::Json } else { Layout::Logfmt };
-    let logger =
-        Logger { level: options.level, journal, lines: Lines::new(io::stderr()), layout, tally: &TALLY };
+    // Whoever starts it by hand also sees what it says.
+    let echo = options.format == Format::Auto && std::io::IsTerminal::is_terminal(&io::stderr());
+    let logger = Logger {
+        level: options.level,
+        journal,
+        echo,
+        lines: Lines::new(io::stderr()),
+        layout,
+        tally: &TALLY,
+    };
     log::set_boxed_logger(Box::new(logger)).map_err(|_| StartError::Started)?;
     log::set_max_level(options.level);
     Ok(())
-}
-
-/// Whether systemd connected our stderr to the journal: it leaves the stream's device and inode in
-/// `JOURNAL_STREAM` (systemd.exec(5)), and whoever redirects stderr later leaves the variable stale.
-fn stderr_is_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    let Ok(stat) = rustix::fs::fstat(io::stderr().as_fd()) else { return false };
-    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
 /// Writes records, and counts them.
@@ -212,6 +212,8 @@ fn stderr_is_journal() -> bool {
 struct Logger<F> {
     level: LevelFilter,
     journal: Option<Journal>,
+    /// Whether stderr gets a copy of what the journal takes.
+    echo: bool,
     lines: Lines<F>,
     layout: Layout,
     tally: &'static Tally,
@@ -236,6 +238,10 @@ impl<F: AsFd + Send + Sync> log::Log for Logger<F> {
             }),
             None => self.lines.write(&self.layout.line(record)),
         };
+        if self.echo && self.journal.is_some() && written.is_ok() {
+            // Only a copy: a terminal that went away loses nothing that is not in the journal.
+            let _ = self.lines.write(&self.layout.line(record));
+        }
         let count =
             if written.is_ok() { &self.tally.written[slot(record.level())] } else { &self.tally.lost };
         count.fetch_add(1, Ordering::Relaxed);
@@ -503,7 +509,7 @@ mod tests {
 
     fn logger<F: AsFd + Send + Sync>(journal: Option<Journal>, sink: F, layout: Layout) -> Logger<F> {
         let tally = Box::leak(Box::new(Tally::new()));
-        Logger { level: LevelFilter::Info, journal, lines: Lines::new(sink), layout, tally }
+        Logger { level: LevelFilter::Info, journal, echo: false, lines: Lines::new(sink), layout, tally }
     }
 
     fn pipe() -> (std::fs::File, OwnedFd) {
