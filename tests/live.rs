@@ -150,7 +150,7 @@ impl Lab {
     fn exporter(&self, flags: &[&str]) -> Exporter<'_> {
         let program = self
             .on("t", env!("CARGO_BIN_EXE_portscan_exporter"))
-            .args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220"])
+            .args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220", "--log.format=journald"])
             .args(flags)
             .spawn()
             .unwrap();
