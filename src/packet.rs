@@ -19,7 +19,8 @@ impl Timestamp {
 
     /// Seconds since the Unix epoch, as Prometheus writes times.
     pub fn as_secs_f64(self) -> f64 {
-        self.0 as f64 / 1e9
+        // In two parts: nanoseconds since the epoch do not fit a double, and a quarter second would come out ragged.
+        (self.0 / 1_000_000_000) as f64 + (self.0 % 1_000_000_000) as f64 / 1e9
     }
 
     /// This moment `nanos` later; stays at the end of time rather than wrapping.

@@ -1,5 +1,6 @@
 //! Law 5: a flood hides nobody. 200 scanners of 25 to 60 ports over 8 s, among spoofed sources at a million packets a
 //! second of packet time.
+#![allow(clippy::print_stdout, reason = "figures are worth reading when they are asked for")]
 
 mod traffic;
 

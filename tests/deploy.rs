@@ -78,3 +78,16 @@ fn alertmanager_accepts_its_configuration_and_routes_a_scan() {
     assert_eq!(receivers(&["alertname=PortScanDetected", "severity=warning"]), "mail");
     assert_eq!(receivers(&["alertname=PortScanDetected", "severity=critical"]), "pager,mail");
 }
+
+#[test]
+fn alertmanager_speaks_of_alerts_that_exist() {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/alerts/portscan.rules.yml");
+    let rules = std::fs::read_to_string(rules).unwrap();
+    let config = std::fs::read_to_string(deploy("alertmanager.yml")).unwrap();
+    let named: Vec<_> =
+        config.split("alertname = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(!named.is_empty());
+    for name in named {
+        assert!(rules.contains(&format!("- alert: {name}\n")), "no alert is called {name}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::Options;
 use crate::systemd;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
@@ -63,12 +64,22 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = self.why.to_string();
-        let why = why.split(" (os error").next().unwrap_or("").to_lowercase();
+        let why = match self.why.kind() {
+            io::ErrorKind::AddrInUse => String::from("address in use"),
+            io::ErrorKind::AddrNotAvailable => String::from("this host has no such address"),
+            io::ErrorKind::PermissionDenied => {
+                String::from("permission denied (a port below 1024 needs CAP_NET_BIND_SERVICE)")
+            }
+            _ => why.split(" (os error").next().unwrap_or("").to_lowercase(),
+        };
         write!(f, "cannot listen on {}: {why}", self.what)
     }
 }
 
 impl std::error::Error for BindError {}
+
+/// Connections that may wait in the kernel for an accept.
+const BACKLOG: i32 = 128;
 
 /// Sockets that listen already.
 #[derive(Debug)]
@@ -100,25 +111,59 @@ pub fn bind(options: &Options) -> Result<Listeners, BindError> {
     }
     for address in &options.listen {
         let fail = |why| BindError { what: address.to_string(), why };
-        match &address.host {
-            None => {
-                // One IPv6 socket takes IPv4 too; a kernel without IPv6 has only the other.
-                let all = StdListener::bind((Ipv6Addr::UNSPECIFIED, address.port))
-                    .or_else(|error| match error.kind() {
-                        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-                        _ => StdListener::bind((Ipv4Addr::UNSPECIFIED, address.port)),
-                    })
-                    .map_err(fail)?;
-                listeners.push(adopt(all).map_err(fail)?);
-            }
-            Some(host) => {
-                for resolved in (host.as_str(), address.port).to_socket_addrs().map_err(fail)? {
-                    listeners.push(adopt(StdListener::bind(resolved).map_err(fail)?).map_err(fail)?);
-                }
-            }
+        for listener in listen_on(address).map_err(fail)? {
+            listeners.push(adopt(listener).map_err(fail)?);
         }
     }
     Ok(Listeners(listeners))
+}
+
+fn listen_on(address: &ListenAddress) -> io::Result<Vec<StdListener>> {
+    let Some(host) = &address.host else {
+        // One IPv6 socket takes IPv4 too; a kernel without IPv6 has only the other.
+        let all = match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port))) {
+            Err(error) if is_unavailable(&error) => {
+                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port)))
+            }
+            other => other,
+        };
+        return all.map(|listener| vec![listener]);
+    };
+    let mut listeners = Vec::new();
+    let mut unavailable = None;
+    let mut resolved: Vec<SocketAddr> = (host.as_str(), address.port).to_socket_addrs()?.collect();
+    resolved.sort_unstable();
+    resolved.dedup();
+    for address in resolved {
+        match listen(address) {
+            Ok(listener) => listeners.push(listener),
+            // `localhost` names ::1 also where IPv6 is switched off; the rest of its addresses will do.
+            Err(error) if is_unavailable(&error) => unavailable = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match unavailable {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+fn is_unavailable(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+// std leaves an IPv6 socket to net.ipv6.bindv6only; `:10220` must mean both families everywhere.
+fn listen(address: SocketAddr) -> io::Result<StdListener> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
+    }
+    net::bind(&socket, &address)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(StdListener::from(socket))
 }
 
 fn adopt(listener: StdListener) -> io::Result<TcpListener> {

@@ -8,34 +8,30 @@
 //! | `/-/ready` | GET | 200 when every interface captures and has published, else 503 |
 //! | `/-/reload` | POST | reads the configuration file again; only with `--web.enable-lifecycle` |
 //!
-//! A client may be slow or hostile: headers must come within `HEADER_TIMEOUT`, a connection lives no longer than
-//! `CONNECTION_LIFE`, at most `MAX_CONNECTIONS` are open, and no request body is read.
+//! A client may be slow or hostile: `Limits` says how long it may take and how much it may hold, and no request
+//! body is read.
 
+mod connection;
 mod listen;
 mod page;
+mod server;
 
 pub use listen::{BindError, ListenAddress, Listeners, bind};
+pub use server::{Limits, serve, serve_within};
 
 use crate::board::{Board, Standing};
 use crate::clock;
 use crate::metrics::{self, ProcessState};
+use connection::Watch;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
-use std::future::Future;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,24 +42,15 @@ pub struct Options {
     pub systemd_socket: bool,
     /// Path of the exposition.
     pub telemetry_path: String,
-    /// Scrapes that may be answered at once.
+    /// Scrapes that may be answered at once; 0 is no limit.
     pub max_requests: usize,
     /// Whether `POST /-/reload` works.
     pub enable_lifecycle: bool,
 }
 
-/// A client that has not sent its headers by then is cut (slowloris).
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection is closed after this, whatever it does; Prometheus opens a new one.
-const CONNECTION_LIFE: Duration = Duration::from_secs(300);
-/// Connections open at once; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 256;
-/// Bytes of headers.
-const MAX_HEADERS: usize = 16 * 1024;
-/// How long running answers may take once it is time to stop.
-const GRACE: Duration = Duration::from_secs(1);
-/// Wait after a failed `accept` (no descriptor left), instead of spinning.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+// No page runs a script or fetches anything, whatever an interface is called.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+                              form-action 'none'; frame-ancestors 'none'";
 
 type StateSource = dyn Fn() -> ProcessState + Send + Sync;
 type Reload = dyn Fn() -> Result<(), String> + Send + Sync;
@@ -74,7 +61,7 @@ pub struct App {
     board: Arc<Board>,
     state: Box<StateSource>,
     reload: Box<Reload>,
-    scrapes: Semaphore,
+    scrapes: Arc<Semaphore>,
 }
 
 impl App {
@@ -85,25 +72,30 @@ impl App {
         state: impl Fn() -> ProcessState + Send + Sync + 'static,
         reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        let scrapes = Semaphore::new(options.max_requests);
+        let scrapes = match options.max_requests {
+            0 => Semaphore::MAX_PERMITS,
+            most => most.min(Semaphore::MAX_PERMITS),
+        };
+        let scrapes = Arc::new(Semaphore::new(scrapes));
         Self { options, board, state: Box::new(state), reload: Box::new(reload), scrapes }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>, watch: &Watch) -> Response<Full<Bytes>> {
         let reading = [Method::GET, Method::HEAD].contains(request.method());
         let path = request.uri().path();
         match path {
-            "/-/reload" if self.options.enable_lifecycle => match *request.method() {
-                Method::POST => match (self.reload)() {
-                    Ok(()) => text(StatusCode::OK, "configuration reloaded\n"),
-                    Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")),
-                },
-                _ => not_allowed("POST"),
+            "/-/reload" if request.method() != Method::POST => not_allowed("POST"),
+            "/-/reload" if self.options.enable_lifecycle => match (self.reload)() {
+                Ok(()) => text(StatusCode::OK, "configuration reloaded\n"),
+                Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")),
             },
             "/-/reload" => text(StatusCode::FORBIDDEN, "reloading needs --web.enable-lifecycle\n"),
-            _ if path == self.options.telemetry_path => match self.scrapes.try_acquire() {
+            _ if path == self.options.telemetry_path => match Arc::clone(&self.scrapes).try_acquire_owned() {
                 _ if !reading => not_allowed("GET, HEAD"),
-                Ok(_permit) => self.scrape(request.headers()),
+                Ok(permit) => {
+                    watch.keep(permit);
+                    self.scrape(request.headers())
+                }
                 Err(_) => {
                     text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at once (--web.max-requests)\n")
                 }
@@ -118,10 +110,7 @@ impl App {
 
     fn landing(&self) -> Response<Full<Bytes>> {
         let page = page::landing(&self.options.telemetry_path, &self.board.standings());
-        let mut response = respond(StatusCode::OK, "text/html; charset=utf-8", page);
-        let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-        response.headers_mut().insert("content-security-policy", HeaderValue::from_static(policy));
-        response
+        respond(StatusCode::OK, "text/html; charset=utf-8", page)
     }
 
     fn scrape(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
@@ -180,6 +169,7 @@ fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Re
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert("content-security-policy", HeaderValue::from_static(CONTENT_POLICY));
     response
 }
 
@@ -200,83 +190,17 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     for coding in values.flat_map(|value| value.split(',')) {
         let mut parts = coding.split(';').map(str::trim);
         let name = parts.next().unwrap_or("");
-        let quality =
-            parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
-        if name.eq_ignore_ascii_case("gzip") {
-            return quality > 0.0;
+        let quality = parts.find_map(|part| {
+            let (key, value) = part.split_once('=')?;
+            key.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse().unwrap_or(0.0))
+        });
+        let wanted = quality.unwrap_or(1.0) > 0.0;
+        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+            return wanted;
         }
-        star |= name == "*" && quality > 0.0;
+        star |= name == "*" && wanted;
     }
     star
-}
-
-/// Serves until `stop` is done, then lets running answers finish for a moment.
-pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
-    let app = Arc::new(app);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let (closing, closed) = watch::channel(false);
-    let mut connections = JoinSet::new();
-    let mut acceptors = JoinSet::new();
-    let (streams, mut accepted) = tokio::sync::mpsc::channel(1);
-    for listener in listeners.into_inner() {
-        let (streams, places) = (streams.clone(), Arc::clone(&places));
-        acceptors.spawn(async move {
-            while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        if streams.send((stream, place)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        log::warn!("cannot accept a connection: {error}");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                }
-            }
-        });
-    }
-    tokio::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => break,
-            Some((stream, place)) = accepted.recv() => {
-                let (app, closed) = (Arc::clone(&app), closed.clone());
-                connections.spawn(async move {
-                    let _ = tokio::time::timeout(CONNECTION_LIFE, attend(stream, app, closed)).await;
-                    drop(place);
-                });
-            }
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-        }
-    }
-    acceptors.abort_all();
-    let _ = closing.send(true);
-    let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
-    connections.abort_all();
-}
-
-/// One connection, until the client leaves, is too slow, or it is time to stop.
-async fn attend(stream: TcpStream, app: Arc<App>, mut closed: watch::Receiver<bool>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(app.answer(&request)) }
-    });
-    let connection = http1::Builder::new()
-        // Without a timer the timeout does nothing.
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // What a client does wrong is its own affair: nothing to log, it could fill the journal.
-        _ = connection.as_mut() => {}
-        _ = closed.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -293,7 +217,13 @@ mod tests {
         assert!(with("gzip"));
         assert!(with("deflate, GZIP;q=0.5"));
         assert!(with("*"));
+        assert!(with("x-gzip"));
+        assert!(with("*;q=0, gzip"));
         assert!(!with("gzip;q=0"));
+        assert!(!with("gzip; Q = 0.000"));
+        assert!(!with("gzip;q=nonsense"));
+        assert!(!with("gzippy"));
+        assert!(!with(""));
         assert!(!with("gzip;q=0, *"));
         assert!(!with("identity"));
         assert!(!accepts_gzip(&HeaderMap::new()));

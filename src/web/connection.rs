@@ -1,0 +1,143 @@
+//! What one connection is doing and since when, so that a client that dawdles can be told from one that waits.
+//! hyper's own header timeout also runs while a kept connection is idle, which would cut Prometheus off between
+//! two scrapes; so hyper's is off, and this one knows the difference.
+
+use super::server::Limits;
+use crate::clock;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Between requests.
+    Idle,
+    /// A request's header has begun, or the first has not come yet.
+    Head,
+    /// The answer is being made.
+    Answering,
+    /// The answer is made, and the client is taking it.
+    Sending,
+}
+
+/// One connection, as the server watches it.
+#[derive(Debug)]
+pub(super) struct Watch {
+    state: Mutex<State>,
+    /// Told when the connection must make place for another.
+    pub(super) cut: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    since: Instant,
+    // A scrape counts as running until the client has taken the whole page.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Watch {
+    pub(super) fn new() -> Self {
+        let state = State { phase: Phase::Head, since: clock::steady(), permit: None };
+        Self { state: Mutex::new(state), cut: Notify::new() }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let mut state = self.lock();
+        state.phase = phase;
+        state.since = clock::steady();
+        if phase == Phase::Idle {
+            state.permit = None;
+        }
+    }
+
+    fn pass(&self, from: Phase, to: Phase) {
+        if self.lock().phase == from {
+            self.enter(to);
+        }
+    }
+
+    /// Holds the place of a scrape until the client has taken the page.
+    pub(super) fn keep(&self, permit: OwnedSemaphorePermit) {
+        self.lock().permit = Some(permit);
+    }
+
+    /// Since when no request has been under way; `None` while one is.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        matches!(state.phase, Phase::Idle | Phase::Head).then_some(state.since)
+    }
+
+    /// When patience ends.
+    pub(super) fn deadline(&self, limits: &Limits) -> Instant {
+        let state = self.lock();
+        state.since
+            + match state.phase {
+                Phase::Idle => limits.idle,
+                Phase::Head => limits.header,
+                Phase::Answering | Phase::Sending => limits.request,
+            }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The socket, telling its watch when a request begins to arrive and when an answer has left.
+pub(super) struct Watched {
+    pub(super) socket: TcpStream,
+    pub(super) watch: std::sync::Arc<Watch>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if read.is_ready() && buf.filled().len() > before {
+            self.watch.pass(Phase::Idle, Phase::Head);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    // hyper flushes once everything it held has been written, and every body here is one piece.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        if flushed.is_ready() {
+            self.watch.pass(Phase::Sending, Phase::Idle);
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

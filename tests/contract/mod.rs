@@ -1,0 +1,110 @@
+//! The contract with whoever reads the metrics: every family's name, with its labels. What rules and dashboards may use.
+
+#![allow(dead_code, reason = "each test that includes this uses its own part")]
+
+/// Families and their labels.
+pub const FAMILIES: &[(&str, &[&str])] = &[
+    ("portscan_exporter_build_info", &["version", "revision", "rustversion", "libpcap"]),
+    ("portscan_threshold_ports", &["window"]),
+    ("portscan_hold_seconds", &[]),
+    ("portscan_config_last_reload_successful", &[]),
+    ("portscan_config_last_reload_success_timestamp_seconds", &[]),
+    ("portscan_capture_up", &["interface"]),
+    ("portscan_capture_received_packets_total", &["interface"]),
+    ("portscan_capture_dropped_packets_total", &["interface"]),
+    ("portscan_capture_interface_dropped_packets_total", &["interface"]),
+    ("portscan_capture_restarts_total", &["interface"]),
+    ("portscan_packets_total", &["interface"]),
+    ("portscan_packets_skipped_total", &["interface", "reason"]),
+    ("portscan_probes_total", &["interface", "family", "technique"]),
+    ("portscan_probes_ignored_total", &["interface", "reason"]),
+    ("portscan_clock_steps_total", &["interface"]),
+    ("portscan_hits_total", &["interface", "kind", "window"]),
+    ("portscan_open_scans", &["interface", "kind"]),
+    ("portscan_peak_distinct_ports", &["interface", "window"]),
+    ("portscan_burst_distinct_ports_bucket", &["interface", "le"]),
+    ("portscan_burst_distinct_ports_sum", &["interface"]),
+    ("portscan_burst_distinct_ports_count", &["interface"]),
+    ("portscan_source_distinct_ports", &["interface", "source", "window"]),
+    ("portscan_source_peak_distinct_ports", &["interface", "source", "window"]),
+    ("portscan_source_distinct_hosts", &["interface", "source"]),
+    ("portscan_source_last_hit_timestamp_seconds", &["interface", "source"]),
+    ("portscan_tracked_sources", &["interface"]),
+    ("portscan_tracked_sources_limit", &["interface"]),
+    ("portscan_saturated_sources", &["interface"]),
+    ("portscan_sources_evicted_total", &["interface", "reason"]),
+    ("portscan_published_sources", &["interface"]),
+    ("portscan_published_sources_limit", &["interface"]),
+    ("portscan_suppressed_sources", &["interface"]),
+    ("portscan_log_records_total", &["level"]),
+    ("portscan_log_records_suppressed_total", &[]),
+];
+
+/// The metrics a query names, each with the labels of its selector; recorded names (with colons) are among them.
+pub fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut found = Vec::new();
+    let mut rest = query;
+    while let Some(start) = rest.find(|c: char| is_name(c) || c == '"') {
+        rest = &rest[start..];
+        if let Some(string) = rest.strip_prefix('"') {
+            rest = &string[string.find('"').expect("a string ends") + 1..];
+            continue;
+        }
+        let (word, after) = rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
+        rest = after;
+        if !(word == "up" || word.contains("portscan_")) {
+            continue;
+        }
+        let mut labels = Vec::new();
+        if let Some(inside) = after.strip_prefix('{') {
+            let mut matchers = inside;
+            loop {
+                matchers = matchers.trim_start_matches([',', ' ']);
+                if let Some(end) = matchers.strip_prefix('}') {
+                    rest = end;
+                    break;
+                }
+                let (label, value) =
+                    matchers.split_at(matchers.find(['=', '!']).expect("a matcher has an operator"));
+                labels.push(label.to_owned());
+                let string = &value[value.find('"').expect("a matcher has a string") + 1..];
+                matchers = &string[string.find('"').expect("a string ends") + 1..];
+            }
+        }
+        found.push((word.to_owned(), labels));
+    }
+    found
+}
+
+/// Asserts that a query names nothing but the contract, `up`, and `recorded` names.
+pub fn assert_within(query: &str, recorded: &[String]) {
+    let selectors = selectors(query);
+    assert!(!selectors.is_empty(), "names no metric of ours: {query}");
+    for (metric, labels) in selectors {
+        if metric == "up" || recorded.contains(&metric) {
+            continue;
+        }
+        let Some((_, known)) = FAMILIES.iter().find(|(name, _)| *name == metric) else {
+            panic!("{metric} is no metric of the exporter: {query}");
+        };
+        for label in &labels {
+            assert!(
+                ["job", "instance"].contains(&&**label) || known.contains(&&**label),
+                "{metric} has no label {label}: {query}"
+            );
+        }
+    }
+}
+
+/// Runs promtool; whether it was content, and what it said.
+pub fn promtool(words: &[&str], directory: &std::path::Path) -> (bool, String) {
+    let output =
+        std::process::Command::new("promtool").args(words).current_dir(directory).output().unwrap_or_else(
+            |error| {
+                panic!("cannot run promtool (Debian: apt install prometheus), which this test needs: {error}")
+            },
+        );
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}

@@ -1,0 +1,161 @@
+//! The whole page: as a golden file, and as promtool judges it. `UPDATE_GOLDENS=1` writes the golden anew.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use portscan_exporter::capture::CaptureStatus;
+use portscan_exporter::detect::{self, PublishedSource, Source, Tally};
+use portscan_exporter::metrics::{self, Build, ProcessState, Usage};
+use portscan_exporter::packet::Timestamp;
+use portscan_exporter::snapshot::InterfaceSnapshot;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+fn scanned() -> InterfaceSnapshot {
+    let source = |address: &str, now, peak, hosts, last_hit| PublishedSource {
+        source: Source::of(address.parse().unwrap(), 64),
+        distinct_ports: now,
+        peak_distinct_ports: peak,
+        distinct_hosts: hosts,
+        last_hit,
+        last_probe: Timestamp::new(1_700_000_100, 0),
+    };
+    InterfaceSnapshot {
+        interface: String::from("eth0"),
+        capture: CaptureStatus { up: true, received: 5210, dropped: 3, interface_dropped: 1, restarts: 2 },
+        packets: 5200,
+        skipped: [1, 2, 3, 4, 5, 6],
+        events_lost: 7,
+        detection: detect::Snapshot {
+            time: Timestamp::new(1_700_000_100, 0),
+            window_nanos: 10_000_000_000,
+            threshold: 20,
+            hold_nanos: 300_000_000_000,
+            tally: Tally {
+                probes: [[5000], [179]],
+                ignored: [8, 9],
+                hits: [2],
+                evicted: [10, 11, 12, 13],
+                clock_steps: 14,
+                bursts: [40, 20, 5, 4, 3, 2, 1, 0, 1, 1],
+                burst_ports: 4321,
+            },
+            open_scans: [1],
+            peak_distinct_ports: 1000,
+            tracked_sources: 75,
+            tracked_sources_limit: 100_000,
+            saturated_sources: 15,
+            sources: vec![
+                source("198.51.100.7", 312, 1000, 3, Some(Timestamp::new(1_700_000_042, 500_000_000))),
+                source("2001:db8:0:1::17", 0, 25, 1, Some(Timestamp::new(1_700_000_000, 0))),
+                source("203.0.113.9", 6, 6, 2, None),
+            ],
+            published_sources_limit: 100,
+            suppressed_sources: 16,
+        },
+    }
+}
+
+fn lost() -> InterfaceSnapshot {
+    let mut lost = scanned();
+    lost.interface = String::from("wlan0");
+    lost.capture.up = false;
+    lost.packets = 0;
+    lost.detection.tally = Tally::default();
+    lost.detection.open_scans = [0];
+    lost.detection.peak_distinct_ports = 0;
+    lost.detection.sources.clear();
+    lost
+}
+
+fn state() -> ProcessState {
+    ProcessState {
+        build: Build {
+            version: "0.1.0".into(),
+            revision: "0123456789ab".into(),
+            rustversion: "1.95.0".into(),
+            libpcap: "1.10.3".into(),
+        },
+        config_last_reload_successful: true,
+        config_last_reload_success: Some(Timestamp::new(1_699_999_999, 0)),
+        log_records: [1, 2, 3, 4],
+        log_records_suppressed: 5,
+    }
+}
+
+fn page() -> String {
+    let usage = Usage {
+        cpu_seconds: Some(1.25),
+        start_time_seconds: Some(1_699_999_998.75),
+        resident_memory_bytes: Some(67_108_864.0),
+        virtual_memory_bytes: Some(134_217_728.0),
+        open_fds: Some(17.0),
+        max_fds: Some(1024.0),
+        threads: Some(3.0),
+    };
+    // Given in the wrong order, shown in the right one.
+    let interfaces = [Arc::new(lost()), Arc::new(scanned())];
+    String::from_utf8(metrics::render_with(&interfaces, Some((&state(), &usage)))).unwrap()
+}
+
+#[test]
+fn the_whole_page_is_golden() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exposition.prom");
+    let page = page();
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(golden, &page).unwrap();
+    }
+    let expected = std::fs::read_to_string(golden).unwrap();
+    for (number, (shown, expected)) in page.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(shown, expected, "line {}; UPDATE_GOLDENS=1 takes the new page", number + 1);
+    }
+    assert_eq!(page, expected);
+}
+
+#[test]
+fn every_family_is_on_the_page_in_order() {
+    let page = page();
+    let shown: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(shown, metrics::family_names());
+}
+
+fn promtool_finds(page: &[u8]) -> String {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is needed for this test (Debian: prometheus)");
+    promtool.stdin.take().unwrap().write_all(page).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let found = [output.stdout, output.stderr].concat();
+    format!("{}{}", String::from_utf8_lossy(&found), if output.status.success() { "" } else { "failed" })
+}
+
+#[test]
+fn promtool_finds_nothing() {
+    assert_eq!(promtool_finds(page().as_bytes()), "");
+    // The real process, and the page of a replay.
+    let interfaces = [Arc::new(scanned())];
+    assert_eq!(promtool_finds(&metrics::render(&interfaces, Some(&state()))), "");
+    assert_eq!(promtool_finds(&metrics::render(&interfaces, None)), "");
+    // It does look.
+    assert_ne!(promtool_finds(b"# TYPE x_total gauge\nx_total 1\n"), "");
+}
+
+#[test]
+fn process_numbers_are_not_cut_to_whole_seconds() {
+    let page = String::from_utf8(metrics::render(&[], Some(&state()))).unwrap();
+    let value = |name: &str| {
+        let line = page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert!(value("process_start_time_seconds ") > 1.7e9);
+    assert!(value("process_cpu_seconds_total ") < 1000.0);
+    assert!(value("process_open_fds ") >= 3.0);
+    assert!(value("process_threads ") >= 1.0);
+}

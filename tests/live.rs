@@ -1,0 +1,489 @@
+//! The whole way, for real: nmap's packets on a wire become a metric, a journal record and a page.
+//!
+//! Each test runs itself again inside `tests/lab/journald.sh`, a room of its own mounts and processes with a real
+//! journald, and builds there the lab of `tests/lab/netlab.sh`: scanners in one network, the watched host in
+//! another. Whatever a test leaves behind ends with its room. Needs root, nmap, Prometheus, Alertmanager, systemd's
+//! journald, curl and python3, and fails without them.
+#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
+#![allow(clippy::print_stdout, reason = "what was measured")]
+
+use portscan_exporter::clock;
+use portscan_exporter::packet::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+const INSIDE: &str = "PORTSCAN_TEST_INSIDE_LIVE_LAB";
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+/// Longest wait for anything that has no limit of its own: the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const WATCHED: &str = "192.0.2.10";
+const WATCHED_V6: &str = "2001:db8:2::10";
+
+/// Runs `body` in a room of its own: this test, again, under journald.sh.
+fn in_room(test: &str, body: fn(&Lab)) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body(&Lab::new());
+    }
+    let output = Command::new(format!("{HERE}/tests/lab/journald.sh"))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .env_remove("JOURNAL_STREAM")
+        .output()
+        .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "in the room:\n{said}");
+    println!("{said}");
+}
+
+/// Asks until there is an answer.
+fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = clock::steady();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        if start.elapsed() >= within {
+            panic!("waited in vain for {what}\n{}", journal_text());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Two networks and a router, the journal, and a directory that goes away.
+struct Lab {
+    directory: tempfile::TempDir,
+    _journald: Ended,
+}
+
+/// A program that is ended when the test is over, however it ends.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Lab {
+    fn new() -> Self {
+        let journald =
+            Command::new("/lib/systemd/systemd-journald").spawn().expect("needs systemd's journald");
+        let lab = Lab { directory: tempfile::tempdir().unwrap(), _journald: Ended(journald) };
+        eventually("journald to listen", PATIENCE, || {
+            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            socket.connect("/run/systemd/journal/socket").ok()
+        });
+        lab.netlab("up");
+        lab
+    }
+
+    fn netlab(&self, operation: &str) {
+        let output =
+            Command::new(format!("{HERE}/tests/lab/netlab.sh")).args([operation, "lab"]).output().unwrap();
+        assert!(
+            output.status.success(),
+            "netlab.sh {operation}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// A command in the network of one of the hosts.
+    fn on(&self, host: &str, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("lab-{host}"), program]);
+        command
+    }
+
+    /// Runs a command on a host to its end, which must be a good one.
+    fn run(&self, host: &str, program: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new("timeout");
+        command.args(["60", "ip", "netns", "exec", &format!("lab-{host}"), program]).args(arguments);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} on {host}: {}: {said}", output.status);
+        output
+    }
+
+    /// nmap scans from `s1`; gives the time of its end, which is after its last probe.
+    fn nmap(&self, arguments: &[&str]) -> Timestamp {
+        self.run("s1", "nmap", &[&["-n", "-Pn", "-T4"], arguments].concat());
+        clock::wall()
+    }
+
+    /// One of the actors of `tests/captures/traffic.py`.
+    fn actor(&self, host: &str, arguments: &[&str]) -> Command {
+        let mut command = self.on(host, "python3");
+        command.arg(format!("{HERE}/tests/captures/traffic.py")).args(arguments);
+        command
+    }
+
+    /// An actor that serves, ready when this returns.
+    fn serving(&self, host: &str, arguments: &[&str]) -> Ended {
+        let mut server = Ended(self.actor(host, arguments).stdout(Stdio::piped()).spawn().unwrap());
+        let mut said = String::new();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n");
+        server
+    }
+
+    /// What a URL on the watched host answers, if anything does.
+    fn get(&self, url: &str) -> Option<String> {
+        let output = self.on("t", "curl").args(["-sf", "-m", "5", url]).output().expect("needs curl");
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The exporter on the watched host, capturing and published once.
+    fn exporter(&self, flags: &[&str]) -> Exporter<'_> {
+        let program = self
+            .on("t", env!("CARGO_BIN_EXE_portscan_exporter"))
+            .args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220"])
+            .args(flags)
+            .spawn()
+            .unwrap();
+        let mut exporter = Exporter { lab: self, program: Ended(program) };
+        eventually("the exporter to be ready", PATIENCE, || {
+            if let Some(status) = exporter.program.0.try_wait().unwrap() {
+                panic!("the exporter ended with {status}\n{}", journal_text());
+            }
+            self.get("http://127.0.0.1:10220/-/ready")
+        });
+        exporter
+    }
+}
+
+/// The exporter, running on `t`.
+struct Exporter<'a> {
+    lab: &'a Lab,
+    program: Ended,
+}
+
+impl Exporter<'_> {
+    fn metrics(&self) -> Option<String> {
+        self.lab.get("http://127.0.0.1:10220/metrics")
+    }
+
+    /// The sum of the series of a family that carry these labels; no series, no answer.
+    fn value(&self, family: &str, labels: &[&str]) -> Option<f64> {
+        let page = self.metrics()?;
+        let of_family =
+            |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let series =
+            page.lines().filter(of_family).filter(|line| labels.iter().all(|label| line.contains(label)));
+        let values: Vec<f64> = series.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    fn wait_for(&self, family: &str, labels: &[&str], value: f64) {
+        eventually(&format!("{family}{labels:?} to be {value}"), PATIENCE, || {
+            self.value(family, labels).filter(|now| *now == value)
+        });
+    }
+
+    /// Asks it to end, as systemd does; gives how it ended and after how long.
+    fn terminate(mut self) -> (ExitStatus, Duration) {
+        let start = clock::steady();
+        kill_process(Pid::from_child(&self.program.0), Signal::TERM).unwrap();
+        let status = eventually("the exporter to end", PATIENCE, || self.program.0.try_wait().unwrap());
+        (status, start.elapsed())
+    }
+}
+
+/// Ends it, and holds it to its manners: exit 0 within two seconds.
+fn ends_well(exporter: Exporter<'_>) {
+    let (status, took) = exporter.terminate();
+    println!("SIGTERM to end: {} ms", took.as_millis());
+    assert_eq!(status.code(), Some(0), "{}", journal_text());
+    assert!(took < Duration::from_secs(2), "took {took:?} to end");
+}
+
+fn journal(matches: &[&str]) -> Vec<Value> {
+    let output =
+        Command::new("journalctl").args(["-o", "json", "--no-pager"]).args(matches).output().unwrap();
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The journal as people read it, for the message of a failed test.
+fn journal_text() -> String {
+    let output =
+        Command::new("journalctl").args(["-o", "short-precise", "--no-pager", "-n", "60"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// When a record was written, in microseconds.
+fn written(record: &Value) -> u64 {
+    record["__REALTIME_TIMESTAMP"].as_str().unwrap().parse().unwrap()
+}
+
+fn micros(time: Timestamp) -> u64 {
+    time.nanos() / 1000
+}
+
+/// Notifications as Alertmanager posts them, newest last: (status of the group, its alerts).
+#[derive(Default, Clone)]
+struct Webhook(Arc<Mutex<Vec<Value>>>);
+
+impl Webhook {
+    /// Listens on the watched host, port 9099.
+    fn listen() -> Self {
+        let webhook = Webhook::default();
+        let posts = webhook.0.clone();
+        let space = File::open("/run/netns/lab-t").unwrap();
+        let (bound, is_bound) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).expect("needs root");
+            let listener = TcpListener::bind("127.0.0.1:9099").unwrap();
+            bound.send(()).unwrap();
+            for connection in listener.incoming() {
+                let mut reader = BufReader::new(connection.unwrap());
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap();
+                    let line = line.trim().to_ascii_lowercase();
+                    if line.is_empty() {
+                        break;
+                    }
+                    if let Some(value) = line.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                reader.get_mut().write_all(answer).unwrap();
+                posts.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            }
+        });
+        is_bound.recv_timeout(PATIENCE).unwrap();
+        webhook
+    }
+
+    /// The first alert posted with this name, source and status.
+    fn alert(&self, name: &str, source: &str, status: &str) -> Option<Value> {
+        let posts = self.0.lock().unwrap();
+        let mut alerts = posts.iter().flat_map(|post| post["alerts"].as_array().unwrap());
+        let wanted = |alert: &&Value| {
+            let labels = &alert["labels"];
+            labels["alertname"] == name && labels["source"] == source && alert["status"] == status
+        };
+        alerts.find(wanted).cloned()
+    }
+}
+
+/// A real Prometheus with the rules of `alerts/`, and a real Alertmanager that posts to the webhook, both on the
+/// watched host. What takes minutes in production takes a second here; the rules are otherwise as they are.
+fn monitoring(lab: &Lab) -> [Ended; 2] {
+    let directory = lab.directory.path();
+    let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).unwrap();
+    let rules = std::fs::read_to_string(Path::new(HERE).join("alerts/portscan.rules.yml")).unwrap();
+    let rules: Vec<String> = rules
+        .lines()
+        .map(|line| match line.split_once("keep_firing_for: ") {
+            Some((indent, _)) if !line.trim_start().starts_with('#') => {
+                format!("{indent}keep_firing_for: 1s")
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    write("portscan.rules.yml", &rules.join("\n"));
+    write(
+        "prometheus.yml",
+        "global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\n\
+         rule_files: [portscan.rules.yml]\n\
+         alerting: {alertmanagers: [{static_configs: [{targets: ['127.0.0.1:9093']}]}]}\n\
+         scrape_configs: [{job_name: portscan, static_configs: [{targets: ['127.0.0.1:10220']}]}]\n",
+    );
+    write(
+        "alertmanager.yml",
+        "route: {receiver: hook, group_by: [alertname, source], group_wait: 0s, group_interval: 1s, \
+         repeat_interval: 1h}\n\
+         receivers: [{name: hook, webhook_configs: [{url: 'http://127.0.0.1:9099/', send_resolved: true}]}]\n",
+    );
+    let start = |program: &str, arguments: &[&str]| {
+        let log = File::create(directory.join(format!("{program}.log"))).unwrap();
+        let mut command = lab.on("t", program);
+        Ended(command.args(arguments).current_dir(directory).stderr(log).spawn().unwrap())
+    };
+    let alertmanager = start(
+        "prometheus-alertmanager",
+        &[
+            "--config.file=alertmanager.yml",
+            "--storage.path=am",
+            "--web.listen-address=127.0.0.1:9093",
+            "--cluster.listen-address=",
+            "--log.level=warn",
+        ],
+    );
+    let prometheus = start(
+        "prometheus",
+        &[
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--web.listen-address=127.0.0.1:9090",
+            "--rules.alert.resend-delay=1s",
+            "--log.level=warn",
+        ],
+    );
+    for port in [9093, 9090] {
+        eventually(&format!("port {port} to be ready"), PATIENCE, || {
+            lab.get(&format!("http://127.0.0.1:{port}/-/ready"))
+        });
+    }
+    // The first scrape can take some seconds after the start.
+    eventually("the first sample", PATIENCE, || {
+        let answer = lab.get("http://127.0.0.1:9090/api/v1/query?query=portscan_hits_total")?;
+        answer.contains("\"value\"").then_some(())
+    });
+    [alertmanager, prometheus]
+}
+
+/// A scan of 1000 ports, from the first packet to the alert that is resolved again.
+fn from_packet_to_pager(lab: &Lab, scan: &[&str], source: &str) {
+    let exporter = lab.exporter(&["--publish.hold=15s"]);
+    let webhook = Webhook::listen();
+    let _monitoring = monitoring(lab);
+    let of_source = format!("source=\"{source}\"");
+
+    let last_probe = lab.nmap(scan);
+    eventually("a peak of 1000 ports", PATIENCE, || {
+        exporter
+            .value(
+                "portscan_source_peak_distinct_ports",
+                &[&of_source, "interface=\"eth0\"", "window=\"10s\""],
+            )
+            .filter(|peak| *peak == 1000.0)
+    });
+    let published = micros(clock::wall()) - micros(last_probe);
+    println!("end of nmap to the peak on /metrics: {} ms", published / 1000);
+    // One tick, and what a busy machine takes to answer.
+    assert!(published < 2_000_000, "the peak came {published} us after the last probe");
+    assert_eq!(exporter.value("portscan_hits_total", &[]), Some(1.0));
+    assert_eq!(exporter.value("portscan_hits_total", &["kind=\"vertical\"", "window=\"10s\""]), Some(1.0));
+    assert_eq!(exporter.value("portscan_open_scans", &["kind=\"vertical\""]), Some(1.0));
+
+    let matches = [&*format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=hit"];
+    let records = eventually("the hit in the journal", PATIENCE, || {
+        Some(journal(&matches)).filter(|records| !records.is_empty())
+    });
+    assert_eq!(records.len(), 1, "{records:?}");
+    let hit = &records[0];
+    assert!(written(hit) < micros(last_probe) + 1_000_000, "the hit was written after {} us", written(hit));
+    for (field, value) in [
+        ("PRIORITY", "4"),
+        ("SYSLOG_IDENTIFIER", "portscan_exporter"),
+        ("PORTSCAN_PORTS", "20"),
+        ("PORTSCAN_KIND", "vertical"),
+        ("PORTSCAN_TECHNIQUE", "syn"),
+        ("PORTSCAN_INTERFACE", "eth0"),
+        ("PORTSCAN_WINDOW_SECONDS", "10"),
+    ] {
+        assert_eq!(hit[field], value, "{field}");
+    }
+    println!("{}", hit["MESSAGE"].as_str().unwrap());
+
+    let fired = eventually("the alert", PATIENCE, || webhook.alert("PortScanDetected", source, "firing"));
+    assert_eq!(fired["labels"]["interface"], "eth0");
+    println!("{}", fired["annotations"]["description"].as_str().unwrap());
+    eventually("the alert to resolve after the hold", PATIENCE, || {
+        webhook.alert("PortScanDetected", source, "resolved")
+    });
+    assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &[&of_source]), None);
+    assert_eq!(exporter.value("portscan_hits_total", &[]), Some(1.0), "the same scan was counted again");
+
+    // The scan is still open (quiet for less than a minute): the end of the program is the end of its report.
+    ends_well(exporter);
+    let matches = [&*format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=ended"];
+    let ended = eventually("the end in the journal", PATIENCE, || journal(&matches).pop());
+    assert_eq!(ended["PORTSCAN_SCAN"], hit["PORTSCAN_SCAN"]);
+    assert_eq!(ended["PORTSCAN_PORTS"], "1000");
+}
+
+#[test]
+fn a_scan_travels_from_packet_to_pager() {
+    in_room("a_scan_travels_from_packet_to_pager", |lab| {
+        from_packet_to_pager(lab, &["-sS", "-p1-1000", WATCHED], "198.51.100.7");
+    });
+}
+
+#[test]
+fn an_ipv6_scan_travels_from_packet_to_pager() {
+    in_room("an_ipv6_scan_travels_from_packet_to_pager", |lab| {
+        from_packet_to_pager(lab, &["-6", "-sS", "-p1-1000", WATCHED_V6], "2001:db8:51::/64");
+    });
+}
+
+/// The ancestor reported the server here: it counted SYN-ACKs.
+#[test]
+fn a_host_that_makes_a_thousand_connections_is_not_scanned_by_its_server() {
+    in_room("a_host_that_makes_a_thousand_connections_is_not_scanned_by_its_server", |lab| {
+        let exporter = lab.exporter(&["--publish.min-ports=1"]);
+        let _server = lab.serving("srv", &["serve-closing", "7001"]);
+        let status = lab.actor("t", &["connect", "192.0.2.20", "7001", "1000"]).status().unwrap();
+        assert!(status.success());
+        // A scan behind them, on the same wire: when it is seen, they have been.
+        lab.nmap(&["-sS", "-p1-25", WATCHED]);
+        exporter.wait_for("portscan_source_peak_distinct_ports", &["source=\"198.51.100.7\""], 25.0);
+        assert_eq!(exporter.value("portscan_hits_total", &[]), Some(1.0));
+        assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &["source=\"192.0.2.20\""]), None);
+        assert_eq!(journal(&["PORTSCAN_SOURCE=192.0.2.20"]), Vec::<Value>::new());
+        ends_well(exporter);
+    });
+}
+
+#[test]
+fn a_quiet_interface_ticks_and_ends_in_time() {
+    in_room("a_quiet_interface_ticks_and_ends_in_time", |lab| {
+        let exporter = lab.exporter(&[]);
+        // Healthy is who ticked within the last ten seconds.
+        let start = clock::steady();
+        while start.elapsed() < Duration::from_secs(13) {
+            assert!(lab.get("http://127.0.0.1:10220/-/healthy").is_some(), "{}", journal_text());
+            thread::sleep(Duration::from_millis(250));
+        }
+        assert_eq!(exporter.value("portscan_probes_total", &[]), Some(0.0));
+        assert_eq!(exporter.value("portscan_capture_up", &["interface=\"eth0\""]), Some(1.0));
+        ends_well(exporter);
+    });
+}
+
+#[test]
+fn an_interface_deleted_and_made_again_is_captured_again() {
+    in_room("an_interface_deleted_and_made_again_is_captured_again", |lab| {
+        let exporter = lab.exporter(&[]);
+        lab.nmap(&["-sS", "-p1-30", WATCHED]);
+        exporter.wait_for("portscan_hits_total", &[], 1.0);
+        let before = exporter.value("portscan_packets_total", &["interface=\"eth0\""]).unwrap();
+
+        lab.netlab("unplug");
+        exporter.wait_for("portscan_capture_up", &["interface=\"eth0\""], 0.0);
+        lab.netlab("plug");
+        exporter.wait_for("portscan_capture_up", &["interface=\"eth0\""], 1.0);
+
+        // Another host, since the first one's scan is still open.
+        lab.run("s2", "nmap", &["-n", "-Pn", "-T4", "-sS", "-p1-40", WATCHED]);
+        exporter.wait_for("portscan_source_peak_distinct_ports", &["source=\"198.51.100.8\""], 40.0);
+        assert_eq!(exporter.value("portscan_hits_total", &[]), Some(2.0));
+        assert_eq!(journal(&["PORTSCAN_SOURCE=198.51.100.8", "PORTSCAN_EVENT=hit"]).len(), 1);
+        let after = exporter.value("portscan_packets_total", &["interface=\"eth0\""]).unwrap();
+        assert!(after >= before + 40.0, "counters fell or stood still: {before}, then {after}");
+        ends_well(exporter);
+    });
+}

@@ -1,0 +1,512 @@
+//! The HTTP side over real loopback sockets: what each path answers, and what a hostile client cannot do.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use flate2::read::GzDecoder;
+use portscan_exporter::board::Board;
+use portscan_exporter::capture::CaptureStatus;
+use portscan_exporter::detect;
+use portscan_exporter::metrics::ProcessState;
+use portscan_exporter::packet::Timestamp;
+use portscan_exporter::snapshot::InterfaceSnapshot;
+use portscan_exporter::web::{self, App, Limits, Options};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// No answer may take longer; a test that waits for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn quiet(interface: &str, up: bool) -> Arc<InterfaceSnapshot> {
+    Arc::new(InterfaceSnapshot {
+        interface: interface.to_owned(),
+        capture: CaptureStatus { up, ..CaptureStatus::default() },
+        packets: 42,
+        skipped: Default::default(),
+        events_lost: 0,
+        detection: detect::Snapshot {
+            time: Timestamp::new(1_700_000_000, 0),
+            window_nanos: 10_000_000_000,
+            threshold: 20,
+            hold_nanos: 300_000_000_000,
+            tally: detect::Tally::default(),
+            open_scans: Default::default(),
+            peak_distinct_ports: 0,
+            tracked_sources: 0,
+            tracked_sources_limit: 100_000,
+            saturated_sources: 0,
+            sources: Vec::new(),
+            published_sources_limit: 100,
+            suppressed_sources: 0,
+        },
+    })
+}
+
+fn options() -> Options {
+    Options {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        systemd_socket: false,
+        telemetry_path: String::from("/metrics"),
+        max_requests: 40,
+        enable_lifecycle: false,
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(board: Board, options: Options, limits: Limits) -> Self {
+        Self::start_with(board, options, limits, || Ok(()))
+    }
+
+    fn start_with(
+        board: Board,
+        options: Options,
+        limits: Limits,
+        reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        let (bound, address) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listeners = web::bind(&options).unwrap();
+                bound.send(listeners.addresses().next().unwrap()).unwrap();
+                let app = App::new(options, Arc::new(board), ProcessState::default, reload);
+                web::serve_within(listeners, app, limits, async {
+                    let _ = stopped.await;
+                })
+                .await;
+            });
+        });
+        let address = address.recv_timeout(PATIENCE).unwrap();
+        Self { address, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &str) -> Reply {
+        let mut stream = self.connect();
+        send(&mut stream, method, path, headers);
+        Reply::read(&mut stream, method == "HEAD")
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, "")
+    }
+
+    fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn send(stream: &mut TcpStream, method: &str, path: &str, headers: &str) {
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n").unwrap();
+}
+
+struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn read(stream: &mut TcpStream, head_only: bool) -> Self {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).expect("a whole header");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: Vec<_> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        let mut reply = Self { status, headers, body: Vec::new() };
+        if !head_only {
+            let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+            reply.body = vec![0; length];
+            stream.read_exact(&mut reply.body).expect("a whole body");
+        }
+        reply
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(held, _)| held == name).map(|(_, value)| value.as_str())
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// Whether the server has closed: the end of the stream, or a reset for what it did not read.
+fn is_cut(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => true,
+        Err(error) => matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+    }
+}
+
+fn one_ready_interface() -> Board {
+    let board = Board::new(["eth0"]);
+    board.publish(0, quiet("eth0", true));
+    board
+}
+
+#[test]
+fn every_path_by_every_method() {
+    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let exposition = "text/plain; version=0.0.4; charset=utf-8";
+    let (text, html) = ("text/plain; charset=utf-8", "text/html; charset=utf-8");
+    for (method, path, status, kind, allow) in [
+        ("GET", "/", 200, html, None),
+        ("GET", "/?x=1", 200, html, None),
+        ("GET", "/metrics", 200, exposition, None),
+        ("GET", "/metrics?name[]=x", 200, exposition, None),
+        ("GET", "/-/healthy", 200, text, None),
+        ("GET", "/-/ready", 200, text, None),
+        ("GET", "/-/reload", 405, text, Some("POST")),
+        ("POST", "/-/reload", 403, text, None),
+        ("GET", "/nowhere", 404, text, None),
+        ("GET", "/metrics/", 404, text, None),
+        ("GET", "//", 404, text, None),
+        ("POST", "/nowhere", 404, text, None),
+        ("POST", "/", 405, text, Some("GET, HEAD")),
+        ("POST", "/metrics", 405, text, Some("GET, HEAD")),
+        ("PUT", "/-/healthy", 405, text, Some("GET, HEAD")),
+        ("DELETE", "/-/ready", 405, text, Some("GET, HEAD")),
+        ("OPTIONS", "/metrics", 405, text, Some("GET, HEAD")),
+        ("HEAD", "/", 200, html, None),
+        ("HEAD", "/metrics", 200, exposition, None),
+        ("HEAD", "/-/ready", 200, text, None),
+        ("HEAD", "/nowhere", 404, text, None),
+    ] {
+        let reply = server.ask(method, path, "");
+        let case = format!("{method} {path}");
+        assert_eq!(reply.status, status, "{case}");
+        assert_eq!(reply.header("content-type"), Some(kind), "{case}");
+        assert_eq!(reply.header("allow"), allow, "{case}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{case}");
+        assert!(reply.header("content-security-policy").unwrap().contains("default-src 'none'"), "{case}");
+        assert!(reply.header("content-length").unwrap().parse::<u32>().unwrap() > 0, "{case}");
+    }
+}
+
+#[test]
+fn the_landing_page_links_and_shows_the_interfaces() {
+    let board = Board::new(["eth0", "<b>", "eth2"]);
+    board.publish(0, quiet("eth0", true));
+    board.publish(1, quiet("<b>", false));
+    let mut options = options();
+    options.telemetry_path = String::from("/probe-counts");
+    let server = Server::start(board, options, Limits::default());
+    let page = server.get("/");
+    for part in [
+        "<a href=\"/probe-counts\">Metrics</a>",
+        "<a href=\"/-/healthy\">",
+        "<a href=\"/-/ready\">",
+        "<td>eth0</td><td>capturing</td>",
+        "<td>&lt;b&gt;</td><td>not capturing</td>",
+        "<td>eth2</td><td>starting</td>",
+        env!("CARGO_PKG_VERSION"),
+    ] {
+        assert!(page.text().contains(part), "no {part} in {}", page.text());
+    }
+    assert!(!page.text().contains("<script"));
+    assert_eq!(server.get("/metrics").status, 404);
+    assert_eq!(server.get("/probe-counts").status, 200);
+}
+
+#[test]
+fn ready_is_every_interface_and_healthy_is_every_tick() {
+    let board = Board::new(["eth0", "eth1", "eth2"]);
+    board.publish(0, quiet("eth0", true));
+    board.publish(1, quiet("eth1", false));
+    let server = Server::start(board, options(), Limits::default());
+    let ready = server.get("/-/ready");
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.text(), "eth1 does not capture now\neth2 has not published yet\n");
+    assert_eq!(server.get("/-/healthy").status, 200);
+    drop(server);
+
+    let board = Board::new(["eth0", "eth1"]);
+    board.publish(0, quiet("eth0", true));
+    #[allow(clippy::disallowed_methods, reason = "a tick of the past")]
+    let past = std::time::Instant::now() - Duration::from_secs(12);
+    board.publish_at(1, quiet("eth1", true), past);
+    let server = Server::start(board, options(), Limits::default());
+    let healthy = server.get("/-/healthy");
+    assert_eq!(healthy.status, 503);
+    assert!(healthy.text().starts_with("the capture on eth1 has not ticked for 12 s"), "{}", healthy.text());
+}
+
+#[test]
+fn gzip_only_when_asked_and_it_is_the_same_page() {
+    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let plain = server.get("/metrics");
+    assert_eq!(plain.header("content-encoding"), None);
+    assert_eq!(plain.header("vary"), Some("Accept-Encoding"));
+    assert!(plain.text().contains("\nportscan_packets_total{interface=\"eth0\"} 42\n"));
+    let refused = server.ask("GET", "/metrics", "Accept-Encoding: gzip;q=0\r\n");
+    assert_eq!(refused.header("content-encoding"), None);
+    let packed = server.ask("GET", "/metrics", "Accept-Encoding: gzip;q=1.0,*;q=0.5\r\n");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(packed.body.len() < plain.body.len() / 2);
+    let mut page = String::new();
+    GzDecoder::new(packed.body.as_slice()).read_to_string(&mut page).unwrap();
+    let of_ours = |page: &str| {
+        let lines = page.lines().filter(|line| line.contains("portscan_"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of_ours(&page), of_ours(plain.text()));
+    // HEAD tells the length a GET would have and sends nothing: the next answer follows at once.
+    let mut stream = server.connect();
+    send(&mut stream, "HEAD", "/metrics", "");
+    assert!(Reply::read(&mut stream, true).header("content-length").unwrap().parse::<u32>().unwrap() > 1000);
+    send(&mut stream, "GET", "/-/ready", "");
+    assert_eq!(Reply::read(&mut stream, false).text(), "portscan_exporter is ready\n");
+}
+
+#[test]
+fn reload_only_by_post_and_only_when_enabled() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&calls);
+    let reload = move || match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Ok(()),
+        _ => Err(String::from("config.yml, line 3: unknown key \"treshold\"")),
+    };
+    let enabled = Options { enable_lifecycle: true, ..options() };
+    let server = Server::start_with(one_ready_interface(), enabled, Limits::default(), reload);
+    assert_eq!(server.get("/-/reload").status, 405);
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    assert_eq!(server.ask("POST", "/-/reload", "Content-Length: 0\r\n").status, 200);
+    let failed = server.ask("POST", "/-/reload", "Content-Length: 0\r\n");
+    assert_eq!(failed.status, 500);
+    assert_eq!(failed.text(), "config.yml, line 3: unknown key \"treshold\"\n");
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_request_body_is_not_read() {
+    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let reply = server.ask("POST", "/metrics", "Content-Length: 1000000000000\r\n");
+    assert_eq!(reply.status, 405);
+}
+
+#[test]
+fn oversized_headers_are_refused() {
+    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let mut stream = server.connect();
+    let long = format!("X-Long: {}\r\n", "x".repeat(64 << 10));
+    // The server may close while this is still being written.
+    let _ = write!(stream, "GET / HTTP/1.1\r\nHost: test\r\n{long}\r\n");
+    let mut start = [0; 12];
+    match stream.read_exact(&mut start) {
+        Ok(()) => assert_eq!(&start, b"HTTP/1.1 431"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    let many: String = (0..200).map(|n| format!("X-{n}: 1\r\n")).collect();
+    assert_eq!(server.ask("GET", "/", &many).status, 431);
+    let mut stream = server.connect();
+    stream.write_all(b"\x16\x03\x01 this is no HTTP\r\n\r\n").unwrap();
+    assert_eq!(Reply::read(&mut stream, false).status, 400);
+    assert_eq!(server.get("/-/ready").status, 200);
+}
+
+#[test]
+fn a_client_that_dawdles_over_its_header_is_cut() {
+    let limits = Limits { header: Duration::from_millis(300), ..Limits::default() };
+    let server = Server::start(one_ready_interface(), options(), limits);
+    let mut silent = server.connect();
+    let mut slow = server.connect();
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: te").unwrap();
+    // Also on a connection that has been answered before.
+    let mut second = server.connect();
+    send(&mut second, "GET", "/-/ready", "");
+    assert_eq!(Reply::read(&mut second, false).status, 200);
+    second.write_all(b"G").unwrap();
+    for stream in [&mut silent, &mut slow, &mut second] {
+        assert!(is_cut(stream));
+    }
+    assert_eq!(server.get("/-/ready").status, 200);
+}
+
+#[test]
+fn a_kept_connection_outlives_the_header_limit_but_not_the_idle_one() {
+    let limits =
+        Limits { header: Duration::from_millis(100), idle: Duration::from_millis(1500), ..Limits::default() };
+    let server = Server::start(one_ready_interface(), options(), limits);
+    let mut stream = server.connect();
+    send(&mut stream, "GET", "/-/ready", "");
+    assert_eq!(Reply::read(&mut stream, false).status, 200);
+    // Waiting is what is tested: four header limits of idleness.
+    std::thread::sleep(Duration::from_millis(400));
+    send(&mut stream, "GET", "/-/ready", "");
+    assert_eq!(Reply::read(&mut stream, false).status, 200);
+    assert!(is_cut(&mut stream));
+}
+
+#[test]
+fn idle_connections_do_not_block_a_scrape() {
+    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let idle: Vec<_> = (0..300).map(|_| server.connect()).collect();
+    assert_eq!(server.get("/metrics").status, 200);
+    // The first came first and went first; of the last, none had to go.
+    let mut idle = idle.into_iter();
+    assert!(is_cut(&mut idle.next().unwrap()));
+    let mut last = idle.last().unwrap();
+    send(&mut last, "GET", "/-/ready", "");
+    assert_eq!(Reply::read(&mut last, false).status, 200);
+}
+
+#[test]
+fn scrapes_that_nobody_reads_are_bounded_and_cut() {
+    let board = Board::new(["eth0"]);
+    // A page of some 12 MB, more than the kernel's buffers take.
+    let mut snapshot = (*quiet("eth0", true)).clone();
+    snapshot.interface = "x".repeat(200_000);
+    board.publish(0, Arc::new(snapshot));
+    let limits = Limits { request: Duration::from_millis(1500), ..Limits::default() };
+    let server = Server::start(board, Options { max_requests: 1, ..options() }, limits);
+    let mut stalled = server.connect();
+    send(&mut stalled, "GET", "/metrics", "");
+    let mut start = [0; 12];
+    stalled.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    let busy = server.get("/metrics");
+    assert_eq!(busy.status, 503);
+    assert_eq!(busy.text(), "too many scrapes at once (--web.max-requests)\n");
+    assert_eq!(server.get("/-/ready").status, 200);
+    // Once the stalled one is cut, its place is free again.
+    #[allow(clippy::disallowed_methods, reason = "a deadline")]
+    let give_up = std::time::Instant::now() + PATIENCE;
+    #[allow(clippy::disallowed_methods, reason = "a deadline")]
+    while server.get("/metrics").status != 200 {
+        assert!(std::time::Instant::now() < give_up, "the place of a cut scrape was never freed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn when_every_place_is_taken_by_a_running_answer_the_next_connection_is_closed() {
+    let board = Board::new(["eth0"]);
+    let mut snapshot = (*quiet("eth0", true)).clone();
+    snapshot.interface = "x".repeat(200_000);
+    board.publish(0, Arc::new(snapshot));
+    let server = Server::start(board, options(), Limits { connections: 2, ..Limits::default() });
+    let mut busy: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for stream in &mut busy {
+        send(stream, "GET", "/metrics", "");
+        stream.read_exact(&mut [0; 12]).unwrap();
+    }
+    assert!(is_cut(&mut server.connect()));
+    // The running answers were not disturbed.
+    let mut rest = Vec::new();
+    busy[0].set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let _ = busy[0].read_to_end(&mut rest);
+    assert!(rest.ends_with(b"\n") && rest.len() > 5_000_000, "{} bytes", rest.len());
+}
+
+#[test]
+fn stopping_closes_the_idle_and_lets_the_running_finish() {
+    let board = Board::new(["eth0"]);
+    let mut snapshot = (*quiet("eth0", true)).clone();
+    snapshot.interface = "x".repeat(200_000);
+    board.publish(0, Arc::new(snapshot));
+    let server = Server::start(board, options(), Limits { drain: PATIENCE, ..Limits::default() });
+    let address = server.address;
+    let mut idle = server.connect();
+    send(&mut idle, "GET", "/-/ready", "");
+    assert_eq!(Reply::read(&mut idle, false).status, 200);
+    let mut running = server.connect();
+    send(&mut running, "GET", "/metrics", "");
+    running.read_exact(&mut [0; 12]).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        running.read_to_end(&mut rest).unwrap();
+        rest
+    });
+    server.stop();
+    assert!(is_cut(&mut idle));
+    assert!(reader.join().unwrap().ends_with(b"\n"));
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_client_that_never_finishes_does_not_hold_up_the_stop() {
+    let server = Server::start(
+        one_ready_interface(),
+        options(),
+        Limits { drain: Duration::from_millis(100), ..Limits::default() },
+    );
+    let mut slow = server.connect();
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: te").unwrap();
+    server.stop();
+    assert!(is_cut(&mut slow));
+}
+
+fn bind(addresses: &[&str]) -> Result<Vec<SocketAddr>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    let listen = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let bound = web::bind(&Options { listen, ..options() }).map_err(|error| error.to_string())?;
+    let addresses: Vec<_> = bound.addresses().collect();
+    for address in &addresses {
+        // `[::]` is reached through both families.
+        let port = address.port();
+        if address.ip().is_unspecified() {
+            TcpStream::connect(("127.0.0.1", port)).unwrap();
+            TcpStream::connect(("::1", port)).unwrap();
+        } else {
+            TcpStream::connect(address).unwrap();
+        }
+    }
+    Ok(addresses)
+}
+
+#[test]
+fn addresses_of_both_families_and_none() {
+    let bound = bind(&[":0", "127.0.0.1:0", "[::1]:0", "localhost:0"]).unwrap();
+    assert!(bound[0].ip().is_unspecified() && bound[0].is_ipv6());
+    assert_eq!(bound[1].ip().to_string(), "127.0.0.1");
+    assert_eq!(bound[2].ip().to_string(), "::1");
+    assert!(bound[3].ip().is_loopback());
+}
+
+#[test]
+fn what_cannot_be_listened_on_is_an_error_of_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_eq!(bind(&[&address]).unwrap_err(), format!("cannot listen on {address}: address in use"));
+    assert_eq!(
+        bind(&["192.0.2.1:10220"]).unwrap_err(),
+        "cannot listen on 192.0.2.1:10220: this host has no such address"
+    );
+}
