@@ -4,11 +4,15 @@
 #[path = "support/bodies.rs"]
 mod bodies;
 
+use portscan_exporter::detect::{Limits, Policy};
+use portscan_exporter::replay;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 /// Runs a target over its corpus. An empty or missing corpus is no success.
-fn replay(target: &str, body: fn(&[u8])) {
+fn run(target: &str, body: fn(&[u8])) {
     let mut inputs = 0;
     for folder in ["corpus", "regressions"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).join(target);
@@ -16,10 +20,8 @@ fn replay(target: &str, body: fn(&[u8])) {
         for entry in entries {
             let path = entry.expect("a folder that can be listed").path();
             let bytes = fs::read(&path).expect("an input that can be read");
-            if let Err(panic) = std::panic::catch_unwind(|| body(&bytes)) {
-                eprintln!("the input is {}", path.display());
-                std::panic::resume_unwind(panic);
-            }
+            let held = std::panic::catch_unwind(|| body(&bytes));
+            assert!(held.is_ok(), "the input is {}", path.display());
             inputs += 1;
         }
     }
@@ -28,25 +30,42 @@ fn replay(target: &str, body: fn(&[u8])) {
 
 #[test]
 fn decode() {
-    replay("decode", bodies::decode);
+    run("decode", bodies::decode);
 }
 
 #[test]
 fn detector() {
-    replay("detector", bodies::detector);
+    run("detector", bodies::detector);
 }
 
 #[test]
 fn file() {
-    replay("file", bodies::file);
+    run("file", bodies::file);
 }
 
 #[test]
 fn config() {
-    replay("config", bodies::config);
+    run("config", bodies::config);
 }
 
 #[test]
 fn http() {
-    replay("http", bodies::http);
+    run("http", bodies::http);
+}
+
+/// The fuzzer ran out of descriptors: each file that libpcap refused kept one, and after a thousand no file could be read.
+#[test]
+fn a_refused_file_is_closed() {
+    let mut refused = tempfile::NamedTempFile::new().expect("a file");
+    refused.write_all(b"neither pcap nor pcapng").expect("can be written");
+    let path = refused.path();
+    let open = || {
+        let descriptors = fs::read_dir("/proc/self/fd").expect("descriptors");
+        descriptors.flatten().filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path)).count()
+    };
+    assert_eq!(open(), 1, "the test's own");
+    let stop = AtomicBool::new(false);
+    let outcome = replay::replay(path, Policy::default(), Limits::default(), &stop, &mut |_| {});
+    assert!(outcome.error.is_some_and(|error| error.contains("neither a pcap nor a pcapng file")));
+    assert_eq!(open(), 1, "the test's own");
 }
