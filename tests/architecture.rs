@@ -79,7 +79,7 @@ fn modules() -> Vec<(String, Vec<PathBuf>)> {
     for entry in fs::read_dir(root().join("src")).expect("src is there") {
         let path = entry.expect("readable").path();
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        if ["lib", "main"].contains(&name.as_str()) {
+        if ["build", "lib", "main"].contains(&name.as_str()) {
             continue;
         }
         let files = if path.is_dir() {

@@ -8,7 +8,7 @@ fn main() {
     // The file that every commit, checkout and reset writes; outside a repository there is none to watch.
     match words("git", &["rev-parse", "--git-path", "logs/HEAD"]) {
         Some(head) => println!("cargo::rerun-if-changed={head}"),
-        None => println!("cargo::rerun-if-changed=build.rs"),
+        None => println!("cargo::rerun-if-changed=src/build.rs"),
     }
     let revision = std::env::var("PORTSCAN_REVISION")
         .ok()
