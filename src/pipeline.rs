@@ -75,9 +75,9 @@ impl Pipeline {
         self.detector.greatest_threshold()
     }
 
-    /// The open scans, by the time of their hit.
-    pub fn open_scans(&self) -> Vec<Scan> {
-        self.detector.open_scans()
+    /// Tells the open scans, by the time of their hit.
+    pub fn each_open_scan(&self, told: &mut dyn FnMut(Scan)) {
+        self.detector.each_open_scan(told);
     }
 
     /// The detector's time, on the capture's clock.
@@ -164,12 +164,13 @@ impl<O: Outlet> LiveSink<O> {
     /// Ends: scans that are still open are told as ended now.
     pub fn finish(mut self) {
         self.flush();
-        let now = self.pipeline.now();
-        for scan in self.pipeline.open_scans() {
+        let Self { pipeline, mut outlet, mut events_lost, .. } = self;
+        let now = pipeline.now();
+        pipeline.each_open_scan(&mut |scan| {
             let scan = Scan { ended: Some(now), ..scan };
             let event = ScanEvent { moment: Moment::Ended, scan };
-            Self::hand_over(&mut self.outlet, &mut self.events_lost, event);
-        }
+            Self::hand_over(&mut outlet, &mut events_lost, event);
+        });
     }
 }
 

@@ -94,6 +94,10 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Vec<String>> 
     Ok(errors)
 }
 
+/// Ended scans that wait to be put in order. Whoever ends more within a tick of a file gets them in order in parts, not
+/// our memory.
+const WAITING: usize = 4_096;
+
 /// The sink of a file.
 struct Reader<'a> {
     pipeline: Pipeline,
@@ -107,15 +111,23 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn keep(ended: &mut Vec<Scan>, event: ScanEvent) {
+    fn keep(ended: &mut Vec<Scan>, told: &mut dyn FnMut(&Scan), event: ScanEvent) {
         if event.moment == Moment::Ended {
             ended.push(event.scan);
+            if ended.len() == WAITING {
+                Self::hand_out(ended, told);
+            }
         }
     }
 
+    fn hand_out(ended: &mut Vec<Scan>, told: &mut dyn FnMut(&Scan)) {
+        ended.sort_by_key(|scan| (scan.ended, scan.source));
+        ended.drain(..).for_each(|scan| told(&scan));
+    }
+
     fn flush(&mut self) {
-        let Self { pipeline, ended, .. } = self;
-        pipeline.flush(&mut |event| Self::keep(ended, event));
+        let Self { pipeline, ended, scan, .. } = self;
+        pipeline.flush(&mut |event| Self::keep(ended, scan, event));
         if pipeline.now() >= self.tick_at {
             self.tick_at = pipeline.now().saturating_add(TICK_NANOS);
             self.advance(self.pipeline.now());
@@ -124,20 +136,15 @@ impl Reader<'_> {
 
     /// Everything that ends by now has ended: hand it out in order.
     fn advance(&mut self, now: Timestamp) {
-        let Self { pipeline, ended, .. } = self;
-        pipeline.advance(now, &mut |event| Self::keep(ended, event));
-        ended.sort_by_key(|scan| (scan.ended, scan.source));
-        for scan in ended.drain(..) {
-            (self.scan)(&scan);
-        }
+        let Self { pipeline, ended, scan, .. } = self;
+        pipeline.advance(now, &mut |event| Self::keep(ended, scan, event));
+        Self::hand_out(ended, scan);
     }
 
     fn finish(&mut self) {
         self.flush();
         self.advance(self.last);
-        for scan in self.pipeline.open_scans() {
-            (self.scan)(&scan);
-        }
+        self.pipeline.each_open_scan(&mut |scan| (self.scan)(&scan));
     }
 }
 

@@ -97,5 +97,5 @@ fn memory_is_fixed_at_start() {
     // A tick may gather what ended, and gives it back.
     let (_, bytes) = allocated(|| detector.advance(Timestamp(START + 200 * SECOND), &mut |_| told += 1));
     println!("a tick that ends every scan: {bytes} bytes");
-    assert!(told > 0 && bytes < 32 << 20, "{bytes}");
+    assert!(told > 0 && bytes < 4 << 20, "{bytes}");
 }

@@ -415,27 +415,17 @@ impl Detector {
     /// Brings an entry to the present: ports leave the window, a scan may end, a burst may finish.
     #[inline]
     fn settle(&mut self, entry: u32, events: &mut dyn FnMut(ScanEvent)) {
-        let known = &mut self.entries[entry as usize];
+        let known = &self.entries[entry as usize];
         let (from, to) = (known.quantum, self.quantum);
         if from == to && known.state != State::Below {
             return;
         }
-        if known.state == State::Above
-            && self.store.count_at(&known.ports, entry, from, to) < self.policy.threshold
-        {
-            known.fell = self.store.falls_below(&known.ports, entry, self.policy.threshold, from).min(to);
-            known.state = State::Below;
-        }
-        let mut over = None;
-        if known.state == State::Below {
-            let ended = (known.fell * self.quantum_nanos).saturating_add(self.policy.quiet_nanos);
-            if ended <= self.timeline.now() {
-                // What is told is how things stood when it ended, whenever that is noticed.
-                let then = (ended / self.quantum_nanos).clamp(from, to);
-                let ports = self.store.count_at(&known.ports, entry, from, then);
-                over = Some(Scan { ports, ended: Some(self.timeline.to_capture(ended)), ..self.scan(entry) });
-            }
-        }
+        let over = self.ended(entry).map(|ended| {
+            // What is told is how things stood when it ended, whenever that is noticed.
+            let then = (ended / self.quantum_nanos).clamp(from, to);
+            let ports = self.store.count_at(&self.entries[entry as usize].ports, entry, from, then);
+            Scan { ports, ended: Some(self.timeline.to_capture(ended)), ..self.scan(entry) }
+        });
         let known = &mut self.entries[entry as usize];
         let counted = self.store.expire(&mut known.ports, entry, from, to);
         known.quantum = to;
@@ -445,6 +435,24 @@ impl Detector {
         if let Some(scan) = over {
             self.close(entry, scan, events);
         }
+    }
+
+    /// Notes whether an open scan has fallen below the threshold by now. When it ended, if it has.
+    fn ended(&mut self, entry: u32) -> Option<u64> {
+        let known = &mut self.entries[entry as usize];
+        let (from, to) = (known.quantum, self.quantum);
+        if known.state == State::Above
+            && from != to
+            && self.store.count_at(&known.ports, entry, from, to) < self.policy.threshold
+        {
+            known.fell = self.store.falls_below(&known.ports, entry, self.policy.threshold, from).min(to);
+            known.state = State::Below;
+        }
+        if known.state != State::Below {
+            return None;
+        }
+        let ended = (known.fell * self.quantum_nanos).saturating_add(self.policy.quiet_nanos);
+        (ended <= self.timeline.now()).then_some(ended)
     }
 
     /// Ends an open scan.
@@ -550,27 +558,24 @@ impl Detector {
             tally.burst_ports += u64::from(guest.count());
         });
         self.swept = self.quantum;
-        let mut ended = Vec::new();
+        // Of the scans that end, only the names are gathered: a flood can open as many as the table holds.
+        let mut ending = Vec::new();
         for entry in 0..self.entries.len() as u32 {
             if self.entries[entry as usize].state == State::Vacant {
                 continue;
             }
-            self.settle(entry, &mut |event| ended.push(event));
-            let known = &self.entries[entry as usize];
-            if known.burst_peak == 0
-                && known.state == State::Calm
-                && known.ports.count() == 0
-                && known.peaks.peak(self.epoch) < self.limits.min_ports
-            {
-                self.directory.clear(known.slot);
-                let known = &mut self.entries[entry as usize];
-                self.store.release(&mut known.ports);
-                known.state = State::Vacant;
-                self.vacant.push(entry);
+            match self.ended(entry) {
+                Some(at) => {
+                    let source = Source::of(self.entries[entry as usize].address, self.policy.ipv6_prefix);
+                    ending.push((self.timeline.to_capture(at), source, entry));
+                }
+                None => self.review(entry, events),
             }
         }
-        ended.sort_by_key(|event: &ScanEvent| (event.scan.ended, event.scan.source));
-        ended.into_iter().for_each(&mut *events);
+        ending.sort_unstable();
+        for (_, _, entry) in ending {
+            self.review(entry, events);
+        }
         let (epoch, least) = (self.epoch, self.limits.min_ports);
         self.retired.retain_mut(|retired| {
             retired.peak = retired.peaks.peak(epoch);
@@ -580,6 +585,23 @@ impl Detector {
         let entries = &self.entries;
         let filed = (0..entries.len() as u32).filter(|&entry| entries[entry as usize].state != State::Vacant);
         self.order.refile(oldest, filed);
+    }
+
+    /// Brings an entry to the present and lets it go if it has nothing left to tell.
+    fn review(&mut self, entry: u32, events: &mut dyn FnMut(ScanEvent)) {
+        self.settle(entry, events);
+        let known = &self.entries[entry as usize];
+        if known.burst_peak == 0
+            && known.state == State::Calm
+            && known.ports.count() == 0
+            && known.peaks.peak(self.epoch) < self.limits.min_ports
+        {
+            self.directory.clear(known.slot);
+            let known = &mut self.entries[entry as usize];
+            self.store.release(&mut known.ports);
+            known.state = State::Vacant;
+            self.vacant.push(entry);
+        }
     }
 
     /// Moves time on without a packet; hands out the scans that end by it.
@@ -624,11 +646,23 @@ impl Detector {
 
     /// The open scans, by the time of their hit, ties by source.
     pub fn open_scans(&self) -> Vec<Scan> {
-        let open =
-            (0..self.entries.len() as u32).filter(|&entry| self.entries[entry as usize].state.is_open());
-        let mut scans: Vec<Scan> = open.map(|entry| self.scan(entry)).collect();
-        scans.sort_by_key(|scan| (scan.detected, scan.source));
+        let mut scans = Vec::new();
+        self.each_open_scan(&mut |scan| scans.push(scan));
         scans
+    }
+
+    /// The same one by one: there can be as many as the table holds.
+    pub fn each_open_scan(&self, told: &mut dyn FnMut(Scan)) {
+        let mut open: Vec<_> = (0_u32..)
+            .zip(&self.entries)
+            .filter(|(_, known)| known.state.is_open())
+            .map(|(entry, known)| {
+                let detected = self.timeline.to_capture(known.detected.unwrap_or(known.since));
+                (detected, Source::of(known.address, self.policy.ipv6_prefix), entry)
+            })
+            .collect();
+        open.sort_unstable();
+        open.into_iter().for_each(|(_, _, entry)| told(self.scan(entry)));
     }
 
     /// The open scan of an entry as it stands.
