@@ -138,9 +138,9 @@ pub struct Scan {
     pub distinct_ports: u32,
     /// The greatest count within one window.
     pub peak_distinct_ports: u32,
-    /// Distinct hosts asked since `started`; exact up to 8, an estimate (± 18 %) above.
+    /// Distinct hosts asked since `started`; exact up to 7, an estimate (± 18 %) above.
     pub distinct_hosts: u32,
-    /// Distinct ports on the busiest of the first 8 hosts asked.
+    /// Distinct ports on the busiest of the first 7 hosts asked.
     pub busiest_host_ports: u32,
     /// Target of the first probe since `started`.
     pub first_target: (IpAddr, u16),
