@@ -1,9 +1,11 @@
 //! Capture files: pcap and pcapng, from a path or from standard input.
 
-use super::{CaptureError, FrameSink, SUPPORTED_LINKS, said, supported_link, timestamp};
-use pcap::{Capture, Offline, Precision};
+use super::{
+    CaptureError, FrameSink, SUPPORTED_LINKS, said, stream, stream::Stream, supported_link, timestamp,
+};
 use std::fs::File;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,12 +34,12 @@ pub fn read_file(
 ) -> Result<u64, CaptureError> {
     let fail = |reason: String| CaptureError::File { path: path.to_owned(), reason };
     let mut source = open(path).map_err(fail)?;
-    let link = supported_link(source.capture.get_datalink())
+    let link = supported_link(source.stream.capture.get_datalink())
         .map_err(|name| fail(format!("link type {name} is not supported (supported: {SUPPORTED_LINKS})")))?;
     sink.opened(link);
     let mut frames = 0u64;
     while !stop.load(Ordering::Relaxed) {
-        let read = source.capture.dispatch(Some(STRIDE), |packet| {
+        let read = source.stream.capture.dispatch(Some(STRIDE), |packet| {
             frames += 1;
             sink.frame(timestamp(packet.header), packet.data);
         });
@@ -54,27 +56,27 @@ pub fn read_file(
 
 /// An open capture file, and where it is being read.
 struct Source {
-    capture: Capture<Offline>,
+    stream: Stream,
     /// Shares its offset with libpcap's descriptor, so that asking for the position costs nothing per frame.
-    position: Option<File>,
+    position: File,
     length: Option<u64>,
 }
 
 impl Source {
     fn position(&self) -> u64 {
         // A pipe has no position.
-        self.position.as_ref().and_then(|file| rustix::fs::tell(file).ok()).unwrap_or(0)
+        rustix::fs::tell(&self.position).unwrap_or(0)
     }
 }
 
 fn open(path: &Path) -> Result<Source, String> {
-    if path.as_os_str() == "-" {
-        let capture = Capture::from_file_with_precision("-", Precision::Nano)
-            .map_err(|error| explain_header(&said(&error)))?;
-        return Ok(Source { capture, position: None, length: None });
-    }
     // Opened here and not by libpcap: any file name will do, not only UTF-8, and the system's own words say why not.
-    let file = File::open(path).map_err(|error| reason(&error))?;
+    let file = if path.as_os_str() == "-" {
+        io::stdin().as_fd().try_clone_to_owned().map(File::from)
+    } else {
+        File::open(path)
+    };
+    let file = file.map_err(|error| reason(&error))?;
     let metadata = file.metadata().map_err(|error| reason(&error))?;
     if metadata.is_dir() {
         return Err(String::from("it is a directory"));
@@ -84,22 +86,12 @@ fn open(path: &Path) -> Result<Source, String> {
         return Err(String::from("it is empty"));
     }
     let position = file.try_clone().map_err(|error| reason(&error))?;
-    // SAFETY: the descriptor was just given up by its only owner; the clone is another descriptor.
-    let descriptor = file.into_raw_fd();
-    #[allow(unsafe_code, reason = "libpcap takes the descriptor over")]
-    let capture = unsafe { Capture::from_raw_fd_with_precision(descriptor, Precision::Nano) };
-    let capture = capture.map_err(|error| {
-        // libpcap does not close what it refuses: after a thousand of them no file could be opened.
-        // SAFETY: nobody else knows the descriptor; the stream that libpcap's caller made of it is never used again.
-        #[allow(unsafe_code, reason = "the only way to give the descriptor back")]
-        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
-        explain_header(&said(&error))
-    })?;
-    Ok(Source { capture, position: Some(position), length })
+    let stream = stream::open(file.into()).map_err(|said| explain_header(&said))?;
+    Ok(Source { stream, position, length })
 }
 
 /// The system's words without "(os error 2)".
-fn reason(error: &std::io::Error) -> String {
+fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
     text[..end].to_lowercase()

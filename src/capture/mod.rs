@@ -6,6 +6,7 @@
 mod file;
 mod interfaces;
 mod live;
+mod stream;
 mod wake;
 
 pub use file::{Progress, read_file};
