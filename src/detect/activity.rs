@@ -5,8 +5,10 @@
 //! from pools of fixed size. When a pool is spent, a set stops growing where it is ("saturated"): an attacker who opens
 //! many wide scans makes others' counts stop above the threshold, and nobody's hit late.
 
-use super::quantum::{QUANTA, Stamp, counts, stamp};
+use super::cache::{Aligned, prefetch};
+use super::quantum::{DEAD, QUANTA, Stamp, age, before, counts, stamp};
 use super::scan::PortSample;
+use std::num::NonZeroU32;
 
 /// A port, the stamp of its latest probe, and which known hosts were asked for it:
 /// `port << 16 | stamp << 8 | OCCUPIED | hosts`.
@@ -63,7 +65,7 @@ impl Ring {
     fn count(&mut self, to: u64, was: Option<Stamp>) {
         match was {
             Some(then) => {
-                let back = u64::from(super::quantum::age(stamp(to), then));
+                let back = u64::from(age(stamp(to), then));
                 self.by_quantum[Self::slot(to - back)] -= 1;
             }
             None => self.counted += 1,
@@ -76,7 +78,7 @@ impl Ring {
 #[derive(Debug)]
 struct Pool {
     block_cells: usize,
-    cells: Vec<Cell>,
+    cells: Aligned<Cell>,
     rings: Vec<Ring>,
     free: Vec<u32>,
     limit: usize,
@@ -90,7 +92,7 @@ impl Pool {
         Self {
             block_cells,
             // Zeroed by the kernel when first touched: memory at rest is what was used, never more than the limit.
-            cells: vec![0; block_cells * limit],
+            cells: Aligned::new(block_cells * limit, 0),
             rings: Vec::with_capacity(limit),
             free: Vec::with_capacity(limit),
             limit,
@@ -115,11 +117,11 @@ impl Pool {
     }
 
     fn cells(&self, at: u32) -> &[Cell] {
-        &self.cells[at as usize * self.block_cells..][..self.block_cells]
+        &self.cells.as_slice()[at as usize * self.block_cells..][..self.block_cells]
     }
 
     fn cells_mut(&mut self, at: u32) -> &mut [Cell] {
-        &mut self.cells[at as usize * self.block_cells..][..self.block_cells]
+        &mut self.cells.as_mut_slice()[at as usize * self.block_cells..][..self.block_cells]
     }
 
     /// Whether a port can be looked up directly by its number.
@@ -212,29 +214,40 @@ impl Pool {
     }
 }
 
-/// Where a source's ports are.
+/// A block of a pool: the pool's number in two bits, the block's in the rest, and one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// In the source's own short list.
-    Inline,
-    /// In a block: pool and place.
-    Block(u8, u32),
+struct Block(NonZeroU32);
+
+impl Block {
+    fn new(pool: usize, at: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(at << 2 | pool as u32))
+    }
+
+    /// Pool and place.
+    #[inline]
+    fn parts(self) -> (usize, u32) {
+        let bits = self.0.get() - 1;
+        (bits as usize & 3, bits >> 2)
+    }
 }
 
 /// The distinct ports of one source. The cells are in `PortStore`.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
-    form: Form,
+    /// Where they are: in the source's own short list, or in a block.
+    block: Option<Block>,
     /// Ports that count, as of the latest `expire` or `record`.
     counted: u32,
     /// Distinct ports since `widen`.
     union: u32,
     saturated: bool,
+    /// In line: no port is older than this, so most quanta have nothing to let go.
+    oldest: Stamp,
 }
 
 impl Ports {
     /// No ports.
-    pub const NONE: Ports = Ports { form: Form::Inline, counted: 0, union: 0, saturated: false };
+    pub const NONE: Ports = Ports { block: None, counted: 0, union: 0, saturated: false, oldest: DEAD };
 
     /// Ports that count, as of the latest `expire` or `record`.
     #[inline]
@@ -258,11 +271,27 @@ impl Ports {
     }
 }
 
+/// What is known of a port in a short list, besides its number: `stamp << 8 | hosts`.
+type Mark = u16;
+
+#[inline]
+fn mark(at: Stamp, hosts: u8) -> Mark {
+    Mark::from(at) << 8 | Mark::from(hosts)
+}
+
+#[inline]
+fn mark_stamp(mark: Mark) -> Stamp {
+    (mark >> 8) as Stamp
+}
+
 /// The cells of all sources of a table.
 #[derive(Debug)]
 pub struct PortStore {
     inline_ports: usize,
-    inline: Vec<Cell>,
+    /// The short lists: port numbers apart from what is known of them, because every probe compares the former. A list of
+    /// 32 is one cache line of each.
+    ports: Aligned<u16>,
+    marks: Aligned<Mark>,
     pools: [Pool; 3],
 }
 
@@ -274,7 +303,8 @@ impl PortStore {
         let limit = |part: usize, cells: usize| (block_bytes / part / bytes(cells)).max(1);
         Self {
             inline_ports,
-            inline: vec![0; sources * inline_ports],
+            ports: Aligned::new(sources * inline_ports, 0),
+            marks: Aligned::new(sources * inline_ports, 0),
             pools: [
                 Pool::new(BLOCK_CELLS[0], limit(2, BLOCK_CELLS[0])),
                 Pool::new(BLOCK_CELLS[1], limit(4, BLOCK_CELLS[1])),
@@ -285,80 +315,74 @@ impl PortStore {
 
     /// Bytes of one source's short list.
     pub fn inline_bytes(inline_ports: usize) -> usize {
-        inline_ports * size_of::<Cell>()
+        inline_ports * (size_of::<u16>() + size_of::<Mark>())
     }
 
     #[inline]
-    fn list(&mut self, source: u32) -> &mut [Cell] {
-        &mut self.inline[source as usize * self.inline_ports..][..self.inline_ports]
+    fn list(&self, source: u32, len: u32) -> (&[u16], &[Mark]) {
+        let at = source as usize * self.inline_ports;
+        let range = at..at + len as usize;
+        (&self.ports.as_slice()[range.clone()], &self.marks.as_slice()[range])
     }
 
-    /// Reads the start of a source's list, so that it is in the cache when its turn comes.
     #[inline]
-    pub fn touch(&self, source: u32) -> u32 {
-        self.inline[source as usize * self.inline_ports]
+    fn list_mut(&mut self, source: u32) -> (&mut [u16], &mut [Mark]) {
+        let at = source as usize * self.inline_ports;
+        let range = at..at + self.inline_ports;
+        (&mut self.ports.as_mut_slice()[range.clone()], &mut self.marks.as_mut_slice()[range])
+    }
+
+    /// Has a source's list brought into the cache.
+    #[inline]
+    pub fn prefetch(&self, source: u32) {
+        let at = source as usize * self.inline_ports;
+        prefetch(&self.ports.as_slice()[at]);
+        prefetch(&self.marks.as_slice()[at]);
     }
 
     /// Lets ports leave the window as time goes from one quantum to another. Returns how many count.
     #[inline]
     pub fn expire(&mut self, ports: &mut Ports, source: u32, from: u64, to: u64) -> u32 {
-        if from == to || ports.counted == 0 && ports.form == Form::Inline {
+        if from == to || ports.counted == 0 && ports.block.is_none() {
             return ports.counted;
         }
-        ports.counted = match ports.form {
-            Form::Inline if to - from > QUANTA => 0,
-            Form::Inline => {
-                let (now, len) = (stamp(to), ports.counted as usize);
-                let list = &mut self.list(source)[..len];
-                let mut kept = 0;
-                for at in 0..len {
-                    let cell = list[at];
-                    list[kept] = cell;
-                    kept += usize::from(counts(now, stamp_of(cell)));
-                }
-                kept as u32
-            }
-            Form::Block(pool, at) => self.pools[usize::from(pool)].expire(at, from, to),
+        ports.counted = match ports.block.map(Block::parts) {
+            None if to - from > QUANTA => 0,
+            None if counts(stamp(to), ports.oldest) => ports.counted,
+            None => self.expire_list(ports, source, stamp(to)),
+            Some((pool, at)) => self.pools[pool].expire(at, from, to),
         };
         ports.counted
+    }
+
+    /// Closes the gaps that ports leave in a short list. Returns how many are left.
+    fn expire_list(&mut self, ports: &mut Ports, source: u32, now: Stamp) -> u32 {
+        let len = ports.counted as usize;
+        let (numbers, marks) = self.list_mut(source);
+        let (mut kept, mut greatest_age) = (0, 0);
+        for at in 0..len {
+            let stamp = mark_stamp(marks[at]);
+            (numbers[kept], marks[kept]) = (numbers[at], marks[at]);
+            if counts(now, stamp) {
+                kept += 1;
+                greatest_age = greatest_age.max(age(now, stamp));
+            }
+        }
+        ports.oldest = before(now, greatest_age);
+        kept as u32
     }
 
     /// Counts a port now (quantum `to`, to which the set was expired). Returns how many count.
     #[inline]
     pub fn record(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) -> u32 {
-        match ports.form {
-            Form::Inline => {
-                let (now, len) = (stamp(to), ports.counted as usize);
-                let list = self.list(source);
-                if let Some(known) = list[..len].iter_mut().find(|cell| port_of(**cell) == port) {
-                    *known = cell(port, now, (*known & HOSTS) as u8 | hosts);
-                    return ports.counted;
-                }
-                ports.union = ports.union.saturating_add(1);
-                if len < list.len() {
-                    list[len] = cell(port, now, hosts);
-                    ports.counted += 1;
-                    return ports.counted;
-                }
-                let union = ports.union;
-                if self.widen(ports, source, to) {
-                    ports.union = union - 1;
-                    return self.record(ports, source, port, hosts, to);
-                }
-                // Saturated: the port takes the place of the one that would leave first.
-                ports.saturated = true;
-                let list = self.list(source);
-                let oldest = (0..list.len()).max_by_key(|&at| super::quantum::age(now, stamp_of(list[at])));
-                list[oldest.expect("a list has at least one cell")] = cell(port, now, hosts);
-                ports.counted
-            }
-            Form::Block(pool, at) => {
-                let index = usize::from(pool);
-                if self.pools[index].is_full(at) && !self.grow(ports, to) {
+        match ports.block.map(Block::parts) {
+            None => self.record_in_list(ports, source, port, hosts, to),
+            Some((pool, at)) => {
+                if self.pools[pool].is_full(at) && !self.grow(ports, to) {
                     ports.saturated = true;
                 }
-                let Form::Block(pool, at) = ports.form else { return ports.counted };
-                let pool = &mut self.pools[usize::from(pool)];
+                let Some((pool, at)) = ports.block.map(Block::parts) else { return ports.counted };
+                let pool = &mut self.pools[pool];
                 ports.union += u32::from(pool.record(at, port, hosts, to));
                 ports.counted = pool.rings[at as usize].counted;
                 ports.counted
@@ -366,19 +390,55 @@ impl PortStore {
         }
     }
 
+    #[inline]
+    fn record_in_list(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) -> u32 {
+        let (now, len) = (stamp(to), ports.counted as usize);
+        let (numbers, marks) = self.list_mut(source);
+        // First whether, then where: without an exit the comparison takes eight ports at a time.
+        if numbers[..len].iter().fold(false, |found, &known| found | (known == port)) {
+            let at = numbers[..len].iter().position(|&known| known == port).unwrap_or(0);
+            marks[at] = mark(now, marks[at] as u8 | hosts);
+            return ports.counted;
+        }
+        ports.union = ports.union.saturating_add(1);
+        if len < numbers.len() {
+            (numbers[len], marks[len]) = (port, mark(now, hosts));
+            if len == 0 {
+                ports.oldest = now;
+            }
+            ports.counted += 1;
+            return ports.counted;
+        }
+        if !ports.saturated {
+            let union = ports.union;
+            if self.widen(ports, source, to) {
+                ports.union = union - 1;
+                return self.record(ports, source, port, hosts, to);
+            }
+            ports.saturated = true;
+        }
+        // The port takes the place of the one that would leave first.
+        let (numbers, marks) = self.list_mut(source);
+        let greatest = marks.iter().fold(0, |greatest, &mark| greatest.max(age(now, mark_stamp(mark))));
+        let at = marks.iter().position(|&mark| age(now, mark_stamp(mark)) == greatest).unwrap_or(0);
+        (numbers[at], marks[at]) = (port, mark(now, hosts));
+        ports.counted
+    }
+
     /// Moves a short list to a block, so that the union can be told and the count can grow. False if none is left.
     pub fn widen(&mut self, ports: &mut Ports, source: u32, to: u64) -> bool {
-        if ports.form != Form::Inline {
+        if ports.block.is_some() {
             return true;
         }
         let Some(at) = self.pools[0].take() else { return false };
         let start = source as usize * self.inline_ports;
+        let range = start..start + ports.counted as usize;
         let pool = &mut self.pools[0];
         pool.rings[at as usize].marked = to;
-        for &old in &self.inline[start..start + ports.counted as usize] {
-            insert(pool, at, old, to);
+        for (&port, &mark) in self.ports.as_slice()[range.clone()].iter().zip(&self.marks.as_slice()[range]) {
+            insert(pool, at, cell(port, mark_stamp(mark), mark as u8), to);
         }
-        ports.form = Form::Block(0, at);
+        ports.block = Some(Block::new(0, at));
         ports.union = ports.counted;
         ports.saturated = false;
         true
@@ -386,8 +446,8 @@ impl PortStore {
 
     /// Moves a block to one of the next size. False if there is none, or none left.
     fn grow(&mut self, ports: &mut Ports, to: u64) -> bool {
-        let Form::Block(pool, at) = ports.form else { return false };
-        let next = usize::from(pool) + 1;
+        let Some((pool, at)) = ports.block.map(Block::parts) else { return false };
+        let next = pool + 1;
         let Some(new) = self.pools.get_mut(next).and_then(Pool::take) else { return false };
         let (small, large) = self.pools.split_at_mut(next);
         let (small, large) = (&mut small[next - 1], &mut large[0]);
@@ -398,32 +458,36 @@ impl PortStore {
             }
         }
         small.give_back(at);
-        ports.form = Form::Block(next as u8, new);
+        ports.block = Some(Block::new(next, new));
         ports.saturated = false;
         true
     }
 
     /// Ends the union: gives the block back and keeps the ports that count, if a short list holds them.
     pub fn narrow(&mut self, ports: &mut Ports, source: u32, to: u64) {
-        if let Form::Block(pool, at) = ports.form {
+        if let Some((pool, at)) = ports.block.map(Block::parts) {
             if ports.counted as usize > self.inline_ports {
                 ports.union = ports.counted;
                 return;
             }
             let start = source as usize * self.inline_ports;
-            let pool = &mut self.pools[usize::from(pool)];
+            let range = start..start + self.inline_ports;
+            let pool = &mut self.pools[pool];
+            let list = self.ports.as_mut_slice()[range.clone()].iter_mut();
+            let list = list.zip(&mut self.marks.as_mut_slice()[range]);
             let now = stamp(to);
-            let mut kept = 0;
-            for &cell in pool.cells(at) {
-                if cell != 0 && counts(now, stamp_of(cell)) && kept < self.inline_ports {
-                    // The next run of probes tells its own hosts apart.
-                    self.inline[start + kept] = cell & !HOSTS;
-                    kept += 1;
-                }
+            let counting = pool.cells(at).iter().filter(|&&cell| cell != 0 && counts(now, stamp_of(cell)));
+            let (mut kept, mut greatest_age) = (0, 0);
+            for ((port, known), &cell) in list.zip(counting) {
+                // The next run of probes tells its own hosts apart.
+                (*port, *known) = (port_of(cell), mark(stamp_of(cell), 0));
+                greatest_age = greatest_age.max(age(now, stamp_of(cell)));
+                kept += 1;
             }
+            ports.oldest = before(now, greatest_age);
             pool.give_back(at);
-            ports.form = Form::Inline;
-            ports.counted = kept as u32;
+            ports.block = None;
+            ports.counted = kept;
         }
         ports.saturated = false;
         ports.union = 0;
@@ -431,22 +495,26 @@ impl PortStore {
 
     /// Forgets all ports of a source.
     pub fn release(&mut self, ports: &mut Ports) {
-        if let Form::Block(pool, at) = ports.form {
-            self.pools[usize::from(pool)].give_back(at);
+        if let Some((pool, at)) = ports.block.map(Block::parts) {
+            self.pools[pool].give_back(at);
         }
         *ports = Ports::NONE;
     }
 
     /// How many of the ports that count at quantum `from` still do at `to`, if no probe comes.
     pub fn count_at(&self, ports: &Ports, source: u32, from: u64, to: u64) -> u32 {
-        match ports.form {
+        match ports.block.map(Block::parts) {
             _ if to - from > QUANTA => 0,
-            Form::Inline => {
+            None => {
                 let now = stamp(to);
-                self.cells_of(ports, source).iter().map(|&cell| u32::from(counts(now, stamp_of(cell)))).sum()
+                if counts(now, ports.oldest) {
+                    return ports.counted;
+                }
+                let (_, marks) = self.list(source, ports.counted);
+                marks.iter().map(|&mark| u32::from(counts(now, mark_stamp(mark)))).sum()
             }
-            Form::Block(pool, at) => {
-                let ring = &self.pools[usize::from(pool)].rings[at as usize];
+            Some((pool, at)) => {
+                let ring = &self.pools[pool].rings[at as usize];
                 ring.counted - ((from + 1)..=to).map(|gone| ring.by_quantum[Ring::slot(gone)]).sum::<u32>()
             }
         }
@@ -456,15 +524,14 @@ impl PortStore {
     pub fn falls_below(&self, ports: &Ports, source: u32, threshold: u32, latest: u64) -> u64 {
         let now = stamp(latest);
         let mut by_age = [0_u32; RING];
-        match ports.form {
-            Form::Inline => {
-                let start = source as usize * self.inline_ports;
-                for &cell in &self.inline[start..start + ports.counted as usize] {
-                    by_age[usize::from(super::quantum::age(now, stamp_of(cell))).min(RING - 1)] += 1;
+        match ports.block.map(Block::parts) {
+            None => {
+                for &mark in self.list(source, ports.counted).1 {
+                    by_age[usize::from(age(now, mark_stamp(mark))).min(RING - 1)] += 1;
                 }
             }
-            Form::Block(pool, at) => {
-                let ring = &self.pools[usize::from(pool)].rings[at as usize];
+            Some((pool, at)) => {
+                let ring = &self.pools[pool].rings[at as usize];
                 for (age, count) in by_age.iter_mut().enumerate().take(latest as usize + 1) {
                     *count = ring.by_quantum[Ring::slot(latest - age as u64)];
                 }
@@ -480,26 +547,28 @@ impl PortStore {
         latest
     }
 
-    fn cells_of(&self, ports: &Ports, source: u32) -> &[Cell] {
-        match ports.form {
-            Form::Inline => &self.inline[source as usize * self.inline_ports..][..ports.counted as usize],
-            Form::Block(pool, at) => self.pools[usize::from(pool)].cells(at),
-        }
+    /// The ports, and which known hosts were asked for each.
+    fn each(&self, ports: &Ports, source: u32) -> impl Iterator<Item = (u16, u8)> {
+        let (list, block) = match ports.block.map(Block::parts) {
+            None => (self.list(source, ports.counted), &[][..]),
+            Some((pool, at)) => (self.list(source, 0), self.pools[pool].cells(at)),
+        };
+        let list = list.0.iter().zip(list.1).map(|(&port, &mark)| (port, mark as u8));
+        let block = block.iter().filter(|&&cell| cell != 0);
+        list.chain(block.map(|&cell| (port_of(cell), (cell & HOSTS) as u8)))
     }
 
     /// The lowest ports.
     pub fn sample(&self, ports: &Ports, source: u32) -> PortSample {
-        PortSample::lowest(
-            self.cells_of(ports, source).iter().filter(|&&cell| cell != 0).map(|&cell| port_of(cell)),
-        )
+        PortSample::lowest(self.each(ports, source).map(|(port, _)| port))
     }
 
     /// Distinct ports on the busiest known host.
     pub fn busiest_host_ports(&self, ports: &Ports, source: u32) -> u32 {
         let mut asked = [0_u32; super::hosts::KNOWN];
-        for &cell in self.cells_of(ports, source) {
+        for (_, hosts) in self.each(ports, source) {
             for (host, count) in asked.iter_mut().enumerate() {
-                *count += cell >> host & 1;
+                *count += u32::from(hosts >> host & 1);
             }
         }
         asked.into_iter().max().unwrap_or(0)
@@ -513,7 +582,7 @@ fn insert(pool: &mut Pool, at: u32, old: Cell, to: u64) {
     let ring = &mut pool.rings[at as usize];
     ring.occupied += 1;
     if counts(stamp(to), stamp_of(old)) {
-        let back = u64::from(super::quantum::age(stamp(to), stamp_of(old)));
+        let back = u64::from(age(stamp(to), stamp_of(old)));
         ring.by_quantum[Ring::slot(to - back)] += 1;
         ring.counted += 1;
     }

@@ -1,6 +1,7 @@
 //! Probes in, scan events out: the rule "threshold distinct ports within the window", per source.
 
 use super::activity::{PortStore, Ports};
+use super::cache::prefetch;
 use super::hosts::Hosts;
 use super::peaks::{self, Peaks};
 use super::policy::{Limits, Policy};
@@ -19,36 +20,45 @@ use std::net::IpAddr;
 /// Probes are taken in batches of at most this many, so that the cache misses of a batch overlap.
 pub const BATCH: usize = 32;
 
-/// What is known of a source that has a place in the table, besides its ports.
+/// What is known of a source that has a place in the table, besides its ports. The order is that of need: an
+/// ordinary probe touches the first cache line, and one host's and one epoch's worth of the second.
 #[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
 struct Entry {
-    /// First probe of the unbroken run of probes; nanoseconds of the detector's time, as all times here.
-    since: u64,
-    last_probe: u64,
-    /// The latest hit.
-    detected: Option<u64>,
-    /// Quantum up to which `ports` is settled.
-    quantum: u64,
-    /// While a scan is open and below the threshold: the quantum in which the count fell.
-    fell: u64,
-    slot: usize,
     address: IpAddr,
-    first_host: IpAddr,
-    first_port: u16,
-    probes: u32,
-    ports: Ports,
-    hosts: Hosts,
-    peaks: Peaks,
-    /// The greatest count of the run of probes that is going on; 0 if none is.
-    burst_peak: u32,
+    state: State,
     /// Quanta in which it probed since `since`, after the first; up to `SPREAD`.
     spread: u8,
+    /// It goes next unless it probes: its place in the directory was asked for.
+    is_expendable: bool,
+    /// Quantum up to which `ports` is settled.
+    quantum: u64,
+    last_probe: u64,
+    ports: Ports,
+    probes: u32,
+    /// The greatest count of the run of probes that is going on; 0 if none is.
+    burst_peak: u32,
+    // ---- The second line.
+    peaks: Peaks,
+    hosts: Hosts,
+    // ---- The rest.
+    /// First probe of the unbroken run of probes; nanoseconds of the detector's time, as all times here.
+    since: u64,
+    /// The latest hit.
+    detected: Option<u64>,
+    /// While a scan is open and below the threshold: the quantum in which the count fell.
+    fell: u64,
+    slot: u32,
     /// The greatest count of the open scan.
     scan_peak: u32,
     /// Distinct ports at which the open scan is next told of.
     tell_at: u32,
-    state: State,
+    first_host: IpAddr,
+    first_port: u16,
 }
+
+const _: () =
+    assert!(std::mem::offset_of!(Entry, peaks) == 64, "what every probe touches fills the first line");
 
 /// Whether a source scans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +135,6 @@ pub struct Detector {
     greatest: Peaks,
     tally: Tally,
     open_scans: [u64; Kind::ALL.len()],
-    touched: u32,
 }
 
 /// The table counts as crowded when this share of it is taken: then new sources wait at the door.
@@ -138,6 +147,25 @@ const CREDIT: u64 = 10;
 /// comes back, a burst does not, however many ports it has.
 const SPREAD_CREDIT: u64 = 51;
 const SPREAD: u8 = 4;
+
+/// By what a resident's deadline is reckoned, when somebody must go: a probe writes down none.
+#[derive(Clone, Copy)]
+struct Terms {
+    unit_nanos: u64,
+    inline_ports: u32,
+}
+
+impl Terms {
+    /// When a resident may go, in units of window/1024.
+    fn deadline(self, known: &Entry) -> u64 {
+        if known.is_expendable {
+            return 0;
+        }
+        known.last_probe / self.unit_nanos
+            + CREDIT * u64::from(known.ports.count().min(self.inline_ports))
+            + SPREAD_CREDIT * u64::from(known.spread)
+    }
+}
 
 impl Detector {
     /// A detector with all its memory. `seed` keys the hash of what comes from the wire; `origin` says whose clock
@@ -174,7 +202,6 @@ impl Detector {
             greatest: Peaks::NONE,
             tally: Tally::default(),
             open_scans: [0; Kind::ALL.len()],
-            touched: 0,
             policy,
             limits,
         };
@@ -204,18 +231,19 @@ impl Detector {
     pub fn observe(&mut self, probes: &[Probe], events: &mut dyn FnMut(ScanEvent)) {
         for batch in probes.chunks(BATCH) {
             let mut hashes = [0_u64; BATCH];
-            let mut entries = [u32::MAX; BATCH];
             for (probe, hash) in batch.iter().zip(&mut hashes) {
                 *hash = self.hash(probe.source);
             }
             if self.entries.len() > BATCH * BATCH {
-                // Two passes of independent reads: what they touch is in the cache when the third needs it.
-                for (hash, entry) in hashes.iter().zip(&mut entries).take(batch.len()) {
-                    *entry = self.directory.touch(*hash).unwrap_or(u32::MAX);
-                }
-                for &entry in &entries[..batch.len()] {
-                    if let Some(known) = self.entries.get(entry as usize) {
-                        self.touched ^= known.probes ^ known.burst_peak ^ self.store.touch(entry);
+                // First where each is, then what is known of it: the misses of a batch overlap.
+                hashes[..batch.len()].iter().for_each(|&hash| self.directory.prefetch(hash));
+                for &hash in &hashes[..batch.len()] {
+                    if let Some(entry) = self.directory.likely(hash)
+                        && let Some(known) = self.entries.get(entry as usize)
+                    {
+                        prefetch(known);
+                        prefetch(&known.peaks);
+                        self.store.prefetch(entry);
                     }
                 }
             }
@@ -276,9 +304,9 @@ impl Detector {
                 }
             },
             Place::Nowhere => {
-                let order = &self.order;
-                let (slot, displaced) =
-                    self.directory.make_room(hash, self.stamp, |entry| order.deadline(entry));
+                let (terms, entries) = (self.terms(), &self.entries);
+                let deadline = |entry| terms.deadline(&entries[entry as usize]);
+                let (slot, displaced) = self.directory.make_room(hash, self.stamp, deadline);
                 match displaced {
                     Displaced::Nobody => {}
                     Displaced::Gone(guest) => self.finish_burst(guest.count()),
@@ -286,7 +314,7 @@ impl Detector {
                     // The set is full of residents: make the least of them go when its turn comes, and let this
                     // newcomer come again. One packet of a newcomer is lost, of a scanner with many to send.
                     Displaced::Resident(entry) => {
-                        self.order.extend(entry, 0);
+                        self.entries[entry as usize].is_expendable = true;
                         self.tally.evicted[Evicted::Doorkeeper as usize] += 1;
                         return;
                     }
@@ -304,6 +332,10 @@ impl Detector {
         }
     }
 
+    fn terms(&self) -> Terms {
+        Terms { unit_nanos: self.unit_nanos, inline_ports: self.inline_ports as u32 }
+    }
+
     #[inline]
     fn is_crowded(&self) -> bool {
         (self.entries.len() - self.vacant.len()) * CROWDED.1 >= self.capacity * CROWDED.0
@@ -315,7 +347,11 @@ impl Detector {
             Some(entry) => entry,
             None if self.entries.len() < self.capacity => self.entries.len() as u32,
             None => {
-                let entry = self.order.pop(self.entries.len()).expect("a full table has entries");
+                if !self.order.is_kept() {
+                    self.refile();
+                }
+                let (terms, entries) = (self.terms(), &self.entries);
+                let entry = self.order.pop(|entry| terms.deadline(&entries[entry as usize]));
                 let reason =
                     if self.entries[entry as usize].state.is_open() { Evicted::Scan } else { Evicted::Table };
                 self.tally.evicted[reason as usize] += 1;
@@ -330,7 +366,7 @@ impl Detector {
             detected: None,
             quantum: self.quantum,
             fell: 0,
-            slot,
+            slot: slot as u32,
             address: probe.source,
             first_host: probe.host,
             first_port: probe.port,
@@ -340,6 +376,7 @@ impl Detector {
             peaks: Peaks::NONE,
             burst_peak: 0,
             spread: 0,
+            is_expendable: false,
             scan_peak: 0,
             tell_at: 0,
             state: State::Calm,
@@ -375,10 +412,7 @@ impl Detector {
         known.burst_peak = known.burst_peak.max(count);
         known.peaks.reach(self.epoch, count);
         self.greatest.reach(self.epoch, count);
-        let deadline = now / self.unit_nanos
-            + CREDIT * u64::from(count.min(self.inline_ports as u32))
-            + SPREAD_CREDIT * u64::from(known.spread);
-        self.order.extend(entry, deadline);
+        known.is_expendable = false;
         let above = count >= self.policy.threshold;
         match known.state {
             State::Calm if above => {
@@ -489,7 +523,7 @@ impl Detector {
         self.finish_burst_of(entry);
         let known = self.entries[entry as usize];
         self.retire(&known);
-        self.directory.clear(known.slot);
+        self.directory.clear(known.slot as usize);
         let known = &mut self.entries[entry as usize];
         self.store.release(&mut known.ports);
         known.state = State::Vacant;
@@ -581,10 +615,15 @@ impl Detector {
             retired.peak = retired.peaks.peak(epoch);
             retired.peak >= least
         });
+        if self.is_crowded() { self.refile() } else { self.order.rest() }
+    }
+
+    /// Puts everyone in the order in which they must go.
+    fn refile(&mut self) {
         let oldest = (self.timeline.now() / self.unit_nanos).saturating_sub(UNITS);
-        let entries = &self.entries;
-        let filed = (0..entries.len() as u32).filter(|&entry| entries[entry as usize].state != State::Vacant);
-        self.order.refile(oldest, filed);
+        let filed = (0_u32..).zip(&self.entries).filter(|(_, known)| known.state != State::Vacant);
+        let terms = self.terms();
+        self.order.refile(oldest, filed.map(|(entry, known)| (entry, terms.deadline(known))));
     }
 
     /// Brings an entry to the present and lets it go if it has nothing left to tell.
@@ -596,7 +635,7 @@ impl Detector {
             && known.ports.count() == 0
             && known.peaks.peak(self.epoch) < self.limits.min_ports
         {
-            self.directory.clear(known.slot);
+            self.directory.clear(known.slot as usize);
             let known = &mut self.entries[entry as usize];
             self.store.release(&mut known.ports);
             known.state = State::Vacant;
@@ -640,7 +679,7 @@ impl Detector {
             let now = self.timeline.now();
             self.set_time(now);
             self.swept = self.quantum;
-            self.order.refile((now / self.unit_nanos).saturating_sub(UNITS), std::iter::empty());
+            self.order.rest();
         }
     }
 

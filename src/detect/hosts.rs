@@ -10,10 +10,12 @@ const REGISTERS: usize = 32;
 
 /// The hosts one source asked.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub struct Hosts {
-    known: [u32; KNOWN],
     len: u8,
     more: bool,
+    /// The first is the likeliest, so it lies near the start.
+    known: [u32; KNOWN],
     registers: [u8; REGISTERS],
 }
 

@@ -26,7 +26,14 @@ pub fn stamp(quantum: u64) -> Stamp {
 /// they could come round again: every window, which leaves a margin of two.
 #[inline]
 pub fn age(now: Stamp, then: Stamp) -> u8 {
-    if now >= then { now - then } else { 255 - (then - now) }
+    // 255 less what it falls short of zero, without a branch: sixteen at a time where there are many.
+    now.wrapping_sub(then).wrapping_sub(u8::from(now < then))
+}
+
+/// The stamp of `age` quanta before another.
+#[inline]
+pub fn before(now: Stamp, age: u8) -> Stamp {
+    if now > age { now - age } else { now.wrapping_sub(age).wrapping_sub(1) }
 }
 
 /// Whether a port with this stamp counts.

@@ -6,6 +6,7 @@
 //! distinct port. Recency counts most, because a scanner must come back twice a second to reach 20 ports in 10 s and a
 //! dead burst never does; evidence counts a little, so that a young scanner outlasts a fresh burst of few ports.
 
+use super::cache::prefetch;
 use super::quantum::{self, Stamp};
 
 const WAYS: usize = 8;
@@ -80,11 +81,28 @@ pub enum Displaced {
     Resident(u32),
 }
 
+/// The slots that share a hash: one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Set([u64; WAYS]);
+
+impl Set {
+    /// The ways that hold a source of this identity: one bit each, as a loop with exits would be mispredicted.
+    #[inline]
+    fn ways(&self, wanted: u64) -> u32 {
+        let mut found = 0;
+        for (way, &slot) in self.0.iter().enumerate() {
+            found |= u32::from((slot ^ wanted) & IDENTITY == 0) << way;
+        }
+        found
+    }
+}
+
 /// Every source's slot of eight bytes, in sets of one cache line. 38 bits of a keyed hash tell guests apart (two in
 /// three hundred thousand million pairs are taken for one); residents are compared by address.
 #[derive(Debug)]
 pub struct Directory {
-    slots: Vec<u64>,
+    sets: Vec<Set>,
     mask: u64,
     guests: u64,
 }
@@ -99,19 +117,19 @@ const APART: i16 = 6;
 impl Directory {
     /// Room for at least 64 sources, in about `bytes`.
     pub fn new(bytes: usize) -> Self {
-        let sets = (bytes / (WAYS * size_of::<u64>())).max(8);
+        let sets = (bytes / size_of::<Set>()).max(8);
         let sets = 1 << sets.ilog2();
-        Self { slots: vec![0; sets * WAYS], mask: sets as u64 - 1, guests: 0 }
+        Self { sets: vec![Set([0; WAYS]); sets], mask: sets as u64 - 1, guests: 0 }
     }
 
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
-        self.slots.len() * size_of::<u64>()
+        self.sets.len() * size_of::<Set>()
     }
 
     /// Slots in all.
     pub fn capacity(&self) -> u64 {
-        self.slots.len() as u64
+        (self.sets.len() * WAYS) as u64
     }
 
     /// Sources that wait at the door.
@@ -121,7 +139,7 @@ impl Directory {
 
     #[inline]
     fn set(&self, hash: u64) -> usize {
-        (hash & self.mask) as usize * WAYS
+        (hash & self.mask) as usize
     }
 
     #[inline]
@@ -129,72 +147,100 @@ impl Directory {
         hash >> 42
     }
 
-    /// Reads the set of a hash, so that it is in the cache when its turn comes; the entry of a likely resident.
     #[inline]
-    pub fn touch(&self, hash: u64) -> Option<u32> {
-        let set = self.set(hash);
-        let wanted = OCCUPIED | Self::tag(hash) << TAG_SHIFT;
-        self.slots[set..set + WAYS]
-            .iter()
-            .find(|&&slot| slot & (IDENTITY | RESIDENT) == wanted | RESIDENT)
-            .map(|&slot| slot as u32)
+    fn slot(&self, at: usize) -> u64 {
+        self.sets[at / WAYS].0[at % WAYS]
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, at: usize) -> &mut u64 {
+        &mut self.sets[at / WAYS].0[at % WAYS]
+    }
+
+    /// Has the set of a hash brought into the cache.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        prefetch(&self.sets[self.set(hash)]);
+    }
+
+    /// The entry of a likely resident.
+    #[inline]
+    pub fn likely(&self, hash: u64) -> Option<u32> {
+        let set = &self.sets[self.set(hash)];
+        let found = set.ways(OCCUPIED | Self::tag(hash) << TAG_SHIFT);
+        if found == 0 {
+            return None;
+        }
+        let slot = set.0[found.trailing_zeros() as usize];
+        (slot & RESIDENT != 0).then_some(slot as u32)
     }
 
     /// Finds a source. `is` compares an entry with it.
     #[inline]
     pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> (usize, Place) {
-        let set = self.set(hash);
-        let wanted = OCCUPIED | Self::tag(hash) << TAG_SHIFT;
-        for (way, &slot) in self.slots[set..set + WAYS].iter().enumerate() {
-            if slot & IDENTITY != wanted {
-                continue;
-            }
+        let at = self.set(hash);
+        let set = &self.sets[at];
+        let mut found = set.ways(OCCUPIED | Self::tag(hash) << TAG_SHIFT);
+        while found != 0 {
+            let way = found.trailing_zeros() as usize;
+            let slot = set.0[way];
             if slot & RESIDENT == 0 {
-                return (set + way, Place::Guest);
+                return (at * WAYS + way, Place::Guest);
             }
             if is(slot as u32) {
-                return (set + way, Place::Resident(slot as u32));
+                return (at * WAYS + way, Place::Resident(slot as u32));
             }
+            found &= found - 1;
         }
-        (set, Place::Nowhere)
+        (at * WAYS, Place::Nowhere)
     }
 
     /// A slot for a new source: a free one, a guest's whose time is over, the oldest guest's, or that of the resident
     /// with the least `deadline`. Guests never push out a resident while there is one of themselves to push.
     pub fn make_room(&mut self, hash: u64, now: Stamp, deadline: impl Fn(u32) -> u64) -> (usize, Displaced) {
         let set = self.set(hash);
-        let ways = &self.slots[set..set + WAYS];
-        if let Some(free) = ways.iter().position(|&slot| slot == 0) {
-            return (set + free, Displaced::Nobody);
+        let ways = &mut self.sets[set].0;
+        // The least of: a free slot, the guests, the oldest first, and the residents.
+        let mut least = (i32::MAX, 0);
+        for (way, &slot) in ways.iter().enumerate() {
+            let rank = match slot {
+                0 => i32::MIN,
+                _ if slot & RESIDENT != 0 => i32::MAX,
+                _ => -i32::from(Guest::of(slot).expendable(now)),
+            };
+            if rank < least.0 {
+                least = (rank, way);
+            }
         }
-        let oldest = (0..WAYS)
-            .filter(|&way| ways[way] & RESIDENT == 0)
-            .max_by_key(|&way| Guest::of(ways[way]).expendable(now));
-        match oldest {
-            Some(way) => {
+        let at = |way| set * WAYS + way;
+        match least {
+            (i32::MIN, way) => (at(way), Displaced::Nobody),
+            (i32::MAX, _) => {
+                let way = (0..WAYS).min_by_key(|&way| deadline(ways[way] as u32)).expect("a set has ways");
+                (at(way), Displaced::Resident(ways[way] as u32))
+            }
+            (_, way) => {
                 let guest = Guest::of(ways[way]);
-                self.slots[set + way] = 0;
+                ways[way] = 0;
                 self.guests -= 1;
                 let gone = !quantum::counts(now, guest.stamp);
-                (set + way, if gone { Displaced::Gone(guest) } else { Displaced::Guest(guest) })
-            }
-            None => {
-                let way = (0..WAYS).min_by_key(|&way| deadline(ways[way] as u32)).expect("a set has ways");
-                (set + way, Displaced::Resident(ways[way] as u32))
+                (at(way), if gone { Displaced::Gone(guest) } else { Displaced::Guest(guest) })
             }
         }
     }
 
     /// Puts a guest into a free slot.
     pub fn put_guest(&mut self, slot: usize, hash: u64, guest: Guest) {
-        self.guests += u64::from(self.slots[slot] == 0);
-        self.slots[slot] = guest.slot(Self::tag(hash));
+        let slot = self.slot_mut(slot);
+        let free = *slot == 0;
+        *slot = guest.slot(Self::tag(hash));
+        self.guests += u64::from(free);
     }
 
     /// A guest asks again. Returns it if this port is the third and earns it an entry.
     #[inline]
     pub fn greet(&mut self, slot: usize, port: u16, now: Stamp) -> Result<Guest, Option<Guest>> {
-        let mut guest = Guest::of(self.slots[slot]);
+        let mut guest = Guest::of(self.slot(slot));
         let age = quantum::age(now, guest.stamp);
         let mut finished = None;
         if !quantum::counts(now, guest.stamp) {
@@ -210,25 +256,26 @@ impl Directory {
         } else if !guest.ports.contains(&port) {
             return Ok(guest);
         }
-        self.slots[slot] = guest.slot(self.slots[slot] >> TAG_SHIFT & TAG_MASK);
+        let slot = self.slot_mut(slot);
+        *slot = guest.slot(*slot >> TAG_SHIFT & TAG_MASK);
         Err(finished)
     }
 
     /// Puts a resident into a slot, its own as a guest or a free one.
     pub fn put_resident(&mut self, slot: usize, hash: u64, entry: u32) {
-        let old = self.slots[slot];
+        let old = self.slot(slot);
         if old != 0 && old & RESIDENT == 0 {
             self.guests -= 1;
         }
-        self.slots[slot] = OCCUPIED | RESIDENT | Self::tag(hash) << TAG_SHIFT | u64::from(entry);
+        *self.slot_mut(slot) = OCCUPIED | RESIDENT | Self::tag(hash) << TAG_SHIFT | u64::from(entry);
     }
 
     /// Frees a slot.
     pub fn clear(&mut self, slot: usize) {
-        if self.slots[slot] != 0 && self.slots[slot] & RESIDENT == 0 {
+        let old = std::mem::take(self.slot_mut(slot));
+        if old != 0 && old & RESIDENT == 0 {
             self.guests -= 1;
         }
-        self.slots[slot] = 0;
     }
 
     /// Lets go of the guests whose time is over, before their stamps could come round again.
@@ -236,7 +283,7 @@ impl Directory {
         if self.guests == 0 {
             return;
         }
-        for slot in &mut self.slots {
+        for slot in self.sets.iter_mut().flat_map(|set| &mut set.0) {
             if *slot != 0 && *slot & RESIDENT == 0 {
                 let guest = Guest::of(*slot);
                 if all || !quantum::counts(now, guest.stamp) {
@@ -255,51 +302,50 @@ const BUCKETS: usize = 4096;
 /// Units of deadlines in a window.
 pub const UNITS: u64 = 1024;
 
-/// The order in which residents must go: a queue of buckets by deadline. An entry that was seen again stays where it
-/// is and is filed anew only when its old bucket comes up, so a probe costs one write here, and no search.
+/// The order in which residents must go: a queue of buckets by deadline. Whoever uses it knows the deadlines. An entry
+/// that was seen again stays where it is and is filed anew only when its old bucket comes up, so a probe costs nothing
+/// here. While nobody has to go it need not be kept: `refile` makes it from nothing.
 #[derive(Debug)]
 pub struct Order {
-    /// By entry: when it may go, in units of window/1024.
-    deadline: Vec<u64>,
     next: Vec<u32>,
     buckets: Vec<u32>,
     frontier: u64,
+    is_kept: bool,
 }
 
 impl Order {
     /// For so many entries.
     pub fn new(entries: usize) -> Self {
-        Self { deadline: vec![0; entries], next: vec![0; entries], buckets: vec![NONE; BUCKETS], frontier: 0 }
+        Self { next: vec![0; entries], buckets: vec![NONE; BUCKETS], frontier: 0, is_kept: false }
     }
 
     /// Bytes of one entry.
-    pub const ENTRY_BYTES: usize = size_of::<u64>() + size_of::<u32>();
+    pub const ENTRY_BYTES: usize = size_of::<u32>();
 
-    /// When an entry may go.
-    #[inline]
-    pub fn deadline(&self, entry: u32) -> u64 {
-        self.deadline[entry as usize]
+    /// Whether everyone is filed; if not, `refile` comes before `pop`.
+    pub fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
-    /// An entry was seen: it may go at `deadline`, not before.
-    #[inline]
-    pub fn extend(&mut self, entry: u32, deadline: u64) {
-        self.deadline[entry as usize] = deadline;
+    /// Nobody has to go for now.
+    pub fn rest(&mut self) {
+        self.is_kept = false;
     }
 
-    /// Files a new entry.
+    /// Files a new entry, while the order is kept.
+    #[inline]
     pub fn file(&mut self, entry: u32, deadline: u64) {
-        self.deadline[entry as usize] = deadline;
+        if !self.is_kept {
+            return;
+        }
         let bucket = deadline.clamp(self.frontier, self.frontier + BUCKETS as u64 - 1) as usize % BUCKETS;
         self.next[entry as usize] = self.buckets[bucket];
         self.buckets[bucket] = entry;
     }
 
-    /// Takes out the entry that must go first. `None` only if there is none.
-    pub fn pop(&mut self, filed: usize) -> Option<u32> {
-        if filed == 0 {
-            return None;
-        }
+    /// Takes out the entry that must go first. There must be one.
+    pub fn pop(&mut self, deadline: impl Fn(u32) -> u64) -> u32 {
+        debug_assert!(self.is_kept, "only who is filed can be found");
         loop {
             let bucket = self.frontier as usize % BUCKETS;
             let entry = self.buckets[bucket];
@@ -308,19 +354,21 @@ impl Order {
                 continue;
             }
             self.buckets[bucket] = self.next[entry as usize];
-            if self.deadline[entry as usize] <= self.frontier {
-                return Some(entry);
+            let deadline = deadline(entry);
+            if deadline <= self.frontier {
+                return entry;
             }
-            self.file(entry, self.deadline[entry as usize]);
+            self.file(entry, deadline);
         }
     }
 
-    /// Files everyone anew; what is older than `oldest` counts as that old.
-    pub fn refile(&mut self, oldest: u64, entries: impl Iterator<Item = u32>) {
+    /// Files everyone anew, each with a deadline; what is older than `oldest` counts as that old.
+    pub fn refile(&mut self, oldest: u64, entries: impl Iterator<Item = (u32, u64)>) {
         self.buckets.fill(NONE);
         self.frontier = oldest;
-        for entry in entries {
-            self.file(entry, self.deadline[entry as usize]);
+        self.is_kept = true;
+        for (entry, deadline) in entries {
+            self.file(entry, deadline);
         }
     }
 }
