@@ -3,7 +3,7 @@
 use crate::capture::{CaptureStatus, FrameSink};
 use crate::clock::{self, StepWatch};
 use crate::decode::{Skipped, decode};
-use crate::detect::{BATCH, Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent};
+use crate::detect::{Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent};
 use crate::packet::{LinkType, Timestamp};
 use crate::snapshot::InterfaceSnapshot;
 use std::sync::mpsc::Receiver;
@@ -12,7 +12,6 @@ use std::sync::mpsc::Receiver;
 #[derive(Debug)]
 pub struct Pipeline {
     link: LinkType,
-    batch: Vec<Probe>,
     detector: Detector,
     packets: u64,
     skipped: [u64; Skipped::ALL.len()],
@@ -23,7 +22,6 @@ impl Pipeline {
     pub fn new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Self {
         Self {
             link: LinkType::Ethernet,
-            batch: Vec::with_capacity(BATCH),
             detector: Detector::new(policy, limits, seed, origin),
             packets: 0,
             skipped: [0; Skipped::ALL.len()],
@@ -42,10 +40,7 @@ impl Pipeline {
         self.packets += 1;
         match decode(self.link, time, bytes) {
             Ok(packet) => match Probe::of(&packet) {
-                Some(probe) => {
-                    self.batch.push(probe);
-                    return self.batch.len() == BATCH;
-                }
+                Some(probe) => return self.detector.gather(probe),
                 None => self.skipped[Skipped::NotProbe as usize] += 1,
             },
             Err(skipped) => self.skipped[skipped as usize] += 1,
@@ -53,20 +48,13 @@ impl Pipeline {
         false
     }
 
-    /// The latest time in the batch.
-    fn batch_time(&self) -> Option<Timestamp> {
-        self.batch.iter().map(|probe| probe.time).max()
-    }
-
-    /// Observes what was gathered. The batch is never more than `BATCH` probes.
+    /// Observes what was gathered. The batch is never more than `detect::BATCH` probes.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
-        self.detector.observe(&self.batch, events);
-        self.batch.clear();
+        self.detector.flush(events);
     }
 
     /// Moves time on; hands out the scans that end by it.
     pub fn advance(&mut self, now: Timestamp, events: &mut dyn FnMut(ScanEvent)) {
-        self.flush(events);
         self.detector.advance(now, events);
     }
 
@@ -152,7 +140,7 @@ impl<O: Outlet> LiveSink<O> {
     }
 
     fn flush(&mut self) {
-        if let Some(latest) = self.pipeline.batch_time()
+        if let Some(latest) = self.pipeline.detector.batch_time()
             && latest.nanos_since(self.clock.looked()) > LOOK_AGAIN_NANOS
         {
             self.look_at_clock();

@@ -181,17 +181,19 @@ impl Pool {
     /// Counts a port now. Returns whether it is new to the block.
     fn record(&mut self, at: u32, port: u16, hosts: u8, to: u64) -> bool {
         let now = stamp(to);
-        let full = self.is_full(at);
         let here = self.find(at, port);
         let old = self.cells(at)[here];
         let ring_at = at as usize;
+        if old == cell(port, now, old as u8 | hosts) {
+            return false;
+        }
         if old != 0 {
             let was = counts(now, stamp_of(old)).then(|| stamp_of(old));
             self.cells_mut(at)[here] = cell(port, now, (old & HOSTS) as u8 | hosts);
             self.rings[ring_at].count(to, was);
             return false;
         }
-        if full {
+        if self.is_full(at) {
             // No larger block is left. The port takes the place of the one at its home: the count stops growing, and
             // never falls while the source goes on.
             let home = self.home(port);

@@ -131,6 +131,8 @@ pub struct Detector {
     store: PortStore,
     /// The greatest peaks of sources that were evicted, at most `max_sources`.
     retired: Vec<Candidate>,
+    /// Probes that were not looked at yet, each with the hash of its source.
+    batch: Vec<(u64, Probe)>,
     /// The greatest count of any source.
     greatest: Peaks,
     tally: Tally,
@@ -199,6 +201,7 @@ impl Detector {
             inline_ports,
             store: PortStore::new(capacity, inline_ports, block_bytes),
             retired: Vec::with_capacity(limits.max_sources),
+            batch: Vec::with_capacity(BATCH),
             greatest: Peaks::NONE,
             tally: Tally::default(),
             open_scans: [0; Kind::ALL.len()],
@@ -227,30 +230,50 @@ impl Detector {
         self.policy.ignored_ports.sort_unstable();
     }
 
-    /// Takes probes in the order of their capture.
-    pub fn observe(&mut self, probes: &[Probe], events: &mut dyn FnMut(ScanEvent)) {
-        for batch in probes.chunks(BATCH) {
-            let mut hashes = [0_u64; BATCH];
-            for (probe, hash) in batch.iter().zip(&mut hashes) {
-                *hash = self.hash(probe.source);
-            }
-            if self.entries.len() > BATCH * BATCH {
-                // First where each is, then what is known of it: the misses of a batch overlap.
-                hashes[..batch.len()].iter().for_each(|&hash| self.directory.prefetch(hash));
-                for &hash in &hashes[..batch.len()] {
-                    if let Some(entry) = self.directory.likely(hash)
-                        && let Some(known) = self.entries.get(entry as usize)
-                    {
-                        prefetch(known);
-                        prefetch(&known.peaks);
-                        self.store.prefetch(entry);
-                    }
-                }
-            }
-            for (probe, hash) in batch.iter().zip(hashes) {
-                self.probe(probe, hash, events);
+    /// Takes a probe, in the order of capture. True once a batch is full: then `flush` it.
+    ///
+    /// It is not looked at before: until the batch is full, the cache fetches what it will need.
+    #[inline]
+    #[must_use]
+    pub fn gather(&mut self, probe: Probe) -> bool {
+        let hash = self.hash(probe.source);
+        self.directory.prefetch(hash);
+        self.batch.push((hash, probe));
+        self.batch.len() == BATCH
+    }
+
+    /// The latest time in the batch, on the capture's clock.
+    pub fn batch_time(&self) -> Option<Timestamp> {
+        self.batch.iter().map(|(_, probe)| probe.time).max()
+    }
+
+    /// Counts what was gathered.
+    pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
+        let mut batch = std::mem::take(&mut self.batch);
+        for &(hash, _) in &batch {
+            if let Some(entry) = self.directory.likely(hash)
+                && let Some(known) = self.entries.get(entry as usize)
+            {
+                prefetch(known);
+                prefetch(&known.peaks);
+                self.store.prefetch(entry);
             }
         }
+        for (hash, probe) in &batch {
+            self.probe(probe, *hash, events);
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// Takes probes in the order of their capture and counts them.
+    pub fn observe(&mut self, probes: &[Probe], events: &mut dyn FnMut(ScanEvent)) {
+        for probe in probes {
+            if self.gather(*probe) {
+                self.flush(events);
+            }
+        }
+        self.flush(events);
     }
 
     #[inline]
@@ -645,6 +668,7 @@ impl Detector {
 
     /// Moves time on without a packet; hands out the scans that end by it.
     pub fn advance(&mut self, now: Timestamp, events: &mut dyn FnMut(ScanEvent)) {
+        self.flush(events);
         self.timeline.advance(now);
         if self.timeline.now() >= self.turn_at {
             self.turn(events);
@@ -659,6 +683,7 @@ impl Detector {
 
     /// Takes a new policy. A new window or aggregation empties the table: open scans are told as ended.
     pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) {
+        self.flush(events);
         let empties =
             policy.window_nanos != self.policy.window_nanos || policy.ipv6_prefix != self.policy.ipv6_prefix;
         if empties {
