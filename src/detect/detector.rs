@@ -135,6 +135,8 @@ pub struct Detector {
     batch: Vec<(u64, Probe)>,
     /// The greatest count of any source.
     greatest: Peaks,
+    /// The same within this epoch.
+    greatest_now: u32,
     tally: Tally,
     open_scans: [u64; Kind::ALL.len()],
 }
@@ -203,6 +205,7 @@ impl Detector {
             retired: Vec::with_capacity(limits.max_sources),
             batch: Vec::with_capacity(BATCH),
             greatest: Peaks::NONE,
+            greatest_now: 0,
             tally: Tally::default(),
             open_scans: [0; Kind::ALL.len()],
             policy,
@@ -293,11 +296,10 @@ impl Detector {
             self.tally.ignored[Ignored::Source as usize] += 1;
             return;
         }
-        let source = Source::of(probe.source, self.policy.ipv6_prefix);
-        let prefix = self.policy.ipv6_prefix;
-        let entries = &self.entries;
-        let (slot, place) =
-            self.directory.find(hash, |entry| Source::of(entries[entry as usize].address, prefix) == source);
+        let (prefix, entries) = (self.policy.ipv6_prefix, &self.entries);
+        let (slot, place) = self
+            .directory
+            .find(hash, |entry| Source::is_one(entries[entry as usize].address, probe.source, prefix));
         match place {
             Place::Resident(entry) => self.settle(entry, events),
             Place::Guest => match self.directory.greet(slot, probe.port, self.stamp) {
@@ -434,7 +436,10 @@ impl Detector {
         let count = self.store.record(&mut known.ports, entry, probe.port, bit, self.quantum);
         known.burst_peak = known.burst_peak.max(count);
         known.peaks.reach(self.epoch, count);
-        self.greatest.reach(self.epoch, count);
+        if count > self.greatest_now {
+            self.greatest_now = count;
+            self.greatest.reach(self.epoch, count);
+        }
         known.is_expendable = false;
         let above = count >= self.policy.threshold;
         match known.state {
@@ -589,7 +594,11 @@ impl Detector {
     fn set_time(&mut self, now: u64) {
         self.quantum = now / self.quantum_nanos;
         self.stamp = stamp(self.quantum);
-        self.epoch = now / self.epoch_nanos;
+        let epoch = now / self.epoch_nanos;
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.greatest_now = 0;
+        }
         let (quantum, epoch) = (self.quantum + 1, self.epoch + 1);
         self.turn_at = quantum.saturating_mul(self.quantum_nanos).min(epoch.saturating_mul(self.epoch_nanos));
     }
@@ -826,7 +835,7 @@ impl Detector {
     /// The entry of a source, if it has one.
     fn resident(&self, source: Source) -> Option<u32> {
         let prefix = self.policy.ipv6_prefix;
-        let is = |entry: u32| Source::of(self.entries[entry as usize].address, prefix) == source;
+        let is = |entry: u32| Source::is_one(self.entries[entry as usize].address, source.address, prefix);
         match self.directory.find(self.hash(source.address), is) {
             (_, Place::Resident(entry)) => Some(entry),
             _ => None,

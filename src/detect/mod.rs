@@ -10,6 +10,7 @@ mod policy;
 mod probe;
 mod quantum;
 mod scan;
+mod set;
 mod snapshot;
 mod table;
 mod timeline;

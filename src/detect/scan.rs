@@ -27,6 +27,16 @@ impl Source {
         }
     }
 
+    /// Whether two addresses belong to one source.
+    #[inline]
+    pub fn is_one(one: IpAddr, other: IpAddr, ipv6_prefix: u8) -> bool {
+        match (one, other) {
+            (IpAddr::V4(one), IpAddr::V4(other)) => one == other,
+            (IpAddr::V6(_), IpAddr::V6(_)) => Self::of(one, ipv6_prefix) == Self::of(other, ipv6_prefix),
+            _ => false,
+        }
+    }
+
     /// Whether more than one address counts for this source.
     pub fn is_network(&self) -> bool {
         self.address.is_ipv6() && self.prefix < 128

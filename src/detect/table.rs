@@ -6,15 +6,9 @@
 //! distinct port. Recency counts most, because a scanner must come back twice a second to reach 20 ports in 10 s and a
 //! dead burst never does; evidence counts a little, so that a young scanner outlasts a fresh burst of few ports.
 
-use super::cache::prefetch;
+use super::cache::{Aligned, prefetch};
 use super::quantum::{self, Stamp};
-
-const WAYS: usize = 8;
-const OCCUPIED: u64 = 1 << 63;
-const RESIDENT: u64 = 1 << 62;
-const TAG_SHIFT: u32 = 40;
-const TAG_MASK: u64 = (1 << 22) - 1;
-const IDENTITY: u64 = OCCUPIED | TAG_MASK << TAG_SHIFT;
+use super::set::{self, Head, Holder, OCCUPIED, RESIDENT, STAMP, Set, TAG_SHIFT, WAYS};
 
 /// Where a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,27 +33,18 @@ pub struct Guest {
 }
 
 impl Guest {
-    fn slot(self, tag: u64) -> u64 {
-        OCCUPIED
-            | tag << TAG_SHIFT
-            | u64::from(self.stamp) << 32
-            | u64::from(self.ports[0]) << 16
-            | u64::from(self.ports[1])
+    fn of(head: Head, tail: u32) -> Self {
+        Self { ports: [(tail >> 16) as u16, tail as u16], stamp: (head & STAMP) as Stamp }
     }
 
-    fn of(slot: u64) -> Self {
-        Self { ports: [(slot >> 16) as u16, slot as u16], stamp: (slot >> 32) as Stamp }
+    fn tail(self) -> u32 {
+        u32::from(self.ports[0]) << 16 | u32::from(self.ports[1])
     }
 
     /// Whether its two ports came apart, in different quanta: a burst sends all it has at once and is gone, a
     /// scanner comes back.
     pub fn came_apart(&self) -> bool {
         self.ports[0] > self.ports[1]
-    }
-
-    /// When it goes, among guests: the greatest first.
-    fn expendable(&self, now: Stamp) -> i16 {
-        i16::from(quantum::age(now, self.stamp)) - if self.came_apart() { APART } else { 0 }
     }
 
     /// How many distinct ports it showed.
@@ -81,28 +66,11 @@ pub enum Displaced {
     Resident(u32),
 }
 
-/// The slots that share a hash: one cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-struct Set([u64; WAYS]);
-
-impl Set {
-    /// The ways that hold a source of this identity: one bit each, as a loop with exits would be mispredicted.
-    #[inline]
-    fn ways(&self, wanted: u64) -> u32 {
-        let mut found = 0;
-        for (way, &slot) in self.0.iter().enumerate() {
-            found |= u32::from((slot ^ wanted) & IDENTITY == 0) << way;
-        }
-        found
-    }
-}
-
 /// Every source's slot of eight bytes, in sets of one cache line. 38 bits of a keyed hash tell guests apart (two in
 /// three hundred thousand million pairs are taken for one); residents are compared by address.
 #[derive(Debug)]
 pub struct Directory {
-    sets: Vec<Set>,
+    sets: Aligned<Set>,
     mask: u64,
     guests: u64,
 }
@@ -110,26 +78,22 @@ pub struct Directory {
 /// Guests keep a second port only if it follows the first within this many quanta, a tenth of the window.
 const GUEST_SPAN: u8 = 6;
 
-/// Quanta by which a guest whose ports came apart outstays the others: a slow scanner's third port is as far from
-/// its second as that from the first.
-const APART: i16 = 6;
-
 impl Directory {
     /// Room for at least 64 sources, in about `bytes`.
     pub fn new(bytes: usize) -> Self {
         let sets = (bytes / size_of::<Set>()).max(8);
         let sets = 1 << sets.ilog2();
-        Self { sets: vec![Set([0; WAYS]); sets], mask: sets as u64 - 1, guests: 0 }
+        Self { sets: Aligned::new(sets, [0; 2 * WAYS]), mask: sets as u64 - 1, guests: 0 }
     }
 
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
-        self.sets.len() * size_of::<Set>()
+        (self.mask as usize + 1) * size_of::<Set>()
     }
 
     /// Slots in all.
     pub fn capacity(&self) -> u64 {
-        (self.sets.len() * WAYS) as u64
+        (self.mask + 1) * WAYS as u64
     }
 
     /// Sources that wait at the door.
@@ -138,57 +102,60 @@ impl Directory {
     }
 
     #[inline]
-    fn set(&self, hash: u64) -> usize {
-        (hash & self.mask) as usize
+    fn set(&self, hash: u64) -> (usize, &Set) {
+        let at = (hash & self.mask) as usize;
+        (at, &self.sets.as_slice()[at])
+    }
+
+    /// The head that a source of this hash has, but for what kind it is.
+    #[inline]
+    fn wanted(hash: u64) -> Head {
+        OCCUPIED | ((hash >> 42) as Head) << TAG_SHIFT
     }
 
     #[inline]
-    fn tag(hash: u64) -> u64 {
-        hash >> 42
+    fn slot(&self, at: usize) -> (Head, u32) {
+        let set = &self.sets.as_slice()[at / WAYS];
+        (set[at % WAYS], set[WAYS + at % WAYS])
     }
 
     #[inline]
-    fn slot(&self, at: usize) -> u64 {
-        self.sets[at / WAYS].0[at % WAYS]
-    }
-
-    #[inline]
-    fn slot_mut(&mut self, at: usize) -> &mut u64 {
-        &mut self.sets[at / WAYS].0[at % WAYS]
+    fn write(&mut self, at: usize, head: Head, tail: u32) {
+        let set = &mut self.sets.as_mut_slice()[at / WAYS];
+        (set[at % WAYS], set[WAYS + at % WAYS]) = (head, tail);
     }
 
     /// Has the set of a hash brought into the cache.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        prefetch(&self.sets[self.set(hash)]);
+        prefetch(self.set(hash).1);
     }
 
     /// The entry of a likely resident.
     #[inline]
     pub fn likely(&self, hash: u64) -> Option<u32> {
-        let set = &self.sets[self.set(hash)];
-        let found = set.ways(OCCUPIED | Self::tag(hash) << TAG_SHIFT);
+        let set = self.set(hash).1;
+        let found = set::holding(set, Self::wanted(hash));
         if found == 0 {
             return None;
         }
-        let slot = set.0[found.trailing_zeros() as usize];
-        (slot & RESIDENT != 0).then_some(slot as u32)
+        let way = found.trailing_zeros() as usize;
+        (set[way] & RESIDENT != 0).then_some(set[WAYS + way])
     }
 
     /// Finds a source. `is` compares an entry with it.
     #[inline]
     pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> (usize, Place) {
-        let at = self.set(hash);
-        let set = &self.sets[at];
-        let mut found = set.ways(OCCUPIED | Self::tag(hash) << TAG_SHIFT);
+        let (at, set) = self.set(hash);
+        let mut found = set::holding(set, Self::wanted(hash));
         while found != 0 {
             let way = found.trailing_zeros() as usize;
-            let slot = set.0[way];
-            if slot & RESIDENT == 0 {
+            let (head, tail) = (set[way], set[WAYS + way]);
+            if head & RESIDENT == 0 {
                 return (at * WAYS + way, Place::Guest);
             }
-            if is(slot as u32) {
-                return (at * WAYS + way, Place::Resident(slot as u32));
+            if is(tail) {
+                return (at * WAYS + way, Place::Resident(tail));
             }
             found &= found - 1;
         }
@@ -198,49 +165,35 @@ impl Directory {
     /// A slot for a new source: a free one, a guest's whose time is over, the oldest guest's, or that of the resident
     /// with the least `deadline`. Guests never push out a resident while there is one of themselves to push.
     pub fn make_room(&mut self, hash: u64, now: Stamp, deadline: impl Fn(u32) -> u64) -> (usize, Displaced) {
-        let set = self.set(hash);
-        let ways = &mut self.sets[set].0;
-        // The least of: a free slot, the guests, the oldest first, and the residents.
-        let mut least = (i32::MAX, 0);
-        for (way, &slot) in ways.iter().enumerate() {
-            let rank = match slot {
-                0 => i32::MIN,
-                _ if slot & RESIDENT != 0 => i32::MAX,
-                _ => -i32::from(Guest::of(slot).expendable(now)),
-            };
-            if rank < least.0 {
-                least = (rank, way);
-            }
-        }
-        let at = |way| set * WAYS + way;
-        match least {
-            (i32::MIN, way) => (at(way), Displaced::Nobody),
-            (i32::MAX, _) => {
-                let way = (0..WAYS).min_by_key(|&way| deadline(ways[way] as u32)).expect("a set has ways");
-                (at(way), Displaced::Resident(ways[way] as u32))
-            }
-            (_, way) => {
-                let guest = Guest::of(ways[way]);
-                ways[way] = 0;
-                self.guests -= 1;
+        let (index, slots) = self.set(hash);
+        let (way, holder) = set::expendable(slots, now);
+        let at = index * WAYS + way;
+        match holder {
+            Holder::Nobody => (at, Displaced::Nobody),
+            Holder::Guest => {
+                let guest = Guest::of(slots[way], slots[WAYS + way]);
+                self.clear(at);
                 let gone = !quantum::counts(now, guest.stamp);
-                (at(way), if gone { Displaced::Gone(guest) } else { Displaced::Guest(guest) })
+                (at, if gone { Displaced::Gone(guest) } else { Displaced::Guest(guest) })
+            }
+            Holder::Resident => {
+                let way = (0..WAYS).min_by_key(|&way| deadline(slots[WAYS + way])).unwrap_or(way);
+                (index * WAYS + way, Displaced::Resident(slots[WAYS + way]))
             }
         }
     }
 
     /// Puts a guest into a free slot.
-    pub fn put_guest(&mut self, slot: usize, hash: u64, guest: Guest) {
-        let slot = self.slot_mut(slot);
-        let free = *slot == 0;
-        *slot = guest.slot(Self::tag(hash));
-        self.guests += u64::from(free);
+    pub fn put_guest(&mut self, at: usize, hash: u64, guest: Guest) {
+        self.guests += u64::from(self.slot(at).0 == 0);
+        self.write(at, Self::wanted(hash) | Head::from(guest.stamp), guest.tail());
     }
 
     /// A guest asks again. Returns it if this port is the third and earns it an entry.
     #[inline]
-    pub fn greet(&mut self, slot: usize, port: u16, now: Stamp) -> Result<Guest, Option<Guest>> {
-        let mut guest = Guest::of(self.slot(slot));
+    pub fn greet(&mut self, at: usize, port: u16, now: Stamp) -> Result<Guest, Option<Guest>> {
+        let (head, tail) = self.slot(at);
+        let mut guest = Guest::of(head, tail);
         let age = quantum::age(now, guest.stamp);
         let mut finished = None;
         if !quantum::counts(now, guest.stamp) {
@@ -256,26 +209,21 @@ impl Directory {
         } else if !guest.ports.contains(&port) {
             return Ok(guest);
         }
-        let slot = self.slot_mut(slot);
-        *slot = guest.slot(*slot >> TAG_SHIFT & TAG_MASK);
+        self.write(at, head & !STAMP | Head::from(guest.stamp), guest.tail());
         Err(finished)
     }
 
     /// Puts a resident into a slot, its own as a guest or a free one.
-    pub fn put_resident(&mut self, slot: usize, hash: u64, entry: u32) {
-        let old = self.slot(slot);
-        if old != 0 && old & RESIDENT == 0 {
-            self.guests -= 1;
-        }
-        *self.slot_mut(slot) = OCCUPIED | RESIDENT | Self::tag(hash) << TAG_SHIFT | u64::from(entry);
+    pub fn put_resident(&mut self, at: usize, hash: u64, entry: u32) {
+        self.clear(at);
+        self.write(at, Self::wanted(hash) | RESIDENT, entry);
     }
 
     /// Frees a slot.
-    pub fn clear(&mut self, slot: usize) {
-        let old = std::mem::take(self.slot_mut(slot));
-        if old != 0 && old & RESIDENT == 0 {
-            self.guests -= 1;
-        }
+    pub fn clear(&mut self, at: usize) {
+        let (head, _) = self.slot(at);
+        self.guests -= u64::from(head != 0 && head & RESIDENT == 0);
+        self.write(at, 0, 0);
     }
 
     /// Lets go of the guests whose time is over, before their stamps could come round again.
@@ -283,12 +231,16 @@ impl Directory {
         if self.guests == 0 {
             return;
         }
-        for slot in self.sets.iter_mut().flat_map(|set| &mut set.0) {
-            if *slot != 0 && *slot & RESIDENT == 0 {
-                let guest = Guest::of(*slot);
+        for set in self.sets.as_mut_slice() {
+            let (heads, tails) = set.split_at_mut(WAYS);
+            for (head, tail) in heads.iter_mut().zip(tails) {
+                if *head & (OCCUPIED | RESIDENT) != OCCUPIED {
+                    continue;
+                }
+                let guest = Guest::of(*head, *tail);
                 if all || !quantum::counts(now, guest.stamp) {
                     finished(guest);
-                    *slot = 0;
+                    (*head, *tail) = (0, 0);
                     self.guests -= 1;
                 }
             }
