@@ -5,7 +5,8 @@
 
 use pcap::Capture;
 use portscan_exporter::capture::{
-    CaptureError, CaptureStatus, Direction, FrameSink, Live, LiveOptions, Wake, default_interface, interfaces,
+    CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake, default_interface,
+    interfaces,
 };
 use portscan_exporter::decode::{Skipped, decode};
 use portscan_exporter::packet::{LinkType, Packet, Timestamp};
@@ -236,6 +237,8 @@ fn on(interface: &str) -> LiveOptions {
         direction: Direction::In,
         promiscuous: false,
         buffer_bytes: 1 << 20,
+        threads: 1,
+        fragments: Fragments::Reassemble,
     }
 }
 

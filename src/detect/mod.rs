@@ -4,6 +4,7 @@
 mod activity;
 mod detector;
 mod hosts;
+mod merge;
 mod peaks;
 mod policy;
 mod probe;
