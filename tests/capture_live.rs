@@ -300,7 +300,8 @@ fn both_directions_are_seen_when_asked_for() {
 #[test]
 fn tagged_frames_and_fragments_arrive() {
     let lab = Lab::new();
-    let capture = Running::eth0(&lab);
+    let counting = LiveOptions { fragments: Fragments::Count, ..on("eth0") };
+    let capture = Running::start(&lab.watched, counting);
     // As `nmap -f` sends it: eight bytes of TCP, more to follow.
     let mut fragment = syn(&[], 9);
     fragment[17] = 28;

@@ -98,26 +98,16 @@ impl Shards {
             interface: options.interface.clone(),
             reason: format!("its packets cannot be shared among threads ({error}); try --capture.threads=1"),
         };
-        let found = |handle: &Handle, sharing| {
-            let without = || fanout::found(&handle.capture, sharing, false);
-            if !reassemble {
-                return without();
+        let no_reassembly = |error: rustix::io::Errno| {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                log::info!("{}: the kernel does not reassemble IPv4 fragments ({error})", options.interface);
             }
-            fanout::found(&handle.capture, sharing, true).or_else(|error| {
-                if !self.told.swap(true, Ordering::Relaxed) {
-                    log::info!(
-                        "{}: the kernel does not reassemble IPv4 fragments ({error})",
-                        options.interface
-                    );
-                }
-                without()
-            })
         };
         if let [handle] = &mut handles[..] {
             handle.set_filter(options)?;
             // A group of one is for the sake of reassembly, and not needed without.
-            if reassemble {
-                let _ = found(handle, Sharing::Alone);
+            if reassemble && let Err(error) = fanout::found(&handle.capture, Sharing::Alone, true) {
+                no_reassembly(error);
             }
             return Ok(handles);
         }
@@ -135,7 +125,15 @@ impl Shards {
                 while handle.dispatch(&mut Nowhere).map_err(broken)? > 0 {}
             }
         }
-        let group = found(&handles[0], Sharing::BySource).map_err(refused)?;
+        let found = |reassemble| fanout::found(&handles[0].capture, Sharing::BySource, reassemble);
+        let group = match found(reassemble) {
+            Err(error) if reassemble => {
+                no_reassembly(error);
+                found(false)
+            }
+            answer => answer,
+        };
+        let group = group.map_err(refused)?;
         let ipv6_prefix = self.ipv6_prefix.load(Ordering::Relaxed);
         fanout::steer(&handles[0].capture, &self.keys, ipv6_prefix).map_err(refused)?;
         for handle in &handles[1..] {
