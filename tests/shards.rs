@@ -311,6 +311,12 @@ fn one_two_and_four_threads_find_the_same() {
         eventually("its records", || if exporter.hits() == hits { Ok(()) } else { Err(exporter.said()) });
         assert_eq!(exporter.sum("portscan_capture_dropped_packets_total"), 0.0);
     }
+    for mut exporter in exporters {
+        kill_process(Pid::from_child(&exporter.program), Signal::TERM).unwrap();
+        let status =
+            eventually("its end", || exporter.program.try_wait().unwrap().ok_or_else(|| exporter.said()));
+        assert_eq!(status.code(), Some(0), "{}", exporter.said());
+    }
 }
 
 /// What the captures of one interface hand over, by shard.

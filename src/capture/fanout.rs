@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keys {
     add: [u32; 2],
-    multiply: [u32; 3],
+    multiply: [u32; 2],
 }
 
 impl Keys {
@@ -28,9 +28,8 @@ impl Keys {
             let hash = state.hash_one(n);
             (hash ^ (hash >> 32)) as u32
         };
-        // An odd factor loses no bit; these two bits set and the rest at random spread neighbours far enough.
-        let factor = |n| word(n) | 0x4000_0001;
-        Self { add: [word(0), word(1)], multiply: [factor(2), factor(3), factor(4)] }
+        // An odd factor loses no bit.
+        Self { add: [word(0), word(1)], multiply: [word(2) | 1, word(3) | 1] }
     }
 }
 
@@ -166,13 +165,21 @@ fn program(keys: &Keys, ipv6_bits: u8) -> Vec<libc::sock_filter> {
     let word = |offset: u32| op(BPF_LD | BPF_W | BPF_IND, offset);
     // The high bits of a product know all bits of the factors: fold them down.
     let fold = |bits: u32| [tax, alu(BPF_RSH, bits), with_x];
+    // Any key is as good as another: the end of MurmurHash3, whose constants were sought for that every bit of what goes in
+    // changes half of what comes out.
+    let finish = [
+        &fold(16)[..],
+        &[alu(BPF_MUL, 0x85eb_ca6b)],
+        &fold(13),
+        &[alu(BPF_MUL, 0xc2b2_ae35)],
+        &fold(16),
+        &[op(BPF_RET | BPF_A, 0)],
+    ]
+    .concat();
     let mask = u64::MAX.checked_shl(64 - u32::from(ipv6_bits.min(64))).unwrap_or(0);
 
     let mut ipv4 = vec![word(12), alu(BPF_XOR, keys.add[0]), alu(BPF_MUL, keys.multiply[0])];
-    ipv4.extend(fold(16));
-    ipv4.push(alu(BPF_MUL, keys.multiply[1]));
-    ipv4.extend(fold(15));
-    ipv4.push(op(BPF_RET | BPF_A, 0));
+    ipv4.extend(&finish);
 
     let mut ipv6 = vec![
         word(12),
@@ -181,15 +188,12 @@ fn program(keys: &Keys, ipv6_bits: u8) -> Vec<libc::sock_filter> {
         word(8),
         alu(BPF_AND, (mask >> 32) as u32),
         alu(BPF_XOR, keys.add[1]),
-        alu(BPF_MUL, keys.multiply[0]),
+        alu(BPF_MUL, keys.multiply[1]),
     ];
     ipv6.extend(fold(16));
-    ipv6.extend([op(BPF_LDX | BPF_W | BPF_MEM, 0), with_x, alu(BPF_XOR, keys.add[0])]);
-    ipv6.push(alu(BPF_MUL, keys.multiply[1]));
-    ipv6.extend(fold(15));
-    ipv6.push(alu(BPF_MUL, keys.multiply[2]));
-    ipv6.extend(fold(16));
-    ipv6.push(op(BPF_RET | BPF_A, 0));
+    ipv6.extend([op(BPF_LDX | BPF_W | BPF_MEM, 0), with_x]);
+    ipv6.extend([alu(BPF_XOR, keys.add[0]), alu(BPF_MUL, keys.multiply[0])]);
+    ipv6.extend(&finish);
 
     // A is the ether type, X where what it is the type of begins. Of what arrives that is the first byte a program sees,
     // whether or not the packet lies in one piece. What leaves begins with the link's header; where there are tags in it, the
