@@ -1,10 +1,10 @@
 //! The shell: threads, signals, reload, and the order of start and shutdown.
 
 use crate::board::{Board, STALLED, Standing};
-use crate::capture::{self, Live, Wake};
+use crate::capture::{self, Live, Steering, Wake};
 use crate::cli::LogFormat;
 use crate::clock;
-use crate::detect::{Origin, Policy, ScanEvent};
+use crate::detect::{Limits, Origin, Policy, ScanEvent};
 use crate::logger;
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
@@ -26,6 +26,7 @@ const QUEUE: usize = 4096;
 /// What a capture thread tells: state to the board, events to the notifier, its fate to the shell.
 struct Wires {
     index: usize,
+    shard: usize,
     interface: Arc<str>,
     board: Arc<Board>,
     notices: SyncSender<Notice>,
@@ -51,7 +52,7 @@ impl Outlet for Wires {
     }
 
     fn publish(&mut self, snapshot: InterfaceSnapshot) {
-        self.board.publish(self.index, Arc::new(snapshot));
+        self.board.publish_shard(self.index, self.shard, Arc::new(snapshot));
     }
 }
 
@@ -60,6 +61,7 @@ struct Worker {
     interface: Arc<str>,
     wake: Wake,
     policies: Sender<Policy>,
+    steering: Steering,
     thread: JoinHandle<()>,
 }
 
@@ -69,11 +71,12 @@ impl Worker {
         let (policies, new_policies) = channel();
         let interface = Arc::clone(&wires.interface);
         let (name, called) = (interface.to_string(), wake.clone());
+        let steering = live.steering();
         let thread = std::thread::Builder::new()
             .name(format!("capture-{name}"))
             .spawn(move || capture_loop(live, &name, pipeline, wires, new_policies, &called))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Self { interface, wake, policies, thread })
+        Ok(Self { interface, wake, policies, steering, thread })
     }
 }
 
@@ -94,7 +97,7 @@ fn capture_loop(
 struct Reloads {
     settings: Settings,
     greatest_threshold: u32,
-    workers: Vec<(Sender<Policy>, Wake)>,
+    workers: Vec<(Sender<Policy>, Steering, Wake)>,
     state: Mutex<ProcessState>,
 }
 
@@ -117,7 +120,8 @@ impl Reloads {
                     policy.threshold, self.greatest_threshold
                 ));
             }
-            for (policies, wake) in &self.workers {
+            for (policies, steering, wake) in &self.workers {
+                steering.aggregate_ipv6(policy.ipv6_prefix);
                 // A capture that has ended takes no policy; the shell notices that by itself.
                 let _ = policies.send(policy.clone());
                 wake.wake();
@@ -150,7 +154,9 @@ pub fn run(settings: Settings) -> Result<(), String> {
     let options = settings.captures(|| capture::default_interface().ok_or_else(no_default))?;
     let lives = options
         .into_iter()
-        .map(|options| Live::open(options).map_err(|error| error.to_string()))
+        .map(|options| {
+            Live::open_all(options, settings.policy.ipv6_prefix).map_err(|error| error.to_string())
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let guard = runtime.enter();
     let listeners = web::bind(&settings.web).map_err(|error| error.to_string())?;
@@ -158,7 +164,10 @@ pub fn run(settings: Settings) -> Result<(), String> {
     privilege::confine().map_err(|error| format!("cannot give up privileges: {error}"))?;
     banner(&settings, &lives, &listeners);
 
-    let board = Arc::new(Board::new(lives.iter().map(Live::interface)));
+    let threads = settings.flags.capture.threads as usize;
+    let leaders = lives.iter().filter_map(|shards| shards.first());
+    let board = Arc::new(Board::shared(leaders.map(Live::interface), threads));
+    let limits = Limits { memory_bytes: settings.limits.memory_bytes / threads, ..settings.limits };
     let (notices, waiting) = sync_channel(QUEUE);
     let (fates, mut told) = tokio::sync::mpsc::channel(64);
     let notifier = std::thread::Builder::new()
@@ -167,13 +176,18 @@ pub fn run(settings: Settings) -> Result<(), String> {
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     let mut workers = Vec::new();
     let mut greatest_threshold = u32::MAX;
-    for (index, live) in lives.into_iter().enumerate() {
+    let shards = lives
+        .into_iter()
+        .enumerate()
+        .flat_map(|(index, shards)| shards.into_iter().map(move |live| (index, live)));
+    for (index, live) in shards {
         // Keys come from the wire: nobody may know how they hash.
         let seed = RandomState::new().build_hasher().finish();
-        let pipeline = Pipeline::new(settings.policy.clone(), settings.limits, seed, Origin::Live);
+        let pipeline = Pipeline::new(settings.policy.clone(), limits, seed, Origin::Live);
         greatest_threshold = greatest_threshold.min(pipeline.greatest_threshold());
         let wires = Wires {
             index,
+            shard: live.shard(),
             interface: Arc::from(live.interface()),
             board: Arc::clone(&board),
             notices: notices.clone(),
@@ -185,7 +199,10 @@ pub fn run(settings: Settings) -> Result<(), String> {
 
     let reloads = Arc::new(Reloads {
         greatest_threshold,
-        workers: workers.iter().map(|worker| (worker.policies.clone(), worker.wake.clone())).collect(),
+        workers: workers
+            .iter()
+            .map(|worker| (worker.policies.clone(), worker.steering.clone(), worker.wake.clone()))
+            .collect(),
         state: Mutex::new(ProcessState {
             build: Build {
                 version: version::VERSION.into(),
@@ -297,7 +314,7 @@ fn logger_options(settings: &Settings) -> logger::Options {
 }
 
 /// Says what is about to happen: version, interfaces with their addresses, window, threshold, listen address.
-fn banner(settings: &Settings, lives: &[Live], listeners: &web::Listeners) {
+fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) {
     log::info!(
         version = version::VERSION,
         revision = version::REVISION,
@@ -305,7 +322,7 @@ fn banner(settings: &Settings, lives: &[Live], listeners: &web::Listeners) {
         "starting portscan_exporter"
     );
     let known = capture::interfaces();
-    for live in lives {
+    for live in lives.iter().filter_map(|shards| shards.first()) {
         let addresses = known.iter().find(|interface| interface.name == live.interface());
         let addresses: Vec<String> = addresses
             .into_iter()
@@ -313,7 +330,12 @@ fn banner(settings: &Settings, lives: &[Live], listeners: &web::Listeners) {
             .map(ToString::to_string)
             .collect();
         let addresses = if addresses.is_empty() { String::from("none") } else { addresses.join(",") };
-        log::info!(interface = live.interface(), addresses = addresses.as_str(); "capturing");
+        let threads = settings.flags.capture.threads;
+        if threads > 1 {
+            log::info!(interface = live.interface(), addresses = addresses.as_str(), threads; "capturing");
+        } else {
+            log::info!(interface = live.interface(), addresses = addresses.as_str(); "capturing");
+        }
     }
     log::info!(
         threshold = settings.policy.threshold,

@@ -1,5 +1,6 @@
 //! The latest snapshot of every interface: the capture threads publish, the scrape side reads. A lock is
-//! held for a pointer copy only, so that no capture thread ever waits for a page being rendered.
+//! held for a pointer copy only, so that no capture thread ever waits for a page being rendered. Threads that share an
+//! interface publish each for itself; whoever reads sees them as one.
 
 use crate::clock;
 use crate::snapshot::InterfaceSnapshot;
@@ -19,7 +20,8 @@ pub struct Board {
 #[derive(Debug)]
 struct Slot {
     interface: String,
-    latest: Mutex<Option<Published>>,
+    /// One for each of its threads.
+    shards: Vec<Mutex<Option<Published>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,9 +44,15 @@ pub enum Standing {
 impl Board {
     /// An empty slot for each of these interfaces.
     pub fn new(interfaces: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self::shared(interfaces, 1)
+    }
+
+    /// The same for interfaces that are each captured by so many threads.
+    pub fn shared(interfaces: impl IntoIterator<Item = impl Into<String>>, threads: usize) -> Self {
+        let shards = || (0..threads).map(|_| Mutex::new(None)).collect();
         let slots = interfaces
             .into_iter()
-            .map(|interface| Slot { interface: interface.into(), latest: Mutex::new(None) })
+            .map(|interface| Slot { interface: interface.into(), shards: shards() })
             .collect();
         Self { created: clock::steady(), slots }
     }
@@ -57,18 +65,23 @@ impl Board {
         self.publish_at(index, snapshot, clock::steady());
     }
 
+    /// The same for one of the threads of the interface.
+    ///
+    /// # Panics
+    /// If there is no such slot, or no such thread.
+    pub fn publish_shard(&self, index: usize, shard: usize, snapshot: Arc<InterfaceSnapshot>) {
+        self.slots[index].put(shard, snapshot, clock::steady());
+    }
+
     /// The same for a loop that ticked at another time.
     ///
     /// # Panics
     /// If there is no such slot.
     pub fn publish_at(&self, index: usize, snapshot: Arc<InterfaceSnapshot>, ticked: Instant) {
-        let published = Some(Published { snapshot, ticked });
-        let previous = std::mem::replace(&mut *self.slots[index].lock(), published);
-        // Freed here, after the lock is gone.
-        drop(previous);
+        self.slots[index].put(0, snapshot, ticked);
     }
 
-    /// The latest snapshot of every interface that has published, in the order of the slots.
+    /// The latest snapshot of every interface that has published (with all its threads), in the order of the slots.
     pub fn all(&self) -> Vec<Arc<InterfaceSnapshot>> {
         self.slots.iter().filter_map(Slot::published).map(|published| published.snapshot).collect()
     }
@@ -98,13 +111,28 @@ impl Board {
 }
 
 impl Slot {
-    // A capture thread that panicked while it held the lock left a whole value behind: only pointers move.
-    fn lock(&self) -> MutexGuard<'_, Option<Published>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn put(&self, shard: usize, snapshot: Arc<InterfaceSnapshot>, ticked: Instant) {
+        let published = Some(Published { snapshot, ticked });
+        let previous = std::mem::replace(&mut *Self::lock(&self.shards[shard]), published);
+        // Freed here, after the lock is gone.
+        drop(previous);
     }
 
+    // A capture thread that panicked while it held the lock left a whole value behind: only pointers move.
+    fn lock(shard: &Mutex<Option<Published>>) -> MutexGuard<'_, Option<Published>> {
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All threads as one: as old as the oldest. `None` until each of them has published.
     fn published(&self) -> Option<Published> {
-        self.lock().clone()
+        if let [only] = &self.shards[..] {
+            return Self::lock(only).clone();
+        }
+        let all: Vec<Published> =
+            self.shards.iter().map(|shard| Self::lock(shard).clone()).collect::<Option<_>>()?;
+        let snapshot = InterfaceSnapshot::merged(all.iter().map(|published| &*published.snapshot))?;
+        let ticked = all.iter().map(|published| published.ticked).min()?;
+        Some(Published { snapshot: Arc::new(snapshot), ticked })
     }
 }
 
@@ -147,5 +175,22 @@ mod tests {
         board.publish_at(0, Arc::new(fixture::quiet("eth0")), later - limit);
         assert_eq!(board.stalled(later, limit), [("eth1", Duration::from_secs(11))]);
         assert!(board.stalled(board.created, limit).is_empty());
+    }
+
+    #[test]
+    fn threads_of_an_interface_are_one_when_all_have_published() {
+        let board = Board::shared(["eth0", "eth1"], 2);
+        let mut one = fixture::quiet("eth0");
+        one.packets = 7;
+        let limit = Duration::from_secs(10);
+        board.publish_shard(0, 1, Arc::new(one.clone()));
+        assert!(board.all().is_empty());
+        assert_eq!(board.standings()[0], ("eth0", Standing::Starting));
+        board.slots[0].put(0, Arc::new(one), board.created);
+        assert_eq!(board.all()[0].packets, 14);
+        assert_eq!(board.standings(), [("eth0", Standing::Ready), ("eth1", Standing::Starting)]);
+        let later = board.created + Duration::from_secs(11);
+        let silent = Duration::from_secs(11);
+        assert_eq!(board.stalled(later, limit), [("eth0", silent), ("eth1", silent)], "the slowest counts");
     }
 }

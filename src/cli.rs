@@ -1,7 +1,7 @@
 //! The flags as typed: names, help, defaults, and what each value must look like. `settings` says what
 //! they mean together. The only module that knows clap.
 
-use crate::capture::Direction;
+use crate::capture::{Direction, Fragments};
 use crate::units::{ByteSize, parse_duration};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -62,6 +62,13 @@ pub struct CaptureFlags {
     /// Kernel buffer for each interface
     #[arg(long = "capture.buffer-size", value_name = "SIZE", default_value = "16MiB")]
     pub buffer_size: ByteSize,
+    /// Threads for each interface; they share its packets by source, and its buffer and memory in equal parts
+    #[arg(long = "capture.threads", value_name = "THREADS", default_value_t = 1, value_parser = whole_number)]
+    pub threads: u32,
+    /// IPv4 fragments: `reassemble` has the kernel put them together first, where it can; `count` only counts them
+    #[arg(long = "capture.fragments", value_name = "reassemble|count", default_value = "reassemble",
+          hide_possible_values = true, value_parser = fragments())]
+    pub fragments: Fragments,
 }
 
 /// `--detection.*`: what counts as a scan.
@@ -220,6 +227,13 @@ fn directions() -> impl TypedValueParser<Value = Direction> {
     })
 }
 
+fn fragments() -> impl TypedValueParser<Value = Fragments> {
+    PossibleValuesParser::new(["reassemble", "count"]).map(|word| match word.as_str() {
+        "count" => Fragments::Count,
+        _ => Fragments::Reassemble,
+    })
+}
+
 /// Why the command line leads to no run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoRun {
@@ -287,6 +301,8 @@ mod tests {
             (|f| format!("{:?}", f.capture.direction), "In", "--capture.direction=out", "Out"),
             (|f| f.capture.promiscuous.to_string(), "false", "--capture.promiscuous", "true"),
             (|f| f.capture.buffer_size.to_string(), "16MiB", "--capture.buffer-size=64MiB", "64MiB"),
+            (|f| f.capture.threads.to_string(), "1", "--capture.threads=4", "4"),
+            (|f| format!("{:?}", f.capture.fragments), "Reassemble", "--capture.fragments=count", "Count"),
             (|f| format!("{:?}", f.detection.window), "None", "--detection.window=1m30s", "Some(90s)"),
             (|f| format!("{:?}", f.detection.threshold), "None", "--detection.threshold=7", "Some(7)"),
             (|f| f.detection.memory.to_string(), "48MiB", "--detection.memory=1GiB", "1GiB"),

@@ -3,7 +3,7 @@
 //! # The way of a packet
 //!
 //! ```text
-//! one plain thread per interface: owns what it touches, takes no lock         one current-thread tokio runtime
+//! plain threads, one per interface or more: each owns what it touches         one current-thread tokio runtime
 //!  libpcap ─frame─▶ decode ─Packet─▶ Detector::observe ─▶ table of sources
 //!    ▲                │ Skipped           │ ScanEvent          │ Snapshot, at each tick (1 s)
 //!    │                ▼ (counted)         ▼                    ▼
@@ -13,6 +13,9 @@
 //!    │                           notify ─▶ logger        metrics (at each scrape) ─▶ web ─▶ Prometheus
 //!    └── poll(fd, wake) ── tick: take a new policy · advance time · publish
 //! ```
+//!
+//! With `--capture.threads` the kernel hands each source's packets to one of the interface's threads, and the board shows
+//! them as one interface.
 //!
 //! Four ways across threads and no others: state (the board), events (the queue), stop and reload (a wake and a
 //! channel), ownership (moved in at spawn). `replay` is the same way, with a file at its start and a report at its end.

@@ -52,6 +52,12 @@ impl From<ConfigError> for SettingsError {
     }
 }
 
+/// The most threads for an interface: more would wait for one another's memory.
+const MAX_THREADS: u32 = 64;
+/// The least of each, for every thread.
+const LEAST_BUFFER: ByteSize = ByteSize(1 << 20);
+const LEAST_MEMORY: ByteSize = ByteSize(4 << 20);
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -63,6 +69,7 @@ impl Settings {
         let policy = read_policy(&flags)?;
         let limits = limits(&flags, &policy)?;
         check_capture(&flags.capture)?;
+        check_shares(&flags)?;
         let web = web(&flags.web)?;
         Ok(Self { policy, limits, web, flags })
     }
@@ -89,6 +96,8 @@ impl Settings {
             direction: flags.direction,
             promiscuous: flags.promiscuous,
             buffer_bytes: bytes(flags.buffer_size),
+            threads: flags.threads as usize,
+            fragments: flags.fragments,
         };
         Ok(interfaces.into_iter().map(options).collect())
     }
@@ -128,7 +137,7 @@ fn read_policy(flags: &Flags) -> Result<Policy, SettingsError> {
 /// The limits, checked against the window they must hold.
 fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
     let (publish, memory) = (&flags.publish, flags.detection.memory);
-    check("--detection.memory", memory, ByteSize(4 << 20)..=ByteSize(64 << 30), |size| size.to_string())?;
+    check("--detection.memory", memory, LEAST_MEMORY..=ByteSize(64 << 30), |size| size.to_string())?;
     check("--publish.max-sources", publish.max_sources, 0..=10_000, |n| n.to_string())?;
     // A source with one port holds no place in the table, so there is no peak of 1 to publish.
     check("--publish.min-ports", publish.min_ports, 2..=65_536, |n| n.to_string())?;
@@ -164,8 +173,26 @@ fn check_capture(flags: &cli::CaptureFlags) -> Result<(), SettingsError> {
             return nonsense(format!("--capture.interface {interface} is given twice"));
         }
     }
-    let sizes = ByteSize(1 << 20)..=ByteSize(2 << 30);
+    let sizes = LEAST_BUFFER..=ByteSize(2 << 30);
     check("--capture.buffer-size", flags.buffer_size, sizes, |size| size.to_string())
+}
+
+/// What is for a whole interface must be enough for each of its threads.
+fn check_shares(flags: &Flags) -> Result<(), SettingsError> {
+    let threads = flags.capture.threads;
+    check("--capture.threads", threads, 1..=MAX_THREADS, |n| n.to_string())?;
+    for (name, size, least) in [
+        ("--capture.buffer-size", flags.capture.buffer_size, LEAST_BUFFER),
+        ("--detection.memory", flags.detection.memory, LEAST_MEMORY),
+    ] {
+        let least = ByteSize(least.0 * u64::from(threads));
+        if size < least {
+            return nonsense(format!(
+                "{name} must be at least {least} with --capture.threads={threads}, which share it, not {size}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn web(flags: &cli::WebFlags) -> Result<web::Options, SettingsError> {
@@ -273,7 +300,7 @@ fn bytes(size: ByteSize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Direction;
+    use crate::capture::{Direction, Fragments};
     use std::ffi::OsString;
     use std::io::Write;
 
@@ -299,12 +326,14 @@ mod tests {
         assert_eq!(capture.direction, Direction::In);
         assert!(!capture.promiscuous);
         assert_eq!(capture.buffer_bytes, 16 << 20);
+        assert_eq!((capture.threads, capture.fragments), (1, Fragments::Reassemble));
     }
 
     #[test]
     fn flags_fill_the_options() {
         let settings = settings(
             "-i eth0 -i eth1 --capture.direction=inout --capture.promiscuous --capture.buffer-size=4MiB \
+             --capture.threads=2 --capture.fragments=count \
              --detection.window=5s --detection.threshold=7 --detection.memory=8MiB \
              --publish.max-sources=0 --publish.min-ports=2 --publish.hold=5s",
         )
@@ -319,6 +348,8 @@ mod tests {
         assert_eq!(names, ["eth0", "eth1"]);
         assert!(captures.iter().all(|capture| capture.promiscuous
             && capture.direction == Direction::InOut
+            && capture.threads == 2
+            && capture.fragments == Fragments::Count
             && capture.buffer_bytes == 4 << 20));
     }
 
@@ -388,6 +419,16 @@ mod tests {
             ("--publish.max-sources=10000", "--publish.max-sources=10001"),
             ("--capture.buffer-size=1MiB", "--capture.buffer-size=1023KiB"),
             ("--capture.buffer-size=2GiB", "--capture.buffer-size=3GiB"),
+            ("--capture.threads=1", "--capture.threads=0"),
+            (
+                "--capture.threads=64 --capture.buffer-size=64MiB --detection.memory=256MiB",
+                "--capture.threads=65 --capture.buffer-size=1GiB --detection.memory=1GiB",
+            ),
+            ("--capture.threads=12", "--capture.threads=13"),
+            (
+                "--capture.threads=4 --capture.buffer-size=4MiB",
+                "--capture.threads=4 --capture.buffer-size=4095KiB",
+            ),
             ("--web.max-requests=1", "--web.max-requests=0"),
             ("--web.max-requests=10000", "--web.max-requests=10001"),
             ("--web.telemetry-path=/m", "--web.telemetry-path=/"),

@@ -58,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Outside crates and the one module each belongs to.
 const OWNERS: &[(&str, &str)] = &[
     ("pcap", "capture"),
+    ("libc", "capture"),
     ("etherparse", "decode"),
     ("prometheus", "metrics"),
     ("hyper", "web"),

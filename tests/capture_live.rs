@@ -5,7 +5,8 @@
 
 use pcap::Capture;
 use portscan_exporter::capture::{
-    CaptureError, CaptureStatus, Direction, FrameSink, Live, LiveOptions, Wake, default_interface, interfaces,
+    CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake, default_interface,
+    interfaces,
 };
 use portscan_exporter::decode::{Skipped, decode};
 use portscan_exporter::packet::{LinkType, Packet, Timestamp};
@@ -236,6 +237,8 @@ fn on(interface: &str) -> LiveOptions {
         direction: Direction::In,
         promiscuous: false,
         buffer_bytes: 1 << 20,
+        threads: 1,
+        fragments: Fragments::Reassemble,
     }
 }
 
@@ -297,7 +300,8 @@ fn both_directions_are_seen_when_asked_for() {
 #[test]
 fn tagged_frames_and_fragments_arrive() {
     let lab = Lab::new();
-    let capture = Running::eth0(&lab);
+    let counting = LiveOptions { fragments: Fragments::Count, ..on("eth0") };
+    let capture = Running::start(&lab.watched, counting);
     // As `nmap -f` sends it: eight bytes of TCP, more to follow.
     let mut fragment = syn(&[], 9);
     fragment[17] = 28;

@@ -11,7 +11,8 @@ const LAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/systemd.sh");
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/portscan_exporter.service");
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A booted container with the unit, the built binary and flags for its loopback interface.
+/// A booted container with the unit, the built binary and flags for its loopback interface; two threads, so that the
+/// unit's sandbox must let sockets be joined.
 struct Machine {
     name: String,
     _flags: tempfile::NamedTempFile,
@@ -20,7 +21,8 @@ struct Machine {
 impl Machine {
     fn boot() -> Self {
         let flags = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(flags.path(), "ARGS=-i lo --web.listen-address=127.0.0.1:10220\n").unwrap();
+        std::fs::write(flags.path(), "ARGS=-i lo --capture.threads=2 --web.listen-address=127.0.0.1:10220\n")
+            .unwrap();
         let name = format!("portscan-{}", std::process::id());
         let machine = Self { name, _flags: flags };
         let bind = |from: &str, to: &str| format!("--bind-ro={from}:{to}");

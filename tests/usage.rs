@@ -103,6 +103,11 @@ fn bad_flags_are_refused() {
         ("-i ../eth0", "--capture.interface \"../eth0\" cannot be the name of an interface"),
         ("--capture.buffer-size=1023KiB", "--capture.buffer-size must be from 1MiB to 2GiB, not 1023KiB"),
         ("--capture.buffer-size=3GiB", "--capture.buffer-size must be from 1MiB to 2GiB, not 3GiB"),
+        ("--capture.threads=0", "--capture.threads must be from 1 to 64, not 0"),
+        (
+            "--capture.threads=16",
+            "--detection.memory must be at least 64MiB with --capture.threads=16, which share it, not 48MiB",
+        ),
         ("--detection.window=500ms", "--detection.window must be from 1s to 1h, not 500ms"),
         ("--detection.window=2h", "--detection.window must be from 1s to 1h, not 2h"),
         ("--detection.threshold=1", "--detection.threshold must be from 2 to 65536, not 1"),

@@ -1,16 +1,23 @@
 //! Live capture on one interface: non-blocking libpcap, `poll`, and a way back after the interface went away.
+//!
+//! An interface has one `Live` for each thread that captures on it. Their sockets are one PACKET_FANOUT group, opened and
+//! lost as one: the first of them, the leader, opens all and hands them out.
 
+use super::fanout::{self, Keys, Sharing};
 use super::interfaces::{names, net};
 use super::{
-    CaptureError, CaptureStatus, Direction, FrameSink, LiveOptions, Wake, said, supported_link, timestamp,
+    CaptureError, CaptureStatus, Direction, Fragments, FrameSink, LiveOptions, Wake, said, supported_link,
+    timestamp,
 };
 use crate::clock;
 use crate::filter;
-use crate::packet::LinkType;
+use crate::packet::{LinkType, Timestamp};
 use crate::privilege;
 use pcap::{Active, Capture, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The time between two ticks.
@@ -29,29 +36,183 @@ const BLOCK_TIMEOUT_MS: i32 = 100;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// How long it takes until the kernel has handed over whatever it held: twice the block timeout, since its timer looks
+/// at each block twice, and then some.
+const LAST_BLOCKS: Duration = Duration::from_millis(300);
+
+/// How often those without a handle look whether there is one for them.
+const LOOK_FOR_HANDLE: Duration = Duration::from_millis(50);
+
 /// How long a stopping capture waits for the block the kernel is still filling.
 const LAST_BLOCK: Duration = Duration::from_millis(150);
 
 /// The pseudo-interface that is all of them; it has no index, no flags and never goes away.
 const ANY: &str = "any";
 
+/// Here every packet leaves and arrives, and the kernel's reassembly takes each piece for its own repetition.
+const LOOPBACK: &str = "lo";
+
 /// A live capture that passed every check, ready to run on a thread of its own.
 pub struct Live {
-    options: LiveOptions,
+    /// Which of the interface's captures; 0 leads.
+    shard: usize,
+    shards: Arc<Shards>,
     handle: Option<Handle>,
     totals: CaptureStatus,
+    /// The IPv6 prefix by which the group is shared now; the leader keeps it.
+    steered: u8,
+}
+
+/// What the captures of one interface have in common.
+struct Shards {
+    options: LiveOptions,
+    keys: Keys,
+    ipv6_prefix: AtomicU8,
+    /// Whether it was told that the kernel does not reassemble.
+    told: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Why one of them lost its handle: then all of them must give theirs up.
+    lost: Option<String>,
+    /// Those who have a handle, or one waiting.
+    holding: usize,
+    /// Handles for those who wait, by shard.
+    waiting: Vec<Option<Handle>>,
+}
+
+impl Shards {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a handle for each; nothing is delivered to one alone that another would get as well.
+    fn open(&self) -> Result<Vec<Handle>, CaptureError> {
+        let options = &self.options;
+        let mut handles =
+            (0..options.threads).map(|_| Handle::open(options)).collect::<Result<Vec<_>, _>>()?;
+        let reassemble = options.fragments == Fragments::Reassemble && options.interface != LOOPBACK;
+        let refused = |error: rustix::io::Errno| CaptureError::Interface {
+            interface: options.interface.clone(),
+            reason: format!("its packets cannot be shared among threads ({error}); try --capture.threads=1"),
+        };
+        let no_reassembly = |error: rustix::io::Errno| {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                log::info!("{}: the kernel does not reassemble IPv4 fragments ({error})", options.interface);
+            }
+        };
+        if let [handle] = &mut handles[..] {
+            handle.set_filter(options)?;
+            // A group of one is for the sake of reassembly, and not needed without.
+            if reassemble && let Err(error) = fanout::found(&handle.capture, Sharing::Alone, true) {
+                no_reassembly(error);
+            }
+            return Ok(handles);
+        }
+        // Since it was opened every socket got every packet, and would until it has joined: let nothing more in, and
+        // throw away what is there.
+        for handle in &handles {
+            fanout::close_to_all(&handle.capture).map_err(refused)?;
+        }
+        let end = clock::steady() + LAST_BLOCKS;
+        while clock::steady() < end {
+            std::thread::sleep(LAST_BLOCKS / 10);
+            for handle in &mut handles {
+                let broken =
+                    |reason| CaptureError::Interface { interface: options.interface.clone(), reason };
+                while handle.dispatch(&mut Nowhere).map_err(broken)? > 0 {}
+            }
+        }
+        let found = |reassemble| fanout::found(&handles[0].capture, Sharing::BySource, reassemble);
+        let group = match found(reassemble) {
+            Err(error) if reassemble => {
+                no_reassembly(error);
+                found(false)
+            }
+            answer => answer,
+        };
+        let group = group.map_err(refused)?;
+        let ipv6_prefix = self.ipv6_prefix.load(Ordering::Relaxed);
+        fanout::steer(&handles[0].capture, &self.keys, ipv6_prefix).map_err(refused)?;
+        for handle in &handles[1..] {
+            fanout::join(&handle.capture, group).map_err(refused)?;
+        }
+        for handle in &mut handles {
+            handle.set_filter(options)?;
+            // Nor does what was thrown away count.
+            handle.account(&mut CaptureStatus::default());
+        }
+        Ok(handles)
+    }
+}
+
+/// Where frames go that came before anyone was to see them.
+struct Nowhere;
+
+impl FrameSink for Nowhere {
+    fn opened(&mut self, _link: LinkType) {}
+    fn frame(&mut self, _time: Timestamp, _bytes: &[u8]) {}
+    fn batch_end(&mut self) {}
+    fn tick(&mut self, _status: &CaptureStatus) {}
+}
+
+/// How other threads tell the captures of an interface by what to share its packets.
+#[derive(Clone)]
+pub struct Steering(Arc<Shards>);
+
+impl Steering {
+    /// IPv6 sources are aggregated to this many bits: what counts for one of them goes to one thread, from the leader's next
+    /// tick on.
+    pub fn aggregate_ipv6(&self, prefix: u8) {
+        self.0.ipv6_prefix.store(prefix, Ordering::Relaxed);
+    }
 }
 
 impl Live {
-    /// Opens the interface, or says what is in the way and what to try.
+    /// Opens the interface for one thread, or says what is in the way and what to try.
     pub fn open(options: LiveOptions) -> Result<Self, CaptureError> {
-        let handle = Handle::open(&options)?;
-        Ok(Self { options, handle: Some(handle), totals: CaptureStatus::default() })
+        let mut all = Self::open_all(LiveOptions { threads: 1, ..options }, 64)?;
+        Ok(all.remove(0))
+    }
+
+    /// Opens the interface, once for each thread; IPv6 is shared by networks of this prefix (or by /64, if it is longer).
+    pub fn open_all(options: LiveOptions, ipv6_prefix: u8) -> Result<Vec<Self>, CaptureError> {
+        let options = LiveOptions { threads: options.threads.max(1), ..options };
+        let threads = options.threads;
+        let state = State { lost: None, holding: threads, waiting: (0..threads).map(|_| None).collect() };
+        let shards = Arc::new(Shards {
+            options,
+            keys: Keys::random(),
+            ipv6_prefix: AtomicU8::new(ipv6_prefix),
+            told: AtomicBool::new(false),
+            state: Mutex::new(state),
+        });
+        let handles = shards.open()?;
+        let live = |(shard, handle)| Self {
+            shard,
+            shards: Arc::clone(&shards),
+            handle: Some(handle),
+            totals: CaptureStatus::default(),
+            steered: ipv6_prefix,
+        };
+        Ok(handles.into_iter().enumerate().map(live).collect())
     }
 
     /// The interface's name.
     pub fn interface(&self) -> &str {
-        &self.options.interface
+        &self.shards.options.interface
+    }
+
+    /// Which of the interface's threads this is for, from 0.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// How to tell all of the interface's captures by what to share.
+    pub fn steering(&self) -> Steering {
+        Steering(Arc::clone(&self.shards))
     }
 
     /// The link layer of its frames; `None` while the interface is away.
@@ -79,10 +240,14 @@ impl Live {
                 }
             }
             let Some(handle) = &mut self.handle else {
-                if now >= retry.at {
+                if self.shard > 0 {
+                    if !self.take_handle(sink) {
+                        wait(None, wake, LOOK_FOR_HANDLE.min(next_tick.saturating_duration_since(now)));
+                    }
+                } else if now >= retry.at {
                     self.reopen(sink, &mut retry, now);
                 } else {
-                    wait(None, wake, retry.at.min(next_tick) - now);
+                    wait(None, wake, retry.at.min(next_tick).saturating_duration_since(now));
                 }
                 continue;
             };
@@ -133,35 +298,96 @@ impl Live {
         self.totals.up = false;
         if let Some(handle) = &mut self.handle {
             handle.account(&mut self.totals);
-            checked = handle.check(&self.options.interface);
+            checked = handle.check(&self.shards.options.interface);
             self.totals.up = checked.is_ok() && handle.is_running();
+            if self.shards.options.threads > 1 {
+                checked = checked.and_then(|()| self.keep_step());
+                self.totals.up &= checked.is_ok();
+            }
         }
         sink.tick(&self.totals);
         checked
+    }
+
+    /// Does as the others: gives up when one of them has, and shares as all are told to.
+    fn keep_step(&mut self) -> Result<(), String> {
+        if let Some(reason) = &self.shards.state().lost {
+            return Err(reason.clone());
+        }
+        let prefix = self.shards.ipv6_prefix.load(Ordering::Relaxed);
+        if let Some(handle) = &self.handle
+            && self.shard == 0
+            && prefix != self.steered
+        {
+            fanout::steer(&handle.capture, &self.shards.keys, prefix)
+                .map_err(|error| format!("its packets cannot be shared in another way: {error}"))?;
+            self.steered = prefix;
+        }
+        Ok(())
     }
 
     fn lose(&mut self, sink: &mut impl FrameSink, reason: &str) {
         sink.batch_end();
         if let Some(mut handle) = self.handle.take() {
             handle.account(&mut self.totals);
+            // Closed before the others hear of it: two groups never see the same packets.
+            drop(handle);
+            let mut state = self.shards.state();
+            state.holding -= 1;
+            state.lost.get_or_insert_with(|| reason.to_owned());
         }
         self.totals.up = false;
-        sink.lost(reason);
+        // All are lost together: one tells it.
+        if self.shard == 0 {
+            sink.lost(reason);
+        }
         sink.tick(&self.totals);
     }
 
+    /// The leader opens all handles anew, once everyone has given up the old ones.
     fn reopen(&mut self, sink: &mut impl FrameSink, retry: &mut Retry, now: Instant) {
-        match Handle::open(&self.options) {
-            Ok(handle) => {
-                self.totals.restarts += 1;
-                self.totals.up = true;
-                sink.opened(handle.link);
-                self.handle = Some(handle);
-                sink.tick(&self.totals);
+        if self.shards.state().holding > 0 {
+            // They notice at their next tick.
+            retry.at = now + LOOK_FOR_HANDLE;
+            return;
+        }
+        self.steered = self.shards.ipv6_prefix.load(Ordering::Relaxed);
+        match self.shards.open() {
+            Ok(handles) => {
+                let mut state = self.shards.state();
+                state.lost = None;
+                state.holding = handles.len();
+                let mut handles = handles.into_iter();
+                let own = handles.next();
+                for (place, handle) in state.waiting.iter_mut().skip(1).zip(handles) {
+                    *place = Some(handle);
+                }
+                drop(state);
+                if let Some(handle) = own {
+                    self.begin(sink, handle);
+                }
             }
             // Still away: the reason was told when it went.
             Err(_) => retry.later(now),
         }
+    }
+
+    /// Takes the handle that the leader has opened for this one, if there is one.
+    fn take_handle(&mut self, sink: &mut impl FrameSink) -> bool {
+        let handle = self.shards.state().waiting[self.shard].take();
+        let found = handle.is_some();
+        if let Some(handle) = handle {
+            self.begin(sink, handle);
+        }
+        found
+    }
+
+    fn begin(&mut self, sink: &mut impl FrameSink, handle: Handle) {
+        self.totals.restarts += 1;
+        self.totals.up = true;
+        sink.opened(handle.link);
+        self.handle = Some(handle);
+        sink.tick(&self.totals);
     }
 }
 
@@ -195,6 +421,7 @@ struct Handle {
 }
 
 impl Handle {
+    /// Without a filter yet.
     fn open(options: &LiveOptions) -> Result<Self, CaptureError> {
         let interface = options.interface.as_str();
         let refused = |reason: String| CaptureError::Interface { interface: interface.to_owned(), reason };
@@ -203,7 +430,7 @@ impl Handle {
         if !privilege::may_capture() {
             return Err(CaptureError::NoPrivilege { interface: interface.to_owned() });
         }
-        let buffer = i32::try_from(options.buffer_bytes).unwrap_or(i32::MAX);
+        let buffer = i32::try_from(options.buffer_bytes / options.threads).unwrap_or(i32::MAX);
         let capture = Capture::from_device(interface)
             .map_err(|error| refused(said(&error)))?
             // libpcap refuses promiscuous mode on `any`, although nothing is lost without it.
@@ -224,13 +451,18 @@ impl Handle {
         capture.direction(direction).map_err(|error| {
             refused(format!("the direction cannot be set ({}); try --capture.direction=inout", said(&error)))
         })?;
-        let mut capture = capture.setnonblock().map_err(|error| refused(said(&error)))?;
-        capture
-            .filter(&filter::expression(link), true)
-            .map_err(|error| refused(format!("the kernel filter was refused: {}", said(&error))))?;
+        let capture = capture.setnonblock().map_err(|error| refused(said(&error)))?;
         let inode = rustix::fs::fstat(&capture).map_or(0, |stat| stat.st_ino);
         let seen = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
         Ok(Self { capture, link, index, inode, seen })
+    }
+
+    /// From now on only what `decode` may find a probe in.
+    fn set_filter(&mut self, options: &LiveOptions) -> Result<(), CaptureError> {
+        self.capture.filter(&filter::expression(self.link), true).map_err(|error| CaptureError::Interface {
+            interface: options.interface.clone(),
+            reason: format!("the kernel filter was refused: {}", said(&error)),
+        })
     }
 
     /// Hands at most one batch to the sink; how many frames that were.
@@ -385,6 +617,8 @@ mod tests {
             direction: Direction::In,
             promiscuous: false,
             buffer_bytes: 1 << 20,
+            threads: 1,
+            fragments: Fragments::Reassemble,
         };
         let message = Live::open(options).err().expect("it does not exist").to_string();
         let start = "cannot capture on missing7: no such device (interfaces: ";

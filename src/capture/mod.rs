@@ -3,6 +3,7 @@
 //! The capture knows nothing of what becomes of a frame; it owns the handle, the clock of the ticks and
 //! its own account of losses.
 
+mod fanout;
 mod file;
 mod interfaces;
 mod live;
@@ -11,7 +12,7 @@ mod wake;
 
 pub use file::{Progress, read_file};
 pub use interfaces::{Interface, default_interface, interfaces};
-pub use live::{Live, TICK};
+pub use live::{Live, Steering, TICK};
 pub use wake::Wake;
 
 use crate::packet::{LinkType, Timestamp};
@@ -60,6 +61,16 @@ pub enum Direction {
     InOut,
 }
 
+/// What becomes of an IPv4 datagram that comes in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fragments {
+    /// The kernel puts it together before the filter looks at it, where it can: not on `lo`.
+    #[default]
+    Reassemble,
+    /// Its pieces are counted, and none of them is a probe.
+    Count,
+}
+
 /// How to capture on one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveOptions {
@@ -69,8 +80,12 @@ pub struct LiveOptions {
     pub direction: Direction,
     /// Whether to ask the card for packets that are not for this host.
     pub promiscuous: bool,
-    /// The kernel's ring, in bytes.
+    /// The kernel's rings, in bytes, all threads together.
     pub buffer_bytes: usize,
+    /// Threads that share the interface's packets, by source; at least one.
+    pub threads: usize,
+    /// What to do about IPv4 fragments.
+    pub fragments: Fragments,
 }
 
 /// Why nothing (more) can be captured or read, and what to try.

@@ -5,6 +5,7 @@ mod activity;
 mod cache;
 mod detector;
 mod hosts;
+mod merge;
 mod peaks;
 mod policy;
 mod probe;

@@ -1,0 +1,93 @@
+//! Detectors that shared the sources of one capture among them, as one. Each source was seen by one of them only, so
+//! numbers of sources add up; what all of them saw alike (the clock) counts once.
+
+use super::snapshot::{PublishedSource, Snapshot, Tally};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// Adds up numbers by place.
+fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
+    }
+}
+
+impl Tally {
+    fn merge(&mut self, other: &Self) {
+        let Self { probes, ignored, hits, evicted, clock_steps, bursts, burst_ports } = self;
+        for (sums, more) in probes.iter_mut().zip(&other.probes) {
+            add(sums, more);
+        }
+        add(ignored, &other.ignored);
+        add(hits, &other.hits);
+        add(evicted, &other.evicted);
+        add(bursts, &other.bursts);
+        *burst_ports += other.burst_ports;
+        // One clock: when it steps, each of them tells.
+        *clock_steps = other.clock_steps.max(*clock_steps);
+    }
+}
+
+impl PublishedSource {
+    /// What two detectors know of one source: so it can be for a while after a reload has them share in another way.
+    fn merge(&mut self, other: &Self) {
+        let Self { source: _, distinct_ports, peak_distinct_ports, distinct_hosts, last_hit, last_probe } =
+            self;
+        *distinct_ports = other.distinct_ports.max(*distinct_ports);
+        *peak_distinct_ports = other.peak_distinct_ports.max(*peak_distinct_ports);
+        *distinct_hosts = other.distinct_hosts.max(*distinct_hosts);
+        *last_hit = other.last_hit.max(*last_hit);
+        *last_probe = other.last_probe.max(*last_probe);
+    }
+}
+
+impl Snapshot {
+    /// Takes in another detector of the same policy and limits. The sources stay as many as one detector may publish, and in
+    /// publishing order: of each detector's greatest, the greatest of all are among them.
+    pub fn merge(&mut self, other: &Self) {
+        let worth = self.worth() + other.worth();
+        let Self {
+            time,
+            window_nanos: _,
+            threshold: _,
+            hold_nanos: _,
+            tally,
+            open_scans,
+            peak_distinct_ports,
+            tracked_sources,
+            tracked_sources_limit,
+            saturated_sources,
+            sources,
+            published_sources_limit,
+            suppressed_sources,
+        } = self;
+        *time = other.time.min(*time);
+        tally.merge(&other.tally);
+        add(open_scans, &other.open_scans);
+        *peak_distinct_ports = other.peak_distinct_ports.max(*peak_distinct_ports);
+        *tracked_sources += other.tracked_sources;
+        *tracked_sources_limit += other.tracked_sources_limit;
+        *saturated_sources += other.saturated_sources;
+
+        let mut by_source = BTreeMap::new();
+        let mut twice = 0;
+        for &known in sources.iter().chain(&other.sources) {
+            by_source
+                .entry(known.source)
+                .and_modify(|held: &mut PublishedSource| {
+                    held.merge(&known);
+                    twice += 1;
+                })
+                .or_insert(known);
+        }
+        *sources = by_source.into_values().collect();
+        sources.sort_by_key(|known| (Reverse((known.peak_distinct_ports, known.last_probe)), known.source));
+        sources.truncate(usize::try_from(*published_sources_limit).unwrap_or(usize::MAX));
+        *suppressed_sources = worth - twice - sources.len() as u64;
+    }
+
+    /// Sources with ports enough for a series.
+    fn worth(&self) -> u64 {
+        self.sources.len() as u64 + self.suppressed_sources
+    }
+}

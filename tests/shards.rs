@@ -1,0 +1,624 @@
+//! Threads that share an interface, and IPv4 fragments: what is found does not depend on either.
+//!
+//! Network namespaces, nmap, masscan, python3, curl; needs root, and fails without them.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use pcap::Capture;
+use portscan_exporter::capture::{CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake};
+use portscan_exporter::clock;
+use portscan_exporter::decode::{Skipped, decode};
+use portscan_exporter::packet::{LinkType, Timestamp};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Longest wait for anything: the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Two namespaces joined by a veth: `watched` (192.0.2.10, 2001:db8::10) and `source` (192.0.2.7, 2001:db8::7).
+struct Lab {
+    watched: String,
+    source: String,
+    directory: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("shrd{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = tempfile::tempdir().unwrap();
+        let lab = Lab { watched: format!("{name}-w"), source: format!("{name}-s"), directory };
+        for space in [&lab.watched, &lab.source] {
+            ip(&["netns", "add", space]);
+            ip(&["-n", space, "link", "set", "lo", "up"]);
+            let settings = ["net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.accept_dad=0"];
+            ip(&["netns", "exec", space, "sysctl", "-qw", settings[0], settings[1]]);
+        }
+        lab.plug();
+        lab
+    }
+
+    fn plug(&self) {
+        let (watched, source) = (self.watched.as_str(), self.source.as_str());
+        ip(&["-n", watched, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", source]);
+        for (space, last) in [(watched, "10"), (source, "7")] {
+            ip(&["-n", space, "link", "set", "eth0", "up"]);
+            ip(&["-n", space, "addr", "add", &format!("192.0.2.{last}/24"), "dev", "eth0"]);
+            ip(&["-n", space, "addr", "add", &format!("2001:db8::{last}/64"), "dev", "eth0", "nodad"]);
+        }
+    }
+
+    fn unplug(&self) {
+        ip(&["-n", &self.watched, "link", "del", "eth0"]);
+    }
+
+    /// Runs a program on the scanning host to its end, which must be a good one.
+    fn scan(&self, program: &str, arguments: &[&str]) {
+        let mut command = Command::new("timeout");
+        command.args(["60", "ip", "netns", "exec", &self.source, program]).args(arguments);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {}: {said}", output.status);
+    }
+
+    fn nmap(&self, arguments: &[&str]) {
+        self.scan("nmap", &[&["-n", "-Pn", "-T4", "-sS", "--max-retries=0"], arguments].concat());
+    }
+
+    /// The scanning host sends these frames as they are.
+    fn inject(&self, frames: Vec<Vec<u8>>) {
+        inside(&self.source, move || {
+            let mut out = Capture::from_device("eth0").unwrap().open().unwrap();
+            for frame in frames {
+                out.sendpacket(frame).unwrap();
+            }
+        })
+        .join()
+        .unwrap();
+    }
+
+    /// The exporter on the watched host, capturing.
+    fn exporter(&self, port: u16, interface: &str, flags: &[&str]) -> Exporter<'_> {
+        let log = self.directory.path().join(format!("{port}.log"));
+        let listen = format!("--web.listen-address=127.0.0.1:{port}");
+        let program = Command::new("ip")
+            .args(["netns", "exec", &self.watched, env!("CARGO_BIN_EXE_portscan_exporter")])
+            .args(["-i", interface, &listen, "--log.format=logfmt", "--publish.min-ports=2"])
+            .args(flags)
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut exporter = Exporter { lab: self, program, port, log };
+        eventually("the exporter to be ready", || {
+            let ended = exporter.program.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", exporter.said());
+            exporter.get("/-/ready").ok_or_else(|| exporter.said())
+        });
+        exporter
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for space in [&self.watched, &self.source] {
+            let _ = Command::new("ip").args(["netns", "del", space]).status();
+        }
+    }
+}
+
+struct Exporter<'a> {
+    lab: &'a Lab,
+    program: Child,
+    port: u16,
+    log: std::path::PathBuf,
+}
+
+impl Drop for Exporter<'_> {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+impl Exporter<'_> {
+    fn get(&self, path: &str) -> Option<String> {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let output = Command::new("ip")
+            .args(["netns", "exec", &self.lab.watched, "curl", "-sf", "-m", "5", &url])
+            .output()
+            .expect("needs curl");
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Log lines with this text.
+    fn lines(&self, with: &str) -> Vec<String> {
+        self.said().lines().filter(|line| line.contains(with)).map(str::to_owned).collect()
+    }
+
+    /// The series of these families and their values.
+    fn series(&self, families: &[&str]) -> BTreeMap<String, f64> {
+        let page = self.get("/metrics").unwrap_or_default();
+        page.lines()
+            .filter(|line| families.iter().any(|f| line.split(['{', ' ']).next() == Some(f)))
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn sum(&self, family: &str) -> f64 {
+        self.series(&[family]).values().sum()
+    }
+
+    fn wait_for(&self, family: &str, value: f64) {
+        eventually(&format!("{family} to be {value}"), || {
+            let now = self.sum(family);
+            if now == value { Ok(()) } else { Err(format!("{now}\n{}", self.said())) }
+        });
+    }
+
+    /// What was told of hits, without times and identities, which are each process's own.
+    fn hits(&self) -> Vec<String> {
+        let message = |line: String| {
+            let start = line.find("portscan hit").unwrap();
+            line[start..].split('"').next().unwrap().to_owned()
+        };
+        let mut hits: Vec<String> = self.lines("\"portscan hit").into_iter().map(message).collect();
+        hits.sort();
+        hits
+    }
+}
+
+/// Asks until there is an answer.
+fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let start = clock::steady();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(instead) => {
+                assert!(start.elapsed() < PATIENCE, "waited in vain for {what}: {instead}");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("this test needs iproute2");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "this test needs root: ip {}: {said}", arguments.join(" "));
+}
+
+/// Runs `work` on a thread that has moved into a network namespace.
+fn inside<T: Send + 'static>(space: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let space = File::open(format!("/run/netns/{space}")).unwrap();
+    std::thread::spawn(move || {
+        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("this test needs root");
+        work()
+    })
+}
+
+/// A SYN between any addresses, behind VLAN tags.
+fn syn(tags: &[u16], source: IpAddr, port: u16) -> Vec<u8> {
+    let mut frame = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1];
+    for tag in tags {
+        frame.extend(tag.to_be_bytes());
+        frame.extend([0, 10]);
+    }
+    match source {
+        IpAddr::V4(source) => {
+            frame.extend([8, 0, 0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0]);
+            frame.extend(source.octets());
+            frame.extend([192, 0, 2, 10]);
+        }
+        IpAddr::V6(source) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+            frame.extend(source.octets());
+            frame.extend("2001:db8::10".parse::<std::net::Ipv6Addr>().unwrap().octets());
+        }
+    }
+    frame.extend([0x9c, 0x40]);
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 4, 0, 0, 0, 0, 0]);
+    frame
+}
+
+fn v4(n: u32) -> IpAddr {
+    std::net::Ipv4Addr::from_bits(0xc612_0000 + n).into()
+}
+
+/// A host of the n-th /64.
+fn v6(n: u128, host: u128) -> IpAddr {
+    std::net::Ipv6Addr::from_bits(0x2001_0db8_0001 << 80 | n << 64 | host).into()
+}
+
+/// Series that must not depend on the number of threads.
+const SAME: [&str; 10] = [
+    "portscan_hits_total",
+    "portscan_open_scans",
+    "portscan_probes_total",
+    "portscan_source_peak_distinct_ports",
+    "portscan_source_distinct_hosts",
+    "portscan_peak_distinct_ports",
+    "portscan_published_sources",
+    "portscan_suppressed_sources",
+    "portscan_tracked_sources",
+    "portscan_capture_up",
+];
+
+#[test]
+fn one_two_and_four_threads_find_the_same() {
+    let lab = Lab::new();
+    // On the same wire at the same time; fewer series than sources, so that some must be left out.
+    let start = |threads: u16| {
+        let threads_flag = format!("--capture.threads={threads}");
+        let flags = [&threads_flag, "--publish.max-sources=60"];
+        lab.exporter(10220 + threads, "eth0", &flags)
+    };
+    let exporters = [start(1), start(2), start(4)];
+
+    // Every source has another number of ports, and so another rank: no two orders are right.
+    let mut frames = Vec::new();
+    for n in 0..48_u16 {
+        frames.extend((0..n + 2).map(|port| syn(&[], v4(n.into()), 1000 + port)));
+        // Different hosts of one /64 are one source.
+        frames.extend((0..n + 52).map(|port| {
+            let tags: &[u16] = [&[][..], &[0x8100], &[0x88a8, 0x8100], &[0x9100]][usize::from(n) % 4];
+            syn(tags, v6(n.into(), u128::from(port) + 1), 2000 + port)
+        }));
+    }
+    let injected = frames.len();
+    lab.inject(frames);
+    lab.nmap(&["-p1-300", "192.0.2.10"]);
+    lab.nmap(&["-6", "-p1-250", "2001:db8::10"]);
+    let masscan = ["-p", "5001-5200", "192.0.2.10", "--rate=2000", "--wait=0", "-e", "eth0"];
+    let forged = ["--adapter-ip", "192.0.2.99", "--router-mac", "ff-ff-ff-ff-ff-ff"];
+    lab.scan("masscan", &[&masscan[..], &forged].concat());
+
+    let probes = (injected + 300 + 250 + 200) as f64;
+    // 30 of the IPv4 (20 to 49 ports), all 48 of IPv6, and three scanners.
+    for exporter in &exporters {
+        exporter.wait_for("portscan_probes_total", probes);
+        exporter.wait_for("portscan_hits_total", 81.0);
+        exporter.wait_for("portscan_published_sources", 60.0);
+    }
+    let [one, others @ ..] = &exporters;
+    let (expected, hits) = (
+        one.series(&SAME),
+        eventually("81 records", || {
+            let hits = one.hits();
+            if hits.len() == 81 { Ok(hits) } else { Err(format!("{}", hits.len())) }
+        }),
+    );
+    assert_eq!(one.sum("portscan_suppressed_sources"), 39.0, "{expected:#?}");
+    for (exporter, threads) in others.iter().zip([2, 4]) {
+        eventually(&format!("{threads} threads to find what one finds"), || {
+            let found = exporter.series(&SAME);
+            if found == expected { Ok(()) } else { Err(format!("{found:#?} instead of {expected:#?}")) }
+        });
+        eventually("its records", || if exporter.hits() == hits { Ok(()) } else { Err(exporter.said()) });
+        assert_eq!(exporter.sum("portscan_capture_dropped_packets_total"), 0.0);
+    }
+    for mut exporter in exporters {
+        kill_process(Pid::from_child(&exporter.program), Signal::TERM).unwrap();
+        let status =
+            eventually("its end", || exporter.program.try_wait().unwrap().ok_or_else(|| exporter.said()));
+        assert_eq!(status.code(), Some(0), "{}", exporter.said());
+    }
+}
+
+/// What the captures of one interface hand over, by shard.
+#[derive(Default)]
+struct Seen {
+    probes: Vec<(usize, IpAddr, u16)>,
+    fragments: usize,
+    up: BTreeMap<usize, CaptureStatus>,
+    lost: Vec<usize>,
+}
+
+struct Recorder {
+    shard: usize,
+    link: LinkType,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl FrameSink for Recorder {
+    fn opened(&mut self, link: LinkType) {
+        self.link = link;
+    }
+
+    fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
+        let mut seen = self.seen.lock().unwrap();
+        match decode(self.link, time, bytes) {
+            Ok(packet) => seen.probes.push((self.shard, packet.source, packet.destination_port)),
+            Err(Skipped::Fragment) => seen.fragments += 1,
+            Err(_) => {}
+        }
+    }
+
+    fn batch_end(&mut self) {}
+
+    fn tick(&mut self, status: &CaptureStatus) {
+        self.seen.lock().unwrap().up.insert(self.shard, *status);
+    }
+
+    fn lost(&mut self, _reason: &str) {
+        self.seen.lock().unwrap().lost.push(self.shard);
+    }
+}
+
+/// The captures of eth0, until they are dropped.
+struct Running {
+    seen: Arc<Mutex<Seen>>,
+    wakes: Vec<Wake>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(lab: &Lab, threads: usize, direction: Direction) -> Self {
+        let options = LiveOptions {
+            interface: String::from("eth0"),
+            direction,
+            promiscuous: false,
+            buffer_bytes: threads << 20,
+            threads,
+            fragments: Fragments::Reassemble,
+        };
+        let seen = Arc::<Mutex<Seen>>::default();
+        let (opened, all) = mpsc::channel();
+        inside(&lab.watched, move || opened.send(Live::open_all(options, 64).unwrap()).unwrap());
+        let mut running = Running { seen, wakes: Vec::new(), threads: Vec::new() };
+        for mut live in all.recv().unwrap() {
+            let wake = Wake::new().unwrap();
+            let (stop, seen, shard) = (wake.clone(), Arc::clone(&running.seen), live.shard());
+            running.wakes.push(wake);
+            let mut sink = Recorder { shard, link: LinkType::Ethernet, seen };
+            running.threads.push(inside(&lab.watched, move || live.run(&mut sink, &stop)));
+        }
+        running
+    }
+
+    fn until<T>(&self, what: &str, wanted: impl Fn(&Seen) -> Result<T, String>) -> T {
+        eventually(what, || wanted(&self.seen.lock().unwrap()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.wakes.iter().for_each(Wake::stop);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Each source at one shard only, each probe once, and each shard with its part of the sources.
+fn spread(seen: &Seen, shards: usize, sources: usize) -> BTreeMap<IpAddr, usize> {
+    let mut place = BTreeMap::new();
+    let mut once = BTreeSet::new();
+    for &(shard, source, port) in &seen.probes {
+        // A /64 counts as its first address.
+        let source = match source {
+            IpAddr::V4(_) => source,
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        };
+        assert_eq!(*place.entry(source).or_insert(shard), shard, "{source} went to two");
+        assert!(once.insert((source, port)), "{source} port {port} came twice");
+    }
+    assert_eq!(place.len(), sources);
+    for shard in 0..shards {
+        let part = place.values().filter(|&&of| of == shard).count();
+        // The expectation is sources/shards; so far below it chance does not reach.
+        assert!(part * shards * 3 > sources, "shard {shard} has {part} of {sources}");
+    }
+    place
+}
+
+#[test]
+fn sources_spread_over_all_threads_and_each_stays_with_one_also_on_a_new_interface() {
+    let lab = Lab::new();
+    let running = Running::start(&lab, 4, Direction::In);
+    let all_up = |seen: &Seen| {
+        let up = (0..4).all(|shard| seen.up.get(&shard).is_some_and(|status| status.up));
+        if up { Ok(()) } else { Err(format!("{:?}", seen.up)) }
+    };
+    running.until("all to be up", all_up);
+    let frames = || {
+        let mut frames = Vec::new();
+        for port in 1..6_u16 {
+            let tags: &[u16] =
+                [&[][..], &[0x8100], &[0x88a8], &[0x88a8, 0x8100], &[0x9100, 0x8100]][usize::from(port) - 1];
+            for n in 0..200 {
+                frames.push(syn(tags, v4(n), port));
+                frames.push(syn(tags, v6(n.into(), port.into()), port));
+            }
+        }
+        frames
+    };
+    lab.inject(frames());
+    let complete = |seen: &Seen| {
+        if seen.probes.len() >= 2000 { Ok(()) } else { Err(format!("{}", seen.probes.len())) }
+    };
+    running.until("2000 probes", complete);
+    let before = spread(&running.seen.lock().unwrap(), 4, 400);
+
+    lab.unplug();
+    running.until("all to be down", |seen| {
+        if seen.up.values().all(|status| !status.up) { Ok(()) } else { Err(format!("{:?}", seen.up)) }
+    });
+    lab.plug();
+    running.until("all to be up again", |seen| {
+        all_up(seen)?;
+        if seen.up.values().all(|status| status.restarts == 1) { Ok(()) } else { Err(String::new()) }
+    });
+    running.seen.lock().unwrap().probes.clear();
+    lab.inject(frames());
+    running.until("2000 more probes", complete);
+    let seen = running.seen.lock().unwrap();
+    assert_eq!(spread(&seen, 4, 400), before, "detectors meet the sources they know");
+    assert_eq!(seen.lost, [0], "told once, by one");
+}
+
+#[test]
+fn what_the_host_sends_is_shared_by_the_same_program() {
+    let lab = Lab::new();
+    let running = Running::start(&lab, 2, Direction::Out);
+    let frames: Vec<_> = (0..100).flat_map(|n| [syn(&[], v4(n), 1), syn(&[0x8100], v4(n), 2)]).collect();
+    inside(&lab.watched, move || {
+        let mut out = Capture::from_device("eth0").unwrap().open().unwrap();
+        for frame in frames {
+            out.sendpacket(frame).unwrap();
+        }
+    })
+    .join()
+    .unwrap();
+    running.until("200 probes", |seen| {
+        if seen.probes.len() == 200 { Ok(()) } else { Err(format!("{}", seen.probes.len())) }
+    });
+    spread(&running.seen.lock().unwrap(), 2, 100);
+}
+
+/// Until it has joined a socket gets everything: none of that may be counted.
+#[test]
+fn a_capture_opened_under_load_counts_nothing_twice() {
+    let lab = Lab::new();
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
+    let sender = inside(&lab.source, move || {
+        let mut out = Capture::from_device("eth0").unwrap().open().unwrap();
+        while !stopped.load(Ordering::Relaxed) {
+            for _ in 0..50 {
+                let n = count.fetch_add(1, Ordering::Relaxed);
+                out.sendpacket(syn(&[], v4(n / 60_000), (n % 60_000) as u16)).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    // Several sources, so that each thread has some.
+    for _ in 0..3 {
+        let running = Running::start(&lab, 4, Direction::In);
+        running.until("a thousand probes", |seen| {
+            if seen.probes.len() > 1000 { Ok(()) } else { Err(format!("{}", seen.probes.len())) }
+        });
+        let seen = running.seen.lock().unwrap();
+        let once: BTreeSet<_> = seen.probes.iter().map(|&(_, source, port)| (source, port)).collect();
+        assert_eq!(once.len(), seen.probes.len(), "some came twice");
+    }
+    stop.store(true, Ordering::Relaxed);
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_recreated_interface_is_told_once_and_captured_by_all_threads_again() {
+    let lab = Lab::new();
+    let exporter = lab.exporter(10220, "eth0", &["--capture.threads=2"]);
+    lab.nmap(&["-p1-30", "192.0.2.10"]);
+    exporter.wait_for("portscan_hits_total", 1.0);
+    lab.unplug();
+    exporter.wait_for("portscan_capture_up", 0.0);
+    lab.plug();
+    exporter.wait_for("portscan_capture_up", 1.0);
+    exporter.wait_for("portscan_capture_restarts_total", 1.0);
+    let frames = (0..40).flat_map(|n| (1..31).map(move |port| syn(&[], v4(n), port))).collect();
+    lab.inject(frames);
+    exporter.wait_for("portscan_hits_total", 41.0);
+    exporter.wait_for("portscan_probes_total", 30.0 + 40.0 * 30.0);
+    assert_eq!(exporter.lines("capture on eth0 lost").len(), 1, "{}", exporter.said());
+    assert_eq!(exporter.lines("capture on eth0 is back").len(), 1, "{}", exporter.said());
+}
+
+#[test]
+fn a_reload_reaches_every_thread_and_the_program_that_shares() {
+    let lab = Lab::new();
+    let file = lab.directory.path().join("config.yml");
+    std::fs::write(&file, "detection: {threshold: 30}\n").unwrap();
+    let flag = format!("--config.file={}", file.display());
+    let exporter = lab.exporter(10220, "eth0", &["--capture.threads=4", &flag]);
+    std::fs::write(&file, "detection: {threshold: 20, ipv6_prefix: 48}\n").unwrap();
+    kill_process(Pid::from_child(&exporter.program), Signal::HUP).unwrap();
+    exporter.wait_for("portscan_threshold_ports", 20.0);
+    // Too few ports for the old threshold; and a /48 that asks from a different /64 each time.
+    let mut frames: Vec<_> = (0..40).flat_map(|n| (1..26).map(move |port| syn(&[], v4(n), port))).collect();
+    frames.extend((1..26).map(|port| syn(&[], v6(port.into(), 1), port)));
+    // Each thread takes the new policy in its own time: what it was asked before did not count.
+    eventually("41 hits", || {
+        lab.inject(frames.clone());
+        let hits = exporter.sum("portscan_hits_total");
+        if hits == 41.0 { Ok(()) } else { Err(format!("{hits}\n{}", exporter.said())) }
+    });
+    assert!(!exporter.lines("configuration reloaded").is_empty(), "{}", exporter.said());
+    eventually("the record of the /48", || {
+        let records = exporter.lines("hit source=2001:db8:1::/48 ports=20 ").len();
+        if records == 1 { Ok(()) } else { Err(exporter.said()) }
+    });
+}
+
+/// Scans with `nmap`'s ways of fragmenting; each must be seen whole, once.
+fn fragmented(threads: u16) {
+    let lab = Lab::new();
+    let flag = format!("--capture.threads={threads}");
+    let exporter = lab.exporter(10220, "eth0", &[&flag]);
+    // nmap draws the numbers of its datagrams; scans apart from one another cannot be mixed up by them.
+    let ways: [&[&str]; 4] = [&["-f"], &["-f", "-f"], &["--mtu", "8"], &["--mtu", "16"]];
+    for (way, first) in ways.into_iter().zip([1, 101, 201, 301]) {
+        let before = exporter.sum("portscan_probes_total");
+        let ports = format!("-p{first}-{}", first + 29);
+        lab.nmap(&[way, &[&ports, "192.0.2.10"]].concat());
+        exporter.wait_for("portscan_probes_total", before + 30.0);
+    }
+    assert_eq!(exporter.sum("portscan_hits_total"), 1.0);
+    let skipped = exporter.series(&["portscan_packets_skipped_total"]);
+    let fragments: Vec<_> = skipped.iter().filter(|(series, _)| series.contains("fragment")).collect();
+    assert!(!fragments.is_empty() && fragments.iter().all(|(_, count)| **count == 0.0), "{fragments:?}");
+}
+
+#[test]
+fn a_fragmented_scan_is_seen_whole() {
+    fragmented(1);
+}
+
+#[test]
+fn a_fragmented_scan_is_seen_whole_by_threads_that_share() {
+    fragmented(2);
+}
+
+#[test]
+fn a_fragmented_scan_is_seen_whole_on_any() {
+    let lab = Lab::new();
+    let exporter = lab.exporter(10220, "any", &[]);
+    lab.nmap(&["-f", "-p1-30", "192.0.2.10"]);
+    // The questions of this test go through `lo`, and are seen as well.
+    let family = "portscan_source_peak_distinct_ports";
+    eventually("a peak of 30", || {
+        let peaks = exporter.series(&[family]);
+        let peak = peaks.iter().find(|(series, _)| series.contains("source=\"192.0.2.7\""));
+        if peak.is_some_and(|(_, peak)| *peak == 30.0) { Ok(()) } else { Err(format!("{peaks:?}")) }
+    });
+    assert_eq!(exporter.lines("portscan hit source=192.0.2.7 ports=20 ").len(), 1, "{}", exporter.said());
+}
+
+#[test]
+fn fragments_are_only_counted_when_so_told() {
+    let lab = Lab::new();
+    let exporter = lab.exporter(10220, "eth0", &["--capture.fragments=count"]);
+    lab.nmap(&["-f", "-p1-30", "192.0.2.10"]);
+    eventually("90 pieces", || {
+        let skipped = exporter.series(&["portscan_packets_skipped_total"]);
+        let pieces: f64 =
+            skipped.iter().filter(|(series, _)| series.contains("fragment")).map(|(_, count)| count).sum();
+        if pieces == 90.0 { Ok(()) } else { Err(format!("{skipped:?}")) }
+    });
+    assert_eq!(exporter.sum("portscan_hits_total"), 0.0);
+}
