@@ -2,7 +2,7 @@
 //! exposition is `metrics`' own.) And a progress bar for when reading takes long.
 
 use crate::clock;
-use crate::detect::{PortSample, Scan};
+use crate::detect::{PortSample, Scan, ScanId, Source};
 use crate::packet::Timestamp;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -18,15 +18,16 @@ pub const MAX_ROWS: usize = 10_000;
 /// A scan as `replay --format json` prints it. The order of the keys is a contract; fields may be added.
 #[derive(Serialize)]
 struct ScanLine<'a> {
-    source: String,
+    #[serde(serialize_with = "text")]
+    source: Source,
     interface: &'a str,
     kind: &'static str,
     technique: &'static str,
     window_seconds: Number,
-    started: String,
-    detected: String,
-    last_probe: String,
-    ended: Option<String>,
+    started: Rfc3339,
+    detected: Rfc3339,
+    last_probe: Rfc3339,
+    ended: Option<Rfc3339>,
     probes: u64,
     distinct_ports: u32,
     peak_distinct_ports: u32,
@@ -34,8 +35,29 @@ struct ScanLine<'a> {
     first_target: String,
     sample_ports: &'a [u16],
     source_address: IpAddr,
-    scan: String,
+    #[serde(serialize_with = "text")]
+    scan: ScanId,
     busiest_host_ports: u32,
+}
+
+/// Writes what can be displayed as text, without a string in between.
+fn text<T: fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// A time as RFC 3339 tells it, to the microsecond.
+struct Rfc3339(Timestamp);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(self.0.nanos())).fmt(f)
+    }
+}
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// Seconds, without a fraction when there is none: `10`, `0.5`.
@@ -58,15 +80,15 @@ impl Number {
 /// A scan as one JSON object on one line, without the line's end; `interface` is the file's name.
 pub fn json_line(scan: &Scan, interface: &str) -> String {
     let line = ScanLine {
-        source: scan.source.to_string(),
+        source: scan.source,
         interface,
         kind: scan.kind.label(),
         technique: scan.technique.label(),
         window_seconds: Number::seconds(scan.window_nanos),
-        started: rfc3339(scan.started),
-        detected: rfc3339(scan.detected),
-        last_probe: rfc3339(scan.last_probe),
-        ended: scan.ended.map(rfc3339),
+        started: Rfc3339(scan.started),
+        detected: Rfc3339(scan.detected),
+        last_probe: Rfc3339(scan.last_probe),
+        ended: scan.ended.map(Rfc3339),
         probes: scan.probes,
         distinct_ports: scan.distinct_ports,
         peak_distinct_ports: scan.peak_distinct_ports,
@@ -74,15 +96,18 @@ pub fn json_line(scan: &Scan, interface: &str) -> String {
         first_target: target(scan.first_target),
         sample_ports: scan.sample_ports.as_slice(),
         source_address: scan.source_address,
-        scan: scan.id.to_string(),
+        scan: scan.id,
         busiest_host_ports: scan.busiest_host_ports,
     };
-    serde_json::to_string(&line).expect("text, numbers and lists are always JSON")
+    // A flood of scans is a flood of lines: one allocation each.
+    let mut json = Vec::with_capacity(768);
+    serde_json::to_writer(&mut json, &line).expect("text, numbers and lists are always JSON");
+    String::from_utf8(json).expect("JSON is UTF-8")
 }
 
 /// RFC 3339 in UTC with microseconds (what is finer is cut): `2026-11-23T10:00:00.123456Z`.
 pub fn rfc3339(time: Timestamp) -> String {
-    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(time.nanos())).to_string()
+    Rfc3339(time).to_string()
 }
 
 /// `192.0.2.10:22`, `[2001:db8::1]:22`.

@@ -286,6 +286,31 @@ fn mark_stamp(mark: Mark) -> Stamp {
     (mark >> 8) as Stamp
 }
 
+/// Ports of a short list that are compared at once, without an exit between: a line of them.
+pub const AT_ONCE: usize = 32;
+
+/// Where a port is in a list of whole lines, used up or not.
+#[inline]
+fn position(numbers: &[u16], port: u16) -> Option<usize> {
+    let (lines, _) = numbers.as_chunks::<AT_ONCE>();
+    for (n, line) in lines.iter().enumerate() {
+        if line.iter().fold(false, |found, &known| found | (known == port)) {
+            return line.iter().position(|&known| known == port).map(|at| n * AT_ONCE + at);
+        }
+    }
+    None
+}
+
+/// Where the oldest port of a full list is.
+#[inline]
+fn oldest(marks: &[Mark], now: Stamp) -> usize {
+    let age_of = |mark: Mark| age(now, mark_stamp(mark));
+    let (lines, _) = marks.as_chunks::<AT_ONCE>();
+    let greatest = |line: &[Mark; AT_ONCE]| line.iter().fold(0, |greatest, &mark| greatest.max(age_of(mark)));
+    let of_all = lines.iter().map(greatest).max().unwrap_or(0);
+    marks.iter().position(|&mark| age_of(mark) == of_all).unwrap_or(0)
+}
+
 /// The cells of all sources of a table.
 #[derive(Debug)]
 pub struct PortStore {
@@ -374,6 +399,12 @@ impl PortStore {
         kept as u32
     }
 
+    /// Whether no port leaves the window between these quanta, as one look tells.
+    #[inline]
+    pub fn none_leaves(ports: &Ports, from: u64, to: u64) -> bool {
+        ports.block.is_none() && to - from <= QUANTA && counts(stamp(to), ports.oldest) && ports.counted > 0
+    }
+
     /// Counts a port now (quantum `to`, to which the set was expired). Returns how many count.
     #[inline]
     pub fn record(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) -> u32 {
@@ -396,9 +427,7 @@ impl PortStore {
     fn record_in_list(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) -> u32 {
         let (now, len) = (stamp(to), ports.counted as usize);
         let (numbers, marks) = self.list_mut(source);
-        // First whether, then where: without an exit the comparison takes eight ports at a time.
-        if numbers[..len].iter().fold(false, |found, &known| found | (known == port)) {
-            let at = numbers[..len].iter().position(|&known| known == port).unwrap_or(0);
+        if let Some(at) = position(numbers, port).filter(|&at| at < len) {
             marks[at] = mark(now, marks[at] as u8 | hosts);
             return ports.counted;
         }
@@ -421,8 +450,7 @@ impl PortStore {
         }
         // The port takes the place of the one that would leave first.
         let (numbers, marks) = self.list_mut(source);
-        let greatest = marks.iter().fold(0, |greatest, &mark| greatest.max(age(now, mark_stamp(mark))));
-        let at = marks.iter().position(|&mark| age(now, mark_stamp(mark)) == greatest).unwrap_or(0);
+        let at = oldest(marks, now);
         (numbers[at], marks[at]) = (port, mark(now, hosts));
         ports.counted
     }

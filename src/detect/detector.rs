@@ -218,7 +218,7 @@ impl Detector {
     /// Ports that every source can count whatever else goes on: half as many again as the threshold, so that hits
     /// stay exact when the memory for wide sources is spent.
     fn inline_ports(threshold: u32) -> usize {
-        (threshold as usize).max(2).saturating_mul(3).div_ceil(2).next_multiple_of(16).max(32)
+        (threshold as usize).max(2).saturating_mul(3).div_ceil(2).next_multiple_of(super::activity::AT_ONCE)
     }
 
     /// The greatest threshold a reload may set: short lists were sized at start.
@@ -477,9 +477,10 @@ impl Detector {
     /// Brings an entry to the present: ports leave the window, a scan may end, a burst may finish.
     #[inline]
     fn settle(&mut self, entry: u32, events: &mut dyn FnMut(ScanEvent)) {
-        let known = &self.entries[entry as usize];
+        let known = &mut self.entries[entry as usize];
         let (from, to) = (known.quantum, self.quantum);
-        if from == to && known.state != State::Below {
+        if known.state != State::Below && (from == to || PortStore::none_leaves(&known.ports, from, to)) {
+            known.quantum = to;
             return;
         }
         let over = self.ended(entry).map(|ended| {
