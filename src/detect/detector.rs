@@ -177,7 +177,7 @@ impl Detector {
     pub fn new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Self {
         let inline_ports = Self::inline_ports(policy.threshold);
         let directory = Directory::new(limits.memory_bytes / 12);
-        let block_bytes = limits.memory_bytes / 6;
+        let block_bytes = limits.memory_bytes / 8;
         let entry_bytes = size_of::<Entry>()
             + size_of::<u32>()
             + Order::ENTRY_BYTES
