@@ -74,7 +74,7 @@ pub fn expendable(set: &Set, now: Stamp) -> (usize, Holder) {
         NEVER => Holder::Resident,
         _ => Holder::Guest,
     };
-    ((least & 7) as usize, holder)
+    ((least.cast_unsigned() & 7) as usize, holder)
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
@@ -184,7 +184,7 @@ mod tests {
             prop_assert_eq!(holding(&set, wanted), holding_one_by_one(&set, wanted));
             let least = least_one_by_one(&set, now);
             let (way, holder) = expendable(&set, now);
-            prop_assert_eq!(way, (least & 7) as usize);
+            prop_assert_eq!(way, (least.cast_unsigned() & 7) as usize);
             prop_assert_eq!(holder == Holder::Nobody, set[way] == 0);
             prop_assert_eq!(holder == Holder::Resident, heads.iter().all(|head| head & RESIDENT != 0));
         }
