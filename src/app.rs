@@ -17,11 +17,15 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Scan events that may wait for the notifier; beyond it they are counted as lost.
 const QUEUE: usize = 4096;
+
+/// The least time between two reloads by signal, and between two records of reloads: whatever sends them in a storm
+/// must not fill the journal. The last signal is always heeded.
+const RELOAD_PACE: Duration = Duration::from_secs(1);
 
 /// What a capture thread tells: state to the board, events to the notifier, its fate to the shell.
 struct Wires {
@@ -99,14 +103,30 @@ struct Reloads {
     greatest_threshold: u32,
     workers: Vec<(Sender<Policy>, Steering, Wake)>,
     state: Mutex<ProcessState>,
+    /// When a reload was last told of.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Reloads {
+    /// Whether a reload may be told of now; if not, that is counted.
+    fn may_tell(&self) -> bool {
+        let now = clock::steady();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|told| now.duration_since(told) < RELOAD_PACE) {
+            logger::count_suppressed(1);
+            return false;
+        }
+        *told = Some(now);
+        true
+    }
+
     fn state(&self) -> ProcessState {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let counts = logger::counts();
         state.log_records = counts.written;
         state.log_records_suppressed = counts.suppressed;
+        state.log_records_redirected = counts.redirected;
+        state.log_records_lost = counts.lost;
         state
     }
 
@@ -135,6 +155,7 @@ impl Reloads {
         }
         drop(state);
         match &outcome {
+            _ if !self.may_tell() => {}
             Ok(()) => log::info!("configuration reloaded"),
             Err(why) => log::error!("configuration not reloaded, the old one stays: {why}"),
         }
@@ -214,6 +235,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
             config_last_reload_success: Some(clock::wall()),
             ..ProcessState::default()
         }),
+        told: Mutex::new(None),
         settings,
     });
     let outcome = runtime.block_on(attend(&reloads, &board, &workers, listeners, &mut told));
@@ -267,12 +289,17 @@ async fn attend(
         systemd::watchdog_interval().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),
     );
     let mut announced = false;
+    // Signals that come meanwhile are one; it stays pending until its time has come.
+    let (mut reload_wanted, mut reload_at) = (false, tokio::time::Instant::from_std(clock::steady()));
     let outcome = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
-            _ = hang_up.recv() => {
+            _ = hang_up.recv(), if !reload_wanted => reload_wanted = true,
+            () = tokio::time::sleep_until(reload_at), if reload_wanted => {
+                reload_wanted = false;
                 let _ = reloads.reload();
+                reload_at = tokio::time::Instant::from_std(clock::steady() + RELOAD_PACE);
             }
             Some(fate) = fates.recv() => match fate.lost {
                 Some(why) => log::error!("capture on {} lost: {why}; trying to reopen it", fate.interface),

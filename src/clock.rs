@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the one place that may ask")]
 
 use crate::packet::Timestamp;
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The wall clock now.
@@ -24,9 +25,29 @@ pub fn since_boot() -> Duration {
 /// The least difference between the clocks that is a step, not an adjustment.
 const STEP_NANOS: i128 = 1_000_000_000;
 
+/// Both clocks, read as one: the wall clock and the steady one.
+pub type Reading = (Timestamp, Instant);
+
+/// A reading may take so long; one that was interrupted for longer says nothing of a step.
+const READ_WITHIN: Duration = Duration::from_millis(100);
+
+/// Reads both clocks at once, or nearly: a process that is stopped between the two must not see a step.
+pub fn both() -> Reading {
+    let mut before = steady();
+    for _ in 0..8 {
+        let wall = wall();
+        let after = steady();
+        if after.duration_since(before) < READ_WITHIN {
+            return (wall, after);
+        }
+        before = after;
+    }
+    (wall(), steady())
+}
+
 /// Compares the wall clock, which stamps packets, with the steady one.
-#[derive(Debug)]
 pub struct StepWatch {
+    read: Box<dyn FnMut() -> Reading + Send>,
     wall: Timestamp,
     steady: Instant,
 }
@@ -34,7 +55,13 @@ pub struct StepWatch {
 impl StepWatch {
     /// Both clocks agree now.
     pub fn new() -> Self {
-        Self { wall: wall(), steady: steady() }
+        Self::over(both)
+    }
+
+    /// The same over other clocks: a test must not step the machine's.
+    pub fn over(mut read: impl FnMut() -> Reading + Send + 'static) -> Self {
+        let (wall, steady) = read();
+        Self { read: Box::new(read), wall, steady }
     }
 
     /// When they were last compared, by the wall clock.
@@ -44,7 +71,8 @@ impl StepWatch {
 
     /// By how many nanoseconds the wall clock has stepped since they were last compared, if by more than a second.
     pub fn step(&mut self) -> Option<i64> {
-        self.compare(wall(), steady())
+        let (wall, steady) = (self.read)();
+        self.compare(wall, steady)
     }
 
     fn compare(&mut self, wall: Timestamp, steady: Instant) -> Option<i64> {
@@ -53,6 +81,12 @@ impl StepWatch {
         (self.wall, self.steady) = (wall, steady);
         let step = by_wall - passed;
         (step.abs() > STEP_NANOS).then(|| i64::try_from(step).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Debug for StepWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepWatch").field("wall", &self.wall).field("steady", &self.steady).finish()
     }
 }
 

@@ -1,7 +1,7 @@
 //! One interface end to end: frames in, scan events and snapshots out. Owns what it touches, takes no lock.
 
 use crate::capture::{CaptureStatus, FrameSink};
-use crate::clock::{self, StepWatch};
+use crate::clock::StepWatch;
 use crate::decode::{Skipped, decode};
 use crate::detect::{Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent};
 use crate::packet::{LinkType, Timestamp};
@@ -117,12 +117,23 @@ pub struct LiveSink<O> {
 impl<O: Outlet> LiveSink<O> {
     /// Everything for one interface. New policies arrive through `policies` and are taken at the next tick.
     pub fn new(interface: &str, pipeline: Pipeline, outlet: O, policies: Receiver<Policy>) -> Self {
+        Self::with_clock(interface, pipeline, outlet, policies, StepWatch::new())
+    }
+
+    /// The same by another clock.
+    pub fn with_clock(
+        interface: &str,
+        pipeline: Pipeline,
+        outlet: O,
+        policies: Receiver<Policy>,
+        clock: StepWatch,
+    ) -> Self {
         Self {
             interface: interface.to_owned(),
             pipeline,
             outlet,
             policies,
-            clock: StepWatch::new(),
+            clock,
             events_lost: 0,
             away: false,
         }
@@ -144,6 +155,9 @@ impl<O: Outlet> LiveSink<O> {
             && latest.nanos_since(self.clock.looked()) > LOOK_AGAIN_NANOS
         {
             self.look_at_clock();
+            // Nothing was captured later than now. What says so was stamped before the clock was set back, or by a
+            // broken driver: one such frame must not stop the detector's time until then.
+            self.pipeline.detector.cap_batch(self.clock.looked());
         }
         let Self { pipeline, outlet, events_lost, .. } = self;
         pipeline.flush(&mut |event| Self::hand_over(outlet, events_lost, event));
@@ -184,12 +198,13 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
     fn tick(&mut self, status: &CaptureStatus) {
         self.flush();
         self.look_at_clock();
-        let Self { pipeline, outlet, events_lost, policies, .. } = self;
+        let Self { pipeline, outlet, events_lost, policies, clock, .. } = self;
         let mut events = |event| Self::hand_over(outlet, events_lost, event);
         if let Some(policy) = policies.try_iter().last() {
             pipeline.detector.reload(policy, &mut events);
         }
-        let now = clock::wall();
+        // The very reading that was compared: a step after it is for the next tick.
+        let now = clock.looked();
         pipeline.advance(Timestamp(now.nanos().saturating_sub(LAG_NANOS)), &mut events);
         let snapshot = pipeline.snapshot(&self.interface, *status, self.events_lost);
         self.outlet.publish(snapshot);

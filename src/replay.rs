@@ -128,7 +128,9 @@ impl Reader<'_> {
     fn flush(&mut self) {
         let Self { pipeline, ended, scan, .. } = self;
         pipeline.flush(&mut |event| Self::keep(ended, scan, event));
-        if pipeline.now() >= self.tick_at {
+        let now = pipeline.now();
+        // After a step back the next tick would be as far away as the step was long.
+        if now >= self.tick_at || now.saturating_add(TICK_NANOS) < self.tick_at {
             self.tick_at = pipeline.now().saturating_add(TICK_NANOS);
             self.advance(self.pipeline.now());
         }

@@ -3,7 +3,8 @@
 //! Needs root and iproute2, and fails without them.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use pcap::Capture;
+mod wire;
+
 use portscan_exporter::capture::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake, default_interface,
     interfaces,
@@ -11,16 +12,14 @@ use portscan_exporter::capture::{
 use portscan_exporter::decode::{Skipped, decode};
 use portscan_exporter::packet::{LinkType, Packet, Timestamp};
 use portscan_exporter::{clock, privilege};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use wire::inside;
 
 /// Two namespaces joined by a veth: `watched` (192.0.2.10, 2001:db8::10) and `source` (192.0.2.7, 2001:db8::7).
 struct Lab {
@@ -70,14 +69,7 @@ impl Lab {
 
     /// The source sends these frames as they are.
     fn inject(&self, frames: Vec<Vec<u8>>) {
-        inside(&self.source, move || {
-            let mut out = Capture::from_device("eth0").unwrap().open().unwrap();
-            for frame in frames {
-                out.sendpacket(frame).unwrap();
-            }
-        })
-        .join()
-        .unwrap();
+        wire::inject(&self.source, frames);
     }
 }
 
@@ -93,16 +85,6 @@ fn ip(arguments: &[&str]) {
     let output = Command::new("ip").args(arguments).output().expect("this test needs iproute2");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "this test needs root: ip {}: {said}", arguments.join(" "));
-}
-
-/// Runs `work` on a thread that has moved into a network namespace.
-fn inside<T: Send + 'static>(space: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let space = File::open(format!("/run/netns/{space}")).unwrap();
-    std::thread::spawn(move || {
-        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))
-            .expect("this test needs root");
-        work()
-    })
 }
 
 /// Connects from a namespace to closed ports.
@@ -249,15 +231,7 @@ fn refusal(space: &str, options: LiveOptions) -> CaptureError {
 
 /// A SYN from 192.0.2.7 to a port of 192.0.2.10, with VLAN tags.
 fn syn(tags: &[u16], port: u16) -> Vec<u8> {
-    let mut frame = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1];
-    for tag in tags {
-        frame.extend(tag.to_be_bytes());
-        frame.extend([0, 10]);
-    }
-    frame.extend([8, 0, 0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 192, 0, 2, 7, 192, 0, 2, 10, 0x9c, 0x40]);
-    frame.extend(port.to_be_bytes());
-    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 4, 0, 0, 0, 0, 0]);
-    frame
+    wire::syn([192, 0, 2, 7].into(), tags, port)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{self, PublishedSource, Source, Tally};
-use portscan_exporter::metrics::{self, Build, ProcessState, Usage};
+use portscan_exporter::metrics::{self, Build, ProcessState, Usage, WebCounts};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::snapshot::InterfaceSnapshot;
 use std::io::Write;
@@ -79,6 +79,9 @@ fn state() -> ProcessState {
         config_last_reload_success: Some(Timestamp::new(1_699_999_999, 0)),
         log_records: [1, 2, 3, 4],
         log_records_suppressed: 5,
+        log_records_redirected: 6,
+        log_records_lost: 7,
+        web: WebCounts { cut: [8, 9, 10, 11, 12], scrapes_refused: 13, accept_failures: 14 },
     }
 }
 

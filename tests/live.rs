@@ -1,236 +1,28 @@
 //! The whole way, for real: nmap's packets on a wire become a metric, a journal record and a page.
 //!
-//! Each test runs itself again inside `tests/lab/journald.sh`, a room of its own mounts and processes with a real
-//! journald, and builds there the lab of `tests/lab/netlab.sh`: scanners in one network, the watched host in
-//! another. Whatever a test leaves behind ends with its room. Needs root, nmap, Prometheus, Alertmanager, systemd's
+//! Each test runs in a room of its own, with the lab of `tests/lab`: scanners in one network, the watched host in
+//! another. Needs root, nmap, Prometheus, Alertmanager, systemd's
 //! journald, curl and python3, and fails without them.
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
+mod lab;
+mod wire;
+
+use lab::{
+    Ended, HERE, Lab, PATIENCE, WATCHED, WATCHED_V6, ends_well, eventually, in_room, journal, journal_text,
+    written,
+};
 use portscan_exporter::clock;
 use portscan_exporter::packet::Timestamp;
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-
-const INSIDE: &str = "PORTSCAN_TEST_INSIDE_LIVE_LAB";
-const HERE: &str = env!("CARGO_MANIFEST_DIR");
-/// Longest wait for anything that has no limit of its own: the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const WATCHED: &str = "192.0.2.10";
-const WATCHED_V6: &str = "2001:db8:2::10";
-
-/// Runs `body` in a room of its own: this test, again, under journald.sh.
-fn in_room(test: &str, body: fn(&Lab)) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body(&Lab::new());
-    }
-    let output = Command::new(format!("{HERE}/tests/lab/journald.sh"))
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .env_remove("JOURNAL_STREAM")
-        .output()
-        .unwrap();
-    let said =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "in the room:\n{said}");
-    println!("{said}");
-}
-
-/// Asks until there is an answer.
-fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    let start = clock::steady();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        if start.elapsed() >= within {
-            panic!("waited in vain for {what}\n{}", journal_text());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Two networks and a router, the journal, and a directory that goes away.
-struct Lab {
-    directory: tempfile::TempDir,
-    _journald: Ended,
-}
-
-/// A program that is ended when the test is over, however it ends.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Lab {
-    fn new() -> Self {
-        let journald =
-            Command::new("/lib/systemd/systemd-journald").spawn().expect("needs systemd's journald");
-        let lab = Lab { directory: tempfile::tempdir().unwrap(), _journald: Ended(journald) };
-        eventually("journald to listen", PATIENCE, || {
-            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
-            socket.connect("/run/systemd/journal/socket").ok()
-        });
-        lab.netlab("up");
-        lab
-    }
-
-    fn netlab(&self, operation: &str) {
-        let output =
-            Command::new(format!("{HERE}/tests/lab/netlab.sh")).args([operation, "lab"]).output().unwrap();
-        assert!(
-            output.status.success(),
-            "netlab.sh {operation}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-
-    /// A command in the network of one of the hosts.
-    fn on(&self, host: &str, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &format!("lab-{host}"), program]);
-        command
-    }
-
-    /// Runs a command on a host to its end, which must be a good one.
-    fn run(&self, host: &str, program: &str, arguments: &[&str]) -> Output {
-        let mut command = Command::new("timeout");
-        command.args(["60", "ip", "netns", "exec", &format!("lab-{host}"), program]).args(arguments);
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} on {host}: {}: {said}", output.status);
-        output
-    }
-
-    /// nmap scans from `s1`; gives the time of its end, which is after its last probe.
-    fn nmap(&self, arguments: &[&str]) -> Timestamp {
-        self.run("s1", "nmap", &[&["-n", "-Pn", "-T4"], arguments].concat());
-        clock::wall()
-    }
-
-    /// One of the actors of `tests/captures/traffic.py`.
-    fn actor(&self, host: &str, arguments: &[&str]) -> Command {
-        let mut command = self.on(host, "python3");
-        command.arg(format!("{HERE}/tests/captures/traffic.py")).args(arguments);
-        command
-    }
-
-    /// An actor that serves, ready when this returns.
-    fn serving(&self, host: &str, arguments: &[&str]) -> Ended {
-        let mut server = Ended(self.actor(host, arguments).stdout(Stdio::piped()).spawn().unwrap());
-        let mut said = String::new();
-        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said, "ready\n");
-        server
-    }
-
-    /// What a URL on the watched host answers, if anything does.
-    fn get(&self, url: &str) -> Option<String> {
-        let output = self.on("t", "curl").args(["-sf", "-m", "5", url]).output().expect("needs curl");
-        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
-    }
-
-    /// The exporter on the watched host, capturing and published once.
-    fn exporter(&self, flags: &[&str]) -> Exporter<'_> {
-        let program = self
-            .on("t", env!("CARGO_BIN_EXE_portscan_exporter"))
-            .args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220", "--log.format=journald"])
-            .args(flags)
-            .spawn()
-            .unwrap();
-        let mut exporter = Exporter { lab: self, program: Ended(program) };
-        eventually("the exporter to be ready", PATIENCE, || {
-            if let Some(status) = exporter.program.0.try_wait().unwrap() {
-                panic!("the exporter ended with {status}\n{}", journal_text());
-            }
-            self.get("http://127.0.0.1:10220/-/ready")
-        });
-        exporter
-    }
-}
-
-/// The exporter, running on `t`.
-struct Exporter<'a> {
-    lab: &'a Lab,
-    program: Ended,
-}
-
-impl Exporter<'_> {
-    fn metrics(&self) -> Option<String> {
-        self.lab.get("http://127.0.0.1:10220/metrics")
-    }
-
-    /// The sum of the series of a family that carry these labels; no series, no answer.
-    fn value(&self, family: &str, labels: &[&str]) -> Option<f64> {
-        let page = self.metrics()?;
-        let of_family =
-            |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let series =
-            page.lines().filter(of_family).filter(|line| labels.iter().all(|label| line.contains(label)));
-        let values: Vec<f64> = series.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
-        (!values.is_empty()).then(|| values.iter().sum())
-    }
-
-    fn wait_for(&self, family: &str, labels: &[&str], value: f64) {
-        eventually(&format!("{family}{labels:?} to be {value}"), PATIENCE, || {
-            self.value(family, labels).filter(|now| *now == value)
-        });
-    }
-
-    /// Asks it to end, as systemd does; gives how it ended and after how long.
-    fn terminate(mut self) -> (ExitStatus, Duration) {
-        let start = clock::steady();
-        kill_process(Pid::from_child(&self.program.0), Signal::TERM).unwrap();
-        let status = eventually("the exporter to end", PATIENCE, || self.program.0.try_wait().unwrap());
-        (status, start.elapsed())
-    }
-}
-
-/// Ends it, and holds it to its manners: exit 0 within two seconds.
-fn ends_well(exporter: Exporter<'_>) {
-    let (status, took) = exporter.terminate();
-    println!("SIGTERM to end: {} ms", took.as_millis());
-    assert_eq!(status.code(), Some(0), "{}", journal_text());
-    assert!(took < Duration::from_secs(2), "took {took:?} to end");
-}
-
-fn journal(matches: &[&str]) -> Vec<Value> {
-    let output =
-        Command::new("journalctl").args(["-o", "json", "--no-pager"]).args(matches).output().unwrap();
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-/// The journal as people read it, for the message of a failed test.
-fn journal_text() -> String {
-    let output =
-        Command::new("journalctl").args(["-o", "short-precise", "--no-pager", "-n", "60"]).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// When a record was written, in microseconds.
-fn written(record: &Value) -> u64 {
-    record["__REALTIME_TIMESTAMP"].as_str().unwrap().parse().unwrap()
-}
 
 fn micros(time: Timestamp) -> u64 {
     time.nanos() / 1000
@@ -245,10 +37,8 @@ impl Webhook {
     fn listen() -> Self {
         let webhook = Webhook::default();
         let posts = webhook.0.clone();
-        let space = File::open("/run/netns/lab-t").unwrap();
         let (bound, is_bound) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).expect("needs root");
+        wire::inside("lab-t", move || {
             let listener = TcpListener::bind("127.0.0.1:9099").unwrap();
             bound.send(()).unwrap();
             for connection in listener.incoming() {

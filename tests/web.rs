@@ -9,6 +9,7 @@ use portscan_exporter::metrics::ProcessState;
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::snapshot::InterfaceSnapshot;
 use portscan_exporter::web::{self, App, Limits, Options};
+use rustix::net::{AddressFamily, SocketType};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -355,6 +356,8 @@ fn a_client_that_dawdles_over_its_header_is_cut() {
     for stream in [&mut silent, &mut slow, &mut second] {
         assert!(is_cut(stream));
     }
+    let page = server.get("/metrics");
+    assert!(page.text().contains("\nportscan_web_connections_cut_total{reason=\"header\"} 3\n"));
     assert_eq!(server.get("/-/ready").status, 200);
 }
 
@@ -384,6 +387,45 @@ fn idle_connections_do_not_block_a_scrape() {
     let mut last = idle.last().unwrap();
     send(&mut last, "GET", "/-/ready", "");
     assert_eq!(Reply::read(&mut last, false).status, 200);
+}
+
+/// A storm from one address pushes out its own connections, not the one Prometheus keeps between two scrapes.
+#[test]
+fn the_client_who_holds_most_gives_a_place_up_first() {
+    let server =
+        Server::start(one_ready_interface(), options(), Limits { connections: 16, ..Limits::default() });
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &"127.0.0.2:0".parse::<SocketAddr>().unwrap()).unwrap();
+    rustix::net::connect(&socket, &server.address).unwrap();
+    let mut kept = TcpStream::from(socket);
+    send(&mut kept, "GET", "/-/ready", "");
+    assert_eq!(Reply::read(&mut kept, false).status, 200);
+    let _storm: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    // 101 connections for 16 places, once all have been accepted.
+    let crowded = "\nportscan_web_connections_cut_total{reason=\"crowded\"} 85\n";
+    #[allow(clippy::disallowed_methods, reason = "a deadline")]
+    let give_up = std::time::Instant::now() + PATIENCE;
+    loop {
+        send(&mut kept, "GET", "/metrics", "");
+        if Reply::read(&mut kept, false).text().contains(crowded) {
+            break;
+        }
+        #[allow(clippy::disallowed_methods, reason = "a deadline")]
+        let now = std::time::Instant::now();
+        assert!(now < give_up, "not counted");
+    }
+}
+
+#[test]
+fn a_client_that_closes_its_side_still_gets_its_answer() {
+    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    for _ in 0..200 {
+        let mut stream = server.connect();
+        send(&mut stream, "GET", "/-/ready", "");
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(Reply::read(&mut stream, false).status, 200);
+        assert!(is_cut(&mut stream));
+    }
 }
 
 #[test]

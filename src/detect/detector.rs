@@ -250,6 +250,13 @@ impl Detector {
         self.batch.iter().map(|(_, probe)| probe.time).max()
     }
 
+    /// No probe of the batch is later than this.
+    pub fn cap_batch(&mut self, latest: Timestamp) {
+        for (_, probe) in &mut self.batch {
+            probe.time = probe.time.min(latest);
+        }
+    }
+
     /// Counts what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
         let mut batch = std::mem::take(&mut self.batch);

@@ -6,6 +6,14 @@ use std::collections::VecDeque;
 /// A jump back by more than this is a step of the clock, not disorder: one second.
 const STEP_NANOS: i128 = 1_000_000_000;
 
+/// No silence is longer, to the detector: everything it holds is gone after two days (window, quiet and hold are at most
+/// one). Once half of all time is used up, what a stamp jumps beyond that is left out.
+const SILENCE_NANOS: i128 = 2 * 86_400 * 1_000_000_000;
+
+/// Half of all time, in the year 2262. Each broken stamp of a file uses up as much as it jumps, and must not leave the
+/// detector at the end of time, where every port is within the window.
+const HALF_TIME: u64 = u64::MAX / 2;
+
 /// Whose clock wrote the timestamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -18,7 +26,7 @@ pub enum Origin {
 /// Steps whose times are told exactly; of more within the life of a scan, the oldest are forgotten.
 const REMEMBERED: usize = 32;
 
-/// The detector's time: capture time plus the sum of the steps bridged so far.
+/// The detector's time: capture time plus the sum of the steps bridged so far, less the silences left out.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     origin: Origin,
@@ -26,7 +34,7 @@ pub struct Timeline {
     now: u64,
     started: bool,
     steps: u64,
-    /// The first moment after a step and the offset before it, oldest first.
+    /// The first moment after a step or a leap and the offset before it, oldest first.
     before: VecDeque<(u64, i128)>,
 }
 
@@ -51,14 +59,44 @@ impl Timeline {
     /// empties the window nor fills it.
     #[inline]
     pub fn packet(&mut self, at: Timestamp) {
+        // Nearly always: no step yet, and not before what was.
+        if self.offset == 0 && self.started && at.nanos() >= self.now && at.nanos() <= HALF_TIME {
+            self.now = at.nanos();
+            return;
+        }
         let core = i128::from(at.nanos()) + self.offset;
         let behind = i128::from(self.now) - core;
-        if behind <= 0 || !self.started {
-            self.started = true;
+        if !self.started || core > i128::from(HALF_TIME) && behind < -SILENCE_NANOS {
+            self.leap(at);
+        } else if behind <= 0 {
             self.now = clamp(core);
         } else if behind > STEP_NANOS && self.origin == Origin::File {
             self.bridge(behind);
         }
+    }
+
+    /// Moves to a far moment, or to the first.
+    #[cold]
+    fn leap(&mut self, at: Timestamp) {
+        let now = if self.started {
+            self.now.saturating_add(clamp(SILENCE_NANOS))
+        } else {
+            clamp(i128::from(at.nanos()) + self.offset).min(HALF_TIME)
+        };
+        if self.started {
+            self.remember(now);
+        }
+        self.started = true;
+        self.now = now;
+        self.offset = i128::from(now) - i128::from(at.nanos());
+    }
+
+    /// From this moment on another offset is in force.
+    fn remember(&mut self, from: u64) {
+        if self.before.len() == REMEMBERED {
+            self.before.pop_front();
+        }
+        self.before.push_back((from, self.offset));
     }
 
     /// Moves to a moment that no packet marks.
@@ -79,10 +117,7 @@ impl Timeline {
     fn bridge(&mut self, offset: i128) {
         self.steps += 1;
         self.now = self.now.saturating_add(1);
-        if self.before.len() == REMEMBERED {
-            self.before.pop_front();
-        }
-        self.before.push_back((self.now, self.offset));
+        self.remember(self.now);
         self.offset += offset + i128::from(self.origin == Origin::File);
     }
 
@@ -120,6 +155,27 @@ mod tests {
         line.packet(Timestamp::new(11, 0));
         assert_eq!((line.now(), line.steps()), (100_001_000_000_001, 1));
         assert_eq!(line.to_capture(line.now()), Timestamp::new(11, 0));
+    }
+
+    #[test]
+    fn late_in_time_a_leap_is_two_days_and_time_does_not_run_out() {
+        let day = 86_400;
+        let mut line = Timeline::new(Origin::File);
+        line.packet(Timestamp::new(100 * day, 0));
+        line.packet(Timestamp::new(9_000 * day, 0));
+        assert_eq!(line.now(), 9_000 * day * 1_000_000_000);
+        line.packet(Timestamp::new(200_000 * day, 0));
+        assert_eq!((line.now(), line.steps()), (9_002 * day * 1_000_000_000, 0));
+        assert_eq!(line.to_capture(line.now()), Timestamp::new(200_000 * day, 0));
+        assert_eq!(line.to_capture(line.now() - 1_000_000_000), Timestamp::new(9_002 * day - 1, 0));
+        let mut line = Timeline::new(Origin::File);
+        for _ in 0..1_000 {
+            line.packet(Timestamp(u64::MAX));
+            line.packet(Timestamp(0));
+        }
+        assert_eq!((line.to_capture(line.now()), line.steps()), (Timestamp(0), 1_000));
+        line.packet(Timestamp::new(1, 0));
+        assert_eq!(line.to_capture(line.now()), Timestamp::new(1, 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one list of families: name, type, help, labels, and how to read the samples from the snapshots.
 //! A new metric is one entry here, and its lines in the golden page.
 
-use super::{Level, ProcessState, Usage, window_label};
+use super::{Cut, Level, ProcessState, Usage, window_label};
 use crate::capture::CaptureStatus;
 use crate::decode::Skipped;
 use crate::detect::{BURST_BOUNDS, Evicted, Family as AddressFamily, Ignored, Kind, Technique};
@@ -265,6 +265,40 @@ pub(super) static FAMILIES: &[Family] = &[
         &[],
         "Log records withheld by the flood limit.",
         |view, samples| view.state(|state| samples.count(&[], state.log_records_suppressed)),
+    ),
+    counter(
+        "portscan_log_records_redirected_total",
+        &[],
+        "Log records written to standard error because journald did not take them.",
+        |view, samples| view.state(|state| samples.count(&[], state.log_records_redirected)),
+    ),
+    counter("portscan_log_records_lost_total", &[], "Log records that nobody took.", |view, samples| {
+        view.state(|state| samples.count(&[], state.log_records_lost))
+    }),
+    // The web server, whose clients may be hostile.
+    counter(
+        "portscan_web_connections_cut_total",
+        &["reason"],
+        "HTTP connections that were cut, by the reason.",
+        |view, samples| {
+            view.state(|state| {
+                for reason in Cut::ALL {
+                    samples.count(&[reason.label()], state.web.cut[reason as usize]);
+                }
+            });
+        },
+    ),
+    counter(
+        "portscan_web_scrapes_refused_total",
+        &[],
+        "Scrapes refused because as many as allowed were being answered.",
+        |view, samples| view.state(|state| samples.count(&[], state.web.scrapes_refused)),
+    ),
+    counter(
+        "portscan_web_accept_failures_total",
+        &[],
+        "Times a connection could not be accepted, mostly for want of a file descriptor.",
+        |view, samples| view.state(|state| samples.count(&[], state.web.accept_failures)),
     ),
     // The capture.
     gauge(

@@ -62,6 +62,48 @@ impl Level {
     }
 }
 
+/// Why the web server cut a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// It waited without a request, and another needed its place.
+    Crowded,
+    /// It came when every place had a request under way.
+    Full,
+    /// Its client took too long over the header of a request.
+    Header,
+    /// It was idle for too long.
+    Idle,
+    /// Its client took too long to take the answer.
+    Request,
+}
+
+impl Cut {
+    /// Every reason, in label order.
+    pub const ALL: [Cut; 5] = [Cut::Crowded, Cut::Full, Cut::Header, Cut::Idle, Cut::Request];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Cut::Crowded => "crowded",
+            Cut::Full => "full",
+            Cut::Header => "header",
+            Cut::Idle => "idle",
+            Cut::Request => "request",
+        }
+    }
+}
+
+/// What the web server gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WebCounts {
+    /// Connections cut, by `Cut as usize`.
+    pub cut: [u64; Cut::ALL.len()],
+    /// Scrapes answered 503 because of `--web.max-requests`.
+    pub scrapes_refused: u64,
+    /// Connections that could not be accepted, mostly for want of a file descriptor.
+    pub accept_failures: u64,
+}
+
 /// What the shell knows of itself, besides the interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcessState {
@@ -75,6 +117,12 @@ pub struct ProcessState {
     pub log_records: [u64; Level::ALL.len()],
     /// Log records withheld by the flood limit.
     pub log_records_suppressed: u64,
+    /// Log records that journald did not take and standard error got instead.
+    pub log_records_redirected: u64,
+    /// Log records that nobody took.
+    pub log_records_lost: u64,
+    /// What the web server gave up; it fills this in itself.
+    pub web: WebCounts,
 }
 
 /// The page: the interfaces, and, for a live exporter, the state of its process. A replay has none, so that the

@@ -4,7 +4,9 @@
 
 use super::server::Limits;
 use crate::clock;
+use crate::metrics::Cut;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -29,6 +31,8 @@ pub(super) enum Phase {
 /// One connection, as the server watches it.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// Whose it is: an address, or an IPv6 /64, since whoever has one address of it has all.
+    pub(super) client: IpAddr,
     state: Mutex<State>,
     /// Told when the connection must make place for another.
     pub(super) cut: Notify,
@@ -43,9 +47,13 @@ struct State {
 }
 
 impl Watch {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(peer: IpAddr) -> Self {
         let state = State { phase: Phase::Head, since: clock::steady(), permit: None };
-        Self { state: Mutex::new(state), cut: Notify::new() }
+        let client = match peer.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+            address => address,
+        };
+        Self { client, state: Mutex::new(state), cut: Notify::new() }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -83,6 +91,15 @@ impl Watch {
                 Phase::Head => limits.header,
                 Phase::Answering | Phase::Sending => limits.request,
             }
+    }
+
+    /// What the end of patience is called.
+    pub(super) fn impatience(&self) -> Cut {
+        match self.lock().phase {
+            Phase::Idle => Cut::Idle,
+            Phase::Head => Cut::Header,
+            Phase::Answering | Phase::Sending => Cut::Request,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -21,7 +21,7 @@ pub use server::{Limits, serve, serve_within};
 
 use crate::board::{Board, Standing};
 use crate::clock;
-use crate::metrics::{self, ProcessState};
+use crate::metrics::{self, Cut, ProcessState, WebCounts};
 use connection::Watch;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -31,6 +31,7 @@ use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, Head
 use hyper::{Method, Request, Response, StatusCode};
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 
 /// How to serve.
@@ -55,6 +56,28 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; bas
 type StateSource = dyn Fn() -> ProcessState + Send + Sync;
 type Reload = dyn Fn() -> Result<(), String> + Send + Sync;
 
+/// What the server gave up, counted while it serves.
+#[derive(Debug, Default)]
+struct Tally {
+    cut: [AtomicU64; Cut::ALL.len()],
+    scrapes_refused: AtomicU64,
+    accept_failures: AtomicU64,
+}
+
+impl Tally {
+    fn cut(&self, reason: Cut) {
+        self.cut[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counts(&self) -> WebCounts {
+        WebCounts {
+            cut: self.cut.each_ref().map(|count| count.load(Ordering::Relaxed)),
+            scrapes_refused: self.scrapes_refused.load(Ordering::Relaxed),
+            accept_failures: self.accept_failures.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// What the pages show, and what they may do.
 pub struct App {
     options: Options,
@@ -62,6 +85,7 @@ pub struct App {
     state: Box<StateSource>,
     reload: Box<Reload>,
     scrapes: Arc<Semaphore>,
+    tally: Tally,
 }
 
 impl App {
@@ -77,7 +101,14 @@ impl App {
             most => most.min(Semaphore::MAX_PERMITS),
         };
         let scrapes = Arc::new(Semaphore::new(scrapes));
-        Self { options, board, state: Box::new(state), reload: Box::new(reload), scrapes }
+        Self {
+            options,
+            board,
+            state: Box::new(state),
+            reload: Box::new(reload),
+            scrapes,
+            tally: Tally::default(),
+        }
     }
 
     fn answer(&self, request: &Request<Incoming>, watch: &Watch) -> Response<Full<Bytes>> {
@@ -97,6 +128,7 @@ impl App {
                     self.scrape(request.headers())
                 }
                 Err(_) => {
+                    self.tally.scrapes_refused.fetch_add(1, Ordering::Relaxed);
                     text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at once (--web.max-requests)\n")
                 }
             },
@@ -114,7 +146,8 @@ impl App {
     }
 
     fn scrape(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let page = metrics::render(&self.board.all(), Some(&(self.state)()));
+        let state = ProcessState { web: self.tally.counts(), ..(self.state)() };
+        let page = metrics::render(&self.board.all(), Some(&state));
         let zip = accepts_gzip(headers);
         let mut response = if zip {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

@@ -38,6 +38,11 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_suppressed_sources", &["interface"]),
     ("portscan_log_records_total", &["level"]),
     ("portscan_log_records_suppressed_total", &[]),
+    ("portscan_log_records_redirected_total", &[]),
+    ("portscan_log_records_lost_total", &[]),
+    ("portscan_web_connections_cut_total", &["reason"]),
+    ("portscan_web_scrapes_refused_total", &[]),
+    ("portscan_web_accept_failures_total", &[]),
 ];
 
 /// The metrics a query names, each with the labels of its selector; recorded names (with colons) are among them.

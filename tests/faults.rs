@@ -1,0 +1,996 @@
+//! What breaks around it while it captures: the interface, the journal, standard error, its HTTP clients, its file
+//! descriptors, its configuration, the clock. After each fault it captures again by itself, its counters tell what
+//! happened, and it holds the memory, threads and descriptors it held before.
+//!
+//! Most tests run in a room of their own, with the lab of `tests/lab`. Needs root, systemd's journald and curl, and
+//! fails without them.
+#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
+#![allow(clippy::print_stdout, reason = "what was measured")]
+
+mod lab;
+mod wire;
+
+use lab::{Exporter, Lab, ends_well, eventually, in_room, journal, journal_text};
+use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
+use portscan_exporter::clock::{self, StepWatch};
+use portscan_exporter::detect::{Limits, Moment, Origin, Policy, ScanEvent};
+use portscan_exporter::packet::{LinkType, Timestamp};
+use portscan_exporter::pipeline::{LiveSink, Outlet, Pipeline};
+use portscan_exporter::snapshot::InterfaceSnapshot;
+use rustix::fs::OFlags;
+use rustix::process::{Resource, Rlimit, Signal, kill_process, prlimit};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything that has no limit of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
+const UP: (&str, &[&str]) = ("portscan_capture_up", &["interface=\"eth0\""]);
+/// Memory that a fault may leave behind, in KiB: what the allocator keeps of the connections and pages it once held.
+const MARGIN_KIB: u64 = 8 << 10;
+/// No proper scrape may take longer while others attack: half of Prometheus' own patience, on a busy machine.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// What a process holds of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Holds {
+    rss_kib: u64,
+    threads: u64,
+    descriptors: usize,
+}
+
+impl Holds {
+    fn of(exporter: &Exporter<'_>) -> Self {
+        let pid = exporter.pid().as_raw_pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().unwrap()
+        };
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        Self { rss_kib: field("VmRSS"), threads: field("Threads"), descriptors }
+    }
+}
+
+/// CPU time a process has used, in seconds.
+fn cpu_seconds(exporter: &Exporter<'_>) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", exporter.pid().as_raw_pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// A scan of 25 ports from an address that has not scanned before, put on the watched host's own network.
+fn scan() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let source = Ipv4Addr::new(203, 0, 113, NEXT.fetch_add(1, Ordering::Relaxed));
+    wire::inject("lab-srv", (1..26).map(|port| wire::syn(source, &[], port)).collect());
+    source.to_string()
+}
+
+/// A fresh scan is found.
+fn finds_a_scan(exporter: &Exporter<'_>) -> String {
+    let before = exporter.value("portscan_hits_total", &[]);
+    let source = scan();
+    let series = ["portscan_source_peak_distinct_ports", &format!("source=\"{source}\"")];
+    exporter.wait_for(series[0], &[series[1]], 25.0);
+    assert_eq!(exporter.value("portscan_hits_total", &[]), before.map(|hits| hits + 1.0));
+    source
+}
+
+/// It captures, finds a fresh scan, and holds what it held before.
+fn is_well_again(what: &str, exporter: &Exporter<'_>, before: Holds) {
+    exporter.wait_for(UP.0, UP.1, 1.0);
+    finds_a_scan(exporter);
+    let mut now = before;
+    let start = clock::steady();
+    // The scrape that was just answered may still be closing.
+    while start.elapsed() < PATIENCE {
+        now = Holds::of(exporter);
+        if (now.threads, now.descriptors) == (before.threads, before.descriptors) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((now.threads, now.descriptors), (before.threads, before.descriptors), "{what}: {now:?}");
+    println!("{what}: RSS {} KiB before, {} KiB after", before.rss_kib, now.rss_kib);
+    assert!(now.rss_kib <= before.rss_kib + MARGIN_KIB, "{what}: {before:?}, then {now:?}");
+}
+
+/// An exporter that has found a scan, so that all the memory it will want has been touched; and what it holds.
+fn settled(exporter: &Exporter<'_>) -> Holds {
+    finds_a_scan(exporter);
+    let mut held = Holds::of(exporter);
+    // A connection of the last scrape may still be closing.
+    for _ in 0..10 {
+        thread::sleep(Duration::from_millis(20));
+        let now = Holds::of(exporter);
+        held = Holds { descriptors: held.descriptors.min(now.descriptors), ..now };
+    }
+    held
+}
+
+fn ip(arguments: &[&str]) {
+    let output = std::process::Command::new("ip").args(arguments).output().expect("needs iproute2");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {}: {said}", arguments.join(" "));
+}
+
+/// Brings the watched host's interface up with its address, after it was taken away.
+fn revive() {
+    ip(&["-n", "lab-t", "link", "set", "eth0", "up"]);
+    ip(&["-n", "lab-t", "addr", "replace", "192.0.2.10/24", "dev", "eth0"]);
+}
+
+#[test]
+fn an_interface_may_go_away_in_any_way() {
+    in_room("an_interface_may_go_away_in_any_way", |lab| {
+        let exporter = lab.exporter(&[]);
+        let before = settled(&exporter);
+        let down = || exporter.wait_for(UP.0, UP.1, 0.0);
+
+        lab.netlab("unplug");
+        down();
+        lab.netlab("plug");
+        is_well_again("deleted and made again", &exporter, before);
+
+        for name in [&["name", "moved0"], &["netns", "lab-sw"]] {
+            ip(&["-n", "lab-t", "link", "set", "eth0", "down"]);
+            ip(&[&["-n", "lab-t", "link", "set", "eth0"], &name[..]].concat());
+            down();
+            let back: &[&str] = match name[0] {
+                "name" => &["-n", "lab-t", "link", "set", "moved0", "name", "eth0"],
+                _ => &["-n", "lab-sw", "link", "set", "eth0", "netns", "lab-t"],
+            };
+            ip(back);
+            revive();
+            is_well_again(name[0], &exporter, before);
+        }
+
+        // Within one tick, so that the name never means nothing.
+        lab.netlab("unplug");
+        lab.netlab("plug");
+        exporter.wait_for("portscan_capture_restarts_total", &[], 4.0);
+        is_well_again("replaced in an instant", &exporter, before);
+
+        // Renamed, and another one takes its name.
+        ip(&["-n", "lab-t", "link", "set", "eth0", "down"]);
+        ip(&["-n", "lab-t", "link", "set", "eth0", "name", "moved0"]);
+        ip(&["-n", "lab-t", "link", "del", "moved0"]);
+        lab.netlab("plug");
+        exporter.wait_for("portscan_capture_restarts_total", &[], 5.0);
+        is_well_again("another took its name", &exporter, before);
+
+        // A storm of replacements; what counts is that the last one is captured.
+        for _ in 0..10 {
+            lab.netlab("unplug");
+            lab.netlab("plug");
+        }
+        eventually("the storm to be over", PATIENCE, || {
+            let restarts = exporter.value("portscan_capture_restarts_total", &[])?;
+            (restarts > 5.0 && exporter.value(UP.0, UP.1) == Some(1.0)).then_some(())
+        });
+        is_well_again("replaced ten times", &exporter, before);
+        assert_eq!(exporter.value("portscan_clock_steps_total", &[]), Some(0.0));
+        ends_well(exporter);
+    });
+}
+
+/// Whether the journal has the hit of a source.
+fn told(source: &str) -> bool {
+    !journal(&[&format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=hit"]).is_empty()
+}
+
+#[test]
+fn journald_may_die_hang_and_fill_up() {
+    in_room("journald_may_die_hang_and_fill_up", |lab| {
+        let said = lab.directory.path().join("stderr");
+        let mut command = lab.exporter_command(&["--log.format=journald"]);
+        command.stderr(File::create(&said).unwrap());
+        let exporter = lab.exporter_of(command);
+        let before = settled(&exporter);
+        let told_instead = |source: &str| {
+            eventually("the record on standard error", PATIENCE, || {
+                let text = fs::read_to_string(&said).unwrap();
+                text.contains(&format!("portscan hit source={source} ")).then_some(())
+            });
+        };
+        let is_back = |what: &str| {
+            let source = finds_a_scan(&exporter);
+            eventually("the record in the journal", PATIENCE, || told(&source).then_some(()));
+            is_well_again(what, &exporter, before);
+        };
+        let redirected = || exporter.value("portscan_log_records_redirected_total", &[]).unwrap();
+
+        lab.kill_journald();
+        told_instead(&finds_a_scan(&exporter));
+        assert_eq!(redirected(), 1.0);
+        lab.start_journald();
+        is_back("journald killed");
+
+        lab.kill_journald();
+        fs::remove_file("/run/systemd/journal/socket").unwrap();
+        told_instead(&finds_a_scan(&exporter));
+        lab.start_journald();
+        is_back("journald and its socket gone");
+
+        // It hangs, and its queue fills up: a sender would wait for ever.
+        lab.signal_journald(Signal::STOP);
+        for _ in 0..100_000 {
+            let filler = UnixDatagram::unbound().unwrap();
+            filler.set_nonblocking(true).unwrap();
+            let sent = filler.send_to(b"MESSAGE=filler\n", "/run/systemd/journal/socket");
+            if sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                break;
+            }
+        }
+        let counted = redirected();
+        let slowest = (0..5).map(|_| scrape(lab, "127.0.0.1")).max().unwrap();
+        for _ in 0..5 {
+            told_instead(&finds_a_scan(&exporter));
+        }
+        println!("a scrape beside a hung journald: {} ms", slowest.as_millis());
+        assert!(slowest < PROMPT, "{slowest:?}");
+        assert_eq!(redirected(), counted + 5.0);
+        lab.signal_journald(Signal::CONT);
+        is_back("journald hung");
+
+        // Its disk fills up while it runs.
+        lab.kill_journald();
+        // journald makes room by giving up old records where it can; what it drops nobody is told of.
+        let mount = |arguments: &[&str]| {
+            assert!(std::process::Command::new("mount").args(arguments).status().unwrap().success());
+        };
+        mount(&["-t", "tmpfs", "-o", "size=12m", "tmpfs", "/run/log/journal"]);
+        lab.start_journald();
+        let ballast = "/run/log/journal/ballast";
+        let mut file = File::create(ballast).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        let noise = UnixDatagram::unbound().unwrap();
+        noise.set_write_timeout(Some(PATIENCE)).unwrap();
+        let mut random = File::open("/dev/urandom").unwrap();
+        for _ in 0..1_000 {
+            let mut bytes = [0; 8 << 10];
+            random.read_exact(&mut bytes).unwrap();
+            let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            noise
+                .send_to(format!("MESSAGE={text}\n").as_bytes(), "/run/systemd/journal/socket")
+                .expect("journald listens");
+        }
+        assert!(fs::write("/run/log/journal/more", [0; 64 << 10]).is_err(), "there is room");
+        is_well_again("the journal's disk full", &exporter, before);
+        // It does not come back by itself where it found no room: whoever runs it gives it another disk.
+        lab.kill_journald();
+        let status = std::process::Command::new("umount").args(["-l", "/run/log/journal"]).status();
+        assert!(status.unwrap().success());
+        lab.start_journald();
+        is_back("the journal's disk has room again");
+        assert_eq!(exporter.value("portscan_log_records_lost_total", &[]), Some(0.0));
+        ends_well(exporter);
+    });
+}
+
+/// A pipe that takes nothing any more, and the end that nobody reads.
+fn full_pipe() -> (File, File) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    let mut writer = File::from(writer);
+    while writer.write(&[0; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    (File::from(reader), writer)
+}
+
+#[test]
+fn standard_error_may_be_closed_gone_or_full() {
+    in_room("standard_error_may_be_closed_gone_or_full", |lab| {
+        let lost = |exporter: &Exporter<'_>| exporter.value("portscan_log_records_lost_total", &[]).unwrap();
+        let logfmt = ["--log.format=logfmt"];
+
+        let mut closed = lab.on("t", "sh");
+        closed.args(["-c", "exec \"$@\" 2>&-", "sh", env!("CARGO_BIN_EXE_portscan_exporter")]);
+        closed.args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220"]).args(logfmt);
+        let exporter = lab.exporter_of(closed);
+        let before = settled(&exporter);
+        is_well_again("standard error closed", &exporter, before);
+        ends_well(exporter);
+
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        drop(reader);
+        let mut gone = lab.exporter_command(&logfmt);
+        gone.stderr(writer);
+        let exporter = lab.exporter_of(gone);
+        let before = settled(&exporter);
+        is_well_again("the reader of standard error gone", &exporter, before);
+        assert!(lost(&exporter) >= 2.0, "{} records lost", lost(&exporter));
+        ends_well(exporter);
+
+        let (mut reader, writer) = full_pipe();
+        let mut full = lab.exporter_command(&logfmt);
+        full.stderr(writer);
+        let exporter = lab.exporter_of(full);
+        let before = settled(&exporter);
+        let slowest = (0..5).map(|_| scrape(lab, "127.0.0.1")).max().unwrap();
+        println!("a scrape beside a full pipe: {} ms", slowest.as_millis());
+        assert!(slowest < PROMPT, "{slowest:?}");
+        is_well_again("standard error full", &exporter, before);
+        let missed = lost(&exporter);
+        assert!(missed >= 2.0, "{missed} records lost");
+        // Someone reads again.
+        thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+        eventually("a record to get through", PATIENCE, || {
+            let written = exporter.value("portscan_log_records_total", &["level=\"warning\""])?;
+            finds_a_scan(&exporter);
+            thread::sleep(Duration::from_millis(50));
+            (exporter.value("portscan_log_records_total", &["level=\"warning\""])? > written).then_some(())
+        });
+        ends_well(exporter);
+    });
+}
+
+/// A connection from `lab-HOST` to the exporter.
+fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(10))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+    Ok(stream)
+}
+
+/// Asks for a page and reads the status; the connection stays open if `keep` says so.
+fn ask(stream: &mut TcpStream, keep: bool) -> std::io::Result<(u16, String)> {
+    let connection = if keep { "keep-alive" } else { "close" };
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: t\r\nConnection: {connection}\r\n\r\n")?;
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body)?;
+    Ok((head[9..12].parse().unwrap(), String::from_utf8(body).unwrap()))
+}
+
+/// How long a proper scrape takes, from the watched host itself; it must be answered.
+fn scrape(_: &Lab, address: &str) -> Duration {
+    let to = SocketAddr::new(address.parse::<IpAddr>().unwrap(), 10220);
+    wire::inside("lab-t", move || {
+        let start = clock::steady();
+        let (status, page) = ask(&mut connect(to).unwrap(), false).unwrap();
+        assert!(status == 200 && page.contains("portscan_capture_up"), "{status}");
+        start.elapsed()
+    })
+    .join()
+    .unwrap()
+}
+
+/// Something that goes on in the network of `srv` until it is dropped.
+struct Attack {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    rounds: Arc<AtomicU32>,
+}
+
+impl Attack {
+    /// Runs `round` over and over; what it keeps open stays open until the attack is over.
+    fn start(mut round: impl FnMut(SocketAddr, &mut Vec<TcpStream>) + Send + 'static) -> Self {
+        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&rounds));
+        let thread = wire::inside("lab-srv", move || {
+            let mut open = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                round("192.0.2.10:10220".parse().unwrap(), &mut open);
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { stop, thread: Some(thread), rounds }
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(thread::panicking() || ended.is_ok(), "the attack failed, not the exporter");
+        }
+    }
+}
+
+/// Keeps so many connections open.
+fn fill(open: &mut Vec<TcpStream>, most: usize, to: SocketAddr) {
+    for _ in open.len()..most {
+        match connect(to) {
+            Ok(stream) => open.push(stream),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Scrapes while an attack goes on; tells how long they took.
+fn scraped_during(lab: &Lab, what: &str, attack: &Attack) {
+    eventually("the attack to begin", PATIENCE, || (attack.rounds() > 0).then_some(()));
+    let mut took: Vec<Duration> = (0..20)
+        .map(|_| {
+            thread::sleep(Duration::from_millis(50));
+            scrape(lab, "127.0.0.1")
+        })
+        .collect();
+    took.sort_unstable();
+    let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("{what}: a scrape took {median:?} (median), {most:?} (most); {} rounds", attack.rounds());
+    assert!(most < PROMPT, "{what}: {took:?}");
+}
+
+#[test]
+fn hostile_clients_do_not_keep_a_scrape_waiting() {
+    in_room("hostile_clients_do_not_keep_a_scrape_waiting", |lab| {
+        // 2,000 connections need as many descriptors here; 256 of them in the exporter.
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(10_000), maximum: Some(10_000) })
+            .unwrap();
+        let exporter = lab.exporter(&["--web.listen-address=192.0.2.10:10220"]);
+        let before = settled(&exporter);
+        let attacked = |what: &str, attack: Attack| {
+            scraped_during(lab, what, &attack);
+            drop(attack);
+            is_well_again(what, &exporter, before);
+        };
+        let cut = |reason: &str| {
+            exporter.value("portscan_web_connections_cut_total", &[&format!("reason=\"{reason}\"")]).unwrap()
+        };
+
+        attacked(
+            "slowloris",
+            Attack::start(|to, open| {
+                fill(open, 400, to);
+                open.retain_mut(|stream| stream.write_all(b"X").is_ok());
+                thread::sleep(Duration::from_millis(100));
+            }),
+        );
+        assert!(cut("crowded") > 0.0, "400 connections are more than there are places");
+        let crowded = cut("crowded");
+        attacked(
+            "2,000 idle connections",
+            Attack::start(|to, open| {
+                fill(open, 2_000, to);
+                thread::sleep(Duration::from_millis(100));
+            }),
+        );
+        assert!(cut("crowded") >= crowded + 1_700.0, "{crowded}, then {}", cut("crowded"));
+
+        attacked(
+            "huge headers, request lines and bodies",
+            Attack::start(|to, _| {
+                let long = "x".repeat(1 << 20);
+                for request in [
+                    format!("GET / HTTP/1.1\r\nHost: t\r\nX-Long: {long}\r\n\r\n"),
+                    format!("GET /{long} HTTP/1.1\r\nHost: t\r\n\r\n"),
+                    format!(
+                        "POST /metrics HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000000000\r\n\r\n{long}"
+                    ),
+                    format!(
+                        "POST /metrics HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFF\r\n{long}"
+                    ),
+                    "GET / HTTP/1.1\r\n".to_owned() + &"A: b\r\n".repeat(100_000),
+                ] {
+                    if let Ok(mut stream) = connect(to) {
+                        // It may close before all is written.
+                        let _ = stream.write_all(request.as_bytes());
+                    }
+                }
+            }),
+        );
+        attacked(
+            "half-closed connections",
+            Attack::start(|to, open| {
+                if let Ok(mut stream) = connect(to) {
+                    // Whoever has asked and then says no more still gets the answer.
+                    let _ = stream.write_all(b"GET /-/ready HTTP/1.1\r\nHost: t\r\n\r\n");
+                    let _ = stream.shutdown(Shutdown::Write);
+                    let mut answer = String::new();
+                    let read = stream.read_to_string(&mut answer);
+                    assert!(answer.starts_with("HTTP/1.1 200"), "{read:?} {answer}");
+                }
+                if let Ok(mut stream) = connect(to) {
+                    let _ = stream.write_all(b"GET /-/rea");
+                    let _ = stream.shutdown(Shutdown::Write);
+                    if open.len() < 500 {
+                        open.push(stream);
+                    }
+                }
+            }),
+        );
+        attacked(
+            "a storm of connections and resets",
+            Attack::start(|to, _| {
+                for _ in 0..100 {
+                    if let Ok(stream) = connect(to) {
+                        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+                    }
+                }
+            }),
+        );
+        ends_well(exporter);
+    });
+}
+
+#[test]
+fn answers_that_nobody_takes_cost_scrapes_for_a_moment_only() {
+    in_room("answers_that_nobody_takes_cost_scrapes_for_a_moment_only", |lab| {
+        let exporter = lab.exporter(&["--web.listen-address=192.0.2.10:10220", "--web.max-requests=4"]);
+        let before = settled(&exporter);
+        let many = "GET /metrics HTTP/1.1\r\nHost: t\r\n\r\n".repeat(3_000);
+        let pipelined = Attack::start(move |to, open| {
+            fill(open, 8, to);
+            for stream in open.iter_mut() {
+                let _ = stream.set_nonblocking(true);
+                let _ = stream.write(many.as_bytes());
+            }
+            thread::sleep(Duration::from_millis(10));
+        });
+        let to: SocketAddr = "127.0.0.1:10220".parse().unwrap();
+        let mut slowest = Duration::ZERO;
+        eventually("a scrape to be refused", PATIENCE, || {
+            let (status, took) = wire::inside("lab-t", move || {
+                let start = clock::steady();
+                let answer = ask(&mut connect(to).unwrap(), false).unwrap();
+                (answer.0, start.elapsed())
+            })
+            .join()
+            .unwrap();
+            slowest = slowest.max(took);
+            (status == 503).then_some(())
+        });
+        println!("refused or answered within {slowest:?} beside answers that nobody takes");
+        assert!(slowest < PROMPT, "{slowest:?}");
+        drop(pipelined);
+        is_well_again("answers that nobody takes", &exporter, before);
+        assert!(exporter.value("portscan_web_scrapes_refused_total", &[]).unwrap() >= 1.0);
+        ends_well(exporter);
+    });
+}
+
+/// Lets a process open no descriptor above `limit`.
+fn limit_descriptors(exporter: &Exporter<'_>, limit: u64) {
+    prlimit(Some(exporter.pid()), Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(20_000) })
+        .unwrap();
+}
+
+#[test]
+fn without_a_descriptor_left_it_waits_and_comes_back() {
+    in_room("without_a_descriptor_left_it_waits_and_comes_back", |lab| {
+        let exporter = lab.exporter(&["--web.listen-address=192.0.2.10:10220"]);
+        let before = settled(&exporter);
+        let to: SocketAddr = "127.0.0.1:10220".parse().unwrap();
+        // A connection from before, as Prometheus keeps one.
+        let mut kept = wire::inside("lab-t", move || connect(to).unwrap()).join().unwrap();
+        let mut value = move |series: &str| -> f64 {
+            let (_, page) = ask(&mut kept, true).unwrap();
+            let line = page.lines().find_map(|line| line.strip_prefix(series)).expect(series).trim();
+            line.parse().unwrap()
+        };
+        assert_eq!(value("portscan_capture_up{interface=\"eth0\"}"), 1.0);
+
+        limit_descriptors(&exporter, 3);
+        lab.netlab("unplug");
+        eventually("the loss", PATIENCE, || {
+            (value("portscan_capture_up{interface=\"eth0\"}") == 0.0).then_some(())
+        });
+        lab.netlab("plug");
+        // Twenty connections wait in vain to be accepted.
+        let waiting = wire::inside("lab-t", move || {
+            (0..20).map(|_| TcpStream::connect(to).unwrap()).collect::<Vec<_>>()
+        })
+        .join()
+        .unwrap();
+        let records = |value: &mut dyn FnMut(&str) -> f64| {
+            ["debug", "error", "info", "warning"]
+                .map(|level| value(&format!("portscan_log_records_total{{level=\"{level}\"}}")))
+                .iter()
+                .sum::<f64>()
+        };
+        let (told, used, start) = (records(&mut value), cpu_seconds(&exporter), clock::steady());
+        let refused = value("portscan_web_accept_failures_total");
+        eventually("three seconds without a descriptor", PATIENCE, || {
+            thread::sleep(Duration::from_millis(200));
+            assert_eq!(value("portscan_capture_up{interface=\"eth0\"}"), 0.0);
+            (start.elapsed() > Duration::from_secs(3)).then_some(())
+        });
+        let share = (cpu_seconds(&exporter) - used) / start.elapsed().as_secs_f64();
+        let more = records(&mut value) - told;
+        let failures = value("portscan_web_accept_failures_total") - refused;
+        println!(
+            "without a descriptor: {:.1} % of a core, {more} records, {failures} failures",
+            share * 100.0
+        );
+        assert!(share < 0.3, "it spins: {share}");
+        assert!(failures > 0.0);
+        assert!(more <= 2.0, "{more} records in three seconds: whoever connects fills the journal");
+
+        limit_descriptors(&exporter, 1_024);
+        drop(waiting);
+        drop(value);
+        is_well_again("no descriptor left", &exporter, before);
+        assert_eq!(exporter.value("portscan_capture_restarts_total", &[]), Some(1.0));
+        ends_well(exporter);
+    });
+}
+
+#[test]
+fn connections_leave_descriptors_to_the_capture() {
+    in_room("connections_leave_descriptors_to_the_capture", |lab| {
+        let mut command = lab.on("t", "prlimit");
+        command.args(["--nofile=40:40", env!("CARGO_BIN_EXE_portscan_exporter"), "-i", "eth0"]);
+        command.args(["--web.listen-address=127.0.0.1:10220", "--web.listen-address=192.0.2.10:10220"]);
+        command.arg("--log.format=journald");
+        let exporter = lab.exporter_of(command);
+        let before = settled(&exporter);
+        let idle = Attack::start(|to, open| {
+            fill(open, 100, to);
+            // Whoever was cut comes again.
+            open.retain_mut(|stream| {
+                stream.set_nonblocking(true).unwrap();
+                let state = stream.peek(&mut [0]);
+                state.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+            });
+            thread::sleep(Duration::from_millis(10));
+        });
+        scraped_during(lab, "100 connections to 40 descriptors", &idle);
+        lab.netlab("unplug");
+        exporter.wait_for(UP.0, UP.1, 0.0);
+        lab.netlab("plug");
+        exporter.wait_for(UP.0, UP.1, 1.0);
+        assert!(idle.rounds() > 0);
+        drop(idle);
+        is_well_again("connections for every descriptor", &exporter, before);
+        ends_well(exporter);
+    });
+}
+
+#[test]
+fn a_storm_of_hang_ups_ends_in_the_last_configuration() {
+    in_room("a_storm_of_hang_ups_ends_in_the_last_configuration", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        let put = |text: &str| {
+            let part = path.with_extension("part");
+            fs::write(&part, text).unwrap();
+            fs::rename(part, &path).unwrap();
+        };
+        put("detection: {threshold: 20}\n");
+        let flag = format!("--config.file={}", path.display());
+        let exporter = lab.exporter(&[&flag]);
+        let before = settled(&exporter);
+        let records = || exporter.value("portscan_log_records_total", &[]).unwrap();
+        let told = records();
+        let start = clock::steady();
+        for n in 0..1_000 {
+            put(if n % 2 == 0 { "detection: {treshold: 7}\n" } else { "detection: {threshold: 19}\n" });
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+        }
+        let took = start.elapsed();
+        put("detection: {threshold: 21}\n");
+        kill_process(exporter.pid(), Signal::HUP).unwrap();
+        exporter.wait_for("portscan_threshold_ports", &[], 21.0);
+        exporter.wait_for("portscan_config_last_reload_successful", &[], 1.0);
+        let more = records() - told;
+        println!("1,001 hang-ups in {took:?}: {more} records");
+        assert!(more <= 4.0 + took.as_secs_f64() * 2.0, "{more} records in {took:?}");
+        is_well_again("a storm of hang-ups", &exporter, before);
+
+        put("detection: {treshold: 7}\n");
+        kill_process(exporter.pid(), Signal::HUP).unwrap();
+        exporter.wait_for("portscan_config_last_reload_successful", &[], 0.0);
+        assert_eq!(exporter.value("portscan_threshold_ports", &[]), Some(21.0), "{}", journal_text());
+        is_well_again("a configuration that is no good", &exporter, before);
+        ends_well(exporter);
+    });
+}
+
+/// What a live sink told, driven by a clock that can be stepped.
+#[derive(Default)]
+struct Told {
+    hits: Vec<String>,
+    ended: usize,
+    latest: Option<InterfaceSnapshot>,
+}
+
+struct Ear(Arc<Mutex<Told>>);
+
+impl Outlet for Ear {
+    fn scan(&mut self, event: ScanEvent) -> bool {
+        let mut told = self.0.lock().unwrap();
+        match event.moment {
+            Moment::Hit => told.hits.push(event.scan.source.to_string()),
+            Moment::Ended => told.ended += 1,
+            Moment::Grown => {}
+        }
+        true
+    }
+
+    fn capture_changed(&mut self, _: Option<&str>) {}
+
+    fn publish(&mut self, snapshot: InterfaceSnapshot) {
+        self.0.lock().unwrap().latest = Some(snapshot);
+    }
+}
+
+/// A live sink in a time of its own: the kernel stamps frames by the wall clock, which may be stepped, and ticks come
+/// once a second of the steady one.
+struct Wire {
+    sink: LiveSink<Ear>,
+    told: Arc<Mutex<Told>>,
+    clocks: Arc<Mutex<(Timestamp, Instant)>>,
+    next_tick: Instant,
+    slow_port: u16,
+}
+
+const SECOND: u64 = 1_000_000_000;
+const DAY: i64 = 86_400 * SECOND as i64;
+
+impl Wire {
+    fn new() -> Self {
+        let start = clock::steady();
+        let clocks = Arc::new(Mutex::new((Timestamp::new(1_795_428_000, 0), start)));
+        let read = Arc::clone(&clocks);
+        let told = Arc::new(Mutex::new(Told::default()));
+        let pipeline = Pipeline::new(Policy::default(), Limits::default(), 1, Origin::Live);
+        let mut sink = LiveSink::with_clock(
+            "eth0",
+            pipeline,
+            Ear(Arc::clone(&told)),
+            mpsc::channel().1,
+            StepWatch::over(move || *read.lock().unwrap()),
+        );
+        sink.opened(LinkType::Ethernet);
+        Self { sink, told, clocks, next_tick: start, slow_port: 0 }
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.clocks.lock().unwrap().0
+    }
+
+    /// Time goes on by so many nanoseconds; ticks fall where they fall.
+    fn pass(&mut self, nanos: u64) {
+        let now = {
+            let mut clocks = self.clocks.lock().unwrap();
+            *clocks = (clocks.0.saturating_add(nanos), clocks.1 + Duration::from_nanos(nanos));
+            clocks.1
+        };
+        if now >= self.next_tick {
+            self.next_tick = now + Duration::from_secs(1);
+            self.sink.tick(&CaptureStatus { up: true, ..CaptureStatus::default() });
+        }
+    }
+
+    fn step(&mut self, nanos: i64) {
+        let mut clocks = self.clocks.lock().unwrap();
+        clocks.0 = Timestamp(clocks.0.nanos().saturating_add_signed(nanos));
+    }
+
+    /// A SYN from 203.0.113.SOURCE with this stamp, handed over at once.
+    fn syn_at(&mut self, time: Timestamp, source: u8, port: u16) {
+        self.sink.frame(time, &wire::syn(Ipv4Addr::new(203, 0, 113, source), &[], port));
+        self.sink.batch_end();
+    }
+
+    /// Ports a tenth of a second apart, beside a source that probes a port a second: never 20 in 10 s.
+    fn scan(&mut self, source: u8, ports: std::ops::Range<u16>) {
+        for port in ports {
+            self.pass(SECOND / 10);
+            self.syn_at(self.wall(), source, port);
+            if port % 10 == 0 {
+                self.slow_port += 1;
+                self.syn_at(self.wall(), 250, 1_000 + self.slow_port);
+            }
+        }
+    }
+
+    /// The slow source alone, for so many seconds.
+    fn slow(&mut self, seconds: u16) {
+        for _ in 0..seconds {
+            self.pass(SECOND);
+            self.slow_port += 1;
+            self.syn_at(self.wall(), 250, 1_000 + self.slow_port);
+        }
+    }
+
+    fn hits(&self) -> Vec<String> {
+        self.told.lock().unwrap().hits.clone()
+    }
+
+    fn steps(&self) -> u64 {
+        self.told.lock().unwrap().latest.as_ref().unwrap().detection.tally.clock_steps
+    }
+
+    /// Time goes on: scans end, a fresh one is found, nobody else is, and nothing is left in memory.
+    fn goes_on(mut self, hits: &[&str], steps: u64) {
+        assert_eq!(self.hits(), hits);
+        self.slow(400);
+        assert_eq!(self.hits(), hits, "a slow source is no scan, whatever the clock did");
+        assert_eq!(self.told.lock().unwrap().ended, hits.len(), "a scan that is over has not ended");
+        self.scan(200, 1..31);
+        assert_eq!(self.hits().last().map(String::as_str), Some("203.0.113.200"));
+        for _ in 0..800 {
+            self.pass(SECOND);
+        }
+        assert_eq!(self.steps(), steps);
+        let told = self.told.lock().unwrap();
+        let detection = &told.latest.as_ref().unwrap().detection;
+        assert_eq!((detection.tracked_sources, detection.open_scans), (0, [0]), "{detection:?}");
+        assert_eq!((detection.tally.evicted, told.hits.len()), ([0; 4], hits.len() + 1));
+        // What is shown is in the clock's time, not in the detector's own.
+        assert!(self.wall().nanos().abs_diff(detection.time.nanos()) < 2 * SECOND);
+    }
+}
+
+/// A step in the middle of a scan, and in the middle of the second between two ticks.
+fn stepped(by: i64) {
+    let mut wire = Wire::new();
+    wire.slow(15);
+    wire.scan(1, 1..11);
+    wire.pass(SECOND / 3);
+    wire.step(by);
+    wire.scan(1, 11..31);
+    wire.goes_on(&["203.0.113.1"], 1);
+}
+
+#[test]
+fn a_clock_set_back_a_day_neither_blinds_nor_invents() {
+    stepped(-DAY);
+}
+
+#[test]
+fn a_clock_set_forward_a_day_neither_blinds_nor_invents() {
+    stepped(DAY);
+}
+
+#[test]
+fn a_clock_that_jumps_to_and_fro_neither_blinds_nor_invents() {
+    let mut wire = Wire::new();
+    wire.scan(1, 1..11);
+    for step in [DAY, -2 * DAY, DAY / 24, 300 * DAY, -299 * DAY] {
+        wire.step(step);
+        wire.pass(SECOND);
+    }
+    wire.scan(1, 11..31);
+    wire.goes_on(&["203.0.113.1"], 5);
+}
+
+/// What the ring still holds when the step is noticed was stamped by the clock as it was.
+#[test]
+fn frames_stamped_before_a_step_and_seen_after_it_do_no_harm() {
+    for by in [-DAY, DAY] {
+        let mut wire = Wire::new();
+        wire.scan(1, 1..11);
+        let stale = wire.wall();
+        wire.step(by);
+        wire.pass(SECOND);
+        for port in 11..21 {
+            wire.syn_at(stale, 1, port);
+        }
+        wire.scan(1, 21..31);
+        wire.goes_on(&["203.0.113.1"], 1);
+    }
+}
+
+/// No clock stepped, but a stamp is wrong: what a broken driver or a program on this host can put on a frame.
+#[test]
+fn a_live_frame_with_an_absurd_time_counts_as_now() {
+    for absurd in [Timestamp(0), Timestamp(1), Timestamp::new(u32::MAX.into(), 0), Timestamp(u64::MAX)] {
+        let mut wire = Wire::new();
+        wire.scan(1, 1..26);
+        wire.syn_at(absurd, 2, 1);
+        wire.scan(1, 26..31);
+        wire.scan(3, 1..26);
+        wire.goes_on(&["203.0.113.1", "203.0.113.3"], 0);
+    }
+    // Disorder within a batch: each counts, none later than now.
+    let mut wire = Wire::new();
+    let now = wire.wall().nanos();
+    for port in 1..31 {
+        let time = now + u64::from(port * 7 % 31) * SECOND / 10 - 2 * SECOND;
+        wire.sink.frame(Timestamp(time), &wire::syn(Ipv4Addr::new(203, 0, 113, 1), &[], port));
+    }
+    wire.sink.batch_end();
+    wire.goes_on(&["203.0.113.1"], 0);
+}
+
+/// A capture file of these frames.
+fn file_of(frames: &[(u32, Ipv4Addr, u16)]) -> tempfile::NamedTempFile {
+    let mut bytes = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+    for &(seconds, source, port) in frames {
+        let frame = wire::syn(source, &[], port);
+        let length = u32::try_from(frame.len()).unwrap();
+        for field in [seconds, 0, length, length] {
+            bytes.extend(field.to_le_bytes());
+        }
+        bytes.extend(frame);
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    file
+}
+
+/// Broken stamps, many of them, between a scan and another: both are found, and nobody else.
+#[test]
+fn a_file_with_absurd_times_is_read_to_its_end() {
+    let address = |last| Ipv4Addr::new(203, 0, 113, last);
+    for rounds in [1, 50, 1_000] {
+        let mut frames: Vec<(u32, Ipv4Addr, u16)> = Vec::new();
+        let start = 1_795_428_000;
+        let scan = |at: u32, last| (1..26).map(move |port| (at + u32::from(port) / 10, address(last), port));
+        frames.extend(scan(start, 1));
+        for n in 0..rounds {
+            let stamp = [u32::MAX, 0, 1, u32::MAX - 1][n % 4];
+            frames.push((stamp, address(2), 80));
+            frames.push((start + 10, address(2), 80));
+        }
+        frames.extend(scan(start + 100, 3));
+        // A port every 20 s: were time to stand still, a scan.
+        frames.extend((0..60).map(|n| (start + 200 + u32::from(n) * 20, address(4), n + 1)));
+        frames.extend(scan(start + 2_000, 5));
+        let file = file_of(&frames);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+            .args(["replay", "--format=json"])
+            .arg(file.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let found: Vec<(String, u64, String)> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|scan| {
+                let text = |name: &str| scan[name].as_str().unwrap().to_owned();
+                (text("source"), scan["distinct_ports"].as_u64().unwrap(), text("started"))
+            })
+            .collect();
+        let scan =
+            |last: u8, time: &str| (address(last).to_string(), 25, format!("2026-11-23T{time}.000000Z"));
+        assert_eq!(found, [scan(1, "10:00:00"), scan(3, "10:01:40"), scan(5, "10:33:20")], "{rounds} rounds");
+    }
+}
+
+/// Times no file or driver gives: the detector itself does not stop, panic or invent at the end of time.
+#[test]
+fn the_end_of_time_is_not_the_end() {
+    let mut pipeline = Pipeline::new(Policy::default(), Limits::default(), 1, Origin::File);
+    pipeline.opened(LinkType::Ethernet);
+    let mut hits = Vec::new();
+    let mut tell = |event: ScanEvent| {
+        if event.moment == Moment::Hit {
+            hits.push(event.scan.source.to_string());
+        }
+    };
+    let mut put = |time: u64, last: u8, port: u16| {
+        let _ = pipeline.frame(Timestamp(time), &wire::syn(Ipv4Addr::new(203, 0, 113, last), &[], port));
+        pipeline.flush(&mut tell);
+    };
+    for round in 0..200 {
+        put(u64::MAX - round, 1, 1);
+        put(round, 1, 2);
+    }
+    for port in 1..100 {
+        put(u64::from(port) * 20 * SECOND, 2, port);
+    }
+    for port in 1..26 {
+        put(3_000 * SECOND, 3, port);
+    }
+    put(u64::MAX, 1, 1);
+    for port in 1..26 {
+        put(4_000 * SECOND, 4, port);
+    }
+    assert_eq!(hits, ["203.0.113.3", "203.0.113.4"]);
+}

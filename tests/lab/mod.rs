@@ -1,0 +1,262 @@
+//! The laboratory of the tests that need a whole host: a room with a real journald, two networks and a router, and
+//! the exporter on the watched host `t`.
+//!
+//! Each test runs itself again inside `journald.sh`, a room of its own mounts and processes, and builds there the lab
+//! of `netlab.sh`. Whatever a test leaves behind ends with its room; names in it clash with nobody's.
+
+#![allow(dead_code, reason = "each test that includes this uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
+#![allow(clippy::print_stdout, reason = "what was measured")]
+
+use portscan_exporter::clock;
+use portscan_exporter::packet::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+const INSIDE: &str = "PORTSCAN_TEST_INSIDE_LAB";
+/// Where the project is.
+pub const HERE: &str = env!("CARGO_MANIFEST_DIR");
+/// Longest wait for anything that has no limit of its own: the machine may be busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The watched host.
+pub const WATCHED: &str = "192.0.2.10";
+/// The same host, by IPv6.
+pub const WATCHED_V6: &str = "2001:db8:2::10";
+
+/// Runs `body` in a room of its own: this test, again, under journald.sh.
+pub fn in_room(test: &str, body: fn(&Lab)) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body(&Lab::new());
+    }
+    let output = Command::new(format!("{HERE}/tests/lab/journald.sh"))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .env_remove("JOURNAL_STREAM")
+        .output()
+        .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "in the room:\n{said}");
+    println!("{said}");
+}
+
+/// Asks until there is an answer.
+pub fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = clock::steady();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        if start.elapsed() >= within {
+            panic!("waited in vain for {what}\n{}", journal_text());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Two networks and a router, the journal, and a directory that goes away.
+pub struct Lab {
+    pub directory: tempfile::TempDir,
+    journald: RefCell<Option<Ended>>,
+}
+
+/// A program that is ended when the test is over, however it ends.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let lab = Lab { directory, journald: RefCell::new(None) };
+        lab.start_journald();
+        lab.netlab("up");
+        lab
+    }
+
+    /// Starts a journald and waits until it listens.
+    pub fn start_journald(&self) {
+        let journald = Command::new("/lib/systemd/systemd-journald").spawn();
+        self.journald.replace(Some(Ended(journald.expect("needs systemd's journald"))));
+        eventually("journald to listen", PATIENCE, || {
+            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            socket.connect("/run/systemd/journal/socket").ok()
+        });
+    }
+
+    /// Kills journald as the kernel would (SIGKILL): its socket stays, and nobody listens.
+    pub fn kill_journald(&self) {
+        drop(self.journald.take());
+    }
+
+    /// Sends journald a signal.
+    pub fn signal_journald(&self, signal: Signal) {
+        let journald = self.journald.borrow();
+        kill_process(Pid::from_child(&journald.as_ref().expect("it runs").0), signal).unwrap();
+    }
+
+    pub fn netlab(&self, operation: &str) {
+        let output =
+            Command::new(format!("{HERE}/tests/lab/netlab.sh")).args([operation, "lab"]).output().unwrap();
+        assert!(
+            output.status.success(),
+            "netlab.sh {operation}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// A command in the network of one of the hosts.
+    pub fn on(&self, host: &str, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("lab-{host}"), program]);
+        command
+    }
+
+    /// Runs a command on a host to its end, which must be a good one.
+    pub fn run(&self, host: &str, program: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new("timeout");
+        command.args(["60", "ip", "netns", "exec", &format!("lab-{host}"), program]).args(arguments);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} on {host}: {}: {said}", output.status);
+        output
+    }
+
+    /// nmap scans from `s1`; gives the time of its end, which is after its last probe.
+    pub fn nmap(&self, arguments: &[&str]) -> Timestamp {
+        self.run("s1", "nmap", &[&["-n", "-Pn", "-T4"], arguments].concat());
+        clock::wall()
+    }
+
+    /// One of the actors of `tests/captures/traffic.py`.
+    pub fn actor(&self, host: &str, arguments: &[&str]) -> Command {
+        let mut command = self.on(host, "python3");
+        command.arg(format!("{HERE}/tests/captures/traffic.py")).args(arguments);
+        command
+    }
+
+    /// An actor that serves, ready when this returns.
+    pub fn serving(&self, host: &str, arguments: &[&str]) -> Ended {
+        let mut server = Ended(self.actor(host, arguments).stdout(Stdio::piped()).spawn().unwrap());
+        let mut said = String::new();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n");
+        server
+    }
+
+    /// What a URL on the watched host answers, if anything does.
+    pub fn get(&self, url: &str) -> Option<String> {
+        let output = self.on("t", "curl").args(["-sf", "-m", "5", url]).output().expect("needs curl");
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The exporter on the watched host, capturing and published once.
+    pub fn exporter(&self, flags: &[&str]) -> Exporter<'_> {
+        self.exporter_of(self.exporter_command(&[&["--log.format=journald"], flags].concat()))
+    }
+
+    /// How the exporter is started on the watched host.
+    pub fn exporter_command(&self, flags: &[&str]) -> Command {
+        let mut command = self.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+        command.args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220"]).args(flags);
+        command
+    }
+
+    /// An exporter started in its own way, capturing and published once.
+    pub fn exporter_of(&self, mut command: Command) -> Exporter<'_> {
+        let program = command.spawn().unwrap();
+        let mut exporter = Exporter { lab: self, program: Ended(program) };
+        eventually("the exporter to be ready", PATIENCE, || {
+            if let Some(status) = exporter.program.0.try_wait().unwrap() {
+                panic!("the exporter ended with {status}\n{}", journal_text());
+            }
+            self.get("http://127.0.0.1:10220/-/ready")
+        });
+        exporter
+    }
+}
+
+/// The exporter, running on `t`.
+pub struct Exporter<'a> {
+    pub lab: &'a Lab,
+    pub program: Ended,
+}
+
+impl Exporter<'_> {
+    pub fn metrics(&self) -> Option<String> {
+        self.lab.get("http://127.0.0.1:10220/metrics")
+    }
+
+    /// The sum of the series of a family that carry these labels; no series, no answer.
+    pub fn value(&self, family: &str, labels: &[&str]) -> Option<f64> {
+        let page = self.metrics()?;
+        let of_family =
+            |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let series =
+            page.lines().filter(of_family).filter(|line| labels.iter().all(|label| line.contains(label)));
+        let values: Vec<f64> = series.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// Its process, as the room numbers it.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.program.0)
+    }
+
+    pub fn wait_for(&self, family: &str, labels: &[&str], value: f64) {
+        eventually(&format!("{family}{labels:?} to be {value}"), PATIENCE, || {
+            self.value(family, labels).filter(|now| *now == value)
+        });
+    }
+
+    /// Asks it to end, as systemd does; gives how it ended and after how long.
+    pub fn terminate(mut self) -> (ExitStatus, Duration) {
+        let start = clock::steady();
+        kill_process(self.pid(), Signal::TERM).unwrap();
+        let status = eventually("the exporter to end", PATIENCE, || self.program.0.try_wait().unwrap());
+        (status, start.elapsed())
+    }
+}
+
+/// Ends it, and holds it to its manners: exit 0 within two seconds.
+pub fn ends_well(exporter: Exporter<'_>) {
+    let (status, took) = exporter.terminate();
+    println!("SIGTERM to end: {} ms", took.as_millis());
+    assert_eq!(status.code(), Some(0), "{}", journal_text());
+    assert!(took < Duration::from_secs(2), "took {took:?} to end");
+}
+
+/// Records of the journal with these matches, oldest first.
+pub fn journal(matches: &[&str]) -> Vec<Value> {
+    let output =
+        Command::new("journalctl").args(["-o", "json", "--no-pager"]).args(matches).output().unwrap();
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The journal as people read it, for the message of a failed test.
+pub fn journal_text() -> String {
+    let output =
+        Command::new("journalctl").args(["-o", "short-precise", "--no-pager", "-n", "60"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// When a record was written, in microseconds.
+pub fn written(record: &Value) -> u64 {
+    record["__REALTIME_TIMESTAMP"].as_str().unwrap().parse().unwrap()
+}
