@@ -1,7 +1,7 @@
 //! Probes in, scan events out: the rule "threshold distinct ports within the window", per source.
 
 use super::activity::{PortStore, Ports};
-use super::cache::prefetch;
+use super::cache::{prefetch, room_for};
 use super::hosts::Hosts;
 use super::peaks::{self, Peaks};
 use super::policy::{Limits, Policy};
@@ -197,7 +197,7 @@ impl Detector {
             swept: 0,
             directory,
             order: Order::new(capacity),
-            entries: Vec::with_capacity(capacity),
+            entries: room_for(capacity),
             vacant: Vec::with_capacity(capacity),
             capacity,
             inline_ports,
