@@ -20,8 +20,12 @@ use std::net::IpAddr;
 /// Probes are taken in batches of at most this many, so that the cache misses of a batch overlap.
 pub const BATCH: usize = 32;
 
+/// Probes gathered between the two steps in which the cache fetches what one will need: its place in the directory, and what that
+/// place points at. Spread over the batch, for a processor waits for no more than some twenty lines at a time.
+const AHEAD: usize = 8;
+
 /// What is known of a source that has a place in the table, besides its ports. The order is that of need: an
-/// ordinary probe touches the first cache line, and one host's and one epoch's worth of the second.
+/// ordinary probe touches the first cache line, and one epoch's, one scan's and one host's worth of the second.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Entry {
@@ -40,6 +44,10 @@ struct Entry {
     burst_peak: u32,
     // ---- The second line.
     peaks: Peaks,
+    /// The greatest count of the open scan.
+    scan_peak: u32,
+    /// Distinct ports at which the open scan is next told of.
+    tell_at: u32,
     hosts: Hosts,
     // ---- The rest.
     /// First probe of the unbroken run of probes; nanoseconds of the detector's time, as all times here.
@@ -49,10 +57,6 @@ struct Entry {
     /// While a scan is open and below the threshold: the quantum in which the count fell.
     fell: u64,
     slot: u32,
-    /// The greatest count of the open scan.
-    scan_peak: u32,
-    /// Distinct ports at which the open scan is next told of.
-    tell_at: u32,
     first_host: IpAddr,
     first_port: u16,
 }
@@ -242,7 +246,22 @@ impl Detector {
         let hash = self.hash(probe.source);
         self.directory.prefetch(hash);
         self.batch.push((hash, probe));
+        if let Some(arrived) = self.batch.len().checked_sub(AHEAD) {
+            self.prefetch_entry(self.batch[arrived].0);
+        }
         self.batch.len() == BATCH
+    }
+
+    /// Has what is known of a source brought into the cache. Its place in the directory should be there by now.
+    #[inline]
+    fn prefetch_entry(&self, hash: u64) {
+        if let Some(entry) = self.directory.likely(hash)
+            && let Some(known) = self.entries.get(entry as usize)
+        {
+            prefetch(known);
+            prefetch(&known.peaks);
+            self.store.prefetch(entry);
+        }
     }
 
     /// The latest time in the batch, on the capture's clock.
@@ -260,14 +279,8 @@ impl Detector {
     /// Counts what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
         let mut batch = std::mem::take(&mut self.batch);
-        for &(hash, _) in &batch {
-            if let Some(entry) = self.directory.likely(hash)
-                && let Some(known) = self.entries.get(entry as usize)
-            {
-                prefetch(known);
-                prefetch(&known.peaks);
-                self.store.prefetch(entry);
-            }
+        for &(hash, _) in batch.iter().rev().take(AHEAD - 1).rev() {
+            self.prefetch_entry(hash);
         }
         for (hash, probe) in &batch {
             self.probe(probe, *hash, events);
