@@ -137,6 +137,8 @@ pub struct Detector {
     retired: Vec<Candidate>,
     /// Probes that were not looked at yet, each with the hash of its source.
     batch: Vec<(u64, Probe)>,
+    /// The entry that was counted last: the next probe is often of the same source.
+    latest: u32,
     /// The greatest count of any source.
     greatest: Peaks,
     /// The same within this epoch.
@@ -208,6 +210,7 @@ impl Detector {
             store: PortStore::new(capacity, inline_ports, block_bytes),
             retired: Vec::with_capacity(limits.max_sources),
             batch: Vec::with_capacity(BATCH),
+            latest: 0,
             greatest: Peaks::NONE,
             greatest_now: 0,
             tally: Tally::default(),
@@ -243,8 +246,15 @@ impl Detector {
     #[inline]
     #[must_use]
     pub fn gather(&mut self, probe: Probe) -> bool {
-        let hash = self.hash(probe.source);
-        self.directory.prefetch(hash);
+        let hash = match self.batch.last() {
+            // A scan is often a burst of one source.
+            Some(&(hash, ref last)) if last.source == probe.source => hash,
+            _ => {
+                let hash = self.hash(probe.source);
+                self.directory.prefetch(hash);
+                hash
+            }
+        };
         self.batch.push((hash, probe));
         if let Some(arrived) = self.batch.len().checked_sub(AHEAD) {
             self.prefetch_entry(self.batch[arrived].0);
@@ -315,6 +325,13 @@ impl Detector {
         if !self.policy.ignored_sources.is_empty() && self.policy.ignores_source(probe.source) {
             self.tally.ignored[Ignored::Source as usize] += 1;
             return;
+        }
+        if let Some(known) = self.entries.get(self.latest as usize)
+            && known.address == probe.source
+            && known.state != State::Vacant
+        {
+            self.settle(self.latest, events);
+            return self.count(self.latest, probe, events);
         }
         let (prefix, entries) = (self.policy.ipv6_prefix, &self.entries);
         let (slot, place) = self
@@ -438,6 +455,7 @@ impl Detector {
     /// Counts a probe for a settled entry.
     #[inline]
     fn count(&mut self, entry: u32, probe: &Probe, events: &mut dyn FnMut(ScanEvent)) {
+        self.latest = entry;
         let now = self.timeline.now();
         let host = match probe.host {
             IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
