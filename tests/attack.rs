@@ -103,6 +103,25 @@ fn paced_sources_push_out_few() {
     }
 }
 
+/// As many scanners as the table has entries for, nearly, each with 25 ports: chance crowds some sets of the directory, and
+/// whoever comes there late is found like the others.
+#[test]
+fn a_table_full_of_scanners_misses_none() {
+    const SCANNERS: u64 = 95_000;
+    const PORTS: u64 = 25;
+    let mut detector = Detector::new(Policy::default(), Limits::default(), 1, Origin::File);
+    let mut hits = 0_u64;
+    let flood = Attack::of(Flood::Burst(1));
+    for n in 0..SCANNERS * PORTS {
+        let (scanner, port) = (n % SCANNERS, 1 + n / SCANNERS);
+        let probe = Probe { source: Space::Ipv4.spoofed(scanner), port: port as u16, ..flood.spoofed(n) };
+        detector.observe(&[probe], &mut |event| hits += u64::from(event.moment == Moment::Hit));
+    }
+    let snapshot = detector.snapshot();
+    assert_eq!((hits, snapshot.tally.evicted), (SCANNERS, [0; 4]));
+    assert_eq!(snapshot.tracked_sources, SCANNERS);
+}
+
 /// One packet each from ten million addresses of one /64 is one source: it costs one place, and has one hit.
 #[test]
 fn hopping_inside_one_network_is_one_source() {

@@ -19,10 +19,14 @@ pub type Head = u32;
 pub const OCCUPIED: Head = 1 << 31;
 /// It has an entry; else it is a guest.
 pub const RESIDENT: Head = 1 << 30;
+/// Its own set was full of residents, so it lives in the neighbouring one.
+pub const AWAY: Head = 1 << 29;
 /// These bits of the hash.
-pub const TAG: Head = ((1 << 22) - 1) << TAG_SHIFT;
+pub const TAG: Head = ((1 << 21) - 1) << TAG_SHIFT;
 /// Where they begin.
 pub const TAG_SHIFT: u32 = 8;
+/// What is compared to find a source.
+const SOUGHT: Head = OCCUPIED | AWAY | TAG;
 /// A guest's stamp, as of its older port.
 pub const STAMP: Head = 0xff;
 
@@ -46,7 +50,7 @@ pub enum Holder {
     Resident,
 }
 
-/// The ways that hold a source of this tag, one bit each. `wanted` is `OCCUPIED` and the tag.
+/// The ways that hold a source of this tag, one bit each. `wanted` is `OCCUPIED`, the tag, and `AWAY` if it would be.
 #[inline]
 pub fn holding(set: &Set, wanted: Head) -> u32 {
     // SAFETY: SSE2 is part of x86-64.
@@ -79,7 +83,7 @@ pub fn expendable(set: &Set, now: Stamp) -> (usize, Holder) {
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn holding_one_by_one(set: &Set, wanted: Head) -> u32 {
-    let is = |way: usize| u32::from(set[way] & (OCCUPIED | TAG) == wanted);
+    let is = |way: usize| u32::from(set[way] & SOUGHT == wanted);
     (0..WAYS).fold(0, |ways, way| ways | is(way) << way)
 }
 
@@ -122,7 +126,7 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "sse2")]
     pub(super) fn holding(set: &Set, wanted: Head) -> u32 {
-        let (mask, wanted) = (all((OCCUPIED | TAG).cast_signed()), all(wanted.cast_signed()));
+        let (mask, wanted) = (all(SOUGHT.cast_signed()), all(wanted.cast_signed()));
         let is = |heads| _mm_cmpeq_epi32(_mm_and_si128(heads, mask), wanted);
         let words = _mm_packs_epi32(is(four(set, 0)), is(four(set, 4)));
         let bytes = _mm_packs_epi16(words, _mm_setzero_si128());
@@ -160,8 +164,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn head() -> impl Strategy<Value = Head> {
-        // Few tags, so that some are the same.
-        let tag = 0..3_u32;
+        // Few tags, so that some are the same; every other one away.
+        let tag =
+            (0..3_u32, any::<bool>()).prop_map(|(tag, away)| tag | if away { AWAY >> TAG_SHIFT } else { 0 });
         prop_oneof![
             Just(0),
             (tag.clone(), 0..256_u32).prop_map(|(tag, stamp)| OCCUPIED | tag << TAG_SHIFT | stamp),

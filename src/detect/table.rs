@@ -8,7 +8,7 @@
 
 use super::cache::{Aligned, prefetch};
 use super::quantum::{self, Stamp};
-use super::set::{self, Head, Holder, OCCUPIED, RESIDENT, STAMP, Set, TAG_SHIFT, WAYS};
+use super::set::{self, AWAY, Head, Holder, OCCUPIED, RESIDENT, STAMP, Set, TAG, TAG_SHIFT, WAYS};
 
 /// Where a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,17 +62,25 @@ pub enum Displaced {
     Gone(Guest),
     /// A guest who might have come back.
     Guest(Guest),
-    /// Eight residents share the set: this one must go first.
+    /// Residents have all sixteen slots that it could have: this one must go first.
     Resident(u32),
 }
 
-/// Every source's slot of eight bytes, in sets of one cache line. 38 bits of a keyed hash tell guests apart (two in
-/// three hundred thousand million pairs are taken for one); residents are compared by address.
+/// Every source's slot of eight bytes, in sets of one cache line. 37 bits of a keyed hash tell guests apart (two in
+/// a hundred thousand million pairs are taken for one); residents are compared by address.
+///
+/// Chance alone brings nine sources to one set while most others are empty, and the ninth must not be a scanner that nobody
+/// sees: whoever finds its own set full of residents, or full while there is room elsewhere, lives *away*, in the
+/// neighbouring one.
 #[derive(Debug)]
 pub struct Directory {
     sets: Aligned<Set>,
     mask: u64,
     guests: u64,
+    /// Slots that are not free.
+    taken: u64,
+    /// One bit for each set: whether some of its sources live away. Only then the neighbour is asked for them.
+    overflowed: Vec<u64>,
 }
 
 /// Guests keep a second port only if it follows the first within this many quanta, a tenth of the window.
@@ -83,7 +91,13 @@ impl Directory {
     pub fn new(bytes: usize) -> Self {
         let sets = (bytes / size_of::<Set>()).max(8);
         let sets = 1 << sets.ilog2();
-        Self { sets: Aligned::new(sets, [0; 2 * WAYS]), mask: sets as u64 - 1, guests: 0 }
+        Self {
+            sets: Aligned::new(sets, [0; 2 * WAYS]),
+            mask: sets as u64 - 1,
+            guests: 0,
+            taken: 0,
+            overflowed: vec![0; sets.div_ceil(64)],
+        }
     }
 
     /// Bytes in use.
@@ -96,21 +110,43 @@ impl Directory {
         (self.mask + 1) * WAYS as u64
     }
 
+    /// Whether half of the slots are free.
+    fn has_room(&self) -> bool {
+        self.taken * 2 < self.capacity()
+    }
+
     /// Sources that wait at the door.
     pub fn guests(&self) -> u64 {
         self.guests
     }
 
+    /// The number of a source's own set.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        (hash & self.mask) as usize
+    }
+
     #[inline]
     fn set(&self, hash: u64) -> (usize, &Set) {
-        let at = (hash & self.mask) as usize;
+        let at = self.home(hash);
         (at, &self.sets.as_slice()[at])
     }
 
-    /// The head that a source of this hash has, but for what kind it is.
+    #[inline]
+    fn has_overflowed(&self, set: usize) -> bool {
+        self.overflowed[set / 64] >> (set % 64) & 1 != 0
+    }
+
+    /// The head that a source of this hash has in its own set, but for what kind it is.
     #[inline]
     fn wanted(hash: u64) -> Head {
-        OCCUPIED | ((hash >> 42) as Head) << TAG_SHIFT
+        OCCUPIED | ((hash >> 42) as Head) << TAG_SHIFT & TAG
+    }
+
+    /// The same for a slot wherever it is.
+    #[inline]
+    fn wanted_at(&self, at: usize, hash: u64) -> Head {
+        Self::wanted(hash) | if at / WAYS == self.home(hash) { 0 } else { AWAY }
     }
 
     #[inline]
@@ -146,8 +182,19 @@ impl Directory {
     /// Finds a source. `is` compares an entry with it.
     #[inline]
     pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> (usize, Place) {
-        let (at, set) = self.set(hash);
-        let mut found = set::holding(set, Self::wanted(hash));
+        let home = self.home(hash);
+        match self.find_in(home, Self::wanted(hash), &is) {
+            (_, Place::Nowhere) if self.has_overflowed(home) => {
+                self.find_in(home ^ 1, Self::wanted(hash) | AWAY, &is)
+            }
+            found => found,
+        }
+    }
+
+    #[inline]
+    fn find_in(&self, at: usize, wanted: Head, is: &impl Fn(u32) -> bool) -> (usize, Place) {
+        let set = &self.sets.as_slice()[at];
+        let mut found = set::holding(set, wanted);
         while found != 0 {
             let way = found.trailing_zeros() as usize;
             let (head, tail) = (set[way], set[WAYS + way]);
@@ -163,10 +210,20 @@ impl Directory {
     }
 
     /// A slot for a new source: a free one, a guest's whose time is over, the oldest guest's, or that of the resident
-    /// with the least `deadline`. Guests never push out a resident while there is one of themselves to push.
+    /// with the least `deadline`. Guests never push out a resident while there is one of themselves to push, here or next
+    /// door.
     pub fn make_room(&mut self, hash: u64, now: Stamp, deadline: impl Fn(u32) -> u64) -> (usize, Displaced) {
-        let (index, slots) = self.set(hash);
-        let (way, holder) = set::expendable(slots, now);
+        let (home, slots) = self.set(hash);
+        let (mut index, (mut way, mut holder)) = (home, set::expendable(slots, now));
+        // In a flood every set is full, and to look next door would only cost time.
+        if holder == Holder::Resident || holder == Holder::Guest && self.has_room() {
+            let (next_way, next) = set::expendable(&self.sets.as_slice()[home ^ 1], now);
+            if next == Holder::Nobody || holder == Holder::Resident && next == Holder::Guest {
+                self.overflowed[home / 64] |= 1 << (home % 64);
+                (index, way, holder) = (home ^ 1, next_way, next);
+            }
+        }
+        let slots = &self.sets.as_slice()[index];
         let at = index * WAYS + way;
         match holder {
             Holder::Nobody => (at, Displaced::Nobody),
@@ -185,8 +242,10 @@ impl Directory {
 
     /// Puts a guest into a free slot.
     pub fn put_guest(&mut self, at: usize, hash: u64, guest: Guest) {
-        self.guests += u64::from(self.slot(at).0 == 0);
-        self.write(at, Self::wanted(hash) | Head::from(guest.stamp), guest.tail());
+        let is_free = u64::from(self.slot(at).0 == 0);
+        self.guests += is_free;
+        self.taken += is_free;
+        self.write(at, self.wanted_at(at, hash) | Head::from(guest.stamp), guest.tail());
     }
 
     /// A guest asks again. Returns it if this port is the third and earns it an entry.
@@ -216,18 +275,21 @@ impl Directory {
     /// Puts a resident into a slot, its own as a guest or a free one.
     pub fn put_resident(&mut self, at: usize, hash: u64, entry: u32) {
         self.clear(at);
-        self.write(at, Self::wanted(hash) | RESIDENT, entry);
+        self.taken += 1;
+        self.write(at, self.wanted_at(at, hash) | RESIDENT, entry);
     }
 
     /// Frees a slot.
     pub fn clear(&mut self, at: usize) {
         let (head, _) = self.slot(at);
         self.guests -= u64::from(head != 0 && head & RESIDENT == 0);
+        self.taken -= u64::from(head != 0);
         self.write(at, 0, 0);
     }
 
     /// Lets go of the guests whose time is over, before their stamps could come round again.
     pub fn sweep(&mut self, now: Stamp, all: bool, mut finished: impl FnMut(Guest)) {
+        self.settle_overflow();
         if self.guests == 0 {
             return;
         }
@@ -242,7 +304,25 @@ impl Directory {
                     finished(guest);
                     (*head, *tail) = (0, 0);
                     self.guests -= 1;
+                    self.taken -= 1;
                 }
+            }
+        }
+    }
+}
+
+impl Directory {
+    /// Forgets that a set had sources away once they are gone.
+    fn settle_overflow(&mut self) {
+        let sets = self.sets.as_slice();
+        for (word, bits) in self.overflowed.iter_mut().enumerate() {
+            let mut left = *bits;
+            while left != 0 {
+                let set = word * 64 + left.trailing_zeros() as usize;
+                if sets[set ^ 1][..WAYS].iter().all(|head| head & AWAY == 0) {
+                    *bits &= !(1 << (set % 64));
+                }
+                left &= left - 1;
             }
         }
     }
@@ -322,5 +402,83 @@ impl Order {
         for (entry, deadline) in entries {
             self.file(entry, deadline);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hashes of one set, with different tags.
+    fn hashes(set: u64, count: u64) -> Vec<u64> {
+        (0..count).map(|tag| set | tag << 42).collect()
+    }
+
+    /// Gives a source an entry, if there is a slot for it.
+    fn settle(directory: &mut Directory, hash: u64, entry: u32) -> bool {
+        let (at, displaced) = directory.make_room(hash, 1, |_| 0);
+        let is_free = displaced == Displaced::Nobody;
+        if is_free {
+            directory.put_resident(at, hash, entry);
+        }
+        is_free
+    }
+
+    fn place(directory: &Directory, hash: u64, entry: u32) -> Option<usize> {
+        match directory.find(hash, |other| other == entry) {
+            (at, Place::Resident(_)) => Some(at),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_full_set_sends_its_sources_next_door_and_finds_them_there() {
+        let mut directory = Directory::new(64 * 8);
+        let crowd = hashes(4, 16);
+        for (&hash, entry) in crowd.iter().zip(0..) {
+            assert!(settle(&mut directory, hash, entry));
+        }
+        assert!(!settle(&mut directory, hashes(4, 17)[16], 16), "sixteen is all");
+        assert!(!settle(&mut directory, hashes(5, 1)[0], 16), "the neighbour's own have no more room either");
+        for (&hash, entry) in crowd.iter().zip(0..) {
+            let at = place(&directory, hash, entry).expect("a resident is found");
+            assert_eq!(at / WAYS == 4, entry < 8);
+        }
+        // Those at home leave, and those away are still found, also after a sweep.
+        for (&hash, entry) in crowd.iter().zip(0..8) {
+            let at = place(&directory, hash, entry).expect("a resident is found");
+            directory.clear(at);
+        }
+        directory.sweep(1, false, |_| ());
+        for (&hash, entry) in crowd.iter().zip(0..).skip(8) {
+            assert_eq!(place(&directory, hash, entry).map(|at| at / WAYS), Some(5));
+        }
+        for (&hash, entry) in crowd.iter().zip(0..).skip(8) {
+            let at = place(&directory, hash, entry).expect("a resident is found");
+            assert!(directory.has_overflowed(4));
+            directory.clear(at);
+        }
+        directory.sweep(1, false, |_| ());
+        assert!(!directory.has_overflowed(4), "nobody is away any more");
+    }
+
+    #[test]
+    fn a_guest_away_earns_its_place_there_and_is_nobody_else() {
+        let mut directory = Directory::new(64 * 8);
+        for (&hash, entry) in hashes(2, 8).iter().zip(0..) {
+            assert!(settle(&mut directory, hash, entry));
+        }
+        let hash = hashes(2, 9)[8];
+        let (at, displaced) = directory.make_room(hash, 7, |_| 0);
+        assert_eq!((at / WAYS, displaced), (3, Displaced::Nobody));
+        directory.put_guest(at, hash, Guest { ports: [80; 2], stamp: 7 });
+        assert_eq!(directory.find(hash, |_| false), (at, Place::Guest));
+        // The neighbour's own source of the same tag is another one.
+        assert_eq!(directory.find(hash ^ 1, |_| false).1, Place::Nowhere);
+        assert_eq!(directory.greet(at, 81, 7), Err(None));
+        assert!(directory.greet(at, 82, 7).is_ok());
+        directory.put_resident(at, hash, 8);
+        assert_eq!(place(&directory, hash, 8), Some(at));
+        assert_eq!(directory.guests(), 0);
     }
 }
