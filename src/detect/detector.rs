@@ -22,7 +22,7 @@ pub const BATCH: usize = 32;
 
 /// Probes gathered between the two steps in which the cache fetches what one will need: its place in the directory, and what that
 /// place points at. Spread over the batch, for a processor waits for no more than some twenty lines at a time.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// What is known of a source that has a place in the table, besides its ports. The order is that of need: an
 /// ordinary probe touches the first cache line, and one epoch's, one scan's and one host's worth of the second.
