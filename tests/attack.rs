@@ -66,6 +66,17 @@ attacks! {
     ipv6_networks_of_fifteen_ports: Ipv6, 15, Random;
 }
 
+/// Nothing of it is the luck of one seed.
+#[test]
+fn all_are_found_whatever_the_seed() {
+    for seed in 2..=4 {
+        for ports in [1, 2, 5, 15] {
+            let attack = Attack { seed, pace: Pace::Random, ..Attack::of(Flood::Burst(ports)) };
+            all_found(&format!("{ports} ports at once, seed {seed}"), attack);
+        }
+    }
+}
+
 /// Sources that pace their ports evenly over the window look like scanners that stop short of the threshold: only
 /// that a scanner comes back sooner tells them apart. What cannot be kept is given up and counted, and nothing else is
 /// told.

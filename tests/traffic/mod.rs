@@ -112,6 +112,8 @@ pub struct Attack {
     pub scanners: u64,
     /// When the scanners begin, after the flood has.
     pub scan_after: u64,
+    /// Keys the detector's hash, and so decides by chance who shares a set with whom.
+    pub seed: u64,
 }
 
 impl Attack {
@@ -125,6 +127,7 @@ impl Attack {
             rate: 1_000_000,
             scanners: 200,
             scan_after: SECOND,
+            seed: 1,
         }
     }
 
@@ -180,7 +183,7 @@ impl Attack {
 
     /// Runs it against a detector.
     pub fn run(&self, limits: Limits) -> Outcome {
-        let mut detector = Detector::new(Policy::default(), limits, 1, Origin::File);
+        let mut detector = Detector::new(Policy::default(), limits, self.seed, Origin::File);
         let mut found = BTreeSet::new();
         let mut others = BTreeSet::new();
         let scanners: BTreeSet<_> = (0..self.scanners)
