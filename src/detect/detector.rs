@@ -823,14 +823,16 @@ impl Detector {
         };
         let mut returned = Vec::new();
         for earlier in &self.retired {
-            match self.resident(earlier.source) {
+            let mut candidate = match self.resident(earlier.source) {
                 Some(entry) => {
-                    let mut candidate = self.candidate(&self.entries[entry as usize]);
-                    candidate.merge(earlier, self.epoch);
-                    offer(candidate);
                     returned.push(entry);
+                    self.candidate(&self.entries[entry as usize])
                 }
-                None => offer(*earlier),
+                None => *earlier,
+            };
+            candidate.merge(earlier, self.epoch);
+            if candidate.peak >= self.limits.min_ports {
+                offer(candidate);
             }
         }
         for (entry, known) in (0_u32..).zip(&self.entries) {
