@@ -110,6 +110,19 @@ impl Candidate {
     }
 }
 
+/// A probe that waits for its batch to be full.
+#[derive(Debug, Clone, Copy)]
+struct Gathered {
+    /// The hash of its source.
+    hash: u64,
+    /// The entry that its source had when that was looked up, or `NOBODY`.
+    likely: u32,
+    probe: Probe,
+}
+
+/// No entry.
+const NOBODY: u32 = u32::MAX;
+
 /// Counts the distinct ports of every source and tells of scans. All memory is reserved by `new`.
 #[derive(Debug)]
 pub struct Detector {
@@ -135,10 +148,8 @@ pub struct Detector {
     store: PortStore,
     /// The greatest peaks of sources that were evicted, at most `max_sources`.
     retired: Vec<Candidate>,
-    /// Probes that were not looked at yet, each with the hash of its source.
-    batch: Vec<(u64, Probe)>,
-    /// The entry that was counted last: the next probe is often of the same source.
-    latest: u32,
+    /// Probes that were not looked at yet.
+    batch: Vec<Gathered>,
     /// The greatest count of any source.
     greatest: Peaks,
     /// The same within this epoch.
@@ -210,7 +221,6 @@ impl Detector {
             store: PortStore::new(capacity, inline_ports, block_bytes),
             retired: Vec::with_capacity(limits.max_sources),
             batch: Vec::with_capacity(BATCH),
-            latest: 0,
             greatest: Peaks::NONE,
             greatest_now: 0,
             tally: Tally::default(),
@@ -248,40 +258,47 @@ impl Detector {
     pub fn gather(&mut self, probe: Probe) -> bool {
         let hash = match self.batch.last() {
             // A scan is often a burst of one source.
-            Some(&(hash, ref last)) if last.source == probe.source => hash,
+            Some(last) if last.probe.source == probe.source => last.hash,
             _ => {
                 let hash = self.hash(probe.source);
                 self.directory.prefetch(hash);
                 hash
             }
         };
-        self.batch.push((hash, probe));
+        self.batch.push(Gathered { hash, likely: NOBODY, probe });
         if let Some(arrived) = self.batch.len().checked_sub(AHEAD) {
-            self.prefetch_entry(self.batch[arrived].0);
+            self.batch[arrived].likely = self.look_ahead(&self.batch, arrived);
         }
         self.batch.len() == BATCH
     }
 
-    /// Has what is known of a source brought into the cache. Its place in the directory should be there by now.
+    /// The likely entry of a gathered probe; what it holds is brought into the cache. Its place in the directory should be
+    /// there by now.
     #[inline]
-    fn prefetch_entry(&self, hash: u64) {
-        if let Some(entry) = self.directory.likely(hash)
-            && let Some(known) = self.entries.get(entry as usize)
+    fn look_ahead(&self, batch: &[Gathered], at: usize) -> u32 {
+        let hash = batch[at].hash;
+        if let Some(before) = at.checked_sub(1)
+            && batch[before].hash == hash
         {
+            return batch[before].likely;
+        }
+        let Some(entry) = self.directory.likely(hash) else { return NOBODY };
+        if let Some(known) = self.entries.get(entry as usize) {
             prefetch(known);
             prefetch(&known.peaks);
             self.store.prefetch(entry);
         }
+        entry
     }
 
     /// The latest time in the batch, on the capture's clock.
     pub fn batch_time(&self) -> Option<Timestamp> {
-        self.batch.iter().map(|(_, probe)| probe.time).max()
+        self.batch.iter().map(|gathered| gathered.probe.time).max()
     }
 
     /// No probe of the batch is later than this.
     pub fn cap_batch(&mut self, latest: Timestamp) {
-        for (_, probe) in &mut self.batch {
+        for Gathered { probe, .. } in &mut self.batch {
             probe.time = probe.time.min(latest);
         }
     }
@@ -289,11 +306,11 @@ impl Detector {
     /// Counts what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
         let mut batch = std::mem::take(&mut self.batch);
-        for &(hash, _) in batch.iter().rev().take(AHEAD - 1).rev() {
-            self.prefetch_entry(hash);
+        for at in batch.len().saturating_sub(AHEAD - 1)..batch.len() {
+            batch[at].likely = self.look_ahead(&batch, at);
         }
-        for (hash, probe) in &batch {
-            self.probe(probe, *hash, events);
+        for gathered in &batch {
+            self.probe(gathered, events);
         }
         batch.clear();
         self.batch = batch;
@@ -310,7 +327,8 @@ impl Detector {
     }
 
     #[inline]
-    fn probe(&mut self, probe: &Probe, hash: u64, events: &mut dyn FnMut(ScanEvent)) {
+    fn probe(&mut self, gathered: &Gathered, events: &mut dyn FnMut(ScanEvent)) {
+        let &Gathered { hash, likely, ref probe } = gathered;
         self.timeline.packet(probe.time);
         if self.timeline.now() >= self.turn_at {
             self.turn(events);
@@ -326,12 +344,13 @@ impl Detector {
             self.tally.ignored[Ignored::Source as usize] += 1;
             return;
         }
-        if let Some(known) = self.entries.get(self.latest as usize)
+        // Probes before it may have moved others in or out: what was likely is asked again.
+        if let Some(known) = self.entries.get(likely as usize)
             && known.address == probe.source
             && known.state != State::Vacant
         {
-            self.settle(self.latest, events);
-            return self.count(self.latest, probe, events);
+            self.settle(likely, events);
+            return self.count(likely, probe, events);
         }
         let (prefix, entries) = (self.policy.ipv6_prefix, &self.entries);
         let (slot, place) = self
@@ -455,7 +474,6 @@ impl Detector {
     /// Counts a probe for a settled entry.
     #[inline]
     fn count(&mut self, entry: u32, probe: &Probe, events: &mut dyn FnMut(ScanEvent)) {
-        self.latest = entry;
         let now = self.timeline.now();
         let host = match probe.host {
             IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
