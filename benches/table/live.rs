@@ -27,6 +27,9 @@ use std::time::Duration;
 /// Frames a second; 0 is as fast as the sender can.
 const RATES: [u64; 4] = [100_000, 200_000, 400_000, 0];
 
+/// The rate at which the others lose packets, and at which we are compared with them.
+const COMPARED: u64 = 200_000;
+
 /// How long each run sends.
 const SECONDS: u64 = 5;
 
@@ -211,14 +214,15 @@ impl Running {
             Running::Suricata(mut program, log) => {
                 terminate(program.0.id());
                 program.0.wait()?;
-                // "eth0: packets: 1000, drops: 0 (0.00%), invalid chksum: 0"
+                // 6: "Stats for 'eth0':  pkts: 1000, drop: 0 (0.00%), …"; 7: "eth0: packets: 1000, drops: 0 (0.00%), …"
                 let said = fs::read_to_string(log)?;
-                let line = said.lines().rev().find(|line| line.contains("drops:")).unwrap_or_default();
-                let after = |word: &str| {
-                    let (_, rest) = line.split_once(word)?;
+                let line =
+                    said.lines().rev().find(|line| line.contains("invalid chksum")).unwrap_or_default();
+                let after = |words: [&str; 2]| {
+                    let (_, rest) = words.iter().find_map(|word| line.split_once(word))?;
                     rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
                 };
-                match (after("packets:"), after("drops:")) {
+                match (after(["packets: ", "pkts: "]), after(["drops: ", "drop: "])) {
                     (Some(packets), Some(dropped)) => {
                         Ok(Account { received: packets.saturating_sub(dropped), dropped })
                     }
@@ -382,6 +386,11 @@ impl Row {
         self.sent as f64 / self.elapsed.as_secs_f64()
     }
 
+    /// What arrived and is in no count; only of traffic that the receiver's filter takes.
+    fn unaccounted(&self) -> u64 {
+        self.arrived.saturating_sub(self.account.received + self.account.dropped)
+    }
+
     fn cpu_nanos(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e9 / self.sent as f64
     }
@@ -449,6 +458,29 @@ fn measure(lab: &Lab, place: &Path, receiver: Receiver, kind: Kind, rate: u64) -
     Ok(Row { receiver, kind, rate, sent, arrived, elapsed, account, cpu, latencies })
 }
 
+/// What is sent to whom, in order: those that are compared directly follow one another.
+fn runs() -> Vec<(Kind, u64, Vec<Receiver>)> {
+    use Receiver::*;
+    let mut runs = Vec::new();
+    for kind in [Kind::Syn, Kind::Ack] {
+        for rate in RATES {
+            let mut receivers = vec![Bare, Exporter];
+            if kind == Kind::Syn {
+                receivers.push(Scraped);
+            }
+            // The variants where they differ: at the rate of the comparison and at the limit.
+            if rate == 0 || rate == COMPARED {
+                receivers.extend([Unassembled, TwoThreads]);
+            }
+            receivers.extend([Scanlogd, Suricata]);
+            runs.push((kind, rate, receivers));
+        }
+    }
+    // What scanlogd listens to does not get these.
+    runs.push((Kind::Mirrored, 0, vec![Bare, Exporter, Scraped, Unassembled, TwoThreads, Suricata]));
+    runs
+}
+
 /// Both tables.
 pub fn live(place: &Path) -> io::Result<()> {
     let lab = Lab::new()?;
@@ -460,33 +492,45 @@ pub fn live(place: &Path) -> io::Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     let mut rows = Vec::new();
-    for kind in [Kind::Syn, Kind::Ack] {
-        for rate in RATES {
-            use Receiver::*;
-            // The variants where they differ: at the rate of the comparison and at the limit.
-            let few = [Bare, Exporter, Scraped, Scanlogd, Suricata];
-            let all = [Bare, Exporter, Scraped, Unassembled, TwoThreads, Scanlogd, Suricata];
-            let receivers = if rate == 0 || rate == 200_000 { &all[..] } else { &few };
-            for &receiver in receivers {
-                if receiver == Scraped && kind == Kind::Ack {
-                    continue;
+    for (kind, rate, receivers) in runs() {
+        for receiver in receivers {
+            match measure(&lab, place, receiver, kind, rate) {
+                Ok(row) => {
+                    row.print();
+                    rows.push(row);
                 }
-                match measure(&lab, place, receiver, kind, rate) {
-                    Ok(row) => {
-                        row.print();
-                        rows.push(row);
-                    }
-                    Err(error) => println!(
-                        "| {} | {} | **did not run: {error}** | | | | | | | |",
-                        receiver.label(),
-                        traffic(kind, rate)
-                    ),
-                }
+                Err(error) => println!(
+                    "| {} | {} | **did not run: {error}** | | | | | | | |",
+                    receiver.label(),
+                    traffic(kind, rate)
+                ),
             }
         }
     }
     goals::tell(&rows);
+    quiet(&lab, place)?;
     steady(&lab, place)
+}
+
+/// What the exporter costs while nothing comes: with empty tables, and with those that a flood has left full.
+fn quiet(lab: &Lab, place: &Path) -> io::Result<()> {
+    const SPAN: Duration = Duration::from_secs(5);
+    let exporter = Receiver::Exporter.start(lab, place)?;
+    let rest = || {
+        let before = settle(exporter.pid())?;
+        std::thread::sleep(SPAN);
+        let cpu = cpu_of(exporter.pid())?.saturating_sub(before);
+        io::Result::Ok(cpu.as_secs_f64() / SPAN.as_secs_f64())
+    };
+    println!("\n| portscan_exporter, nothing sent for 5 s | CPU ms a second | % of a core |\n|---|---|---|");
+    for after in ["after the start", "after a flood"] {
+        if after == "after a flood" {
+            flood(lab, COMPARED, SECONDS, Kind::Syn)?;
+        }
+        let share = rest()?;
+        println!("| {after} | {:.2} | {:.2} |", share * 1e3, share * 1e2);
+    }
+    Ok(())
 }
 
 /// A steady scan, and who misses how much of it: the ancestor, blind from the end of one file to the start of the next,

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// receivers listen above it.
 pub const TARGET_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
+/// The interface of nobody here.
+const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 3];
+
 /// Frames a system call. More gain nothing, and would come in clumps at low rates.
 const CLUMP: usize = 64;
 
@@ -25,17 +28,21 @@ pub enum Kind {
     Syn,
     /// ACKs, likewise: a kernel filter for probes discards them.
     Ack,
+    /// SYNs, each from a source of its own, to somebody else, as a mirror port shows them: the host's own stack gives them up
+    /// at once, which leaves more of the core for sending.
+    Mirrored,
     /// SYNs of one source to one port after another.
     Scan,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Syn, Kind::Ack, Kind::Scan];
+    pub const ALL: [Kind; 4] = [Kind::Syn, Kind::Ack, Kind::Mirrored, Kind::Scan];
 
     pub const fn label(self) -> &'static str {
         match self {
             Kind::Syn => "syn",
             Kind::Ack => "ack",
+            Kind::Mirrored => "mirrored",
             Kind::Scan => "scan",
         }
     }
@@ -89,7 +96,7 @@ fn stay_on_last_core() -> io::Result<()> {
 /// What the frames of a kind have in common.
 fn frame(kind: Kind) -> [u8; FRAME] {
     let mut frame = [0; FRAME];
-    frame[..6].copy_from_slice(&TARGET_MAC);
+    frame[..6].copy_from_slice(if kind == Kind::Mirrored { &OTHER_MAC } else { &TARGET_MAC });
     frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
     frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6]);
     frame[30..34].copy_from_slice(&[192, 0, 2, 10]);
@@ -101,7 +108,9 @@ fn frame(kind: Kind) -> [u8; FRAME] {
 /// The n-th frame's source and port. The header's sum must be right, the host's stack looks at it.
 fn address(frame: &mut [u8; FRAME], kind: Kind, n: u64) {
     let (source, port) = match (kind, Space::Ipv4.spoofed(n)) {
-        (Kind::Syn | Kind::Ack, IpAddr::V4(source)) => (source.octets(), 1 + (n % 1_000) as u16),
+        (Kind::Syn | Kind::Ack | Kind::Mirrored, IpAddr::V4(source)) => {
+            (source.octets(), 1 + (n % 1_000) as u16)
+        }
         _ => ([192, 0, 2, 7], 1 + (n % 65_535) as u16),
     };
     frame[26..30].copy_from_slice(&source);
