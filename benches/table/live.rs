@@ -121,11 +121,13 @@ impl Receiver {
             Receiver::Suricata => {
                 let (program, rules) = (self.installed()?, place.join("suricata.rules"));
                 let logs = place.join("suricata");
+                let _ = fs::remove_dir_all(&logs);
                 fs::create_dir_all(&logs)?;
-                let _ = fs::remove_file(logs.join("suricata.log"));
                 fs::write(&rules, SURICATA_RULE)?;
                 let mut command = lab.command(space, &program);
                 command.args(["--af-packet=eth0", "-k", "none", "-S"]).arg(&rules).arg("-l").arg(&logs);
+                // The second output of Debian's configuration tells every flow: it would fill the disk, and wait for it.
+                command.args(["--set", "outputs.1.eve-log.enabled=no"]);
                 command.stdin(Stdio::null()).stdout(File::create(logs.join("stdout"))?).stderr(Stdio::null());
                 let mut program = Ended(command.spawn()?);
                 let log = logs.join("suricata.log");
