@@ -1,13 +1,17 @@
-//! Where the nanoseconds of one packet go: decode, observe, tick, snapshot.
+//! Where the nanoseconds of one packet go: decode, observe, tick, snapshot; and those of one scrape.
 
 #[path = "../tests/traffic/mod.rs"]
 mod traffic;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::decode::decode;
 use portscan_exporter::detect::{BATCH, Detector, Limits, Origin, Policy, Probe};
+use portscan_exporter::metrics::{self, ProcessState};
 use portscan_exporter::packet::{LinkType, Timestamp};
+use portscan_exporter::snapshot::InterfaceSnapshot;
+use std::sync::Arc;
 use traffic::{Attack, Flood, SECOND, START, Space};
 
 fn main() {
@@ -150,4 +154,24 @@ fn tick(bencher: Bencher, what: &str) {
 fn snapshot(bencher: Bencher, what: &str) {
     let detector = if what == "full" { Flooded::by(Flood::Burst(5), 2_000_000).detector } else { detector() };
     bencher.bench_local(|| black_box(detector.snapshot()));
+}
+
+/// What a scrape renders: an interface without sources, or with as many as are published at most.
+#[divan::bench(args = ["empty", "full"])]
+fn page(bencher: Bencher, what: &str) {
+    let detector =
+        if what == "full" { Flooded::by(Flood::Burst(15), 2_000_000).detector } else { detector() };
+    let detection = detector.snapshot();
+    let published = if what == "full" { detection.published_sources_limit } else { 0 };
+    assert_eq!(detection.sources.len() as u64, published, "else it measures another page than it says");
+    let interfaces = [Arc::new(InterfaceSnapshot {
+        interface: String::from("eth0"),
+        capture: CaptureStatus { up: true, ..CaptureStatus::default() },
+        packets: 2_000_000,
+        skipped: Default::default(),
+        events_lost: 0,
+        detection,
+    })];
+    let process = ProcessState::default();
+    bencher.bench_local(|| black_box(metrics::render(black_box(&interfaces), Some(&process))));
 }

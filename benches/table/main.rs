@@ -1,12 +1,18 @@
 //! Readers of capture files side by side, in one run, on files it makes itself.
 //!
-//! `cargo bench --bench table` prints all but the attacks; name sections to choose: `-- files sources attacks`.
+//! `cargo bench --bench table` prints all but the attacks; name sections to choose: `-- files sources live attacks`.
+//! `live` needs root, iproute2, tcpdump and python3, takes six minutes and sends only inside networks it makes.
 //! Every program is a process of its own, the files are in the page cache, and programs that are compared take turns.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "../tests/traffic/mod.rs"]
+#[path = "../../tests/traffic/mod.rs"]
 mod traffic;
+
+#[path = "../../tests/wire/mod.rs"]
+mod wire;
+
+mod live;
 
 use etherparse::{SlicedPacket, TransportSlice};
 use portscan_exporter::clock;
@@ -31,6 +37,12 @@ fn main() -> io::Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["count", file] => count(file, false),
         ["slice", file] => count(file, true),
+        ["send", rate, seconds, kind] => {
+            let bad = |what: &str| io::Error::other(format!("send RATE SECONDS KIND: {what:?}"));
+            let number = |text: &str| text.parse().map_err(|_| bad(text));
+            live::send(number(rate)?, number(seconds)?, live::Kind::of(kind).ok_or_else(|| bad(kind))?)?;
+        }
+        ["receive", buffer] => live::receive(buffer.parse().map_err(io::Error::other)?)?,
         ref sections => {
             let wants = |section| sections.contains(&section) || sections.is_empty() && section != "attacks";
             let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
@@ -41,6 +53,11 @@ fn main() -> io::Result<()> {
             }
             if wants("sources") {
                 sources(&place)?;
+            }
+            if wants("live")
+                && let Err(error) = live::live(&place)
+            {
+                println!("\n**The live table did not run: {error}**");
             }
             if wants("attacks") {
                 attacks();
