@@ -1,7 +1,7 @@
 //! Readers of capture files side by side, in one run, on files it makes itself.
 //!
 //! `cargo bench --bench table` prints all but the attacks; name sections to choose: `-- files sources live attacks`.
-//! `live` needs root, iproute2, tcpdump and python3, takes six minutes and sends only inside networks it makes.
+//! `live` needs root, iproute2, tcpdump and python3, takes seven minutes and sends only inside networks it makes.
 //! Every program is a process of its own, the files are in the page cache, and programs that are compared take turns.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]

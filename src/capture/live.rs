@@ -23,27 +23,6 @@ use std::time::{Duration, Instant};
 /// The time between two ticks.
 pub const TICK: Duration = Duration::from_secs(1);
 
-/// How far ahead of a frame the ring is fetched: a handful of frames.
-const FETCH_AHEAD: usize = 1024;
-
-/// Has what lies behind a frame in the ring brought into the cache: the next frames, which the kernel wrote on another core.
-/// Changes nothing else; on other processors than x86-64 nothing at all.
-#[inline]
-fn prefetch_after(frame: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in [0, 64, 128] {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let ahead = frame.as_ptr().wrapping_add(FETCH_AHEAD + line);
-        // SAFETY: PREFETCHT0 is a hint: it neither faults nor changes memory, whatever the address.
-        #[allow(unsafe_code, reason = "the one instruction for it")]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (frame, FETCH_AHEAD);
-}
-
 /// Frames handed over between two looks at the clock and the wake: a tick is never later than this under load.
 const BATCH: usize = 8192;
 
@@ -490,10 +469,7 @@ impl Handle {
     fn dispatch(&mut self, sink: &mut impl FrameSink) -> Result<usize, String> {
         let frames = self
             .capture
-            .dispatch(Some(BATCH), |packet| {
-                prefetch_after(packet.data);
-                sink.frame(timestamp(packet.header), packet.data);
-            })
+            .dispatch(Some(BATCH), |packet| sink.frame(timestamp(packet.header), packet.data))
             .map_err(|error| said(&error))?;
         if frames > 0 {
             sink.batch_end();
