@@ -24,7 +24,6 @@ const FAILING: &[&str] = &[
     "f30-newest-first.pcap",
     "f31-every-10th-stamp-an-hour-back.pcap",
     "f32-ns-stamps-without-tsresol.pcapng",
-    "hang-threshold-193.pcap",
     "ipv6-syn-in-two-fragments.pcap",
     "j01-nat64-two-users.pcap",
     "one-stamp-in-the-past-between-19-and-19.pcap",

@@ -215,3 +215,35 @@ proptest! {
         prop_assert_eq!(plain.snapshot(), busy.snapshot());
     }
 }
+
+/// Law 3 at both ends of the accepted range and around every size in which ports are kept: the hit comes at the probe that
+/// reaches the threshold, and all ports are counted.
+#[test]
+fn any_threshold_hits_at_its_own_port_and_counts_on() {
+    for threshold in [
+        2, 20, 21, 31, 32, 33, 96, 143, 144, 145, 191, 192, 193, 250, 1_000, 1_487, 1_488, 1_489, 1_984,
+        1_985, 20_000, 65_535, 65_536,
+    ] {
+        let policy = Policy { threshold, ..Policy::default() };
+        let mut detector =
+            Detector::new(policy, Limits { memory_bytes: 4 << 20, ..Limits::default() }, 1, Origin::File);
+        let ports = (threshold * 2).min(65_536);
+        let mut events = Vec::new();
+        for n in 0..ports {
+            let probe = Probe {
+                time: Timestamp(1_700_000_000 * SECOND + u64::from(n) * 100_000),
+                source: source(0),
+                host: source(1),
+                // An odd step meets every port once.
+                port: (n as u16).wrapping_mul(40_503),
+                technique: Technique::Syn,
+            };
+            let before = events.len();
+            detector.observe(&[probe], &mut |event| events.push(event));
+            let hit = events[before..].iter().any(|event: &ScanEvent| event.moment == Moment::Hit);
+            assert_eq!(hit, n + 1 == threshold, "threshold {threshold}, port {}", n + 1);
+        }
+        let scan = detector.open_scans()[0];
+        assert_eq!((scan.distinct_ports, scan.peak_distinct_ports), (ports, ports), "threshold {threshold}");
+    }
+}

@@ -135,26 +135,24 @@ impl Pool {
         ((u64::from(u32::from(port).wrapping_mul(0x9e37_79b9)) * self.block_cells as u64) >> 32) as usize
     }
 
-    /// Where a port is or would be.
-    fn find(&self, at: u32, port: u16) -> usize {
+    /// Where a port is or would be: one pass at most. `None` if every cell holds another port.
+    fn find(&self, at: u32, port: u16) -> Option<usize> {
         if self.is_direct() {
-            return usize::from(port);
+            return Some(usize::from(port));
         }
         let cells = self.cells(at);
-        let mut here = self.home(port);
-        loop {
-            if cells[here] == 0 || port_of(cells[here]) == port {
-                return here;
-            }
-            here += 1;
-            if here == cells.len() {
-                here = 0;
-            }
-        }
+        let (before, behind) = cells.split_at(self.home(port));
+        let mut in_turn = (before.len()..cells.len()).zip(behind).chain((0..).zip(before));
+        in_turn.find(|&(_, &cell)| cell == 0 || port_of(cell) == port).map(|(here, _)| here)
+    }
+
+    /// Whether a block takes no more than so many ports: searches in a fuller one would be long.
+    fn is_filled_by(&self, ports: usize) -> bool {
+        !self.is_direct() && ports * 4 >= self.block_cells * 3
     }
 
     fn is_full(&self, at: u32) -> bool {
-        !self.is_direct() && self.rings[at as usize].occupied as usize * 4 >= self.block_cells * 3
+        self.is_filled_by(self.rings[at as usize].occupied as usize)
     }
 
     /// Marks the ports that no longer count, before their stamps could come round again.
@@ -178,41 +176,27 @@ impl Pool {
         counted
     }
 
-    /// Counts a port now. Returns whether it is new to the block.
+    /// Counts a port now. Returns whether the block holds one more.
     fn record(&mut self, at: u32, port: u16, hosts: u8, to: u64) -> bool {
         let now = stamp(to);
-        let here = self.find(at, port);
+        let found = self.find(at, port);
+        // No larger block is left for a port more: it takes the place of the one at its home. The count stops growing, and
+        // never falls while the source goes on.
+        let here = match found {
+            Some(here) if self.cells(at)[here] != 0 || !self.is_full(at) => here,
+            _ => self.home(port),
+        };
         let old = self.cells(at)[here];
-        let ring_at = at as usize;
-        if old == cell(port, now, old as u8 | hosts) {
+        let known = if old != 0 && port_of(old) == port { old as u8 } else { 0 };
+        let new = cell(port, now, known & HOSTS as u8 | hosts);
+        if old == new {
             return false;
         }
-        if old != 0 {
-            let was = counts(now, stamp_of(old)).then(|| stamp_of(old));
-            self.cells_mut(at)[here] = cell(port, now, (old & HOSTS) as u8 | hosts);
-            self.rings[ring_at].count(to, was);
-            return false;
-        }
-        if self.is_full(at) {
-            // No larger block is left. The port takes the place of the one at its home: the count stops growing, and
-            // never falls while the source goes on.
-            let home = self.home(port);
-            let victim = self.cells(at)[home];
-            if victim == 0 && self.rings[ring_at].occupied as usize + 1 >= self.block_cells {
-                return true;
-            }
-            let was = (victim != 0 && counts(now, stamp_of(victim))).then(|| stamp_of(victim));
-            self.cells_mut(at)[home] = cell(port, now, hosts);
-            let ring = &mut self.rings[ring_at];
-            ring.occupied += u32::from(victim == 0);
-            ring.count(to, was);
-            return true;
-        }
-        self.cells_mut(at)[here] = cell(port, now, hosts);
-        let ring = &mut self.rings[ring_at];
-        ring.occupied += 1;
-        ring.count(to, None);
-        true
+        self.cells_mut(at)[here] = new;
+        let ring = &mut self.rings[at as usize];
+        ring.occupied += u32::from(old == 0);
+        ring.count(to, (old != 0 && counts(now, stamp_of(old))).then(|| stamp_of(old)));
+        old == 0
     }
 }
 
@@ -431,7 +415,6 @@ impl PortStore {
             marks[at] = mark(now, marks[at] as u8 | hosts);
             return ports.counted;
         }
-        ports.union = ports.union.saturating_add(1);
         if len < numbers.len() {
             (numbers[len], marks[len]) = (port, mark(now, hosts));
             if len == 0 {
@@ -441,9 +424,7 @@ impl PortStore {
             return ports.counted;
         }
         if !ports.saturated {
-            let union = ports.union;
             if self.widen(ports, source, to) {
-                ports.union = union - 1;
                 return self.record(ports, source, port, hosts, to);
             }
             ports.saturated = true;
@@ -460,27 +441,34 @@ impl PortStore {
         if ports.block.is_some() {
             return true;
         }
-        let Some(at) = self.pools[0].take() else { return false };
+        let Some((size, at)) = self.take(0, ports.counted) else { return false };
         let start = source as usize * self.inline_ports;
         let range = start..start + ports.counted as usize;
-        let pool = &mut self.pools[0];
+        let pool = &mut self.pools[size];
         pool.rings[at as usize].marked = to;
         for (&port, &mark) in self.ports.as_slice()[range.clone()].iter().zip(&self.marks.as_slice()[range]) {
             insert(pool, at, cell(port, mark_stamp(mark), mark as u8), to);
         }
-        ports.block = Some(Block::new(0, at));
+        ports.block = Some(Block::new(size, at));
         ports.union = ports.counted;
         ports.saturated = false;
         true
     }
 
-    /// Moves a block to one of the next size. False if there is none, or none left.
+    /// The smallest block that is left, of this size or above, and takes one port more than so many.
+    fn take(&mut self, least: usize, ports: u32) -> Option<(usize, u32)> {
+        let from_least = self.pools.iter_mut().enumerate().skip(least);
+        let mut fits = from_least.filter(|(_, pool)| !pool.is_filled_by(ports as usize));
+        fits.find_map(|(size, pool)| Some((size, pool.take()?)))
+    }
+
+    /// Moves a block to a larger one. False if there is none, or none left.
     fn grow(&mut self, ports: &mut Ports, to: u64) -> bool {
-        let Some((pool, at)) = ports.block.map(Block::parts) else { return false };
-        let next = pool + 1;
-        let Some(new) = self.pools.get_mut(next).and_then(Pool::take) else { return false };
+        let Some((size, at)) = ports.block.map(Block::parts) else { return false };
+        let occupied = self.pools[size].rings[at as usize].occupied;
+        let Some((next, new)) = self.take(size + 1, occupied) else { return false };
         let (small, large) = self.pools.split_at_mut(next);
-        let (small, large) = (&mut small[next - 1], &mut large[0]);
+        let (small, large) = (&mut small[size], &mut large[0]);
         large.rings[new as usize].marked = small.rings[at as usize].marked;
         for &old in small.cells(at) {
             if old != 0 {
@@ -607,7 +595,7 @@ impl PortStore {
 
 /// Puts a cell of another form into a block, keeping what it knows.
 fn insert(pool: &mut Pool, at: u32, old: Cell, to: u64) {
-    let here = pool.find(at, port_of(old));
+    let Some(here) = pool.find(at, port_of(old)) else { return };
     pool.cells_mut(at)[here] = old;
     let ring = &mut pool.rings[at as usize];
     ring.occupied += 1;
