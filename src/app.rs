@@ -9,7 +9,7 @@ use crate::logger;
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
 use crate::pipeline::{LiveSink, Outlet, Pipeline};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Ignored, Settings};
 use crate::snapshot::InterfaceSnapshot;
 use crate::units::write_duration;
 use crate::{privilege, systemd, version, web};
@@ -133,6 +133,7 @@ impl Reloads {
     /// Reads the file again and hands the policy to every capture; the old one stays if it is no good.
     fn reload(&self) -> Result<(), String> {
         let _ = systemd::reloading();
+        let (mut ignored, mut warnings) = (None, Vec::new());
         let outcome = self.settings.reload().map_err(|error| error.to_string()).and_then(|policy| {
             if policy.threshold > self.greatest_threshold {
                 return Err(format!(
@@ -146,6 +147,9 @@ impl Reloads {
                 let _ = policies.send(policy.clone());
                 wake.wake();
             }
+            let ignores = Ignored::by(&policy);
+            warnings = ignores.warnings(policy.threshold);
+            ignored = Some(ignores);
             Ok(())
         });
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,14 +157,32 @@ impl Reloads {
         if outcome.is_ok() {
             state.config_last_reload_success = Some(clock::wall());
         }
+        if let Some(ignored) = ignored {
+            show_ignored(&mut state, ignored);
+        }
         drop(state);
         match &outcome {
             _ if !self.may_tell() => {}
-            Ok(()) => log::info!("configuration reloaded"),
+            Ok(()) => {
+                log::info!("configuration reloaded");
+                warn_of(&warnings);
+            }
             Err(why) => log::error!("configuration not reloaded, the old one stays: {why}"),
         }
         let _ = systemd::ready("capturing");
         outcome
+    }
+}
+
+fn show_ignored(state: &mut ProcessState, ignored: Ignored) {
+    state.ignored_addresses = [ignored.ipv4, ignored.ipv6];
+    state.ignored_ports = ignored.ports.into();
+}
+
+/// Says which lists most likely hold more than was meant.
+fn warn_of(warnings: &[String]) {
+    for warning in warnings {
+        log::warn!("the configuration blinds: {warning}");
     }
 }
 
@@ -224,16 +246,20 @@ pub fn run(settings: Settings) -> Result<(), String> {
             .iter()
             .map(|worker| (worker.policies.clone(), worker.steering.clone(), worker.wake.clone()))
             .collect(),
-        state: Mutex::new(ProcessState {
-            build: Build {
-                version: version::VERSION.into(),
-                revision: version::REVISION.into(),
-                rustversion: version::RUST_VERSION.into(),
-                libpcap: capture::libpcap_version().into(),
-            },
-            config_last_reload_successful: true,
-            config_last_reload_success: Some(clock::wall()),
-            ..ProcessState::default()
+        state: Mutex::new({
+            let mut state = ProcessState {
+                build: Build {
+                    version: version::VERSION.into(),
+                    revision: version::REVISION.into(),
+                    rustversion: version::RUST_VERSION.into(),
+                    libpcap: capture::libpcap_version().into(),
+                },
+                config_last_reload_successful: true,
+                config_last_reload_success: Some(clock::wall()),
+                ..ProcessState::default()
+            };
+            show_ignored(&mut state, Ignored::by(&settings.policy));
+            state
         }),
         told: Mutex::new(None),
         settings,
@@ -372,6 +398,7 @@ fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) 
         settings.policy.threshold,
         write_duration(Duration::from_nanos(settings.policy.window_nanos))
     );
+    warn_of(&Ignored::by(&settings.policy).warnings(settings.policy.threshold));
     for address in listeners.addresses() {
         log::info!(address = address.to_string().as_str(); "listening");
     }

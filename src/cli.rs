@@ -91,9 +91,9 @@ pub struct PublishFlags {
     /// Most sources of an interface that get series of their own
     #[arg(long = "publish.max-sources", value_name = "SOURCES", default_value_t = 100, value_parser = whole_number, global = true)]
     pub max_sources: u32,
-    /// Least peak of distinct ports that earns a source its series
-    #[arg(long = "publish.min-ports", value_name = "PORTS", default_value_t = 5, value_parser = whole_number, global = true)]
-    pub min_ports: u32,
+    /// Least peak of distinct ports that earns a source its series [default: 5, or the threshold if that is lower]
+    #[arg(long = "publish.min-ports", value_name = "PORTS", value_parser = whole_number, global = true)]
+    pub min_ports: Option<u32>,
     /// How long a peak stays published; at least twice the scrape interval, or scrapes miss it
     #[arg(long = "publish.hold", value_name = "DURATION", default_value = "5m", global = true,
           value_parser = parse_duration)]
@@ -216,7 +216,9 @@ pub enum LogFormat {
 }
 
 fn whole_number(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
+    // `parse` alone would take a sign.
+    let digits = if text.bytes().all(|byte| byte.is_ascii_digit()) { text } else { "" };
+    digits.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
 }
 
 fn directions() -> impl TypedValueParser<Value = Direction> {
@@ -269,9 +271,20 @@ fn one_line(error: &clap::Error) -> String {
     let first = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").next().unwrap_or_default();
     let mut line = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     line = line.replace(" [possible values:", " (possible values:").replace(']', ")");
+    let asked = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => name.as_str(),
+        _ => "",
+    };
+    if asked == "--web.config.file" {
+        // Other exporters have it, and what sounds like it (--config.file) is another thing.
+        line.push_str(" (no TLS or passwords here: put a proxy in front that has them)");
+        return line;
+    }
     let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand];
     match suggested.into_iter().find_map(|kind| error.get(kind)) {
-        Some(ContextValue::String(name)) => line.push_str(&format!(" (did you mean {name}?)")),
+        Some(ContextValue::String(name)) if of_one_group(asked, name) => {
+            line.push_str(&format!(" (did you mean {name}?)"))
+        }
         Some(ContextValue::Strings(names)) if !names.is_empty() => {
             line.push_str(&format!(" (did you mean {}?)", names.join(" or ")));
         }
@@ -280,6 +293,15 @@ fn one_line(error: &clap::Error) -> String {
         _ => line.push_str(" (try --help)"),
     }
     line
+}
+
+/// Whether two long flags begin with the same word, `--web.` and the like; a suggestion from elsewhere misleads.
+fn of_one_group(asked: &str, suggested: &str) -> bool {
+    let group = |name: &str| name.split_once('.').map(|(group, _)| group.to_owned());
+    match (group(asked), group(suggested)) {
+        (Some(asked), Some(suggested)) => asked == suggested,
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -307,7 +329,7 @@ mod tests {
             (|f| format!("{:?}", f.detection.threshold), "None", "--detection.threshold=7", "Some(7)"),
             (|f| f.detection.memory.to_string(), "48MiB", "--detection.memory=1GiB", "1GiB"),
             (|f| f.publish.max_sources.to_string(), "100", "--publish.max-sources=9", "9"),
-            (|f| f.publish.min_ports.to_string(), "5", "--publish.min-ports=2", "2"),
+            (|f| format!("{:?}", f.publish.min_ports), "None", "--publish.min-ports=2", "Some(2)"),
             (|f| format!("{:?}", f.publish.hold), "300s", "--publish.hold=10m", "600s"),
             (
                 |f| f.web.listen_addresses.join(" "),

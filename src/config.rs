@@ -1,8 +1,9 @@
 //! The YAML file: the detection policy, and what is a list. Strict, so that a slip of the pen is an error
 //! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
 
+use crate::text::{printable, quote};
 use crate::units::parse_duration;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_saphyr::{DefaultMessageFormatter, Error, MessageFormatter, Options, Spanned};
 use std::fmt;
@@ -10,7 +11,9 @@ use std::fs;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The largest file that is read, in bytes.
@@ -18,6 +21,9 @@ pub const MAX_BYTES: u64 = 1 << 20;
 
 /// The most networks in `ignore.sources`: each is compared with the source of every probe.
 pub const MAX_NETWORKS: usize = 1000;
+
+/// The open(2) flag by which a FIFO does not wait for its other end.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// A configuration file, as written: what it does not say is `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
@@ -36,13 +42,13 @@ pub struct File {
 #[serde(deny_unknown_fields)]
 pub struct Detection {
     /// The sliding span in which distinct ports are counted.
-    #[serde(default, deserialize_with = "located_duration")]
+    #[serde(default, deserialize_with = "located")]
     pub window: Option<Located<Duration>>,
     /// Distinct ports at which a source counts as scanning.
     #[serde(default, deserialize_with = "located")]
     pub threshold: Option<Located<u32>>,
     /// How long the count must stay below the threshold for a scan to end.
-    #[serde(default, deserialize_with = "located_duration")]
+    #[serde(default, deserialize_with = "located")]
     pub quiet: Option<Located<Duration>>,
     /// IPv6 sources are aggregated to networks of this many bits.
     #[serde(default, deserialize_with = "located")]
@@ -75,7 +81,7 @@ pub struct Located<T> {
 pub struct ConfigError {
     /// The file.
     pub path: PathBuf,
-    /// The line at fault, if it is a matter of one.
+    /// The line at fault; without one the file could not be read at all.
     pub line: Option<u64>,
     /// What is wrong, and what would be right.
     pub what: String,
@@ -83,11 +89,11 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot read {}: ", self.path.display())?;
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
+        let path = printable(&self.path.to_string_lossy());
+        match self.line {
+            Some(line) => write!(f, "invalid configuration {path}: line {line}: {}", printable(&self.what)),
+            None => write!(f, "cannot read {path}: {}", printable(&self.what)),
         }
-        f.write_str(&self.what)
     }
 }
 
@@ -112,8 +118,15 @@ fn read(path: &Path) -> Result<String, (Option<u64>, String)> {
         (None, what)
     };
     let mut bytes = Vec::new();
+    // A FIFO would keep the reload waiting for its writer, and everything else with it.
+    let file = fs::File::options().read(true).custom_flags(NONBLOCK).open(path).map_err(cause)?;
+    let kind = file.metadata().map_err(cause)?.file_type();
+    if !kind.is_file() {
+        let what = if kind.is_dir() { "it is a directory" } else { "it is not a regular file" };
+        return Err((None, what.to_owned()));
+    }
     // One byte more than allowed tells what is too large (or endless) from what just fits.
-    fs::File::open(path).map_err(cause)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cause)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cause)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err((None, format!("it is larger than {} KiB", MAX_BYTES >> 10)));
     }
@@ -161,16 +174,18 @@ fn explain(error: &Error) -> (Option<u64>, String) {
         Error::AliasError { error, .. } => return (line, explain(error).1),
         Error::Message { msg, .. } | Error::HookError { msg, .. } => msg.clone(),
         Error::SerdeUnknownField { field, expected, .. } => {
-            format!("unknown key {field:?} (known: {})", expected.join(", "))
+            format!("unknown key {} (known: {})", quote(field), expected.join(", "))
         }
-        Error::DuplicateMappingKey { key: Some(key), .. } => format!("key {key:?} is given twice"),
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("key {} is given twice", quote(key)),
         Error::SerdeInvalidType { unexpected, expected, .. }
         | Error::SerdeInvalidValue { unexpected, expected, .. } => {
             format!("expected {expected}, found {unexpected}")
         }
         Error::Unexpected { expected: "mapping start", .. } => "expected a mapping (key: value)".to_owned(),
         Error::Unexpected { expected: "sequence start", .. } => "expected a list".to_owned(),
-        Error::InvalidScalar { ty, .. } => format!("expected {}", number(ty)),
+        Error::Unexpected { expected: "string scalar", .. } => {
+            "expected one value, found a list or a mapping".to_owned()
+        }
         Error::AliasReplayLimitExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
@@ -183,29 +198,14 @@ fn explain(error: &Error) -> (Option<u64>, String) {
     (line, what)
 }
 
-/// A number type in words.
-fn number(rust_type: &str) -> String {
-    match rust_type {
-        "u8" => format!("a whole number from 0 to {}", u8::MAX),
-        "u16" => format!("a whole number from 0 to {}", u16::MAX),
-        "u32" => format!("a whole number from 0 to {}", u32::MAX),
-        other => format!("a value of type {other}"),
-    }
-}
-
 /// `detection:` with nothing below it, as when every line is commented out, says nothing.
 fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
-fn located<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Located<T>>, D::Error> {
-    let spanned = Option::<Spanned<T>>::deserialize(from)?;
-    Ok(spanned.map(|s| Located { line: s.referenced.line(), value: s.value }))
-}
-
-fn located_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Located<Duration>>, D::Error> {
-    let located = located::<Word<Duration>, D>(from)?;
-    Ok(located.map(|l| Located { value: l.value.0, line: l.line }))
+fn located<'de, T: Form, D: Deserializer<'de>>(from: D) -> Result<Option<Located<T>>, D::Error> {
+    let spanned = Option::<Spanned<Word<T>>>::deserialize(from)?;
+    Ok(spanned.map(|s| Located { line: s.referenced.line(), value: s.value.0 }))
 }
 
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
@@ -231,13 +231,35 @@ fn ports<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
     Ok((0..=u16::MAX).filter(|&port| given[usize::from(port)]).collect())
 }
 
-/// A scalar with a form of its own, given as text or as a number.
+/// A scalar with a form of its own, read from the text as it is written: YAML's own numbers would take `0x14`, `0o24` and
+/// `1_000` as well.
 struct Word<T>(T);
 
 /// What a `Word` can hold.
 trait Form: Sized {
     const EXPECTED: &'static str;
     fn read(text: &str) -> Result<Self, String>;
+}
+
+/// Decimal digits and nothing else; `parse` alone would take a sign.
+fn whole_number<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+impl Form for u32 {
+    const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
+
+    fn read(text: &str) -> Result<Self, String> {
+        whole_number(text).ok_or_else(|| expected::<Self>(text))
+    }
+}
+
+impl Form for u8 {
+    const EXPECTED: &'static str = "a whole number from 0 to 255";
+
+    fn read(text: &str) -> Result<Self, String> {
+        whole_number(text).ok_or_else(|| expected::<Self>(text))
+    }
 }
 
 impl Form for Duration {
@@ -259,12 +281,24 @@ impl Form for IpNet {
         if network.addr() != network.network() {
             // One of the two is a slip, and guessing wrong ignores a scanner.
             return Err(format!(
-                "{text:?} has bits set beyond its prefix (did you mean {}?)",
+                "{} has bits set beyond its prefix (did you mean {}?)",
+                quote(text),
                 network.trunc()
             ));
         }
-        Ok(network)
+        Ok(canonical(network))
     }
+}
+
+/// An IPv4 network written as IPv6 (`::ffff:192.0.2.0/120`) as what it means: a packet's source is never so written, so
+/// that nothing would be ignored.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    let (IpNet::V6(v6), Some(bits)) = (network, network.prefix_len().checked_sub(MAPPED)) else {
+        return network;
+    };
+    let v4 = v6.addr().to_ipv4_mapped().and_then(|address| Ipv4Net::new(address, bits).ok());
+    v4.map_or(network, IpNet::V4)
 }
 
 impl Form for RangeInclusive<u16> {
@@ -272,15 +306,15 @@ impl Form for RangeInclusive<u16> {
 
     fn read(text: &str) -> Result<Self, String> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        match (first.trim().parse(), last.trim().parse()) {
-            (Ok(first), Ok(last)) if first <= last => Ok(first..=last),
+        match (whole_number(first.trim()), whole_number(last.trim())) {
+            (Some(first), Some(last)) if first <= last => Ok(first..=last),
             _ => Err(expected::<Self>(text)),
         }
     }
 }
 
 fn expected<T: Form>(text: &str) -> String {
-    format!("expected {}, found {text:?}", T::EXPECTED)
+    format!("expected {}, found {}", T::EXPECTED, quote(text))
 }
 
 impl<'de, T: Form> Deserialize<'de> for Word<T> {
@@ -297,17 +331,9 @@ impl<'de, T: Form> Deserialize<'de> for Word<T> {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Word<T>, E> {
                 T::read(text).map(Word).map_err(E::custom)
             }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Word<T>, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Word<T>, E> {
-                self.visit_str(&number.to_string())
-            }
         }
 
-        from.deserialize_any(Scalar(std::marker::PhantomData))
+        from.deserialize_str(Scalar(std::marker::PhantomData))
     }
 }
 
@@ -361,6 +387,19 @@ mod tests {
         assert_eq!(sources, ["192.0.2.1/32", "198.51.100.0/24"]);
     }
 
+    /// Packets never come from such an address: as written, the entry would never apply.
+    #[test]
+    fn an_ipv4_address_in_ipv6_is_ipv4() {
+        let file = parse(
+            "ignore: {sources: ['::ffff:198.51.100.7', '::ffff:192.0.2.0/120', '::/95', '::ffff:0:0/96']}",
+        );
+        let sources: Vec<String> = file.unwrap().ignore.sources.iter().map(IpNet::to_string).collect();
+        assert_eq!(sources, ["0.0.0.0/0", "::/95"]);
+        let file = parse("ignore: {sources: ['::ffff:198.51.100.7', '::ffff:192.0.2.0/120']}").unwrap();
+        let sources: Vec<String> = file.ignore.sources.iter().map(IpNet::to_string).collect();
+        assert_eq!(sources, ["192.0.2.0/24", "198.51.100.7/32"]);
+    }
+
     #[test]
     fn what_is_wrong_is_said_with_its_line() {
         for (text, message) in [
@@ -370,19 +409,28 @@ mod tests {
             ),
             ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
-            ("detection:\n  threshold: twenty\n", "line 2: expected a whole number from 0 to 4294967295"),
-            ("detection:\n  threshold: -1\n", "line 2: expected a whole number from 0 to 4294967295"),
-            ("detection:\n  threshold: 20.5\n", "line 2: expected a whole number from 0 to 4294967295"),
-            ("detection:\n  ipv6_prefix: 300\n", "line 2: expected a whole number from 0 to 255"),
+            (
+                "detection:\n  threshold: twenty\n",
+                "line 2: expected a whole number from 0 to 4294967295, found \"twenty\"",
+            ),
+            (
+                "detection:\n  threshold: -1\n",
+                "line 2: expected a whole number from 0 to 4294967295, found \"-1\"",
+            ),
+            (
+                "detection:\n  threshold: 20.5\n",
+                "line 2: expected a whole number from 0 to 4294967295, found \"20.5\"",
+            ),
+            (
+                "detection:\n  ipv6_prefix: 300\n",
+                "line 2: expected a whole number from 0 to 255, found \"300\"",
+            ),
             ("detection:\n  window: 10\n", "line 2: expected a duration like 10s, 5m or 1m30s, found \"10\""),
             (
                 "detection:\n  window: soon\n",
                 "line 2: expected a duration like 10s, 5m or 1m30s, found \"soon\"",
             ),
-            (
-                "detection:\n  window: [10s]\n",
-                "line 2: expected a duration like 10s, 5m or 1m30s, found sequence",
-            ),
+            ("detection:\n  window: [10s]\n", "line 2: expected one value, found a list or a mapping"),
             (
                 "ignore:\n  sources:\n    - 192.0.2.0/24\n    - 192.0.2.0/33\n",
                 "line 4: expected an address or a network like 192.0.2.0/24, found \"192.0.2.0/33\"",
@@ -402,7 +450,7 @@ mod tests {
             ),
             (
                 "ignore:\n  ports: [true]\n",
-                "line 2: expected a port or a range of ports like 8000-8100, found boolean `true`",
+                "line 2: expected a port or a range of ports like 8000-8100, found \"true\"",
             ),
             ("detection: 5\n", "line 1: expected a mapping (key: value)"),
             ("- detection\n", "line 1: expected a mapping (key: value)"),
@@ -428,7 +476,7 @@ mod tests {
         for n in 1..9 {
             nested.push_str(&format!(", &a{n} [{}]", vec![format!("*a{}", n - 1); 10].join(",")));
         }
-        assert!(error(&format!("{nested}]}}")).starts_with("line 1: expected an address"));
+        assert_eq!(error(&format!("{nested}]}}")), "line 1: expected one value, found a list or a mapping");
         let deep = format!("ignore: {{ports: {}{}}}", "[".repeat(2000), "]".repeat(2000));
         assert_eq!(error(&deep), "line 1: recursion limit exceeded");
     }

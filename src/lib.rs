@@ -42,6 +42,7 @@
 //! | [`web`] | the pages |
 //! | [`notify`], [`logger`], [`systemd`] | records for the journal, and manners |
 //! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
+//! | [`text`] | what others wrote, safe to print |
 //! | [`replay`], [`report`] | files in, report out |
 //! | [`clock`], [`privilege`], [`version`] | the only reader of the clocks; what the process may do; what it is |
 //! | [`app`] | the shell: threads, signals, reload, shutdown |
@@ -70,6 +71,7 @@ pub mod report;
 pub mod settings;
 pub mod snapshot;
 pub mod systemd;
+pub mod text;
 pub mod units;
 pub mod version;
 pub mod web;

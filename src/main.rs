@@ -1,7 +1,8 @@
 //! The command: parse, start the logger, run, exit code (0 done, 1 failed, 2 bad usage).
 
 use portscan_exporter::cli::{self, Command, NoRun, ReplayFlags};
-use portscan_exporter::settings::Settings;
+use portscan_exporter::settings::{Ignored, Settings};
+use portscan_exporter::text::printable;
 use portscan_exporter::{app, capture, replay, version};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -22,6 +23,12 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(BAD_USAGE, &error.to_string()),
     };
+    if settings.flags.config.check || settings.flags.command.is_some() {
+        // Live, they go where the log goes.
+        for warning in Ignored::by(&settings.policy).warnings(settings.policy.threshold) {
+            let _ = fail(BAD_USAGE, &format!("warning: the configuration blinds: {warning}"));
+        }
+    }
     if settings.flags.config.check {
         return print("configuration is valid\n");
     }
@@ -56,6 +63,6 @@ fn print(text: &str) -> ExitCode {
 /// One line on standard error, before there is a logger, or where it would be no use.
 fn fail(code: u8, why: &str) -> ExitCode {
     // Nothing is left to tell it to if standard error is gone too.
-    let _ = writeln!(io::stderr(), "portscan_exporter: {why}");
+    let _ = writeln!(io::stderr(), "portscan_exporter: {}", printable(why));
     ExitCode::from(code)
 }

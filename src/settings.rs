@@ -5,8 +5,10 @@ use crate::capture::LiveOptions;
 use crate::cli::{self, Flags};
 use crate::config::{self, ConfigError, Located};
 use crate::detect::{Limits, Policy};
+use crate::text::{printable, quote};
 use crate::units::{ByteSize, write_duration};
 use crate::web;
+use ipnet::{IpNet, Ipv6Net};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -78,6 +80,7 @@ impl Settings {
     pub fn reload(&self) -> Result<Policy, SettingsError> {
         let policy = read_policy(&self.flags)?;
         limits(&self.flags, &policy)?;
+        check_min_ports(self.limits.min_ports, &policy)?;
         Ok(policy)
     }
 
@@ -100,6 +103,67 @@ impl Settings {
             fragments: flags.fragments,
         };
         Ok(interfaces.into_iter().map(options).collect())
+    }
+}
+
+/// How much a policy leaves out of sight, whoever scans.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ignored {
+    /// The share of all IPv4 addresses that are ignored as sources.
+    pub ipv4: f64,
+    /// The same of the IPv6 addresses that are in use (2000::/3).
+    pub ipv6: f64,
+    /// Ports that are ignored, of 65,536.
+    pub ports: u32,
+}
+
+impl Ignored {
+    /// The share that a rule for the exception has no business to take away.
+    const MOST: f64 = 0.5;
+
+    /// What this policy ignores.
+    pub fn by(policy: &Policy) -> Self {
+        let in_use: Ipv6Net = "2000::/3".parse().expect("a network");
+        let (mut ipv4, mut ipv6) = (0.0, 0.0);
+        // They do not overlap: `config` has joined them.
+        for network in &policy.ignored_sources {
+            let share = |prefix: u8| 0.5_f64.powi(prefix.into());
+            match network {
+                IpNet::V4(network) => ipv4 += share(network.prefix_len()),
+                IpNet::V6(network) if network.contains(&in_use) => ipv6 = 1.0,
+                IpNet::V6(network) if in_use.contains(network) => ipv6 += share(network.prefix_len() - 3),
+                IpNet::V6(_) => {}
+            }
+        }
+        Self { ipv4, ipv6, ports: u32::try_from(policy.ignored_ports.len()).unwrap_or(u32::MAX) }
+    }
+
+    /// What an operator must be told of it, under this threshold: valid, and most likely not meant.
+    pub fn warnings(&self, threshold: u32) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (share, family) in [(self.ipv4, "IPv4"), (self.ipv6, "IPv6")] {
+            if share >= 1.0 {
+                warnings
+                    .push(format!("ignore.sources holds every {family} address: no {family} scan is seen"));
+            } else if share >= Self::MOST {
+                warnings.push(format!(
+                    "ignore.sources holds {:.0} % of all {family} addresses: scans from there are not seen",
+                    share * 100.0
+                ));
+            }
+        }
+        let left = 65_536_u32.saturating_sub(self.ports);
+        if left < threshold {
+            warnings.push(format!(
+                "ignore.ports leaves {left} ports, and the threshold is {threshold}: no scan is seen"
+            ));
+        } else if f64::from(self.ports) > 65_536.0 * Self::MOST {
+            warnings.push(format!(
+                "ignore.ports holds {} of 65536 ports: scans of these are not seen",
+                self.ports
+            ));
+        }
+        warnings
     }
 }
 
@@ -140,7 +204,8 @@ fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
     check("--detection.memory", memory, LEAST_MEMORY..=ByteSize(64 << 30), |size| size.to_string())?;
     check("--publish.max-sources", publish.max_sources, 0..=10_000, |n| n.to_string())?;
     // A source with one port holds no place in the table, so there is no peak of 1 to publish.
-    check("--publish.min-ports", publish.min_ports, 2..=65_536, |n| n.to_string())?;
+    let min_ports = publish.min_ports.unwrap_or_else(|| Limits::default().min_ports.min(policy.threshold));
+    check("--publish.min-ports", min_ports, 2..=65_536, |n| n.to_string())?;
     check("--publish.hold", publish.hold, SECOND..=DAY, write_duration)?;
     let window = Duration::from_nanos(policy.window_nanos);
     if publish.hold < window {
@@ -150,12 +215,24 @@ fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
             write_duration(publish.hold)
         ));
     }
+    check_min_ports(min_ports, policy)?;
     Ok(Limits {
         memory_bytes: bytes(memory),
         max_sources: publish.max_sources as usize,
-        min_ports: publish.min_ports,
+        min_ports,
         hold_nanos: nanos(publish.hold),
     })
+}
+
+/// A scan that reaches the threshold must earn its source a series.
+fn check_min_ports(min_ports: u32, policy: &Policy) -> Result<(), SettingsError> {
+    if min_ports <= policy.threshold {
+        return Ok(());
+    }
+    nonsense(format!(
+        "--publish.min-ports must be at most the detection threshold ({}), or scans are hidden, not {min_ports}",
+        policy.threshold
+    ))
 }
 
 fn check_capture(flags: &cli::CaptureFlags) -> Result<(), SettingsError> {
@@ -167,9 +244,19 @@ fn check_capture(flags: &cli::CaptureFlags) -> Result<(), SettingsError> {
             || !interface.chars().all(allowed)
             || [".", ".."].contains(&interface.as_str())
         {
-            return nonsense(format!("--capture.interface {interface:?} cannot be the name of an interface"));
+            let interface = quote(interface);
+            return nonsense(format!("--capture.interface {interface} cannot be the name of an interface"));
+        }
+        // The kernel itself takes `eth0:1` for eth0: two captures of one interface, under two names.
+        if let Some((whole, _)) = interface.split_once(':') {
+            return nonsense(format!(
+                "--capture.interface {} names an address, not an interface: give the interface {}",
+                quote(interface),
+                quote(whole)
+            ));
         }
         if !named.insert(interface) {
+            let interface = printable(interface);
             return nonsense(format!("--capture.interface {interface} is given twice"));
         }
     }
@@ -197,7 +284,7 @@ fn check_shares(flags: &Flags) -> Result<(), SettingsError> {
 
 fn web(flags: &cli::WebFlags) -> Result<web::Options, SettingsError> {
     let path = flags.telemetry_path.as_str();
-    let refuse = |why: &str| nonsense(format!("--web.telemetry-path {why}, not {path:?}"));
+    let refuse = |why: &str| nonsense(format!("--web.telemetry-path {why}, not {}", quote(path)));
     if !path.starts_with('/') {
         return refuse("must begin with a slash");
     }
@@ -251,7 +338,8 @@ impl Place<'_> {
     fn meant<T>(&self, key: &str, flag: Option<T>, file: Option<Located<T>>) -> Meant<T> {
         match (flag, file, self.path) {
             (None, Some(Located { value, line }), Some(path)) => {
-                let name = format!("cannot use {}: line {line}: detection.{key}", path.display());
+                let path = printable(&path.to_string_lossy());
+                let name = format!("invalid configuration {path}: line {line}: detection.{key}");
                 Meant { value: Some(value), name }
             }
             (value, _, _) => Meant { value, name: format!("--detection.{key}") },
@@ -381,7 +469,9 @@ mod tests {
         std::fs::write(file.path(), "detection: {threshold: 1}\n").unwrap();
         assert_eq!(
             settings.reload().unwrap_err().to_string(),
-            format!("cannot use {path}: line 1: detection.threshold must be from 2 to 65536, not 1")
+            format!(
+                "invalid configuration {path}: line 1: detection.threshold must be from 2 to 65536, not 1"
+            )
         );
     }
 
@@ -395,6 +485,65 @@ mod tests {
             settings.reload().unwrap_err().to_string(),
             "--publish.hold must be at least the detection window (2m), not 1m"
         );
+    }
+
+    #[test]
+    fn a_reload_cannot_bring_a_threshold_below_what_is_published() {
+        let file = file("");
+        let settings = settings(&format!("--config.file={}", file.path().display())).unwrap();
+        std::fs::write(file.path(), "detection: {threshold: 4}\n").unwrap();
+        assert_eq!(
+            settings.reload().unwrap_err().to_string(),
+            "--publish.min-ports must be at most the detection threshold (4), or scans are hidden, not 5"
+        );
+    }
+
+    #[test]
+    fn what_blinds_is_told_and_what_is_an_exception_is_not() {
+        let told = |ignore: &str| {
+            let file = file(&format!("ignore: {ignore}\n"));
+            let policy = settings(&format!("--config.file={}", file.path().display())).unwrap().policy;
+            let ignored = Ignored::by(&policy);
+            ([ignored.ipv4, ignored.ipv6], ignored.ports, ignored.warnings(policy.threshold).join("; "))
+        };
+        let v4 = "ignore.sources holds every IPv4 address: no IPv4 scan is seen";
+        let v6 = "ignore.sources holds every IPv6 address: no IPv6 scan is seen";
+        for (ignore, shares, ports, warnings) in [
+            ("{}", [0.0, 0.0], 0, ""),
+            ("{sources: [10.0.0.0/8, 'fc00::/7', 'fe80::/10'], ports: [22]}", [1.0 / 256.0, 0.0], 1, ""),
+            ("{sources: [0.0.0.0/0]}", [1.0, 0.0], 0, v4),
+            ("{sources: [0.0.0.0/1, 128.0.0.0/1]}", [1.0, 0.0], 0, v4),
+            ("{sources: ['::/0']}", [0.0, 1.0], 0, v6),
+            ("{sources: ['2000::/3']}", [0.0, 1.0], 0, v6),
+            ("{sources: ['2001:db8::/32']}", [0.0, 0.5_f64.powi(29)], 0, ""),
+            (
+                "{sources: [0.0.0.0/1, 192.0.0.0/2]}",
+                [0.75, 0.0],
+                0,
+                "ignore.sources holds 75 % of all IPv4 addresses: scans from there are not seen",
+            ),
+            (
+                "{ports: [0-65535]}",
+                [0.0, 0.0],
+                65_536,
+                "ignore.ports leaves 0 ports, and the threshold is 20: no scan is seen",
+            ),
+            (
+                "{ports: [0-65516]}",
+                [0.0, 0.0],
+                65_517,
+                "ignore.ports leaves 19 ports, and the threshold is 20: no scan is seen",
+            ),
+            ("{ports: [32768-65535]}", [0.0, 0.0], 32_768, ""),
+            (
+                "{ports: [1024-65535]}",
+                [0.0, 0.0],
+                64_512,
+                "ignore.ports holds 64512 of 65536 ports: scans of these are not seen",
+            ),
+        ] {
+            assert_eq!(told(ignore), (shares, ports, warnings.to_owned()), "{ignore}");
+        }
     }
 
     #[test]
@@ -415,7 +564,11 @@ mod tests {
             ("--publish.hold=10s", "--publish.hold=9s"),
             ("--publish.hold=24h", "--publish.hold=86401s"),
             ("--publish.min-ports=2", "--publish.min-ports=1"),
-            ("--publish.min-ports=65536", "--publish.min-ports=65537"),
+            ("--publish.min-ports=20", "--publish.min-ports=21"),
+            (
+                "--publish.min-ports=65536 --detection.threshold=65536",
+                "--publish.min-ports=65537 --detection.threshold=65536",
+            ),
             ("--publish.max-sources=10000", "--publish.max-sources=10001"),
             ("--capture.buffer-size=1MiB", "--capture.buffer-size=1023KiB"),
             ("--capture.buffer-size=2GiB", "--capture.buffer-size=3GiB"),

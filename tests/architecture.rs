@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each module of the crate and those it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("packet", &[]),
+    ("text", &[]),
     ("units", &[]),
     ("version", &[]),
     ("privilege", &[]),
@@ -15,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("frames", &["packet"]),
     ("decode", &["packet", "frames"]),
     ("detect", &["packet"]),
-    ("capture", &["packet", "clock", "filter", "privilege", "frames"]),
+    ("capture", &["packet", "clock", "filter", "privilege", "frames", "text"]),
     ("snapshot", &["capture", "decode", "detect", "packet"]),
     ("pipeline", &["capture", "clock", "decode", "detect", "packet", "snapshot"]),
     ("board", &["clock", "snapshot"]),
@@ -25,8 +26,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("notify", &["clock", "detect", "logger", "packet"]),
     ("systemd", &[]),
     ("cli", &["capture", "detect", "units", "version"]),
-    ("config", &["detect", "units"]),
-    ("settings", &["capture", "cli", "config", "detect", "units", "web"]),
+    ("config", &["detect", "text", "units"]),
+    ("settings", &["capture", "cli", "config", "detect", "text", "units", "web"]),
     ("report", &["clock", "detect", "packet"]),
     (
         "replay",

@@ -77,6 +77,8 @@ fn state() -> ProcessState {
         },
         config_last_reload_successful: true,
         config_last_reload_success: Some(Timestamp::new(1_699_999_999, 0)),
+        ignored_addresses: [0.00390625, 0.0],
+        ignored_ports: 2,
         log_records: [1, 2, 3, 4],
         log_records_suppressed: 5,
         log_records_redirected: 6,

@@ -16,6 +16,7 @@ pub use live::{Live, Steering, TICK};
 pub use wake::Wake;
 
 use crate::packet::{LinkType, Timestamp};
+use crate::text::printable;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -135,8 +136,12 @@ impl fmt::Display for CaptureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CaptureError::NoSuchInterface { interface, known } => {
-                let interface = interface.escape_debug();
-                write!(f, "cannot capture on {interface}: no such device (interfaces: {})", known.join(", "))
+                write!(
+                    f,
+                    "cannot capture on {}: no such device (interfaces: {})",
+                    printable(interface),
+                    printable(&known.join(", "))
+                )
             }
             CaptureError::NoPrivilege { interface } => write!(
                 f,
@@ -157,7 +162,9 @@ impl fmt::Display for CaptureError {
             CaptureError::File { path, reason } if path.as_os_str() == "-" => {
                 write!(f, "cannot read standard input: {reason}")
             }
-            CaptureError::File { path, reason } => write!(f, "cannot read {}: {reason}", path.display()),
+            CaptureError::File { path, reason } => {
+                write!(f, "cannot read {}: {reason}", printable(&path.to_string_lossy()))
+            }
         }
     }
 }

@@ -253,6 +253,24 @@ pub(super) static FAMILIES: &[Family] = &[
             });
         },
     ),
+    gauge(
+        "portscan_ignored_addresses_ratio",
+        &["family"],
+        "Share of all addresses (of IPv6, of those in use) that the configuration ignores as sources; 1 sees nothing.",
+        |view, samples| {
+            view.state(|state| {
+                for family in AddressFamily::ALL {
+                    samples.number(&[family.label()], state.ignored_addresses[family as usize]);
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_ignored_ports",
+        &[],
+        "Ports that the configuration ignores, of 65536.",
+        |view, samples| view.state(|state| samples.count(&[], state.ignored_ports)),
+    ),
     counter("portscan_log_records_total", &["level"], "Log records written.", |view, samples| {
         view.state(|state| {
             for level in Level::ALL {
@@ -501,8 +519,14 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge(
         "portscan_suppressed_sources",
         &["interface"],
-        "Sources with ports enough for series of their own that got none because of the limit.",
-        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.suppressed_sources)),
+        "Sources with ports enough for series of their own that got none because of the limit; 0 if none are wanted.",
+        |view, samples| {
+            view.each(|name, s| {
+                // A limit of 0 is a choice, not a shortage that someone must be woken for.
+                let wanted = s.detection.published_sources_limit > 0;
+                samples.count(&[name], if wanted { s.detection.suppressed_sources } else { 0 });
+            });
+        },
     ),
     // Memory.
     gauge(

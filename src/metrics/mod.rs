@@ -105,7 +105,7 @@ pub struct WebCounts {
 }
 
 /// What the shell knows of itself, besides the interfaces.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ProcessState {
     /// What it was built from.
     pub build: Build,
@@ -113,6 +113,10 @@ pub struct ProcessState {
     pub config_last_reload_successful: bool,
     /// When a configuration was last taken.
     pub config_last_reload_success: Option<Timestamp>,
+    /// The share of addresses that the configuration ignores as sources, by `detect::Family as usize`.
+    pub ignored_addresses: [f64; 2],
+    /// Ports that the configuration ignores.
+    pub ignored_ports: u64,
     /// Log records written, by `Level as usize`.
     pub log_records: [u64; Level::ALL.len()],
     /// Log records withheld by the flood limit.

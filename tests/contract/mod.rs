@@ -9,6 +9,8 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_hold_seconds", &[]),
     ("portscan_config_last_reload_successful", &[]),
     ("portscan_config_last_reload_success_timestamp_seconds", &[]),
+    ("portscan_ignored_addresses_ratio", &["family"]),
+    ("portscan_ignored_ports", &[]),
     ("portscan_capture_up", &["interface"]),
     ("portscan_capture_received_packets_total", &["interface"]),
     ("portscan_capture_dropped_packets_total", &["interface"]),
