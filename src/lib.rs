@@ -32,7 +32,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`packet`] | the vocabulary of the wire |
-//! | [`capture`] | libpcap: an interface or a file through one loop; the only trait, `FrameSink` |
+//! | [`capture`] | frames of an interface (libpcap) or of a file; the only trait, `FrameSink` |
 //! | [`filter`] | the kernel filter |
 //! | [`decode`] | bytes → `Packet`, or why not |
 //! | [`detect`] | the core: pure, deterministic, bounded |
@@ -43,7 +43,7 @@
 //! | [`notify`], [`logger`], [`systemd`] | records for the journal, and manners |
 //! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
 //! | [`text`] | what others wrote, safe to print |
-//! | [`replay`], [`report`] | files in, report out |
+//! | [`replay`], [`remarks`], [`report`] | files in, report out |
 //! | [`clock`], [`privilege`], [`version`] | the only reader of the clocks; what the process may do; what it is |
 //! | [`app`] | the shell: threads, signals, reload, shutdown |
 //!
@@ -66,6 +66,7 @@ pub mod notify;
 pub mod packet;
 pub mod pipeline;
 pub mod privilege;
+pub mod remarks;
 pub mod replay;
 pub mod report;
 pub mod settings;

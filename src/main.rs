@@ -43,8 +43,10 @@ fn main() -> ExitCode {
 
 fn replay(settings: &Settings, flags: &ReplayFlags) -> ExitCode {
     match replay::run(settings, flags) {
-        Ok(errors) if errors.is_empty() => ExitCode::SUCCESS,
-        Ok(errors) => errors.iter().map(|error| fail(FAILED, error)).next_back().unwrap_or(ExitCode::SUCCESS),
+        Ok(said) => {
+            said.warnings.iter().chain(&said.errors).for_each(|line| say(line));
+            if said.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(FAILED, &format!("cannot print: {error}")),
     }
@@ -62,7 +64,11 @@ fn print(text: &str) -> ExitCode {
 
 /// One line on standard error, before there is a logger, or where it would be no use.
 fn fail(code: u8, why: &str) -> ExitCode {
-    // Nothing is left to tell it to if standard error is gone too.
-    let _ = writeln!(io::stderr(), "portscan_exporter: {}", printable(why));
+    say(why);
     ExitCode::from(code)
+}
+
+fn say(line: &str) {
+    // Nothing is left to tell it to if standard error is gone too.
+    let _ = writeln!(io::stderr(), "portscan_exporter: {}", printable(line));
 }

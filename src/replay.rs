@@ -1,18 +1,18 @@
 //! Files in, report out: the same pipeline, ticking on packet time.
 
-use crate::capture::{CaptureStatus, FrameSink, read_file};
+use crate::capture::{Account, CaptureStatus, FrameSink, Wake, read_file};
 use crate::cli::{ReplayFlags, ReportFormat};
 use crate::detect::{Limits, Moment, Origin, Policy, Scan, ScanEvent};
 use crate::metrics;
 use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
+use crate::remarks;
 use crate::report;
 use crate::settings::Settings;
 use crate::snapshot::InterfaceSnapshot;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// A tick of packet time, in nanoseconds.
 const TICK_NANOS: u64 = 1_000_000_000;
@@ -22,6 +22,8 @@ const TICK_NANOS: u64 = 1_000_000_000;
 pub struct Outcome {
     /// Everything that is counted, at the end of the file.
     pub snapshot: InterfaceSnapshot,
+    /// What the reader says of it.
+    pub account: Account,
     /// Times of the earliest and the latest packet.
     pub span: Option<(Timestamp, Timestamp)>,
     /// What went wrong, after what was read before.
@@ -29,12 +31,12 @@ pub struct Outcome {
 }
 
 /// Reads one file. `scan` gets each scan as it ends (ties by source), and at the end those still open, by the time of
-/// their hit. Ends early when `stop` is set.
+/// their hit. Ends early when `wake` says stop.
 pub fn replay(
     path: &Path,
     policy: Policy,
     limits: Limits,
-    stop: &AtomicBool,
+    wake: &Wake,
     scan: &mut dyn FnMut(&Scan),
 ) -> Outcome {
     let name = path.to_string_lossy().into_owned();
@@ -48,31 +50,41 @@ pub fn replay(
         ended: Vec::new(),
         scan,
     };
-    let read = read_file(path, &mut reader, stop, |at| {
+    let (account, read) = read_file(path, &mut reader, wake, |at| {
         progress.get_or_insert_with(|| report::Progress::of(&name, at.total)).reached(at.bytes);
     });
     drop(progress);
     reader.finish();
     Outcome {
         snapshot: reader.pipeline.snapshot(&name, CaptureStatus::default(), 0),
+        account,
         span: reader.span,
         error: read.err().map(|error| error.to_string()),
     }
 }
 
-/// The command: reads every file and prints the report. Returns what could not be read.
-pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Vec<String>> {
-    let stop = &AtomicBool::new(false);
+/// What is to be said besides the report, a line each.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// What could not be read.
+    pub errors: Vec<String>,
+    /// What was odd about what was read.
+    pub warnings: Vec<String>,
+}
+
+/// The command: reads every file and prints the report.
+pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Said> {
+    let wake = Wake::new()?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut table = report::Table::default();
     let mut snapshots = Vec::new();
-    let mut errors = Vec::new();
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     for path in &flags.files {
         let name = path.to_string_lossy();
         let mut printed = Ok(());
         table.file(&name);
         let outcome =
-            replay(path, settings.policy.clone(), settings.limits, stop, &mut |scan| match flags.format {
+            replay(path, settings.policy.clone(), settings.limits, &wake, &mut |scan| match flags.format {
                 ReportFormat::Text => table.scan(scan),
                 ReportFormat::Json if printed.is_ok() => {
                     printed = writeln!(out, "{}", report::json_line(scan, &name))
@@ -80,9 +92,19 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Vec<String>> 
                 ReportFormat::Json | ReportFormat::Metrics => {}
             });
         printed?;
-        let probes = outcome.snapshot.detection.tally.probes.iter().flatten().sum();
-        table.totals(outcome.snapshot.packets, probes, outcome.span);
+        let unread = outcome.error.is_some() && outcome.account.frames == 0;
         errors.extend(outcome.error);
+        if unread {
+            // There is no result of what was not read.
+            table.forget();
+            continue;
+        }
+        let remarks = remarks::of(&outcome.account, &outcome.snapshot);
+        if flags.format != ReportFormat::Text {
+            warnings.extend(remarks.iter().map(|remark| format!("{name}: {remark}")));
+        }
+        let probes = outcome.snapshot.detection.tally.probes.iter().flatten().sum();
+        table.totals(outcome.snapshot.packets, probes, outcome.span, remarks);
         snapshots.push(Arc::new(outcome.snapshot));
     }
     match flags.format {
@@ -91,7 +113,7 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Vec<String>> 
         ReportFormat::Metrics => out.write_all(&metrics::render(&snapshots, None))?,
     }
     out.flush()?;
-    Ok(errors)
+    Ok(Said { errors, warnings })
 }
 
 /// Ended scans that wait to be put in order. Whoever ends more within a tick of a file gets them in order in parts, not

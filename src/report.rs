@@ -123,6 +123,7 @@ struct FileTotals {
     packets: u64,
     probes: u64,
     span: Option<(Timestamp, Timestamp)>,
+    remarks: Vec<String>,
 }
 
 /// The table of `replay --format text`: give it files and their scans, in any order, then show it.
@@ -148,11 +149,23 @@ impl Table {
         }
     }
 
-    /// The file opened last has been read as far as it can be; `span` is from its earliest to its latest packet.
-    pub fn totals(&mut self, packets: u64, probes: u64, span: Option<(Timestamp, Timestamp)>) {
+    /// The file opened last has been read as far as it can be; `span` is from its earliest to its latest packet. The
+    /// remarks are shown below its totals, a line each.
+    pub fn totals(
+        &mut self,
+        packets: u64,
+        probes: u64,
+        span: Option<(Timestamp, Timestamp)>,
+        remarks: Vec<String>,
+    ) {
         if let Some(file) = self.files.last_mut() {
-            (file.packets, file.probes, file.span) = (packets, probes, span);
+            (file.packets, file.probes, file.span, file.remarks) = (packets, probes, span, remarks);
         }
+    }
+
+    /// Nothing of the file opened last could be read: it has no line.
+    pub fn forget(&mut self) {
+        self.files.pop();
     }
 }
 
@@ -249,7 +262,8 @@ fn write_totals(f: &mut fmt::Formatter<'_>, file: &FileTotals, shown: &[&Scan]) 
     }
     let length = file.span.map_or(0, |(first, last)| last.nanos_since(first));
     let (packets, probes) = (counted(file.packets, "packet"), counted(file.probes, "probe"));
-    writeln!(f, " in {} ({packets}, {probes}, {})", printable(&file.name), span(length))
+    writeln!(f, " in {} ({packets}, {probes}, {})", printable(&file.name), span(length))?;
+    file.remarks.iter().try_for_each(|remark| writeln!(f, "  {}", printable(remark)))
 }
 
 fn counted(number: u64, noun: &str) -> String {
@@ -438,7 +452,7 @@ mod tests {
         later.sample_ports = PortSample::lowest([1, 2, 9]);
         table.scan(&later);
         table.scan(&scan("198.51.100.7"));
-        table.totals(3000, 2400, Some((Timestamp(START), Timestamp(START + 65_000_000_000))));
+        table.totals(3000, 2400, Some((Timestamp(START), Timestamp(START + 65_000_000_000))), Vec::new());
         assert_eq!(
             table.to_string(),
             "\
@@ -455,16 +469,22 @@ SOURCE         KIND      TECHNIQUE  PORTS  PEAK  HOSTS  PROBES  STARTED (UTC)   
     fn several_files_get_a_column_and_a_line_each() {
         let mut table = Table::default();
         table.file("a.pcap");
-        table.totals(1, 0, Some((Timestamp(START), Timestamp(START))));
+        table.totals(
+            1,
+            0,
+            Some((Timestamp(START), Timestamp(START))),
+            vec![String::from("why no probe: 1 not_ip")],
+        );
         table.file("b\u{1b}[2J.pcap");
         table.scan(&scan("198.51.100.7"));
-        table.totals(3000, 1, None);
+        table.totals(3000, 1, None, Vec::new());
         let text = table.to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("FILE             SOURCE        KIND"), "{text}");
         assert!(lines[1].starts_with("b\\u{1b}[2J.pcap  198.51.100.7  vertical"), "{text}");
         assert_eq!(lines[3], "no scans in a.pcap (1 packet, 0 probes, 0.000s)");
-        assert_eq!(lines[4], "1 scan by 1 source in b\\u{1b}[2J.pcap (3000 packets, 1 probe, 0.000s)");
+        assert_eq!(lines[4], "  why no probe: 1 not_ip");
+        assert_eq!(lines[5], "1 scan by 1 source in b\\u{1b}[2J.pcap (3000 packets, 1 probe, 0.000s)");
     }
 
     #[test]

@@ -28,10 +28,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["capture", "detect", "units", "version"]),
     ("config", &["detect", "text", "units"]),
     ("settings", &["capture", "cli", "config", "detect", "text", "units", "web"]),
+    ("remarks", &["capture", "decode", "snapshot"]),
     ("report", &["clock", "detect", "packet"]),
     (
         "replay",
-        &["capture", "cli", "detect", "metrics", "packet", "pipeline", "report", "settings", "snapshot"],
+        &[
+            "capture", "cli", "detect", "metrics", "packet", "pipeline", "remarks", "report", "settings",
+            "snapshot",
+        ],
     ),
     (
         "app",
@@ -56,7 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Outside crates and the one module each belongs to.
+/// Outside crates and the module each belongs to; one that packs two unlike things has two rows.
 const OWNERS: &[(&str, &str)] = &[
     ("pcap", "capture"),
     ("libc", "capture"),
@@ -67,6 +71,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("serde_saphyr", "config"),
     ("sd_notify", "systemd"),
     ("indicatif", "report"),
+    ("flate2", "capture"),
     ("flate2", "web"),
     ("foldhash", "detect"),
 ];
@@ -173,7 +178,9 @@ fn each_outside_crate_has_one_owner() {
             let code = code(&file);
             for (outside, owner) in OWNERS {
                 let named = [format!("use {outside}::"), format!(" {outside}::"), format!("({outside}::")];
-                if module != *owner && named.iter().any(|text| code.contains(text.as_str())) {
+                if !OWNERS.contains(&(*outside, module.as_str()))
+                    && named.iter().any(|text| code.contains(text.as_str()))
+                {
                     wrong.push(format!("{module} uses {outside}, which belongs to {owner}"));
                 }
             }

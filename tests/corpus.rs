@@ -4,12 +4,12 @@
 #[path = "support/bodies.rs"]
 mod bodies;
 
+use portscan_exporter::capture::Wake;
 use portscan_exporter::detect::{Limits, Policy};
 use portscan_exporter::replay;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 /// Runs a target over its corpus. An empty or missing corpus is no success.
 fn run(target: &str, body: fn(&[u8])) {
@@ -64,8 +64,8 @@ fn a_refused_file_is_closed() {
         descriptors.flatten().filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path)).count()
     };
     assert_eq!(open(), 1, "the test's own");
-    let stop = AtomicBool::new(false);
-    let outcome = replay::replay(path, Policy::default(), Limits::default(), &stop, &mut |_| {});
+    let wake = Wake::new().expect("an eventfd");
+    let outcome = replay::replay(path, Policy::default(), Limits::default(), &wake, &mut |_| {});
     assert!(outcome.error.is_some_and(|error| error.contains("neither a pcap nor a pcapng file")));
     assert_eq!(open(), 1, "the test's own");
 }

@@ -360,3 +360,23 @@ fn help_names_every_flag_on_standard_output() {
         assert!(stdout.lines().all(|line| line.chars().count() <= 110), "{stdout}");
     }
 }
+
+#[test]
+fn each_file_that_cannot_be_read_has_a_line_and_no_result() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("text"), "neither of them, but long enough to be a header").unwrap();
+    // A header and no frame: read, and empty.
+    let mut header = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0];
+    header.extend([0; 12]);
+    header.extend([1, 0, 0, 0]);
+    fs::write(directory.path().join("empty.pcap"), header).unwrap();
+    let (code, stdout, stderr) = exporter(&["replay", "gone", "empty.pcap", "text"], directory.path());
+    assert_eq!(
+        stderr,
+        "portscan_exporter: cannot read gone: no such file or directory\n\
+         portscan_exporter: cannot read text: it is neither a pcap nor a pcapng file\n"
+    );
+    assert_eq!((code, stdout.as_str()), (1, "no scans in empty.pcap (0 packets, 0 probes, 0.000s)\n"));
+    let (code, stdout, _) = exporter(&["replay", "gone", "text", "--format=metrics"], directory.path());
+    assert!(code == 1 && !stdout.contains("interface="), "{stdout}");
+}

@@ -1,76 +1,181 @@
-//! Capture files: pcap and pcapng, from a path or from standard input.
+//! Capture files: pcap and pcapng, plain or compressed with gzip, from a path or from standard input.
+//!
+//! Live capture is libpcap's; files are read here, because libpcap copies every frame twice, cuts those that are longer than
+//! the header says, and gives up where the interfaces of a pcapng file differ.
 
-use super::{
-    CaptureError, FrameSink, SUPPORTED_LINKS, said, stream, stream::Stream, supported_link, timestamp,
-};
+use super::classic::{self, Pcap};
+use super::pcapng::Pcapng;
+use super::pieces::Pieces;
+use super::{CaptureError, FrameSink, Wake};
+use crate::packet::{LinkType, Timestamp};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Frames between two looks at the stop flag and two reports of progress: some milliseconds.
-const STRIDE: usize = 65_536;
 
 /// How far a file has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes taken from the file so far, 0 if nobody can know (standard input).
+    /// Bytes taken from the file so far.
     pub bytes: u64,
     /// The file's length, if it has one.
     pub total: Option<u64>,
-    /// Frames handed over so far.
-    pub frames: u64,
+    /// Whether the next bytes may be long in coming.
+    pub waits: bool,
 }
 
-/// Hands every frame of a capture file to `sink` (`-` is standard input), until its end or until `stop` is set.
+/// What was read of a file, and what was odd about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Frames handed over.
+    pub frames: u64,
+    /// Frames of which the capture kept only the beginning.
+    pub cut: u64,
+    /// Frames longer than the snap length that the file claims; they are handed over as they are.
+    pub oversize: u64,
+    /// The smallest snap length that the file claims.
+    pub snap_length: Option<u32>,
+    /// Frames that were not handed over, because nobody can decode their link type.
+    pub unread: u64,
+    /// The first such link type, in words.
+    pub unread_link: Option<String>,
+}
+
+impl Account {
+    /// The file claims this snap length; 0 is none.
+    pub(super) fn limit(&mut self, snap_length: u32) {
+        if snap_length > 0 {
+            self.snap_length = Some(self.snap_length.map_or(snap_length, |least| least.min(snap_length)));
+        }
+    }
+}
+
+/// Where the formats put their frames.
+pub(super) struct Output<'a, S> {
+    sink: &'a mut S,
+    pub(super) account: &'a mut Account,
+    link: Option<LinkType>,
+    limit: usize,
+}
+
+impl<S: FrameSink> Output<'_, S> {
+    /// The frames that follow have this link layer.
+    #[inline]
+    pub(super) fn link(&mut self, link: LinkType) {
+        if self.link != Some(link) {
+            self.link = Some(link);
+            self.sink.opened(link);
+        }
+    }
+
+    /// The frames that follow should be no longer; 0 is no limit.
+    #[inline]
+    pub(super) fn limit(&mut self, snap_length: u32) {
+        self.limit = if snap_length == 0 { usize::MAX } else { snap_length as usize };
+    }
+
+    #[inline]
+    pub(super) fn frame(&mut self, time: Timestamp, original: u32, bytes: &[u8]) {
+        self.account.frames += 1;
+        self.account.cut += u64::from(bytes.len() < original as usize);
+        self.account.oversize += u64::from(bytes.len() > self.limit);
+        self.sink.frame(time, bytes);
+    }
+}
+
+enum Format {
+    Pcap(Pcap),
+    Pcapng(Pcapng),
+}
+
+impl Format {
+    fn frames<S: FrameSink>(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Output<'_, S>,
+    ) -> Result<(usize, usize), String> {
+        match self {
+            Format::Pcap(format) => format.frames(bytes, out),
+            Format::Pcapng(format) => format.frames(bytes, out),
+        }
+    }
+
+    /// Whether the file cannot end here, even if no byte is left over.
+    fn is_within(&self) -> bool {
+        match self {
+            Format::Pcap(_) => false,
+            Format::Pcapng(format) => format.is_skipping(),
+        }
+    }
+}
+
+/// Hands every frame of a capture file to `sink` (`-` is standard input), until its end or until `wake` says stop.
 ///
-/// Returns the number of frames. A broken file is an error after everything before the break was handed over.
+/// A frame without a time (pcapng's Simple Packet Block) has the time 0. What was read is told either way: a broken file is
+/// an error after everything before the break was handed over.
 pub fn read_file(
     path: &Path,
     sink: &mut impl FrameSink,
-    stop: &AtomicBool,
+    wake: &Wake,
+    progress: impl FnMut(Progress),
+) -> (Account, Result<(), CaptureError>) {
+    let mut account = Account::default();
+    let read = read(path, sink, wake, progress, &mut account).map_err(|reason| {
+        let reason = match account.frames {
+            0 => reason,
+            1 => format!("{reason} (after 1 frame)"),
+            frames => format!("{reason} (after {frames} frames)"),
+        };
+        CaptureError::File { path: path.to_owned(), reason }
+    });
+    (account, read)
+}
+
+fn read<S: FrameSink>(
+    path: &Path,
+    sink: &mut S,
+    wake: &Wake,
     mut progress: impl FnMut(Progress),
-) -> Result<u64, CaptureError> {
-    let fail = |reason: String| CaptureError::File { path: path.to_owned(), reason };
-    let mut source = open(path).map_err(fail)?;
-    let link = supported_link(source.stream.capture.get_datalink())
-        .map_err(|name| fail(format!("link type {name} is not supported (supported: {SUPPORTED_LINKS})")))?;
-    sink.opened(link);
-    let mut frames = 0u64;
-    while !stop.load(Ordering::Relaxed) {
-        let read = source.stream.capture.dispatch(Some(STRIDE), |packet| {
-            frames += 1;
-            sink.frame(timestamp(packet.header), packet.data);
-        });
-        sink.batch_end();
-        progress(Progress { bytes: source.position(), total: source.length, frames });
-        match read {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) => return Err(fail(format!("{} (after {frames} frames)", said(&error)))),
+    account: &mut Account,
+) -> Result<(), String> {
+    let (mut pieces, total) = open(path, wake)?;
+    let mut format = match recognise(&mut pieces, account) {
+        _ if wake.is_stopped() => return Ok(()),
+        format => format?,
+    };
+    let mut out = Output { sink, account, link: None, limit: usize::MAX };
+    if let Format::Pcap(_) = format {
+        out.limit(out.account.snap_length.unwrap_or(0));
+    }
+    loop {
+        let (taken, needed) = match format.frames(pieces.bytes(), &mut out) {
+            Ok(read) => read,
+            Err(reason) => {
+                out.sink.batch_end();
+                return Err(reason);
+            }
+        };
+        pieces.consume(taken);
+        out.sink.batch_end();
+        progress(Progress { bytes: pieces.taken(), total, waits: pieces.waits() });
+        let more = pieces.refill(needed);
+        if wake.is_stopped() {
+            return Ok(());
+        }
+        if !more.map_err(|error| reason(&error))? {
+            break;
         }
     }
-    Ok(frames)
-}
-
-/// An open capture file, and where it is being read.
-struct Source {
-    stream: Stream,
-    /// Shares its offset with libpcap's descriptor, so that asking for the position costs nothing per frame.
-    position: File,
-    length: Option<u64>,
-}
-
-impl Source {
-    fn position(&self) -> u64 {
-        // A pipe has no position.
-        rustix::fs::tell(&self.position).unwrap_or(0)
+    if !pieces.bytes().is_empty() || format.is_within() {
+        return Err(String::from("it is cut short"));
+    }
+    match &out.account.unread_link {
+        Some(why) if out.account.frames == 0 => Err(why.clone()),
+        _ => Ok(()),
     }
 }
 
-fn open(path: &Path) -> Result<Source, String> {
-    // Opened here and not by libpcap: any file name will do, not only UTF-8, and the system's own words say why not.
+fn open(path: &Path, wake: &Wake) -> Result<(Pieces, Option<u64>), String> {
     let file = if path.as_os_str() == "-" {
         io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
@@ -82,12 +187,58 @@ fn open(path: &Path) -> Result<Source, String> {
         return Err(String::from("it is a directory"));
     }
     let length = metadata.is_file().then_some(metadata.len());
-    if length == Some(0) {
+    Ok((Pieces::new(file, length.is_none(), wake), length))
+}
+
+/// The format, by the file's first bytes.
+fn recognise(pieces: &mut Pieces, account: &mut Account) -> Result<Format, String> {
+    let first = |pieces: &mut Pieces| -> Result<[u8; 12], String> {
+        let there = pieces.at_least(12).map_err(|error| reason(&error))?;
+        let mut first = [0; 12];
+        let length = there.len().min(12);
+        first[..length].copy_from_slice(&there[..length]);
+        Ok(first)
+    };
+    let mut start = first(pieces)?;
+    if start.starts_with(&[0x1f, 0x8b]) {
+        pieces.gunzip();
+        start = first(pieces)?;
+    }
+    if pieces.bytes().is_empty() {
         return Err(String::from("it is empty"));
     }
-    let position = file.try_clone().map_err(|error| reason(&error))?;
-    let stream = stream::open(file.into()).map_err(|said| explain_header(&said))?;
-    Ok(Source { stream, position, length })
+    if Pcapng::is_one(&start) {
+        return Ok(Format::Pcapng(Pcapng::default()));
+    }
+    if !Pcap::is_one([start[0], start[1], start[2], start[3]]) {
+        return Err(not_a_capture(&start));
+    }
+    let there = pieces.at_least(classic::HEADER).map_err(|error| reason(&error))?;
+    let header = there.first_chunk().ok_or("it ends within its header")?;
+    let format = Pcap::open(header, account)?;
+    pieces.consume(classic::HEADER);
+    Ok(Format::Pcap(format))
+}
+
+/// First bytes of what people have instead of a capture file, and what to do with it.
+const OTHERS: &[(&[u8], &str)] = &[
+    (
+        &[0x28, 0xb5, 0x2f, 0xfd],
+        "it is compressed with zstd (try: zstd -dc FILE | portscan_exporter replay -)",
+    ),
+    (
+        &[0xfd, b'7', b'z', b'X', b'Z'],
+        "it is compressed with xz (try: xz -dc FILE | portscan_exporter replay -)",
+    ),
+    (b"BZh", "it is compressed with bzip2 (try: bzip2 -dc FILE | portscan_exporter replay -)"),
+    (&[0x04, 0x22, 0x4d, 0x18], "it is compressed with lz4 (try: lz4 -dc FILE | portscan_exporter replay -)"),
+    (b"PK\x03\x04", "it is a zip archive (try: unzip -p FILE | portscan_exporter replay -)"),
+    (b"snoop\0", "it is a snoop file (try: editcap -F pcap FILE - | portscan_exporter replay -)"),
+];
+
+fn not_a_capture(start: &[u8]) -> String {
+    let other = OTHERS.iter().find(|(magic, _)| start.starts_with(magic));
+    other.map_or("it is neither a pcap nor a pcapng file", |(_, remedy)| remedy).to_owned()
 }
 
 /// The system's words without "(os error 2)".
@@ -95,17 +246,6 @@ fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
     text[..end].to_lowercase()
-}
-
-/// What libpcap says about a file's first bytes, in the words of somebody who only gave a file name.
-fn explain_header(said: &str) -> String {
-    if said.contains("only got 0") {
-        String::from("it is empty")
-    } else if said.contains("unknown file format") {
-        String::from("it is neither a pcap nor a pcapng file")
-    } else {
-        said.to_owned()
-    }
 }
 
 #[cfg(test)]
@@ -171,12 +311,18 @@ mod tests {
         file
     }
 
+    /// Reads a file to its end: how many frames, or what is wrong.
+    fn read_path(path: &Path, frames: &mut Frames) -> Result<u64, CaptureError> {
+        let (account, read) = read_file(path, frames, &Wake::new().unwrap(), |_| {});
+        read.map(|()| account.frames)
+    }
+
     fn read(bytes: &[u8]) -> (Frames, Result<u64, CaptureError>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.pcap");
         std::fs::write(&path, bytes).unwrap();
         let mut frames = Frames::default();
-        let result = read_file(&path, &mut frames, &AtomicBool::new(false), |_| {});
+        let result = read_path(&path, &mut frames);
         (frames, result)
     }
 
@@ -220,8 +366,7 @@ mod tests {
         assert_eq!(frames.frames.len(), 2);
         assert!(frames.batches > 0);
         let message = result.unwrap_err().to_string();
-        assert!(message.contains("truncated dump file"), "{message}");
-        assert!(message.ends_with("(after 2 frames)"), "{message}");
+        assert!(message.ends_with("x.pcap: it is cut short (after 2 frames)"), "{message}");
         let whole = pcapng(&[1, 2, 3]);
         let (frames, result) = read(&whole[..whole.len() - 10]);
         assert_eq!((frames.frames.len(), result.is_err()), (2, true));
@@ -234,24 +379,26 @@ mod tests {
         broken[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
         let (frames, result) = read(&broken);
         assert_eq!(frames.frames.len(), 1);
-        assert!(result.unwrap_err().to_string().ends_with("(after 1 frames)"));
+        assert!(result.unwrap_err().to_string().ends_with("(after 1 frame)"));
     }
 
     #[test]
     fn files_that_are_no_captures_say_so() {
         assert_eq!(complaint(b""), "cannot read x.pcap: it is empty");
         assert_eq!(complaint(&[0x20; 400]), "cannot read x.pcap: it is neither a pcap nor a pcapng file");
-        assert!(complaint(b"ab").starts_with("cannot read x.pcap: truncated dump file"));
+        assert_eq!(complaint(b"ab"), "cannot read x.pcap: it is neither a pcap nor a pcapng file");
+        let header = &pcap(MICRO, 1, false, &[])[..20];
+        assert_eq!(complaint(header), "cannot read x.pcap: it ends within its header");
+        assert!(
+            complaint(&[0x28, 0xb5, 0x2f, 0xfd, 4, 0]).contains("zstd -dc FILE | portscan_exporter replay -")
+        );
         assert_eq!(
             complaint(&pcap(MICRO, 127, false, &[])),
             "cannot read x.pcap: link type IEEE802_11_RADIO (127) is not supported \
              (supported: Ethernet, Linux cooked, raw IP, BSD loopback)"
         );
-        let message = |path: &str| {
-            read_file(Path::new(path), &mut Frames::default(), &AtomicBool::new(false), |_| {})
-                .unwrap_err()
-                .to_string()
-        };
+        let message =
+            |path: &str| read_path(Path::new(path), &mut Frames::default()).unwrap_err().to_string();
         assert_eq!(message("/nowhere/x.pcap"), "cannot read /nowhere/x.pcap: no such file or directory");
         assert_eq!(message("/tmp"), "cannot read /tmp: it is a directory");
     }
@@ -280,7 +427,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path: PathBuf = directory.path().join(std::ffi::OsStr::from_bytes(b"\xff.pcap"));
         std::fs::write(&path, pcap(MICRO, 1, false, &[(1, 0)])).unwrap();
-        assert_eq!(read_file(&path, &mut Frames::default(), &AtomicBool::new(false), |_| {}), Ok(1));
+        assert_eq!(read_path(&path, &mut Frames::default()), Ok(1));
     }
 
     #[test]
@@ -290,16 +437,174 @@ mod tests {
         let times: Vec<(u32, u32)> = (0..150_000).map(|second| (second, 0)).collect();
         let bytes = pcap(MICRO, 1, false, &times);
         std::fs::write(&path, &bytes).unwrap();
-        let stop = AtomicBool::new(false);
+        let wake = Wake::new().unwrap();
         let mut told = Vec::new();
-        let result = read_file(&path, &mut Frames::default(), &stop, |progress| told.push(progress));
-        assert_eq!(result, Ok(150_000));
+        let (account, result) = read_file(&path, &mut Frames::default(), &wake, |at| told.push(at));
+        assert_eq!((account.frames, result), (150_000, Ok(())));
         let length = bytes.len() as u64;
         assert!(told.len() >= 3 && told.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes), "{told:?}");
-        assert!(told[0].bytes < length * 6 / 10 && told[0].total == Some(length), "{told:?}");
-        assert_eq!(told.last(), Some(&Progress { bytes: length, total: Some(length), frames: 150_000 }));
-        let halfway =
-            read_file(&path, &mut Frames::default(), &stop, |_| stop.store(true, Ordering::Relaxed));
-        assert_eq!(halfway, Ok(STRIDE as u64));
+        assert!(told[0].bytes < length / 10 && told[0].total == Some(length), "{told:?}");
+        assert_eq!(told.last(), Some(&Progress { bytes: length, total: Some(length), waits: false }));
+        let (account, halfway) = read_file(&path, &mut Frames::default(), &wake, |_| wake.stop());
+        assert!(halfway.is_ok() && account.frames < 10_000, "{account:?}");
+    }
+
+    /// Blocks of a pcapng section in either byte order.
+    struct Section {
+        big: bool,
+    }
+
+    impl Section {
+        fn put(&self, number: u32) -> [u8; 4] {
+            if self.big { number.to_be_bytes() } else { number.to_le_bytes() }
+        }
+
+        fn halves(&self, first: u16, second: u16) -> [u8; 4] {
+            let [a, b] =
+                [first, second].map(|half| if self.big { half.to_be_bytes() } else { half.to_le_bytes() });
+            [a[0], a[1], b[0], b[1]]
+        }
+
+        fn block(&self, kind: u32, body: &[u8]) -> Vec<u8> {
+            let length = self.put(u32::try_from(body.len().next_multiple_of(4) + 12).unwrap());
+            let padding = vec![0; body.len().next_multiple_of(4) - body.len()];
+            [&self.put(kind), &length, body, &padding, &length].concat()
+        }
+
+        fn header(&self) -> Vec<u8> {
+            self.block(0x0a0d_0d0a, &[&self.put(0x1a2b_3c4d)[..], &self.halves(1, 0), &[0xff; 8]].concat())
+        }
+
+        /// An interface with an `if_tsresol` and an `if_tsoffset`.
+        fn interface(&self, link: u16, snap: u32, resolution: u8, offset: u64) -> Vec<u8> {
+            let [high, low] = [(offset >> 32) as u32, offset as u32].map(|half| self.put(half));
+            let offset = if self.big { [high, low] } else { [low, high] }.concat();
+            let options =
+                [&self.halves(9, 1)[..], &[resolution, 0, 0, 0], &self.halves(14, 8), &offset].concat();
+            self.block(1, &[&self.halves(link, 0)[..], &self.put(snap), &options, &[0; 4]].concat())
+        }
+
+        fn frame(&self, interface: u32, units: u64, bytes: &[u8]) -> Vec<u8> {
+            let length = u32::try_from(bytes.len()).unwrap();
+            let head = [interface, (units >> 32) as u32, units as u32, length, length].map(|n| self.put(n));
+            self.block(6, &[&head.concat()[..], bytes].concat())
+        }
+    }
+
+    #[test]
+    fn each_interface_has_its_own_link_type_clock_and_snap_length_and_each_section_its_byte_order() {
+        let seconds = 1_700_000_000_u64;
+        let mut file = Vec::new();
+        for big in [false, true] {
+            let section = Section { big };
+            file.extend(section.header());
+            file.extend(section.interface(1, 100, 9, 0));
+            file.extend(section.interface(101, 0, 0x80 | 10, 500));
+            file.extend(section.block(0x0bad, &[7; 300_000]));
+            file.extend(section.frame(0, seconds * 1_000_000_000 + 5, &[1; 60]));
+            file.extend(section.frame(1, (seconds - 500) << 10 | 512, &[2; 41]));
+            // An obsolete packet block, and one that has no time.
+            let head = [0, 0, 9, 3, 3].map(|number| section.put(number)).concat();
+            file.extend(section.block(2, &[&head[..], &[3; 3]].concat()));
+            file.extend(section.block(3, &[&section.put(4)[..], &[4; 4]].concat()));
+        }
+        let (frames, result) = read(&file);
+        assert_eq!(result, Ok(8));
+        let wanted = [
+            (Timestamp::new(seconds, 5), vec![1; 60]),
+            (Timestamp::new(seconds, 500_000_000), vec![2; 41]),
+            (Timestamp(9), vec![3; 3]),
+            (Timestamp(0), vec![4; 4]),
+        ];
+        assert_eq!(frames.frames[..4], wanted);
+        assert_eq!(frames.frames[4..], wanted);
+        assert_eq!(frames.link, Some(LinkType::Ethernet));
+    }
+
+    #[test]
+    fn frames_of_a_link_type_that_nobody_decodes_are_counted_and_named() {
+        let section = Section { big: false };
+        let unknown =
+            [section.header(), section.interface(127, 0, 6, 0), section.frame(0, 1, &[1; 60])].concat();
+        assert!(complaint(&unknown).contains("link type IEEE802_11_RADIO (127) is not supported"));
+        let file = [unknown, section.interface(1, 0, 6, 0), section.frame(1, 2, &[2; 60])].concat();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.pcapng");
+        std::fs::write(&path, file).unwrap();
+        let (account, result) = read_file(&path, &mut Frames::default(), &Wake::new().unwrap(), |_| {});
+        assert_eq!((account.frames, account.unread, result), (1, 1, Ok(())));
+        assert!(account.unread_link.is_some_and(|why| why.contains("IEEE802_11_RADIO")));
+    }
+
+    #[test]
+    fn what_a_pcapng_file_claims_is_not_believed() {
+        let section = Section { big: false };
+        let told = |blocks: &[Vec<u8>]| {
+            let message = complaint(&[section.header(), blocks.concat()].concat());
+            message.strip_prefix("cannot read x.pcap: ").unwrap().to_owned()
+        };
+        let ethernet = || section.interface(1, 0, 6, 0);
+        assert_eq!(
+            told(&[section.frame(0, 1, &[1; 60])]),
+            "a frame is of interface 0, which the file does not describe"
+        );
+        assert_eq!(
+            told(&[[1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0].to_vec()]),
+            "a block claims to be 8 bytes long"
+        );
+        assert_eq!(
+            told(&[section.block(1, &[1, 0, 0, 0])]),
+            "an interface description is shorter than its fields"
+        );
+        assert_eq!(
+            told(&[section.interface(1, 0, 20, 0)]),
+            "a clock that counts in 10^-20 s is not supported"
+        );
+        let head = [0, 0, 1, 61, 61].map(|number| section.put(number)).concat();
+        assert_eq!(
+            told(&[ethernet(), section.block(6, &[&head[..], &[1; 60]].concat())]),
+            "a block is shorter than its fields"
+        );
+        assert_eq!(
+            told(&vec![section.block(1, &[1, 0, 0, 0, 0, 0, 0, 0]); 65_537]),
+            "a section describes more than 65536 interfaces"
+        );
+        // A block of a kind that nobody reads may be of any length, but the file must hold it.
+        let long = [0xff, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0].to_vec();
+        assert_eq!(told(&[ethernet(), long]), "it is cut short");
+    }
+
+    #[test]
+    fn gzip_is_read_as_if_it_were_not_there() {
+        use std::io::Write;
+        let plain = pcap(MICRO, 1, false, &(0..20_000).map(|second| (second, 0)).collect::<Vec<_>>());
+        let mut packed = Vec::new();
+        // In two members, as `cat a.gz b.gz` makes it.
+        for half in [&plain[..300_000], &plain[300_000..]] {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(half).unwrap();
+            packed.extend(encoder.finish().unwrap());
+        }
+        let (frames, result) = read(&packed);
+        assert_eq!((frames.frames.len(), result), (20_000, Ok(20_000)));
+        let (frames, result) = read(&packed[..packed.len() / 2]);
+        assert!(frames.frames.len() > 1_000 && result.is_err(), "{result:?}");
+        assert!(
+            complaint(&packed[..12]).starts_with("cannot read x.pcap: "),
+            "only the beginning of its header"
+        );
+    }
+
+    #[test]
+    fn lengths_that_changed_places_are_told_by_the_version() {
+        let mut file = pcap(MICRO, 1, false, &[(1, 0)]);
+        // A frame of 60 bytes of 90: captured first since version 2.4, original first up to 2.2, either way in 2.3.
+        for (minor, lengths) in [(4, [60, 90]), (2, [90, 60]), (3, [60, 90]), (3, [90, 60])] {
+            file[6] = minor;
+            file[32..36].copy_from_slice(&u32::to_le_bytes(lengths[0]));
+            file[36..40].copy_from_slice(&u32::to_le_bytes(lengths[1]));
+            let (frames, result) = read(&file);
+            assert_eq!((frames.frames[0].1.len(), result), (60, Ok(1)), "2.{minor}");
+        }
     }
 }

@@ -1,16 +1,18 @@
-//! libpcap: an interface or a file through one loop, into a `FrameSink`.
+//! Frames of an interface (libpcap) or of a file, into a `FrameSink`.
 //!
 //! The capture knows nothing of what becomes of a frame; it owns the handle, the clock of the ticks and
 //! its own account of losses.
 
+mod classic;
 mod fanout;
 mod file;
 mod interfaces;
 mod live;
-mod stream;
+mod pcapng;
+mod pieces;
 mod wake;
 
-pub use file::{Progress, read_file};
+pub use file::{Account, Progress, read_file};
 pub use interfaces::{Interface, default_interface, interfaces};
 pub use live::{Live, Steering, TICK};
 pub use wake::Wake;
@@ -180,6 +182,11 @@ fn supported_link(link: pcap::Linktype) -> Result<LinkType, String> {
         Ok(name) => format!("{name} ({})", link.0),
         Err(_) => link.0.to_string(),
     })
+}
+
+/// The sentence about a link type that nobody can decode.
+fn unsupported(name: &str) -> String {
+    format!("link type {name} is not supported (supported: {SUPPORTED_LINKS})")
 }
 
 /// What libpcap said, without the crate's own "libpcap error: " before it.

@@ -1,21 +1,25 @@
 //! pcap and pcapng files, from their bytes to the report.
 
 use super::{assert_one_line, in_memory};
+use portscan_exporter::capture::Wake;
+use portscan_exporter::capture::{CaptureStatus, FrameSink, read_file};
 use portscan_exporter::detect::{Limits, Policy, Scan};
+use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::replay::replay;
 use portscan_exporter::report::json_line;
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
 
 /// The bytes of a capture file.
 pub fn file(bytes: &[u8]) {
     let path = in_memory(bytes);
+    every_frame_of_libpcap(&path, bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]));
     // So few ports and so little memory that a short file makes scans and evictions.
     let policy = Policy { threshold: 3, quiet_nanos: 5_000_000_000, ..Policy::default() };
     let limits = Limits { memory_bytes: 64 << 10, min_ports: 2, max_sources: 4, ..Limits::default() };
     let read = || {
         let mut scans: Vec<Scan> = Vec::new();
-        let stop = AtomicBool::new(false);
-        let outcome = replay(&path, policy.clone(), limits, &stop, &mut |scan| scans.push(*scan));
+        let wake = Wake::new().expect("an eventfd");
+        let outcome = replay(&path, policy.clone(), limits, &wake, &mut |scan| scans.push(*scan));
         (outcome, scans)
     };
     let (outcome, scans) = read();
@@ -51,5 +55,54 @@ pub fn file(bytes: &[u8]) {
         assert_one_line(&line);
         let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(read["distinct_ports"], scan.distinct_ports);
+    }
+}
+
+/// Frames as they are handed over, with the link type in force.
+#[derive(Default)]
+struct Frames {
+    link: Option<LinkType>,
+    frames: Vec<(LinkType, Timestamp, Vec<u8>)>,
+}
+
+impl FrameSink for Frames {
+    fn opened(&mut self, link: LinkType) {
+        self.link = Some(link);
+    }
+    fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
+        self.frames.push((self.link.expect("a link type comes first"), time, bytes.to_vec()));
+    }
+    fn batch_end(&mut self) {}
+    fn tick(&mut self, _: &CaptureStatus) {
+        panic!("files have no ticks");
+    }
+}
+
+/// What libpcap's own reader gives, ours gives too: as many frames or more, the same bytes or more of each, and the same times.
+pub fn every_frame_of_libpcap(path: &Path, pcapng: bool) {
+    let mut ours = Frames::default();
+    let (account, _) = read_file(path, &mut ours, &Wake::new().expect("an eventfd"), |_| {});
+    assert_eq!(account.frames, ours.frames.len() as u64);
+    let Ok(mut theirs) = pcap::Capture::from_file_with_precision(path, pcap::Precision::Nano) else { return };
+    let Some(link) = LinkType::from_dlt(theirs.get_datalink().0) else { return };
+    let mut frames = ours.frames.iter();
+    while let Ok(wanted) = theirs.next_packet() {
+        let (of, time, bytes) = frames.next().expect("a frame that libpcap gives");
+        assert_eq!(*of, link);
+        assert!(bytes.starts_with(wanted.data), "{bytes:x?} instead of {:x?}", wanted.data);
+        let [seconds, nanos] = [wanted.header.ts.tv_sec, wanted.header.ts.tv_usec];
+        // Beyond that a clock has no name for it; libpcap wraps around.
+        if let (Ok(seconds @ 0..0x1_0000_0000), Ok(nanos @ 0..1_000_000_000)) =
+            (u64::try_from(seconds), u32::try_from(nanos))
+            && time.nanos() < u64::MAX
+        {
+            let wanted = Timestamp::new(seconds, nanos);
+            // Fractions of fine powers of two overflow in libpcap.
+            let fine = pcapng && *time != wanted;
+            assert!(
+                if fine { time.nanos() / 1_000_000_000 == seconds } else { *time == wanted },
+                "{time:?} {wanted:?}"
+            );
+        }
     }
 }
