@@ -42,9 +42,13 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_log_records_suppressed_total", &[]),
     ("portscan_log_records_redirected_total", &[]),
     ("portscan_log_records_lost_total", &[]),
+    ("portscan_events_lost_total", &["interface"]),
     ("portscan_web_connections_cut_total", &["reason"]),
     ("portscan_web_scrapes_refused_total", &[]),
     ("portscan_web_accept_failures_total", &[]),
+    ("process_start_time_seconds", &[]),
+    ("process_cpu_seconds_total", &[]),
+    ("process_resident_memory_bytes", &[]),
 ];
 
 /// The metrics a query names, each with the labels of its selector; recorded names (with colons) are among them.
@@ -60,7 +64,7 @@ pub fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
         }
         let (word, after) = rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
         rest = after;
-        if !(word == "up" || word.contains("portscan_")) {
+        if !(word == "up" || word.starts_with("process_") || word.contains("portscan_")) {
             continue;
         }
         let mut labels = Vec::new();
