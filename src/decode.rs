@@ -1,7 +1,7 @@
 //! Bytes of a frame → the TCP segment in it, or why there is none.
 
 use crate::packet::{LinkType, Packet, TcpFlags, Timestamp};
-use etherparse::{EtherType, IpNumber, Ipv4HeaderSlice, LaxIpv6Slice, LenSource, SingleVlanSlice, err};
+use etherparse::{EtherType, IpNumber, Ipv4HeaderSlice, SingleVlanSlice, err};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why a frame did not become a packet. A malformed packet is a fact to count, not an error.
@@ -13,22 +13,31 @@ pub enum Skipped {
     NotTcp,
     /// TCP, but no probe: established traffic and backscatter.
     NotProbe,
-    /// A piece of a fragmented datagram: its ports and flags cannot be trusted.
+    /// A piece of a fragmented datagram whose TCP flags another piece holds: a router on the way made it, or an attacker.
     Fragment,
+    /// A piece cut so that no piece holds the TCP header whole (RFC 1858, RFC 7112): no honest sender does that.
+    TinyFragment,
     /// The capture cut it before the end of the TCP header.
     Truncated,
+    /// IPv6 extension headers that go on beyond what was captured: live, no honest sender has so many.
+    ExtensionHeaders,
+    /// Behind more tags or labels than `decode` steps over.
+    Tags,
     /// Its headers contradict themselves.
     Malformed,
 }
 
 impl Skipped {
     /// Every reason, in label order.
-    pub const ALL: [Skipped; 6] = [
+    pub const ALL: [Skipped; 9] = [
         Skipped::NotIp,
         Skipped::NotTcp,
         Skipped::NotProbe,
         Skipped::Fragment,
+        Skipped::TinyFragment,
         Skipped::Truncated,
+        Skipped::ExtensionHeaders,
+        Skipped::Tags,
         Skipped::Malformed,
     ];
 
@@ -39,7 +48,10 @@ impl Skipped {
             Skipped::NotTcp => "not_tcp",
             Skipped::NotProbe => "not_probe",
             Skipped::Fragment => "fragment",
+            Skipped::TinyFragment => "tiny_fragment",
             Skipped::Truncated => "truncated",
+            Skipped::ExtensionHeaders => "extension_headers",
+            Skipped::Tags => "tags",
             Skipped::Malformed => "malformed",
         }
     }
@@ -90,10 +102,19 @@ const TCP_TO_FLAGS: usize = 14;
 /// The least payload of a jumbogram (RFC 2675, section 2).
 const JUMBOGRAM_MIN: usize = 65_536;
 
-/// IP protocol numbers.
+/// IP protocol numbers, and those of IPv6 extension headers.
+const HOP_BY_HOP: u8 = 0;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
 const ICMPV6: u8 = 58;
+const DESTINATION: u8 = 60;
+
+/// Tags and labels that are stepped over, together. Networks use two or three; Linux itself steps over any number of
+/// priority tags, and a sender may put as many as a frame holds.
+const MOST_TAGS: usize = 16;
 
 /// An IPv4 header without options and the TCP header behind it; `None` if it is not as plain as that.
 #[inline]
@@ -159,24 +180,24 @@ fn plain_ipv6(time: Timestamp, head: &[u8; IPV6_HEADER + TCP_MIN]) -> Option<Res
     }))
 }
 
-/// Any frame of any link type: the link header is stripped here, the rest is sliced by etherparse.
+/// Any frame of any link type, one header after the other.
 #[cold]
 #[inline(never)]
 fn decode_any(link: LinkType, time: Timestamp, frame: &[u8]) -> Result<Packet, Skipped> {
     let (version, ip) = strip_link(link, frame)?;
-    let (source, destination, segment, length) = match version {
+    let Segment { source, destination, bytes, length, more_follows, is_extended } = match version {
         Version::Four => strip_ipv4(ip)?,
         Version::Six => strip_ipv6(ip)?,
     };
     // What the IP header promises must hold a TCP header; what was captured of it must reach the flags.
     if length < TCP_MIN {
-        return Err(Skipped::Malformed);
+        return Err(if more_follows { Skipped::TinyFragment } else { Skipped::Malformed });
     }
-    let Some(tcp) = segment.first_chunk::<TCP_TO_FLAGS>() else {
-        return Err(Skipped::Truncated);
+    let Some(tcp) = bytes.first_chunk::<TCP_TO_FLAGS>() else {
+        return Err(if is_extended { Skipped::ExtensionHeaders } else { Skipped::Truncated });
     };
     let data_offset = usize::from(tcp[12] >> 4) * 4;
-    if data_offset < TCP_MIN || data_offset > length {
+    if data_offset < TCP_MIN || data_offset > length && !more_follows {
         return Err(Skipped::Malformed);
     }
     let flags = TcpFlags(tcp[13]);
@@ -200,7 +221,7 @@ enum Version {
     Six,
 }
 
-/// What lies behind the link header. etherparse knows neither SLL2 nor NULL, nor SLL for cut frames.
+/// What lies behind the link header and all tags. etherparse knows neither SLL2 nor NULL, nor SLL for cut frames.
 fn strip_link(link: LinkType, frame: &[u8]) -> Result<(Version, &[u8]), Skipped> {
     let ether_type = |at: usize, header: usize| {
         let rest = frame.get(header..).ok_or(Skipped::Truncated)?;
@@ -210,11 +231,7 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(Version, &[u8]), Skipped>
         LinkType::Ethernet => ether_type(12, ETHERNET_HEADER),
         LinkType::LinuxSll => ether_type(14, 16),
         LinkType::LinuxSll2 => ether_type(0, 20),
-        LinkType::RawIp => match frame.first().ok_or(Skipped::Truncated)? >> 4 {
-            4 => Ok((Version::Four, frame)),
-            6 => Ok((Version::Six, frame)),
-            _ => Err(Skipped::Malformed),
-        },
+        LinkType::RawIp => by_version(frame)?.ok_or(Skipped::Malformed),
         LinkType::Null | LinkType::Loop => {
             let (family, rest) = frame.split_first_chunk().ok_or(Skipped::Truncated)?;
             let mut family = u32::from_be_bytes(*family);
@@ -232,9 +249,21 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(Version, &[u8]), Skipped>
     }
 }
 
-/// Steps over any number of 802.1Q, 802.1ad and pre-standard QinQ tags.
+/// What the first half byte of an IP packet says; `None` if it is neither.
+fn by_version(packet: &[u8]) -> Result<Option<(Version, &[u8])>, Skipped> {
+    Ok(match packet.first().ok_or(Skipped::Truncated)? >> 4 {
+        4 => Some((Version::Four, packet)),
+        6 => Some((Version::Six, packet)),
+        _ => None,
+    })
+}
+
+/// Steps over 802.1Q, 802.1ad and pre-standard QinQ tags, over PPPoE (RFC 2516) and MPLS labels (RFC 3032).
 fn strip_tags(mut ether_type: EtherType, mut rest: &[u8]) -> Result<(Version, &[u8]), Skipped> {
-    loop {
+    const PPPOE_SESSION: EtherType = EtherType(0x8864);
+    const MPLS: EtherType = EtherType(0x8847);
+    const MPLS_UPSTREAM: EtherType = EtherType(0x8848);
+    for left in (0..=MOST_TAGS).rev() {
         match ether_type {
             EtherType::IPV4 => return Ok((Version::Four, rest)),
             EtherType::IPV6 => return Ok((Version::Six, rest)),
@@ -245,13 +274,50 @@ fn strip_tags(mut ether_type: EtherType, mut rest: &[u8]) -> Result<(Version, &[
                 ether_type = tag.ether_type();
                 rest = tag.payload_slice();
             }
+            PPPOE_SESSION => return strip_pppoe(rest),
+            MPLS | MPLS_UPSTREAM => return strip_labels(rest, left),
             _ => return Err(Skipped::NotIp),
         }
     }
+    Err(Skipped::Tags)
 }
 
-/// Addresses, the captured part of the TCP segment, and its length as the IP header tells it.
-type Segment<'a> = (IpAddr, IpAddr, &'a [u8], usize);
+/// Six bytes of PPPoE and the PPP protocol number. Links are negotiated in frames that are not IP.
+fn strip_pppoe(rest: &[u8]) -> Result<(Version, &[u8]), Skipped> {
+    let (header, packet) = rest.split_first_chunk::<8>().ok_or(Skipped::Truncated)?;
+    match [header[6], header[7]] {
+        [0x00, 0x21] => Ok((Version::Four, packet)),
+        [0x00, 0x57] => Ok((Version::Six, packet)),
+        _ => Err(Skipped::NotIp),
+    }
+}
+
+/// Labels up to the one that marks the bottom of the stack. What is behind it no label says: IP shows its version there,
+/// and a pseudowire's control word is zero (RFC 4928).
+fn strip_labels(mut rest: &[u8], most: usize) -> Result<(Version, &[u8]), Skipped> {
+    for _ in 0..most {
+        let (label, behind) = rest.split_first_chunk::<4>().ok_or(Skipped::Truncated)?;
+        if label[2] & 1 == 1 {
+            return by_version(behind)?.ok_or(Skipped::NotIp);
+        }
+        rest = behind;
+    }
+    Err(Skipped::Tags)
+}
+
+/// A TCP segment, or the beginning of one.
+struct Segment<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    /// What was captured of it.
+    bytes: &'a [u8],
+    /// How long it is (or its first piece), as the IP header tells.
+    length: usize,
+    /// It is the first piece of a fragmented datagram.
+    more_follows: bool,
+    /// It stands behind IPv6 extension headers.
+    is_extended: bool,
+}
 
 fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
     let header = Ipv4HeaderSlice::from_slice(packet).map_err(|error| match error {
@@ -267,50 +333,100 @@ fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
         return Err(Skipped::NotTcp);
     }
     if header.is_fragmenting_payload() {
-        return Err(Skipped::Fragment);
+        // The flags are cut off, or a second piece holds them (or writes over those of the first).
+        let tiny = match header.fragments_offset().value() {
+            0 => total - own < TCP_TO_FLAGS,
+            offset => offset == 1,
+        };
+        return Err(if tiny { Skipped::TinyFragment } else { Skipped::Fragment });
     }
     // Ethernet pads short frames: what is behind the datagram is not part of it.
-    let segment = &packet[own..packet.len().min(total)];
-    Ok((header.source_addr().into(), header.destination_addr().into(), segment, total - own))
+    Ok(Segment {
+        source: header.source_addr().into(),
+        destination: header.destination_addr().into(),
+        bytes: &packet[own..packet.len().min(total)],
+        length: total - own,
+        more_follows: false,
+        is_extended: false,
+    })
 }
 
+/// Follows the extension headers as the kernel does: whatever their number, as long as there are bytes. Each takes eight of
+/// them or more, so the steps are bounded by what was captured.
 fn strip_ipv6(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
-    let (sliced, stopped) = LaxIpv6Slice::from_slice(packet).map_err(|error| match error {
-        err::ipv6::HeaderSliceError::Len(_) => Skipped::Truncated,
-        err::ipv6::HeaderSliceError::Content(_) => Skipped::Malformed,
-    })?;
-    let (header, payload) = (sliced.header(), sliced.payload());
+    let Some((header, behind)) = packet.split_first_chunk::<IPV6_HEADER>() else {
+        // A wrong version is a contradiction however little there is.
+        let wrong = packet.first().is_some_and(|first| first >> 4 != 6);
+        return Err(if wrong { Skipped::Malformed } else { Skipped::Truncated });
+    };
+    if header[0] >> 4 != 6 {
+        return Err(Skipped::Malformed);
+    }
+    let mut next = header[6];
     // A payload length of 0 is a jumbogram's if a hop-by-hop header explains it (RFC 2675), else a contradiction. However
     // little of a jumbogram was captured, it is longer than any TCP header.
-    let jumbogram = header.payload_length() == 0 && header.next_header() == IpNumber::IPV6_HEADER_HOP_BY_HOP;
-    let cut = payload.incomplete || payload.len_source == LenSource::Slice || jumbogram;
-    if payload.fragmented {
-        // Behind the first piece's headers comes data: a later piece shows no header that could be trusted.
-        let known = stopped.is_none() && !payload.ip_number.is_ipv6_ext_header_value();
-        return Err(if known && payload.ip_number != IpNumber::TCP {
-            Skipped::NotTcp
-        } else {
-            Skipped::Fragment
-        });
-    }
-    match stopped {
-        None => {}
-        Some((err::ipv6_exts::HeaderSliceError::Len(_), _)) if cut => return Err(Skipped::Truncated),
-        Some(_) => return Err(Skipped::Malformed),
-    }
-    if payload.ip_number != IpNumber::TCP {
-        return Err(Skipped::NotTcp);
-    }
-    let length = match usize::from(header.payload_length()) {
-        _ if jumbogram => JUMBOGRAM_MIN,
-        declared => declared.saturating_sub(sliced.extensions().slice().len()),
+    let declared = match usize::from(u16::from_be_bytes([header[4], header[5]])) {
+        0 if next == HOP_BY_HOP => JUMBOGRAM_MIN,
+        declared => declared,
     };
-    Ok((header.source_addr().into(), header.destination_addr().into(), payload.payload, length))
+    // Padding is not part of the packet.
+    let payload = &behind[..behind.len().min(declared)];
+    let (mut at, mut more_follows) = (0, false);
+    while next != TCP {
+        let rest = &payload[at..];
+        let too_short = || match (payload.len() < declared, more_follows) {
+            (true, _) => Skipped::ExtensionHeaders,
+            (false, true) => Skipped::TinyFragment,
+            (false, false) => Skipped::Malformed,
+        };
+        let length = match next {
+            HOP_BY_HOP if at > 0 => return Err(Skipped::Malformed),
+            HOP_BY_HOP | ROUTING | DESTINATION => 8 + 8 * usize::from(*rest.get(1).ok_or_else(too_short)?),
+            // RFC 4302: the length is in words of four bytes, and never 0.
+            AUTHENTICATION => match *rest.get(1).ok_or_else(too_short)? {
+                0 => return Err(Skipped::Malformed),
+                words => 8 + 4 * usize::from(words),
+            },
+            FRAGMENT => 8,
+            _ => return Err(Skipped::NotTcp),
+        };
+        if rest.len() < length {
+            return Err(too_short());
+        }
+        if next == FRAGMENT {
+            let place = u16::from_be_bytes([rest[2], rest[3]]);
+            if place >> 3 != 0 {
+                // What follows is data, not a header that could be trusted.
+                return Err(if leads_to_tcp(rest[0]) { Skipped::Fragment } else { Skipped::NotTcp });
+            }
+            more_follows |= place & 1 == 1;
+        }
+        next = rest[0];
+        at += length;
+    }
+    let address = |start: usize| {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&header[start..start + 16]);
+        IpAddr::V6(Ipv6Addr::from(octets))
+    };
+    Ok(Segment {
+        source: address(8),
+        destination: address(24),
+        bytes: &payload[at..],
+        length: declared - at,
+        more_follows,
+        is_extended: at > 0,
+    })
+}
+
+/// Whether a header of this kind is TCP, or may have TCP behind it.
+const fn leads_to_tcp(next: u8) -> bool {
+    matches!(next, TCP | HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ICMPV6, Skipped, TCP_TO_FLAGS, decode, decode_any};
+    use super::{ICMPV6, MOST_TAGS, Skipped, TCP_TO_FLAGS, decode, decode_any};
     use crate::frames::*;
     use crate::packet::{LinkType, Packet, TcpFlags, Timestamp};
     use proptest::prelude::*;
@@ -380,16 +496,31 @@ mod tests {
 
     #[test]
     fn tags_are_stepped_over() {
-        for tags in
-            [&[0x8100][..], &[0x88a8], &[0x9100], &[0x8100, 0x8100], &[0x88a8, 0x8100], &[0x9100, 0x8100]]
-        {
-            assert_eq!(on_ethernet(&tagged(tags, IPV4, &syn4())), probe4(), "{tags:04x?}");
-            assert_eq!(on_ethernet(&tagged(tags, IPV6, &syn6())), probe6(), "{tags:04x?}");
+        for tags in TAGGINGS {
+            for (ether_type, packet, probe) in [(IPV4, syn4(), probe4()), (IPV6, syn6(), probe6())] {
+                assert_eq!(on_ethernet(&tagged(tags, ether_type, &packet)), probe, "{tags:04x?}");
+                assert_eq!(on_ethernet(&tagged(tags, 0x8864, &pppoe(&packet))), probe, "{tags:04x?}, PPPoE");
+                for labels in [1, 2, 5] {
+                    let frame = tagged(tags, 0x8847, &mpls(labels, &packet));
+                    assert_eq!(on_ethernet(&frame), probe, "{tags:04x?}, {labels} labels");
+                }
+            }
         }
         // On `any`, a tag that the card did not strip stands behind the cooked header.
         let mut cooked = link(LinkType::LinuxSll, &syn4());
         cooked.splice(14..16, [0x81, 0, 0, 10, 8, 0]);
         assert_eq!(decode(LinkType::LinuxSll, TIME, &cooked), probe4());
+    }
+
+    #[test]
+    fn more_tags_than_anyone_needs_are_named() {
+        let most = [0x8100; MOST_TAGS];
+        assert_eq!(on_ethernet(&tagged(&most, IPV4, &syn4())), probe4());
+        assert_eq!(on_ethernet(&tagged(&[0x8100; MOST_TAGS + 1], IPV4, &syn4())), Err(Skipped::Tags));
+        let frame = tagged(&most[..14], 0x8847, &mpls(2, &syn4()));
+        assert_eq!(on_ethernet(&frame), probe4());
+        let frame = tagged(&most[..14], 0x8847, &mpls(3, &syn4()));
+        assert_eq!(on_ethernet(&frame), Err(Skipped::Tags), "tags and labels count together");
     }
 
     #[test]
@@ -405,6 +536,8 @@ mod tests {
             (HOP_BY_HOP, extension(DESTINATION, &extension(ROUTING, &extension(TCP, &syn)))),
             (FRAGMENT, fragment(TCP, 0, false, &syn)),
             (HOP_BY_HOP, extension(FRAGMENT, &fragment(TCP, 0, false, &syn))),
+            // As many as a frame holds: so does the kernel that answers.
+            (DESTINATION, (0..150).fold(extension(TCP, &syn), |behind, _| extension(DESTINATION, &behind))),
         ] {
             assert_eq!(on_ethernet(&ethernet(IPV6, &ipv6(next, &payload))), probe6(), "{next}");
         }
@@ -424,24 +557,51 @@ mod tests {
     }
 
     #[test]
-    fn fragments_are_counted_and_never_decoded() {
+    fn pieces_without_the_flags_are_counted_and_never_decoded() {
         let syn = tcp(SYN);
-        for (offset, more) in [(0, true), (1, true), (3, false)] {
+        for (offset, more, reason) in [
+            (0, true, Skipped::Fragment),
+            // The flags begin at the thirteenth byte: the second piece may write over them.
+            (1, true, Skipped::TinyFragment),
+            (3, false, Skipped::Fragment),
+        ] {
             let fragment4 = ethernet(IPV4, &ipv4_fragment(TCP, offset, more, &syn));
-            assert_eq!(on_ethernet(&fragment4), Err(Skipped::Fragment), "{offset} {more}");
-            let fragment6 = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(TCP, offset, more, &syn)));
-            assert_eq!(on_ethernet(&fragment6), Err(Skipped::Fragment), "{offset} {more}");
+            assert_eq!(on_ethernet(&fragment4), Err(reason), "{offset} {more}");
             let of_udp = ethernet(IPV4, &ipv4_fragment(UDP, offset, more, &syn));
             assert_eq!(on_ethernet(&of_udp), Err(Skipped::NotTcp));
             let of_udp = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(UDP, offset, more, &syn)));
             assert_eq!(on_ethernet(&of_udp), Err(Skipped::NotTcp));
         }
+        for (offset, more) in [(1, true), (3, false)] {
+            let later = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(TCP, offset, more, &syn)));
+            assert_eq!(on_ethernet(&later), Err(Skipped::Fragment), "{offset} {more}");
+        }
         // nmap -f sends eight bytes of TCP at a time: too few to hold the flags.
         let tiny = ethernet(IPV4, &ipv4_fragment(TCP, 0, true, &syn[..8]));
-        assert_eq!(on_ethernet(&tiny), Err(Skipped::Fragment));
+        assert_eq!(on_ethernet(&tiny), Err(Skipped::TinyFragment));
+        let tiny = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(TCP, 0, true, &syn[..8])));
+        assert_eq!(on_ethernet(&tiny), Err(Skipped::TinyFragment));
+        let mut chain = extension(TCP, &syn);
+        chain[1] = 9;
+        let split = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(DESTINATION, 0, true, &chain)));
+        assert_eq!(on_ethernet(&split), Err(Skipped::TinyFragment), "the headers end in another piece");
         // A later piece whose own header says "more extension headers" shows data, not headers.
         let later = ethernet(IPV6, &ipv6(FRAGMENT, &fragment(DESTINATION, 4, true, &[0xff; 16])));
         assert_eq!(on_ethernet(&later), Err(Skipped::Fragment));
+    }
+
+    /// The kernel answers it as soon as the rest is there, and refuses a first piece with less (RFC 7112).
+    #[test]
+    fn an_ipv6_first_piece_with_the_whole_tcp_header_is_a_probe() {
+        let mut syn = tcp(SYN);
+        let piece = |syn: &[u8]| ethernet(IPV6, &ipv6(FRAGMENT, &fragment(TCP, 0, true, syn)));
+        assert_eq!(on_ethernet(&piece(&syn)), probe6());
+        assert_eq!(on_ethernet(&piece(&tcp(ACK))), Err(Skipped::NotProbe));
+        syn[12] = 10 << 4;
+        assert_eq!(on_ethernet(&piece(&syn)), probe6(), "options may come in the second");
+        let behind = ipv6(FRAGMENT, &fragment(DESTINATION, 0, true, &extension(TCP, &syn)));
+        assert_eq!(on_ethernet(&ethernet(IPV6, &behind)), probe6());
+        assert_eq!(on_ethernet(&piece(&syn[..16])), Err(Skipped::TinyFragment));
     }
 
     #[test]
@@ -468,8 +628,11 @@ mod tests {
                 let tcp_start = frame.windows(4).position(|ports| ports == [0x9c, 0x40, 0, 80]).unwrap();
                 for length in 0..frame.len() {
                     let result = decode(kind, TIME, &frame[..length]);
+                    // Behind the IPv6 header are more headers, of which the next one's kind is known.
+                    let extended = packet[6] == HOP_BY_HOP && length >= tcp_start - 8;
                     if length < tcp_start + TCP_TO_FLAGS {
-                        assert_eq!(result, Err(Skipped::Truncated), "{kind:?} cut to {length}");
+                        let reason = if extended { Skipped::ExtensionHeaders } else { Skipped::Truncated };
+                        assert_eq!(result, Err(reason), "{kind:?} cut to {length}");
                     } else {
                         assert!(result.is_ok(), "{kind:?} cut to {length}");
                     }

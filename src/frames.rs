@@ -129,3 +129,30 @@ pub const LINKS: [(LinkType, i32); 6] = [
     (LinkType::Null, 0),
     (LinkType::Loop, 108),
 ];
+
+/// Tags that networks, and those who hide in them, put before IP.
+pub const TAGGINGS: [&[u16]; 8] = [
+    &[0x8100],
+    &[0x88a8],
+    &[0x9100],
+    &[0x8100, 0x8100],
+    &[0x88a8, 0x8100],
+    &[0x9100, 0x8100],
+    &[0x88a8, 0x8100, 0x8100],
+    &[0x8100, 0x8100, 0x8100, 0x8100],
+];
+
+/// A PPPoE session header and PPP's protocol number before an IP packet.
+pub fn pppoe(packet: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(packet.len() + 2).unwrap().to_be_bytes();
+    let protocol = if packet[0] >> 4 == 6 { 0x57 } else { 0x21 };
+    [&[0x11, 0, 0, 1, length[0], length[1], 0, protocol], packet].concat()
+}
+
+/// So many MPLS labels before an IP packet.
+pub fn mpls(labels: usize, packet: &[u8]) -> Vec<u8> {
+    let mut stack = [0, 1, 0, 64].repeat(labels);
+    let bottom = stack.len() - 2;
+    stack[bottom] = 1;
+    [&stack, packet].concat()
+}

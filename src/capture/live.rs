@@ -4,6 +4,7 @@
 //! lost as one: the first of them, the leader, opens all and hands them out.
 
 use super::fanout::{self, Keys, Sharing};
+use super::install;
 use super::interfaces::{names, net};
 use super::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, LiveOptions, Wake, said, supported_link,
@@ -25,9 +26,6 @@ pub const TICK: Duration = Duration::from_secs(1);
 
 /// Frames handed over between two looks at the clock and the wake: a tick is never later than this under load.
 const BATCH: usize = 8192;
-
-/// Enough for two VLAN tags, IPv6 extension headers and TCP; more would only fill the ring.
-const SNAPLEN: i32 = 256;
 
 /// After how many milliseconds the kernel hands over a block that is not full.
 const BLOCK_TIMEOUT_MS: i32 = 100;
@@ -435,7 +433,8 @@ impl Handle {
             .map_err(|error| refused(said(&error)))?
             // libpcap refuses promiscuous mode on `any`, although nothing is lost without it.
             .promisc(options.promiscuous && interface != ANY)
-            .snaplen(SNAPLEN)
+            // The filter says how much of each packet.
+            .snaplen(filter::SNAPLEN_MAX.cast_signed())
             .timeout(BLOCK_TIMEOUT_MS)
             .buffer_size(buffer)
             .precision(Precision::Nano)
@@ -459,9 +458,11 @@ impl Handle {
 
     /// From now on only what `decode` may find a probe in.
     fn set_filter(&mut self, options: &LiveOptions) -> Result<(), CaptureError> {
-        self.capture.filter(&filter::expression(self.link), true).map_err(|error| CaptureError::Interface {
-            interface: options.interface.clone(),
-            reason: format!("the kernel filter was refused: {}", said(&error)),
+        install::filter(&mut self.capture, &filter::program(self.link)).map_err(|why| {
+            CaptureError::Interface {
+                interface: options.interface.clone(),
+                reason: format!("the kernel filter was refused: {why}"),
+            }
         })
     }
 

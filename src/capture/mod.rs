@@ -6,6 +6,7 @@
 mod classic;
 mod fanout;
 mod file;
+mod install;
 mod interfaces;
 mod live;
 mod pcapng;

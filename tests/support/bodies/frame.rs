@@ -1,8 +1,7 @@
 //! `decode` against a reading of the RFCs with nothing fast in it.
 
-use pcap::{BpfProgram, Capture, Linktype};
 use portscan_exporter::decode::{Skipped, decode as decode_frame};
-use portscan_exporter::filter;
+use portscan_exporter::filter::{self, Instruction};
 use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Timestamp};
 use std::net::IpAddr;
 
@@ -32,37 +31,26 @@ pub fn decode(bytes: &[u8]) {
         // What was cut off can hide a probe, but not make another one of it.
         for end in 0..frame.len() {
             let cut = decode_frame(link, time, &frame[..end]);
-            assert!(matches!(cut, Err(Skipped::Truncated)) || cut == decoded, "{end}: {cut:?}");
+            let hidden = matches!(cut, Err(Skipped::Truncated | Skipped::ExtensionHeaders));
+            assert!(hidden || cut == decoded, "{end}: {cut:?}");
         }
     }
-    // The kernel lets through whatever would be a probe. (Linux says nothing of tags behind a cooked header.)
-    if decoded.is_ok() && tags(link, frame) <= 2 && matches!(link, LinkType::Ethernet | LinkType::RawIp) {
-        assert!(passes(link, frame), "{link:?}: the kernel filter loses {decoded:?}");
+    // The kernel lets through whatever would be a probe, and enough of it.
+    if decoded.is_ok() {
+        let taken = filter::simulate(&program(link), frame).0 as usize;
+        let captured = &frame[..taken.min(frame.len())];
+        let longer = frame.len() > filter::SNAPLEN_MAX as usize;
+        assert!(taken > 0, "{link:?}: the kernel filter loses {decoded:?}");
+        assert!(longer || decode_frame(link, time, captured) == decoded, "{link:?}: it cuts {decoded:?}");
     }
 }
 
-fn passes(link: LinkType, frame: &[u8]) -> bool {
-    fn compiled(link: LinkType, number: i32) -> BpfProgram {
-        let dead = Capture::dead(Linktype(number)).expect("a capture of nothing");
-        dead.compile(&filter::expression(link), true).expect("a filter that compiles")
-    }
+fn program(link: LinkType) -> Vec<Instruction> {
     thread_local! {
-        static ETHERNET: BpfProgram = compiled(LinkType::Ethernet, 1);
-        static RAW: BpfProgram = compiled(LinkType::RawIp, 12);
+        static PROGRAMS: [Vec<Instruction>; 6] = LINKS.map(filter::program);
     }
-    match link {
-        LinkType::Ethernet => ETHERNET.with(|program| program.filter(frame)),
-        _ => RAW.with(|program| program.filter(frame)),
-    }
-}
-
-/// How many VLAN tags an Ethernet frame has.
-fn tags(link: LinkType, frame: &[u8]) -> usize {
-    let types = frame.get(12..).unwrap_or_default().chunks_exact(4);
-    if link != LinkType::Ethernet {
-        return 0;
-    }
-    types.take_while(|t| matches!(t[..2], [0x81 | 0x91, 0x00] | [0x88, 0xa8])).count()
+    let at = LINKS.iter().position(|known| *known == link).expect("one of them");
+    PROGRAMS.with(|programs| programs[at].clone())
 }
 
 enum Expected {
@@ -122,7 +110,12 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
         return Err(Skipped::Truncated);
     }
     let (mut ether_type, mut at) = (number(frame, protocol), header);
+    let mut steps = 0;
     while [0x8100, 0x88a8, 0x9100].contains(&ether_type) {
+        steps += 1;
+        if steps > 16 {
+            return Err(Skipped::Tags);
+        }
         if frame.len() < at + 4 {
             return Err(Skipped::Truncated);
         }
@@ -131,6 +124,29 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
     match ether_type {
         0x0800 => Ok((4, &frame[at..])),
         0x86dd => Ok((6, &frame[at..])),
+        0x8864 if frame.len() < at + 8 => Err(Skipped::Truncated),
+        0x8864 => match number(frame, at + 6) {
+            0x0021 => Ok((4, &frame[at + 8..])),
+            0x0057 => Ok((6, &frame[at + 8..])),
+            _ => Err(Skipped::NotIp),
+        },
+        0x8847 | 0x8848 => loop {
+            steps += 1;
+            if steps > 16 {
+                return Err(Skipped::Tags);
+            }
+            if frame.len() < at + 4 {
+                return Err(Skipped::Truncated);
+            }
+            at += 4;
+            if frame[at - 2] & 1 == 1 {
+                return match frame.get(at).map(|byte| byte >> 4) {
+                    None => Err(Skipped::Truncated),
+                    Some(version @ (4 | 6)) => Ok((version, &frame[at..])),
+                    Some(_) => Err(Skipped::NotIp),
+                };
+            }
+        },
         _ => Err(Skipped::NotIp),
     }
 }
@@ -154,12 +170,15 @@ fn ipv4(time: Timestamp, packet: &[u8]) -> Result<Packet, Skipped> {
     if packet[9] != 6 {
         return Err(Skipped::NotTcp);
     }
-    if number(packet, 6) & 0x3fff != 0 {
-        return Err(Skipped::Fragment);
+    match (number(packet, 6) & 0x1fff, number(packet, 6) & 0x2000) {
+        (0, 0) => {}
+        (0, _) if total - own < 14 => return Err(Skipped::TinyFragment),
+        (1, _) => return Err(Skipped::TinyFragment),
+        _ => return Err(Skipped::Fragment),
     }
     let address = |at: usize| <[u8; 4]>::try_from(&packet[at..at + 4]).expect("four bytes").into();
     let captured = &packet[own..total.min(packet.len())];
-    tcp(time, address(12), address(16), captured, total - own)
+    tcp(time, address(12), address(16), captured, total - own, false)
 }
 
 /// RFC 8200 and, for packets longer than their length says, RFC 2675.
@@ -176,14 +195,18 @@ fn ipv6(time: Timestamp, packet: &[u8]) -> Expected {
         0 => &packet[40..],
         length => &packet[40..packet.len().min(40 + length)],
     };
+    let mut first_piece = false;
     let (mut next, mut extensions) = (packet[6], 0);
     while [0, 43, 44, 51, 60].contains(&next) {
         if next == 0 && extensions > 0 || rest.len() < 8 {
             return NoProbe;
         }
         let length = match next {
-            44 if number(rest, 2) & 0xfff9 != 0 => return NoProbe,
-            44 => 8,
+            44 if number(rest, 2) & 0xfff8 != 0 => return NoProbe,
+            44 => {
+                first_piece |= number(rest, 2) & 1 == 1;
+                8
+            }
             51 if rest[1] == 0 => return NoProbe,
             51 => usize::from(rest[1]) * 4 + 8,
             _ => usize::from(rest[1]) * 8 + 8,
@@ -196,19 +219,20 @@ fn ipv6(time: Timestamp, packet: &[u8]) -> Expected {
     let address = |at: usize| <[u8; 16]>::try_from(&packet[at..at + 16]).expect("sixteen bytes").into();
     let length = if jumbogram { 65_536 } else { declared.saturating_sub(extensions) };
     let read = match next {
-        6 => tcp(time, address(8), address(24), rest, length),
+        6 => tcp(time, address(8), address(24), rest, length, first_piece),
         _ => Err(Skipped::NotTcp),
     };
     if extensions == 0 || read.is_ok() { Exactly(read) } else { NoProbe }
 }
 
-/// RFC 9293, section 3.1; `length` is what the IP header tells of the segment.
+/// RFC 9293, section 3.1; `length` is what the IP header tells of the segment, or of its first piece.
 fn tcp(
     time: Timestamp,
     source: IpAddr,
     destination: IpAddr,
     segment: &[u8],
     length: usize,
+    first_piece: bool,
 ) -> Result<Packet, Skipped> {
     if length < 20 {
         return Err(Skipped::Malformed);
@@ -217,7 +241,7 @@ fn tcp(
         return Err(Skipped::Truncated);
     }
     let header = usize::from(segment[12] >> 4) * 4;
-    if header < 20 || header > length {
+    if header < 20 || header > length && !first_piece {
         return Err(Skipped::Malformed);
     }
     let (fin, syn, rst, ack) = (1, 2, 4, 16);
