@@ -229,8 +229,8 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(Version, &[u8]), Skipped>
     };
     match link {
         LinkType::Ethernet => ether_type(12, ETHERNET_HEADER),
-        LinkType::LinuxSll => ether_type(14, 16),
-        LinkType::LinuxSll2 => ether_type(0, 20),
+        LinkType::LinuxSll => ether_type(14, 16).map(strip_left_tags),
+        LinkType::LinuxSll2 => ether_type(0, 20).map(strip_left_tags),
         LinkType::RawIp => by_version(frame)?.ok_or(Skipped::Malformed),
         LinkType::Null | LinkType::Loop => {
             let (family, rest) = frame.split_first_chunk().ok_or(Skipped::Truncated)?;
@@ -280,6 +280,26 @@ fn strip_tags(mut ether_type: EtherType, mut rest: &[u8]) -> Result<(Version, &[
         }
     }
     Err(Skipped::Tags)
+}
+
+/// On `any` a kernel of 6.10 or newer names in the cooked header what is behind all tags, and leaves the inner tags where they
+/// are: if they lead to just what was named, they are there.
+fn strip_left_tags((version, packet): (Version, &[u8])) -> (Version, &[u8]) {
+    let (named, first) = match version {
+        Version::Four => ([0x08, 0x00], 4),
+        Version::Six => ([0x86, 0xdd], 6),
+    };
+    for tag in 0..MOST_TAGS {
+        let behind = packet.get(4 * tag..).unwrap_or_default();
+        match *behind {
+            [_, _, a, b, next, ..] if [a, b] == named && next >> 4 == first => {
+                return (version, &behind[4..]);
+            }
+            [_, _, 0x81 | 0x91, 0x00, ..] | [_, _, 0x88, 0xa8, ..] => {}
+            _ => break,
+        }
+    }
+    (version, packet)
 }
 
 /// Six bytes of PPPoE and the PPP protocol number. Links are negotiated in frames that are not IP.
@@ -510,6 +530,16 @@ mod tests {
         let mut cooked = link(LinkType::LinuxSll, &syn4());
         cooked.splice(14..16, [0x81, 0, 0, 10, 8, 0]);
         assert_eq!(decode(LinkType::LinuxSll, TIME, &cooked), probe4());
+        // Newer kernels name IP there and leave the inner tags; priority 3 looks like the version of IPv6.
+        for (packet, ether_type, probe) in [(syn4(), [8, 0], probe4()), (syn6(), [0x86, 0xdd], probe6())] {
+            for (kind, header) in [(LinkType::LinuxSll, 16), (LinkType::LinuxSll2, 20)] {
+                let mut cooked = link(kind, &packet);
+                for tag in [[&[0x60, 0][..], &ether_type].concat(), vec![0x45, 10, 0x81, 0]] {
+                    cooked.splice(header..header, tag);
+                    assert_eq!(decode(kind, TIME, &cooked), probe, "{kind:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -289,13 +289,56 @@ fn tagged_frames_and_fragments_arrive() {
         syn(&[0x88a8], 3),
         syn(&[0x8100, 0x8100], 4),
         syn(&[0x88a8, 0x8100], 5),
+        syn(&[0x8100, 0x8100, 0x8100], 7),
+        syn(&[0x9100, 0x88a8, 0x8100], 8),
+        wire::syn_behind([192, 0, 2, 7].into(), 0x8864, &[0x11, 0, 0, 1, 0, 42, 0, 0x21], 9),
+        wire::syn_behind([192, 0, 2, 7].into(), 0x8847, &[0, 1, 0, 64, 0, 2, 1, 64], 10),
+        syn(&[0x8100; 18], 11),
         ack,
         fragment,
         syn(&[], 6),
     ]);
     let seen = capture.until("the last port", |seen| seen.ports().contains(&6));
-    assert_eq!(seen.ports(), (1..7).collect());
-    assert_eq!(seen.skipped, [Skipped::Fragment], "and no ACK");
+    assert_eq!(seen.ports(), (1..11).collect());
+    assert_eq!(seen.skipped, [Skipped::Tags, Skipped::TinyFragment], "and no ACK");
+}
+
+/// On `any` the kernel keeps the outermost tag, and what is behind it may be another.
+#[test]
+fn tagged_frames_arrive_on_any() {
+    let lab = Lab::new();
+    let capture = Running::start(&lab.watched, on("any"));
+    lab.inject(vec![
+        syn(&[0x8100], 1),
+        syn(&[0x8100, 0x8100], 2),
+        syn(&[0x88a8, 0x8100], 3),
+        syn(&[0x9100, 0x8100], 4),
+        syn(&[0x8100, 0x8100, 0x8100], 5),
+        wire::syn_behind([192, 0, 2, 7].into(), 0x8864, &[0x11, 0, 0, 1, 0, 42, 0, 0x21], 6),
+        wire::syn_behind([192, 0, 2, 7].into(), 0x8847, &[0, 1, 1, 64], 7),
+        syn(&[], 8),
+    ]);
+    let seen = capture.until("the last port", |seen| seen.ports().contains(&8));
+    assert_eq!(seen.ports(), (1..9).collect(), "{:?}", seen.skipped);
+    assert!(seen.skipped.is_empty(), "{:?}", seen.skipped);
+}
+
+/// A connect scan of ordinary sockets with one option set (IPV6_DSTOPTS): the host answers each, however long the header.
+#[test]
+fn a_scan_behind_long_extension_headers_is_seen() {
+    let lab = Lab::new();
+    let capture = Running::eth0(&lab);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/dstopts.py");
+    for words in [["1", "20", "8"], ["21", "40", "192"], ["41", "60", "1024"]] {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &lab.source, "python3", script, "2001:db8::10"]).args(words);
+        let output = command.output().expect("this test needs iproute2");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "every SYN must be answered: {said}");
+    }
+    let seen = capture.until("60 ports", |seen| seen.ports().len() == 60);
+    assert_eq!(seen.ports(), (1..61).collect());
+    assert!(seen.skipped.is_empty(), "{:?}", seen.skipped);
 }
 
 #[test]

@@ -121,6 +121,21 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
         }
         (ether_type, at) = (number(frame, at + 2), at + 4);
     }
+    if matches!(link, LinkType::LinuxSll | LinkType::LinuxSll2) && [0x0800, 0x86dd].contains(&ether_type) {
+        // Tags that newer kernels leave behind a cooked header that names what they lead to.
+        let version = if ether_type == 0x0800 { 4 } else { 6 };
+        let (mut end, mut left) = (at, 16);
+        while frame.len() >= end + 5 && left > 0 {
+            (end, left) = (end + 4, left - 1);
+            match number(frame, end - 2) {
+                named if named == ether_type && frame[end] >> 4 == version => {
+                    return Ok((version, &frame[end..]));
+                }
+                0x8100 | 0x88a8 | 0x9100 => {}
+                _ => break,
+            }
+        }
+    }
     match ether_type {
         0x0800 => Ok((4, &frame[at..])),
         0x86dd => Ok((6, &frame[at..])),
