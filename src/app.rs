@@ -127,6 +127,7 @@ impl Reloads {
         state.log_records_suppressed = counts.suppressed;
         state.log_records_redirected = counts.redirected;
         state.log_records_lost = counts.lost;
+        state.log_records_waiting = counts.waiting;
         state
     }
 
@@ -193,6 +194,11 @@ pub fn run(settings: Settings) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let guard = runtime.enter();
+    // A log file that may grow no more costs records, not the process: with a listener the write fails instead.
+    let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    let _ignored = signal(too_large).map_err(|error| format!("cannot listen for SIGXFSZ: {error}"))?;
+    drop(guard);
     let no_default = || String::from("cannot capture: there is no default route; name an interface with -i");
     let options = settings.captures(|| capture::default_interface().ok_or_else(no_default))?;
     let lives = options
@@ -205,6 +211,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
     let listeners = web::bind(&settings.web).map_err(|error| error.to_string())?;
     drop(guard);
     privilege::confine().map_err(|error| format!("cannot give up privileges: {error}"))?;
+    logger::begin();
     banner(&settings, &lives, &listeners);
 
     let threads = settings.flags.capture.threads as usize;

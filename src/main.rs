@@ -3,7 +3,7 @@
 use portscan_exporter::cli::{self, Command, NoRun, ReplayFlags};
 use portscan_exporter::settings::{Ignored, Settings};
 use portscan_exporter::text::printable;
-use portscan_exporter::{app, capture, replay, version};
+use portscan_exporter::{app, capture, logger, replay, version};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -62,13 +62,12 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// One line on standard error, before there is a logger, or where it would be no use.
+/// Says on standard error why it ends.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(why);
     ExitCode::from(code)
 }
 
 fn say(line: &str) {
-    // Nothing is left to tell it to if standard error is gone too.
-    let _ = writeln!(io::stderr(), "portscan_exporter: {}", printable(line));
+    logger::last_words(line);
 }

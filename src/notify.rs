@@ -6,7 +6,7 @@
 
 use crate::clock;
 use crate::detect::{Moment, Scan, ScanEvent};
-use crate::logger::{self, MESSAGE_ID_KEY};
+use crate::logger::{self, MESSAGE_ID_KEY, TITLE_KEY};
 use crate::packet::Timestamp;
 use log::kv::{self, Key, Source, ToValue, Value, VisitSource};
 use std::fmt::Write as _;
@@ -197,6 +197,7 @@ impl Entry {
         };
         let mut fields: Vec<(&'static str, Field)> = vec![
             (MESSAGE_ID_KEY, message_id.into()),
+            (TITLE_KEY, format!("portscan {}", moment.label()).into()),
             ("event", moment.label().into()),
             ("source", scan.source.to_string().into()),
             ("source_address", scan.source_address.to_string().into()),
@@ -230,6 +231,7 @@ impl Entry {
             ),
             fields: vec![
                 (MESSAGE_ID_KEY, SUPPRESSED_ID.into()),
+                (TITLE_KEY, "portscan records withheld".into()),
                 ("event", "suppressed".into()),
                 ("suppressed", records.into()),
                 ("suppressed_hits", hits.into()),
@@ -357,6 +359,7 @@ mod tests {
             entry.fields,
             [
                 ("message_id", text(HIT_ID)),
+                ("title", text("portscan hit")),
                 ("event", text("hit")),
                 ("source", text("198.51.100.7")),
                 ("source_address", text("198.51.100.7")),

@@ -83,6 +83,7 @@ fn state() -> ProcessState {
         log_records_suppressed: 5,
         log_records_redirected: 6,
         log_records_lost: 7,
+        log_records_waiting: 5,
         web: WebCounts { cut: [8, 9, 10, 11, 12], scrapes_refused: 13, accept_failures: 14 },
     }
 }

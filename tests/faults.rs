@@ -197,7 +197,7 @@ fn journald_may_die_hang_and_fill_up() {
         let told_instead = |source: &str| {
             eventually("the record on standard error", PATIENCE, || {
                 let text = fs::read_to_string(&said).unwrap();
-                text.contains(&format!("portscan hit source={source} ")).then_some(())
+                text.contains(&format!("msg=\"portscan hit\" event=hit source={source} ")).then_some(())
             });
         };
         let is_back = |what: &str| {
@@ -310,6 +310,19 @@ fn standard_error_may_be_closed_gone_or_full() {
         assert!(lost(&exporter) >= 2.0, "{} records lost", lost(&exporter));
         ends_well(exporter);
 
+        // A file that may grow no more (`ulimit -f`): the signal for it would end the process.
+        let path = lab.directory.path().join("stderr");
+        let mut limited = lab.on("t", "prlimit");
+        limited.args(["--fsize=1000", env!("CARGO_BIN_EXE_portscan_exporter"), "-i", "eth0"]);
+        limited.args(["--web.listen-address=127.0.0.1:10220"]).args(logfmt);
+        limited.stderr(File::create(&path).unwrap());
+        let exporter = lab.exporter_of(limited);
+        let before = settled(&exporter);
+        is_well_again("standard error at its limit", &exporter, before);
+        assert!(lost(&exporter) >= 2.0, "{} records lost", lost(&exporter));
+        assert_eq!(fs::metadata(&path).unwrap().len(), 1000);
+        ends_well(exporter);
+
         let (mut reader, writer) = full_pipe();
         let mut full = lab.exporter_command(&logfmt);
         full.stderr(writer);
@@ -319,17 +332,56 @@ fn standard_error_may_be_closed_gone_or_full() {
         println!("a scrape beside a full pipe: {} ms", slowest.as_millis());
         assert!(slowest < PROMPT, "{slowest:?}");
         is_well_again("standard error full", &exporter, before);
-        let missed = lost(&exporter);
-        assert!(missed >= 2.0, "{missed} records lost");
-        // Someone reads again.
+        let waiting = || exporter.value("portscan_log_records_waiting", &[]).unwrap();
+        assert!(waiting() >= 2.0, "{} records wait", waiting());
+        assert_eq!(lost(&exporter), 0.0);
+        // Someone reads again, and gets them all.
         thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
-        eventually("a record to get through", PATIENCE, || {
-            let written = exporter.value("portscan_log_records_total", &["level=\"warning\""])?;
-            finds_a_scan(&exporter);
-            thread::sleep(Duration::from_millis(50));
-            (exporter.value("portscan_log_records_total", &["level=\"warning\""])? > written).then_some(())
-        });
+        exporter.wait_for("portscan_log_records_waiting", &[], 0.0);
+        assert_eq!(lost(&exporter), 0.0);
         ends_well(exporter);
+    });
+}
+
+/// A terminal that nobody reads, as a dead ssh session leaves one, and its other end.
+fn terminal() -> (File, File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, rustix::fs::Mode::empty()).unwrap();
+    (File::from(master), File::from(slave))
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_holds_nothing_up() {
+    in_room("a_terminal_that_nobody_reads_holds_nothing_up", |lab| {
+        // A terminal's devices are not in the room's /dev.
+        fs::create_dir_all("/dev/pts").unwrap();
+        let mount = ["-t", "devpts", "-o", "newinstance,ptmxmode=0666", "devpts", "/dev/pts"];
+        assert!(std::process::Command::new("mount").args(mount).status().unwrap().success());
+        std::os::unix::fs::symlink("/dev/pts/ptmx", "/dev/ptmx").unwrap();
+        for format in ["auto", "logfmt"] {
+            let (_master, slave) = terminal();
+            let mut command = lab.exporter_command(&[&format!("--log.format={format}")]);
+            command.stderr(slave);
+            let exporter = lab.exporter_of(command);
+            // Far more than the terminal takes.
+            let sources: Vec<String> = (0..60).map(|_| scan()).collect();
+            let waiting = || exporter.value("portscan_log_records_waiting", &[]).filter(|n| *n > 10.0);
+            eventually("records to wait for the terminal", PATIENCE, waiting);
+            if format == "auto" {
+                let last = sources.last().unwrap();
+                eventually("the journal to have them all", PATIENCE, || told(last).then_some(()));
+                assert!(sources.iter().all(|source| told(source)));
+            }
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+            let slowest = (0..5).map(|_| scrape(lab, "127.0.0.1")).max().unwrap();
+            println!("{format}: a scrape beside a terminal that nobody reads: {} ms", slowest.as_millis());
+            assert!(slowest < PROMPT, "{slowest:?}");
+            ends_well(exporter);
+        }
     });
 }
 

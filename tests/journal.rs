@@ -166,6 +166,7 @@ fn program() {
         println!("{}", json!({ "start_error": error.to_string() }));
         return;
     }
+    logger::begin();
     let (sender, notices) = sync_channel(1024);
     let notifier = thread::spawn(move || Notifier::new().run(notices));
     let send = |event| sender.send(Notice { interface: "eth0".into(), event }).unwrap();
@@ -183,6 +184,9 @@ fn program() {
     }
     drop(sender);
     notifier.join().unwrap();
+    while logger::counts().waiting > 0 {
+        log::logger().flush();
+    }
     let counts = logger::counts();
     let written: serde_json::Map<_, _> =
         LEVELS.iter().zip(counts.written).map(|(level, count)| ((*level).to_owned(), json!(count))).collect();
@@ -275,8 +279,11 @@ fn while_journald_is_dead_records_go_to_stderr() {
         let mut stderr = BufReader::new(program.child.stderr.take().unwrap());
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
-        assert!(line.contains(" level=warn msg=\"portscan hit source=203.0.113.2 ports=20 "), "{line}");
-        assert!(line.contains(" source=203.0.113.2 "), "{line}");
+        // Each field once: the sentence of the journal repeats them.
+        assert!(line.contains(" level=warn msg=\"portscan hit\" event=hit source=203.0.113.2 "), "{line}");
+        for field in [" source=", " ports=", " target=", " kind=", " interface="] {
+            assert_eq!(line.matches(field).count(), 1, "{field} in {line}");
+        }
 
         let _journald = Journald::start();
         program.order("hit 203.0.113.3");
@@ -352,4 +359,28 @@ fn a_journal_that_is_asked_for_and_missing_is_an_error_at_start() {
              (try --log.format=logfmt)"
         );
     });
+}
+
+/// Where journald reads standard error, a line says how urgent it is; elsewhere nothing stands before it.
+#[test]
+fn why_it_cannot_start_is_an_error_to_journald_and_a_plain_line_to_people() {
+    use std::os::unix::fs::MetadataExt as _;
+    for journald in [false, true] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let stat = std::fs::metadata(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer)));
+        let stat = stat.unwrap();
+        let inode = if journald { stat.ino() } else { 0 };
+        let status = Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+            .args(["-i", "missing7", "--log.format=logfmt"])
+            .env("JOURNAL_STREAM", format!("{}:{inode}", stat.dev()))
+            .stderr(writer)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(1));
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        let start =
+            format!("{}portscan_exporter: cannot capture on missing7: ", if journald { "<3>" } else { "" });
+        assert!(said.lines().any(|line| line.starts_with(&start)), "{said}");
+    }
 }

@@ -293,6 +293,12 @@ pub(super) static FAMILIES: &[Family] = &[
     counter("portscan_log_records_lost_total", &[], "Log records that nobody took.", |view, samples| {
         view.state(|state| samples.count(&[], state.log_records_lost))
     }),
+    gauge(
+        "portscan_log_records_waiting",
+        &[],
+        "Log records that wait to be written: many where nobody reads the terminal or the pipe.",
+        |view, samples| view.state(|state| samples.count(&[], state.log_records_waiting)),
+    ),
     // The web server, whose clients may be hostile.
     counter(
         "portscan_web_connections_cut_total",

@@ -125,6 +125,8 @@ pub struct ProcessState {
     pub log_records_redirected: u64,
     /// Log records that nobody took.
     pub log_records_lost: u64,
+    /// Log records that wait to be written now.
+    pub log_records_waiting: u64,
     /// What the web server gave up; it fills this in itself.
     pub web: WebCounts,
 }

@@ -43,6 +43,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_log_records_redirected_total", &[]),
     ("portscan_log_records_lost_total", &[]),
     ("portscan_events_lost_total", &["interface"]),
+    ("portscan_log_records_waiting", &[]),
     ("portscan_web_connections_cut_total", &["reason"]),
     ("portscan_web_scrapes_refused_total", &[]),
     ("portscan_web_accept_failures_total", &[]),
