@@ -313,14 +313,14 @@ fn standard_error_may_be_closed_gone_or_full() {
         // A file that may grow no more (`ulimit -f`): the signal for it would end the process.
         let path = lab.directory.path().join("stderr");
         let mut limited = lab.on("t", "prlimit");
-        limited.args(["--fsize=1000", env!("CARGO_BIN_EXE_portscan_exporter"), "-i", "eth0"]);
+        limited.args(["--fsize=100", env!("CARGO_BIN_EXE_portscan_exporter"), "-i", "eth0"]);
         limited.args(["--web.listen-address=127.0.0.1:10220"]).args(logfmt);
         limited.stderr(File::create(&path).unwrap());
         let exporter = lab.exporter_of(limited);
         let before = settled(&exporter);
         is_well_again("standard error at its limit", &exporter, before);
         assert!(lost(&exporter) >= 2.0, "{} records lost", lost(&exporter));
-        assert_eq!(fs::metadata(&path).unwrap().len(), 1000);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 100);
         ends_well(exporter);
 
         let (mut reader, writer) = full_pipe();
