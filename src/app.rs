@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Scan events that may wait for the notifier; beyond it they are counted as lost.
 const QUEUE: usize = 4096;
@@ -26,6 +27,9 @@ const QUEUE: usize = 4096;
 /// The least time between two reloads by signal, and between two records of reloads: whatever sends them in a storm
 /// must not fill the journal. The last signal is always heeded.
 const RELOAD_PACE: Duration = Duration::from_secs(1);
+
+/// How long running HTTP answers may take when it ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(1200);
 
 /// What a capture thread tells: state to the board, events to the notifier, its fate to the shell.
 struct Wires {
@@ -131,9 +135,18 @@ impl Reloads {
         state
     }
 
-    /// Reads the file again and hands the policy to every capture; the old one stays if it is no good.
-    fn reload(&self) -> Result<(), String> {
+    /// Reads the file again and hands the policy to every capture; the old one stays if it is no good. Gives what is to
+    /// be said of it.
+    fn reload(&self) -> Outcome {
         let _ = systemd::reloading();
+        if self.settings.flags.config.file.is_none() {
+            let said = "there is no configuration file to reload (--config.file)";
+            if self.may_tell() {
+                log::info!("{said}");
+            }
+            let _ = systemd::ready("capturing");
+            return Ok(String::from(said));
+        }
         let (mut ignored, mut warnings) = (None, Vec::new());
         let outcome = self.settings.reload().map_err(|error| error.to_string()).and_then(|policy| {
             if policy.threshold > self.greatest_threshold {
@@ -171,7 +184,46 @@ impl Reloads {
             Err(why) => log::error!("configuration not reloaded, the old one stays: {why}"),
         }
         let _ = systemd::ready("capturing");
-        outcome
+        outcome.map(|()| String::from("configuration reloaded"))
+    }
+}
+
+/// What is to be said of a reload; an error if the file was refused.
+type Outcome = Result<String, String>;
+
+/// Reloads that were asked for and are not due yet: at most one a `RELOAD_PACE`. Signals and posts that come meanwhile
+/// are one.
+struct Due {
+    wanted: bool,
+    at: tokio::time::Instant,
+    /// Who waits to hear of it.
+    waiting: Vec<oneshot::Sender<Outcome>>,
+}
+
+/// More than can wait on connections that are still open.
+const MOST_WAITING: usize = 256;
+
+impl Due {
+    fn now() -> Self {
+        Self { wanted: false, at: tokio::time::Instant::from_std(clock::steady()), waiting: Vec::new() }
+    }
+
+    /// One more wants it. Beyond `MOST_WAITING` nobody hears of it: whoever posts and hangs up leaves his place until
+    /// then.
+    fn tell(&mut self, asker: oneshot::Sender<Outcome>) {
+        self.wanted = true;
+        if self.waiting.len() < MOST_WAITING {
+            self.waiting.push(asker);
+        }
+    }
+
+    fn done(&mut self, outcome: &Outcome) {
+        self.wanted = false;
+        self.at = tokio::time::Instant::from_std(clock::steady() + RELOAD_PACE);
+        for asker in self.waiting.drain(..) {
+            // Who has gone does not hear it.
+            let _ = asker.send(outcome.clone());
+        }
     }
 }
 
@@ -207,9 +259,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
             Live::open_all(options, settings.policy.ipv6_prefix).map_err(|error| error.to_string())
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let guard = runtime.enter();
     let listeners = web::bind(&settings.web).map_err(|error| error.to_string())?;
-    drop(guard);
     privilege::confine().map_err(|error| format!("cannot give up privileges: {error}"))?;
     logger::begin();
     banner(&settings, &lives, &listeners);
@@ -271,12 +321,30 @@ pub fn run(settings: Settings) -> Result<(), String> {
         told: Mutex::new(None),
         settings,
     });
-    let outcome = runtime.block_on(attend(&reloads, &board, &workers, listeners, &mut told));
+    let (asks, mut asked) = tokio::sync::mpsc::channel(16);
+    let server = web::Server::start(listeners, pages(&reloads, &board, asks))
+        .map_err(|error| format!("cannot start the web server: {error}"))?;
+    let attention = Attention {
+        reloads: &reloads,
+        board: &board,
+        workers: &workers,
+        server: &server,
+        notifier: &notifier,
+    };
+    let outcome = runtime.block_on(attention.pay(&mut told, &mut asked));
+    drop(asked);
+    let _ = systemd::stopping();
+    log::info!("stopping");
 
     // Captures first: their last scans are still told of. Then the notifier, which ends when they are gone.
     let mut failed = outcome.err();
-    for worker in workers {
+    for worker in &workers {
         worker.wake.stop();
+    }
+    if !server.stop(LAST_ANSWERS) {
+        failed = Some(String::from("the web server panicked"));
+    }
+    for worker in workers {
         if worker.thread.join().is_err() {
             failed = Some(format!("the capture on {} panicked", worker.interface));
         }
@@ -287,79 +355,96 @@ pub fn run(settings: Settings) -> Result<(), String> {
     match failed {
         None => {
             log::info!("stopped");
+            log::logger().flush();
             Ok(())
         }
         Some(why) => Err(why),
     }
 }
 
-/// Serves, and attends to signals, systemd and the captures, until it is time to stop.
-async fn attend(
+/// The pages, as the shell lets them act: a reload is its own work, at its own pace.
+fn pages(
     reloads: &Arc<Reloads>,
     board: &Arc<Board>,
-    workers: &[Worker],
-    listeners: web::Listeners,
-    fates: &mut tokio::sync::mpsc::Receiver<Fate>,
-) -> Result<(), String> {
-    let listen = |kind, name| signal(kind).map_err(|error| format!("cannot listen for {name}: {error}"));
-    let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
-    let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
-    let mut hang_up = listen(SignalKind::hangup(), "SIGHUP")?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = {
-        let (state, reload) = (Arc::clone(reloads), Arc::clone(reloads));
-        let app = web::App::new(
-            reloads.settings.web.clone(),
-            Arc::clone(board),
-            move || state.state(),
-            move || reload.reload(),
-        );
-        tokio::spawn(web::serve(listeners, app, async {
-            let _ = stopped.await;
-        }))
-    };
-    let mut beat = tokio::time::interval(
-        systemd::watchdog_interval().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),
-    );
-    let mut announced = false;
-    // Signals that come meanwhile are one; it stays pending until its time has come.
-    let (mut reload_wanted, mut reload_at) = (false, tokio::time::Instant::from_std(clock::steady()));
-    let outcome = loop {
-        tokio::select! {
-            _ = interrupt.recv() => break Ok(()),
-            _ = terminate.recv() => break Ok(()),
-            _ = hang_up.recv(), if !reload_wanted => reload_wanted = true,
-            () = tokio::time::sleep_until(reload_at), if reload_wanted => {
-                reload_wanted = false;
-                let _ = reloads.reload();
-                reload_at = tokio::time::Instant::from_std(clock::steady() + RELOAD_PACE);
-            }
-            Some(fate) = fates.recv() => match fate.lost {
-                Some(why) => log::error!("capture on {} lost: {why}; trying to reopen it", fate.interface),
-                None => log::info!("capture on {} is back", fate.interface),
-            },
-            _ = beat.tick() => {
-                if !announced && board.standings().iter().all(|(_, standing)| *standing == Standing::Ready) {
-                    announced = true;
-                    let _ = systemd::ready("capturing");
-                }
-                if board.stalled(clock::steady(), STALLED).is_empty() {
-                    let _ = systemd::alive();
-                }
-                if let Some(dead) = workers.iter().find(|worker| worker.thread.is_finished()) {
-                    break Err(format!("the capture on {} ended by itself", dead.interface));
-                }
-            }
+    asks: tokio::sync::mpsc::Sender<oneshot::Sender<Outcome>>,
+) -> web::App {
+    let state = Arc::clone(reloads);
+    let reload = move || {
+        let asks = asks.clone();
+        async move {
+            const ENDING: &str = "the exporter is stopping, or too many wait for a reload";
+            let (asker, told) = oneshot::channel();
+            asks.send(asker).await.map_err(|_| String::from(ENDING))?;
+            told.await.unwrap_or_else(|_| Err(String::from(ENDING)))
         }
     };
-    let _ = systemd::stopping();
-    log::info!("stopping");
-    for worker in workers {
-        worker.wake.stop();
+    web::App::new(reloads.settings.web.clone(), Arc::clone(board), move || state.state(), reload)
+}
+
+/// What the shell attends to until it is time to stop: signals, systemd, and whether everyone is still at work. It has
+/// the main thread for itself, so that no client and no journal makes the watchdog's beat late.
+struct Attention<'a> {
+    reloads: &'a Reloads,
+    board: &'a Board,
+    workers: &'a [Worker],
+    server: &'a web::Server,
+    notifier: &'a JoinHandle<()>,
+}
+
+impl Attention<'_> {
+    async fn pay(
+        &self,
+        fates: &mut tokio::sync::mpsc::Receiver<Fate>,
+        asked: &mut tokio::sync::mpsc::Receiver<oneshot::Sender<Outcome>>,
+    ) -> Result<(), String> {
+        let listen = |kind, name| signal(kind).map_err(|error| format!("cannot listen for {name}: {error}"));
+        let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
+        let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
+        let mut hang_up = listen(SignalKind::hangup(), "SIGHUP")?;
+        let mut beat = tokio::time::interval(
+            systemd::watchdog_interval().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),
+        );
+        let mut announced = false;
+        let mut due = Due::now();
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                _ = hang_up.recv(), if !due.wanted => due.wanted = true,
+                Some(asker) = asked.recv() => due.tell(asker),
+                () = tokio::time::sleep_until(due.at), if due.wanted => due.done(&self.reloads.reload()),
+                Some(fate) = fates.recv() => match fate.lost {
+                    Some(why) => log::error!("capture on {} lost: {why}; trying to reopen it", fate.interface),
+                    None => log::info!("capture on {} is back", fate.interface),
+                },
+                _ = beat.tick() => self.beat(&mut announced)?,
+            }
+        }
     }
-    let _ = stop.send(());
-    let _ = tokio::time::timeout(Duration::from_millis(1200), server).await;
-    outcome
+
+    /// Tells systemd how we are; an error if somebody has ended who should not have.
+    fn beat(&self, announced: &mut bool) -> Result<(), String> {
+        if !*announced && self.board.standings().iter().all(|(_, standing)| *standing == Standing::Ready) {
+            *announced = true;
+            let _ = systemd::ready("capturing");
+        }
+        if self.board.stalled(clock::steady(), STALLED).is_empty() {
+            let _ = systemd::alive();
+        }
+        let captures = self
+            .workers
+            .iter()
+            .map(|worker| (format!("the capture on {}", worker.interface), worker.thread.is_finished()));
+        let others =
+            [("the web server", self.server.is_finished()), ("the notifier", self.notifier.is_finished())];
+        let all = captures.chain(others.map(|(who, ended)| (who.to_owned(), ended)));
+        ended(all).map_or(Ok(()), |who| Err(format!("{who} ended by itself")))
+    }
+}
+
+/// The first who has ended.
+fn ended(all: impl IntoIterator<Item = (String, bool)>) -> Option<String> {
+    all.into_iter().find_map(|(who, ended)| ended.then_some(who))
 }
 
 fn logger_options(settings: &Settings) -> logger::Options {
@@ -391,11 +476,8 @@ fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) 
             .collect();
         let addresses = if addresses.is_empty() { String::from("none") } else { addresses.join(",") };
         let threads = settings.flags.capture.threads;
-        if threads > 1 {
-            log::info!(interface = live.interface(), addresses = addresses.as_str(), threads; "capturing");
-        } else {
-            log::info!(interface = live.interface(), addresses = addresses.as_str(); "capturing");
-        }
+        let interface = live.interface();
+        log::info!(interface, addresses = addresses.as_str(), threads; "capturing on {interface} ({addresses})");
     }
     log::info!(
         threshold = settings.policy.threshold,
@@ -407,6 +489,44 @@ fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) 
     );
     warn_of(&Ignored::by(&settings.policy).warnings(settings.policy.threshold));
     for address in listeners.addresses() {
-        log::info!(address = address.to_string().as_str(); "listening");
+        log::info!(address = address.to_string().as_str(); "listening on {address}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_ends_by_itself_is_named() {
+        let panicked = std::thread::spawn(|| panic!("as a test"));
+        while !panicked.is_finished() {
+            std::thread::yield_now();
+        }
+        let works = |who: &str| (who.to_owned(), false);
+        let all = [works("the capture on eth0"), (String::from("the notifier"), panicked.is_finished())];
+        assert_eq!(ended(all), Some(String::from("the notifier")));
+        assert_eq!(ended([works("the web server")]), None);
+        assert!(panicked.join().is_err());
+    }
+
+    /// Posts as fast as they can be sent are one reload a second, and each hears of it.
+    #[test]
+    fn reloads_that_are_asked_for_meanwhile_are_one() {
+        let mut due = Due::now();
+        let start = due.at;
+        let askers: Vec<_> = (0..1_000)
+            .map(|_| {
+                let (asker, told) = oneshot::channel();
+                due.tell(asker);
+                told
+            })
+            .collect();
+        assert!(due.wanted && due.waiting.len() == MOST_WAITING);
+        due.done(&Err(String::from("no good")));
+        assert!(!due.wanted && due.at >= start + RELOAD_PACE);
+        let heard = askers.into_iter().map(|mut told| told.try_recv());
+        let heard = heard.filter(|told| *told == Ok(Err(String::from("no good")))).count();
+        assert_eq!(heard, MOST_WAITING);
     }
 }

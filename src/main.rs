@@ -2,7 +2,6 @@
 
 use portscan_exporter::cli::{self, Command, NoRun, ReplayFlags};
 use portscan_exporter::settings::{Ignored, Settings};
-use portscan_exporter::text::printable;
 use portscan_exporter::{app, capture, logger, replay, version};
 use std::io::{self, Write};
 use std::process::ExitCode;

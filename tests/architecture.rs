@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("board", &["clock", "snapshot"]),
     ("metrics", &["capture", "clock", "decode", "detect", "packet", "snapshot"]),
     ("web", &["board", "clock", "metrics", "systemd", "version"]),
-    ("logger", &["clock"]),
+    ("logger", &["clock", "text"]),
     ("notify", &["clock", "detect", "logger", "packet"]),
     ("systemd", &[]),
     ("cli", &["capture", "detect", "units", "version"]),

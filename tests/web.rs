@@ -1,5 +1,6 @@
 //! The HTTP side over real loopback sockets: what each path answers, and what a hostile client cannot do.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what was measured")]
 
 use flate2::read::GzDecoder;
 use portscan_exporter::board::Board;
@@ -64,14 +65,14 @@ struct Server {
 
 impl Server {
     fn start(board: Board, options: Options, limits: Limits) -> Self {
-        Self::start_with(board, options, limits, || Ok(()))
+        Self::start_with(board, options, limits, || Ok(String::from("configuration reloaded")))
     }
 
     fn start_with(
         board: Board,
         options: Options,
         limits: Limits,
-        reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+        reload: impl Fn() -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
         let (bound, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -80,11 +81,13 @@ impl Server {
             runtime.block_on(async move {
                 let listeners = web::bind(&options).unwrap();
                 bound.send(listeners.addresses().next().unwrap()).unwrap();
+                let reload = move || std::future::ready(reload());
                 let app = App::new(options, Arc::new(board), ProcessState::default, reload);
                 web::serve_within(listeners, app, limits, async {
                     let _ = stopped.await;
                 })
-                .await;
+                .await
+                .unwrap();
             });
         });
         let address = address.recv_timeout(PATIENCE).unwrap();
@@ -300,15 +303,21 @@ fn reload_only_by_post_and_only_when_enabled() {
     let calls = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&calls);
     let reload = move || match count.fetch_add(1, Ordering::SeqCst) {
-        0 => Ok(()),
+        0 => Ok(String::from("configuration reloaded")),
         _ => Err(String::from("config.yml, line 3: unknown key \"treshold\"")),
     };
     let enabled = Options { enable_lifecycle: true, ..options() };
     let server = Server::start_with(one_ready_interface(), enabled, Limits::default(), reload);
     assert_eq!(server.get("/-/reload").status, 405);
     assert_eq!(calls.load(Ordering::SeqCst), 0);
-    assert_eq!(server.ask("POST", "/-/reload", "Content-Length: 0\r\n").status, 200);
-    let failed = server.ask("POST", "/-/reload", "Content-Length: 0\r\n");
+    let post = || {
+        let mut stream = server.connect();
+        write!(stream, "POST /-/reload HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", server.address)
+            .unwrap();
+        Reply::read(&mut stream, false)
+    };
+    assert_eq!(post().text(), "configuration reloaded\n");
+    let failed = post();
     assert_eq!(failed.status, 500);
     assert_eq!(failed.text(), "config.yml, line 3: unknown key \"treshold\"\n");
     assert_eq!(calls.load(Ordering::SeqCst), 2);
@@ -394,10 +403,7 @@ fn idle_connections_do_not_block_a_scrape() {
 fn the_client_who_holds_most_gives_a_place_up_first() {
     let server =
         Server::start(one_ready_interface(), options(), Limits { connections: 16, ..Limits::default() });
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    rustix::net::bind(&socket, &"127.0.0.2:0".parse::<SocketAddr>().unwrap()).unwrap();
-    rustix::net::connect(&socket, &server.address).unwrap();
-    let mut kept = TcpStream::from(socket);
+    let mut kept = connect_from("127.0.0.2", &server);
     send(&mut kept, "GET", "/-/ready", "");
     assert_eq!(Reply::read(&mut kept, false).status, 200);
     let _storm: Vec<_> = (0..100).map(|_| server.connect()).collect();
@@ -430,13 +436,8 @@ fn a_client_that_closes_its_side_still_gets_its_answer() {
 
 #[test]
 fn scrapes_that_nobody_reads_are_bounded_and_cut() {
-    let board = Board::new(["eth0"]);
-    // A page of some 12 MB, more than the kernel's buffers take.
-    let mut snapshot = (*quiet("eth0", true)).clone();
-    snapshot.interface = "x".repeat(200_000);
-    board.publish(0, Arc::new(snapshot));
     let limits = Limits { request: Duration::from_millis(1500), ..Limits::default() };
-    let server = Server::start(board, Options { max_requests: 1, ..options() }, limits);
+    let server = with_a_large_page(Options { max_requests: 1, ..options() }, limits);
     let mut stalled = server.connect();
     send(&mut stalled, "GET", "/metrics", "");
     let mut start = [0; 12];
@@ -456,33 +457,179 @@ fn scrapes_that_nobody_reads_are_bounded_and_cut() {
     }
 }
 
-#[test]
-fn when_every_place_is_taken_by_a_running_answer_the_next_connection_is_closed() {
+/// A connection from another of loopback's addresses.
+fn connect_from(address: &str, server: &Server) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &format!("{address}:0").parse::<SocketAddr>().unwrap()).unwrap();
+    rustix::net::connect(&socket, &server.address).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A server whose page of metrics is larger than what the kernel takes for a client who does not read.
+fn with_a_large_page(options: Options, limits: Limits) -> Server {
     let board = Board::new(["eth0"]);
     let mut snapshot = (*quiet("eth0", true)).clone();
     snapshot.interface = "x".repeat(200_000);
     board.publish(0, Arc::new(snapshot));
-    let server = Server::start(board, options(), Limits { connections: 2, ..Limits::default() });
-    let mut busy: Vec<_> = (0..2).map(|_| server.connect()).collect();
-    for stream in &mut busy {
-        send(stream, "GET", "/metrics", "");
-        stream.read_exact(&mut [0; 12]).unwrap();
-    }
+    Server::start(board, options, limits)
+}
+
+#[test]
+fn running_answers_give_way_to_another_client_and_not_to_their_own() {
+    let server = with_a_large_page(options(), Limits { connections: 3, ..Limits::default() });
+    let mut busy: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = server.connect();
+            send(&mut stream, "GET", "/metrics", "");
+            stream.read_exact(&mut [0; 12]).unwrap();
+            stream
+        })
+        .collect();
+    // The same client: its running answers are not disturbed.
     assert!(is_cut(&mut server.connect()));
-    // The running answers were not disturbed.
+    // Another one: the oldest gives way, although it is in the middle of an answer.
+    let mut other = connect_from("127.0.0.2", &server);
+    send(&mut other, "GET", "/-/ready", "");
+    assert_eq!(Reply::read(&mut other, false).status, 200);
     let mut rest = Vec::new();
-    busy[0].set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    let _ = busy[0].read_to_end(&mut rest);
+    let read = busy[0].read_to_end(&mut rest);
+    assert!(read.is_err() || !rest.ends_with(b"\n"), "the oldest was not cut");
+    rest.clear();
+    busy[1].set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let _ = busy[1].read_to_end(&mut rest);
     assert!(rest.ends_with(b"\n") && rest.len() > 5_000_000, "{} bytes", rest.len());
+}
+
+/// Clients that ask for the page and never read it, on every place and every scrape that can be had.
+#[test]
+fn answers_that_nobody_reads_do_not_keep_another_client_out() {
+    let limits = Limits { connections: 64, ..Limits::default() };
+    let server = with_a_large_page(Options { max_requests: 4, ..options() }, limits);
+    let mut unread = Vec::new();
+    for _ in 0..80 {
+        let mut stream = server.connect();
+        let _ = stream.write_all("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n".repeat(50).as_bytes());
+        unread.push(stream);
+    }
+    for _ in 0..10 {
+        let mut other = connect_from("127.0.0.2", &server);
+        send(&mut other, "GET", "/metrics", "Accept-Encoding: gzip\r\n");
+        assert_eq!(Reply::read(&mut other, false).status, 200, "neither its place nor its scrape");
+    }
+}
+
+/// A connection that pipelines has one scrape under way, not as many as it has sent requests for.
+#[test]
+fn one_scrape_at_once_is_enough_for_a_connection_that_pipelines() {
+    let server =
+        Server::start(one_ready_interface(), Options { max_requests: 1, ..options() }, Limits::default());
+    let mut stream = server.connect();
+    for _ in 0..20 {
+        send(&mut stream, "GET", "/metrics", "");
+    }
+    for _ in 0..20 {
+        assert_eq!(Reply::read(&mut stream, false).status, 200);
+    }
+}
+
+/// Clients that pipeline requests for a page of 10,000 sources and read the answers: a scrape from elsewhere has its turn.
+#[test]
+fn clients_that_pipeline_do_not_keep_another_client_waiting() {
+    let board = Board::new(["eth0"]);
+    let mut snapshot = (*quiet("eth0", true)).clone();
+    let source = |n: u32| detect::PublishedSource {
+        source: detect::Source::of(std::net::Ipv4Addr::from(0xc633_0000 + n).into(), 64),
+        distinct_ports: 20,
+        peak_distinct_ports: 20,
+        distinct_hosts: 1,
+        last_hit: None,
+        last_probe: Timestamp::new(1_700_000_000, 0),
+    };
+    snapshot.detection.sources = (0..10_000).map(source).collect();
+    board.publish(0, Arc::new(snapshot));
+    let server = Server::start(board, options(), Limits::default());
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let many = "GET /metrics HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\n\r\n".repeat(50);
+    let readers: Vec<_> = (0..40)
+        .map(|_| {
+            let (mut reader, mut writer, many) = (server.connect(), None, many.clone());
+            let stopped = Arc::clone(&stop);
+            writer.replace(reader.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let mut writer = writer.unwrap();
+                let pump = std::thread::spawn(move || while writer.write_all(many.as_bytes()).is_ok() {});
+                let mut bytes = vec![0; 1 << 20];
+                while !stopped.load(Ordering::Relaxed) && reader.read(&mut bytes).is_ok_and(|read| read > 0) {
+                }
+                let _ = reader.shutdown(std::net::Shutdown::Both);
+                pump.join().unwrap();
+            })
+        })
+        .collect();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        #[allow(clippy::disallowed_methods, reason = "how long it takes")]
+        let start = std::time::Instant::now();
+        let mut other = connect_from("127.0.0.2", &server);
+        send(&mut other, "GET", "/metrics", "Accept-Encoding: gzip\r\n");
+        assert_eq!(Reply::read(&mut other, false).status, 200);
+        slowest = slowest.max(start.elapsed());
+    }
+    stop.store(true, Ordering::Relaxed);
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    println!("slowest scrape beside 40 pipelining readers: {slowest:?}");
+    // Over ten seconds when every pipelined request was answered in one go.
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+}
+
+#[test]
+fn a_request_names_one_host() {
+    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let ask = |request: &str| {
+        let mut stream = server.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        Reply::read(&mut stream, false).status
+    };
+    assert_eq!(ask("GET /-/ready HTTP/1.1\r\nHost: test\r\n\r\n"), 200);
+    assert_eq!(ask("GET /-/ready HTTP/1.0\r\n\r\n"), 200);
+    assert_eq!(ask("GET /-/ready HTTP/1.1\r\n\r\n"), 400);
+    assert_eq!(ask("GET /-/ready HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), 400);
+    assert_eq!(ask("GET /-/ready HTTP/1.1\r\nHost: a b\r\n\r\n"), 400);
+    assert_eq!(ask("GET /metrics HTTP/1.1\r\n\r\n"), 400);
+}
+
+#[test]
+fn a_page_of_another_site_cannot_reload() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&calls);
+    let reload = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(String::from("configuration reloaded"))
+    };
+    let enabled = Options { enable_lifecycle: true, ..options() };
+    let server = Server::start_with(one_ready_interface(), enabled, Limits::default(), reload);
+    let post = |host: &str, headers: &str| {
+        let mut stream = server.connect();
+        write!(stream, "POST /-/reload HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: 0\r\n\r\n")
+            .unwrap();
+        Reply::read(&mut stream, false).status
+    };
+    assert_eq!(post("rebound.example:10220", ""), 403);
+    assert_eq!(post("127.0.0.1:10220", "Origin: http://evil.example\r\n"), 403);
+    assert_eq!(post("127.0.0.1:10220", "Origin: null\r\n"), 403);
+    assert_eq!(post("127.0.0.1:10220", "Sec-Fetch-Site: cross-site\r\n"), 403);
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    assert_eq!(post("127.0.0.1:10220", "Origin: http://127.0.0.1:10220\r\n"), 200);
+    assert_eq!(post("localhost:10220", ""), 200);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
 #[test]
 fn stopping_closes_the_idle_and_lets_the_running_finish() {
-    let board = Board::new(["eth0"]);
-    let mut snapshot = (*quiet("eth0", true)).clone();
-    snapshot.interface = "x".repeat(200_000);
-    board.publish(0, Arc::new(snapshot));
-    let server = Server::start(board, options(), Limits { drain: PATIENCE, ..Limits::default() });
+    let server = with_a_large_page(options(), Limits { drain: PATIENCE, ..Limits::default() });
     let address = server.address;
     let mut idle = server.connect();
     send(&mut idle, "GET", "/-/ready", "");
@@ -515,8 +662,6 @@ fn a_client_that_never_finishes_does_not_hold_up_the_stop() {
 }
 
 fn bind(addresses: &[&str]) -> Result<Vec<SocketAddr>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let _guard = runtime.enter();
     let listen = addresses.iter().map(|address| address.parse().unwrap()).collect();
     let bound = web::bind(&Options { listen, ..options() }).map_err(|error| error.to_string())?;
     let addresses: Vec<_> = bound.addresses().collect();
@@ -551,4 +696,37 @@ fn what_cannot_be_listened_on_is_an_error_of_start() {
         bind(&["192.0.2.1:10220"]).unwrap_err(),
         "cannot listen on 192.0.2.1:10220: this host has no such address"
     );
+}
+
+/// What systemd passes by mistake: without a word there would be nothing to accept, for ever. Another process of this
+/// test takes the descriptor over, as systemd's children do.
+#[test]
+fn a_passed_socket_that_cannot_serve_is_an_error_of_start() {
+    use std::os::fd::{AsFd, AsRawFd as _};
+    use std::process::Command;
+    let directory = tempfile::tempdir().unwrap();
+    let unix = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let cases: [(&dyn AsFd, &str); 4] = [
+        (&unix, "one is a unix socket"),
+        (&udp, "one is a UDP socket"),
+        (&connection, "one is a connection, not a listening socket"),
+        (&file, "one is no socket at all"),
+    ];
+    for (socket, why) in cases {
+        // The shell puts it where systemd would, in its own process, which becomes the exporter.
+        let script = "exec 3<&0; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
+        let output = Command::new("sh")
+            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_portscan_exporter")])
+            .args(["-i", "lo", "--web.systemd-socket", "--log.format=logfmt"])
+            .stdin(socket.as_fd().try_clone_to_owned().unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{} {said}", socket.as_fd().as_raw_fd());
+        assert!(said.contains(&format!("cannot listen on the sockets of systemd: {why}")), "{said}");
+    }
 }

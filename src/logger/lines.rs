@@ -161,7 +161,7 @@ fn shortened(text: &str) -> impl Iterator<Item = char> {
 }
 
 /// Text for a person, on one line.
-pub(super) fn push_escaped(out: &mut String, text: &str) {
+fn push_escaped(out: &mut String, text: &str) {
     for c in shortened(text) {
         if is_treacherous(c) { push_escape(out, c) } else { out.push(c) }
     }

@@ -10,8 +10,9 @@ mod journal;
 mod lines;
 mod writer;
 
+use crate::text::printable;
 use journal::Journal;
-use lines::{Layout, datagram, push_escaped};
+use lines::{Layout, datagram};
 use log::{Level, LevelFilter, Record};
 use std::fmt;
 use std::fs::File;
@@ -232,13 +233,7 @@ pub fn begin() {
 pub fn last_words(text: &str) {
     log::logger().flush();
     let priority = if journal::reads_standard_error() { "<3>" } else { "" };
-    let mut words = String::new();
-    for (n, line) in text.lines().enumerate() {
-        words.push_str(priority);
-        words.push_str(if n == 0 { "portscan_exporter: " } else { "" });
-        push_escaped(&mut words, line);
-        words.push('\n');
-    }
+    let words = format!("{priority}portscan_exporter: {}\n", printable(text));
     let (said, done) = sync_channel::<()>(1);
     let say = move || {
         // Nothing is left to tell it to if standard error is gone.

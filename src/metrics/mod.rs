@@ -65,9 +65,9 @@ impl Level {
 /// Why the web server cut a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// It waited without a request, and another needed its place.
+    /// Its client held most of the places, or of the scrapes, and another needed one.
     Crowded,
-    /// It came when every place had a request under way.
+    /// It came when there was no place, and its client already held as many as any other.
     Full,
     /// Its client took too long over the header of a request.
     Header,

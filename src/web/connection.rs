@@ -2,18 +2,20 @@
 //! hyper's own header timeout also runs while a kept connection is idle, which would cut Prometheus off between
 //! two scrapes; so hyper's is off, and this one knows the difference.
 
+use super::fair::{Holder, Permit, Scrapes};
 use super::server::Limits;
 use crate::clock;
 use crate::metrics::Cut;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +33,14 @@ pub(super) enum Phase {
 /// One connection, as the server watches it.
 #[derive(Debug)]
 pub(super) struct Watch {
+    id: u64,
     /// Whose it is: an address, or an IPv6 /64, since whoever has one address of it has all.
     pub(super) client: IpAddr,
     state: Mutex<State>,
     /// Told when the connection must make place for another.
-    pub(super) cut: Notify,
+    pub(super) cut: Arc<Notify>,
+    /// Whether it was given up in the middle of an answer.
+    given_up: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -43,17 +48,17 @@ struct State {
     phase: Phase,
     since: Instant,
     // A scrape counts as running until the client has taken the whole page.
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
 }
 
 impl Watch {
-    pub(super) fn new(peer: IpAddr) -> Self {
+    pub(super) fn new(id: u64, peer: IpAddr) -> Self {
         let state = State { phase: Phase::Head, since: clock::steady(), permit: None };
         let client = match peer.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
             address => address,
         };
-        Self { client, state: Mutex::new(state), cut: Notify::new() }
+        Self { id, client, state: Mutex::new(state), cut: Arc::default(), given_up: AtomicBool::new(false) }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -71,15 +76,29 @@ impl Watch {
         }
     }
 
-    /// Holds the place of a scrape until the client has taken the page.
-    pub(super) fn keep(&self, permit: OwnedSemaphorePermit) {
+    /// Takes the place of a scrape, to be held until the client has taken the page; whether somebody was cut for it.
+    /// `None` if there is no place.
+    pub(super) fn begin_scrape(&self, scrapes: &Arc<Scrapes>) -> Option<bool> {
+        if self.lock().permit.is_some() {
+            // Of the page before, which the client has not taken yet.
+            return Some(false);
+        }
+        let (permit, crowded) = scrapes.admit(self.id, self.client, &self.cut, clock::steady())?;
         self.lock().permit = Some(permit);
+        Some(crowded)
     }
 
-    /// Since when no request has been under way; `None` while one is.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
+    /// What it holds, in the terms of fairness.
+    pub(super) fn holder(&self) -> Holder {
         let state = self.lock();
-        matches!(state.phase, Phase::Idle | Phase::Head).then_some(state.since)
+        let waits = matches!(state.phase, Phase::Idle | Phase::Head);
+        Holder { id: self.id, client: self.client, waits, since: state.since }
+    }
+
+    /// Nobody will take what is still to be sent.
+    pub(super) fn give_up(&self) {
+        let sending = matches!(self.lock().phase, Phase::Answering | Phase::Sending);
+        self.given_up.store(sending, Ordering::Relaxed);
     }
 
     /// When patience ends.
@@ -107,13 +126,34 @@ impl Watch {
     }
 }
 
-/// The socket, telling its watch when a request begins to arrive and when an answer has left.
-pub(super) struct Watched {
-    pub(super) socket: TcpStream,
-    pub(super) watch: std::sync::Arc<Watch>,
+/// What carries a connection.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// When it is closed, what was not sent yet is thrown away.
+    fn discard_unsent(&self);
 }
 
-impl AsyncRead for Watched {
+impl Transport for TcpStream {
+    fn discard_unsent(&self) {
+        // Else the kernel keeps some hundred kilobytes for minutes, for a client who does not want them.
+        let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
+    }
+}
+
+/// The socket, telling its watch when a request begins to arrive and when an answer has left.
+pub(super) struct Watched<S: Transport> {
+    pub(super) socket: S,
+    pub(super) watch: Arc<Watch>,
+}
+
+impl<S: Transport> Drop for Watched<S> {
+    fn drop(&mut self) {
+        if self.watch.given_up.load(Ordering::Relaxed) {
+            self.socket.discard_unsent();
+        }
+    }
+}
+
+impl<S: Transport> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -128,7 +168,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: Transport> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }

@@ -6,8 +6,8 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::str::FromStr;
-use tokio::net::TcpListener;
 
 /// An address as the Prometheus exporters write them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,13 @@ pub struct ListenAddress {
     /// `None`: all addresses, IPv6 and IPv4.
     host: Option<String>,
     port: u16,
+}
+
+impl ListenAddress {
+    /// The host, if one is named.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
 }
 
 impl FromStr for ListenAddress {
@@ -70,6 +77,7 @@ impl fmt::Display for BindError {
             io::ErrorKind::PermissionDenied => {
                 String::from("permission denied (a port below 1024 needs CAP_NET_BIND_SERVICE)")
             }
+            _ if self.why.raw_os_error().is_none() => why,
             _ => why.split(" (os error").next().unwrap_or("").to_lowercase(),
         };
         write!(f, "cannot listen on {}: {why}", self.what)
@@ -78,12 +86,17 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Connections that may wait in the kernel for an accept.
-const BACKLOG: i32 = 128;
+/// Connections that may wait in the kernel for an accept: a storm of them must not leave Prometheus outside.
+const BACKLOG: i32 = 1024;
+
+/// What the kernel may hold of answers that a client does not read, and of requests that we do not; it doubles both.
+/// Without a bound a connection can have four megabytes, and the control group pays for them.
+const SEND_BUFFER: usize = 128 << 10;
+const RECEIVE_BUFFER: usize = 32 << 10;
 
 /// Sockets that listen already.
 #[derive(Debug)]
-pub struct Listeners(Vec<TcpListener>);
+pub struct Listeners(Vec<StdListener>);
 
 impl Listeners {
     /// The addresses in use.
@@ -91,17 +104,18 @@ impl Listeners {
         self.0.iter().filter_map(|listener| listener.local_addr().ok())
     }
 
-    pub(super) fn into_inner(self) -> Vec<TcpListener> {
+    pub(super) fn into_inner(self) -> Vec<StdListener> {
         self.0
     }
 }
 
-/// Listens on every address, or on none. Needs a runtime around it.
+/// Listens on every address, or on none.
 pub fn bind(options: &Options) -> Result<Listeners, BindError> {
     let mut listeners = Vec::new();
     if options.systemd_socket {
         let fail = |why| BindError { what: String::from("the sockets of systemd"), why };
         for socket in systemd::sockets().map_err(fail)? {
+            check(&socket).map_err(fail)?;
             listeners.push(adopt(StdListener::from(socket)).map_err(fail)?);
         }
         if listeners.is_empty() {
@@ -166,9 +180,36 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
     Ok(StdListener::from(socket))
 }
 
-fn adopt(listener: StdListener) -> io::Result<TcpListener> {
+fn adopt(listener: StdListener) -> io::Result<StdListener> {
     listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+    // Connections inherit these. A kernel that refuses keeps its own.
+    let _ = sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER);
+    let _ = sockopt::set_socket_recv_buffer_size(&listener, RECEIVE_BUFFER);
+    Ok(listener)
+}
+
+/// Whether a socket that was passed is one to serve on. On any other there would be nothing to accept, for ever.
+fn check(socket: &OwnedFd) -> io::Result<()> {
+    let refuse = |what: &str| {
+        let remedy =
+            "the .socket unit needs ListenStream= with a port or an address and a port, and Accept=no";
+        Err(io::Error::other(format!("one is {what} ({remedy})")))
+    };
+    match sockopt::socket_domain(socket) {
+        Ok(AddressFamily::INET | AddressFamily::INET6) => {}
+        Ok(AddressFamily::UNIX) => return refuse("a unix socket"),
+        Ok(_) => return refuse("no internet socket"),
+        Err(_) => return refuse("no socket at all"),
+    }
+    match sockopt::socket_type(socket)? {
+        SocketType::STREAM => {}
+        SocketType::DGRAM => return refuse("a UDP socket"),
+        _ => return refuse("no TCP socket"),
+    }
+    if !sockopt::socket_acceptconn(socket)? {
+        return refuse("a connection, not a listening socket");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

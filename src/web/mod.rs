@@ -6,33 +6,38 @@
 //! | the telemetry path, `/metrics` | GET | the exposition, gzip if asked; 503 beyond `--web.max-requests` at once |
 //! | `/-/healthy` | GET | 200 while every capture loop has ticked in the last 10 s, else 503 |
 //! | `/-/ready` | GET | 200 when every interface captures and has published, else 503 |
-//! | `/-/reload` | POST | reads the configuration file again; only with `--web.enable-lifecycle` |
+//! | `/-/reload` | POST | reads the configuration file again; only with `--web.enable-lifecycle`, and not for other sites' pages |
 //!
-//! A client may be slow or hostile: `Limits` says how long it may take and how much it may hold, and no request
-//! body is read.
+//! A client may be slow or hostile: `Limits` says how long it may take and how much it may hold, `fair` who gives way when
+//! places are short, and no request body is read. A page of metrics is made once for many scrapes. The server has a
+//! thread of its own.
 
 mod connection;
+mod exposition;
+mod fair;
+mod guard;
 mod listen;
 mod page;
 mod server;
 
 pub use listen::{BindError, ListenAddress, Listeners, bind};
-pub use server::{Limits, serve, serve_within};
+pub use server::{Limits, Server, serve, serve_within};
 
 use crate::board::{Board, Standing};
 use crate::clock;
 use crate::metrics::{self, Cut, ProcessState, WebCounts};
 use connection::Watch;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use exposition::Exposition;
+use fair::Scrapes;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
+};
 use hyper::{Method, Request, Response, StatusCode};
-use std::io::Write as _;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Semaphore;
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +59,59 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; bas
                               form-action 'none'; frame-ancestors 'none'";
 
 type StateSource = dyn Fn() -> ProcessState + Send + Sync;
-type Reload = dyn Fn() -> Result<(), String> + Send + Sync;
+type Reload = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync;
+
+/// A page, where it is, and how it may be asked for.
+#[derive(Debug)]
+struct Route {
+    path: String,
+    methods: Methods,
+    page: Page,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Methods {
+    /// GET and HEAD.
+    Read,
+    /// POST: it changes something.
+    Change,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Landing,
+    Metrics,
+    Healthy,
+    Ready,
+    Reload,
+}
+
+impl Methods {
+    fn include(self, method: &Method) -> bool {
+        match self {
+            Methods::Read => [Method::GET, Method::HEAD].contains(method),
+            Methods::Change => *method == Method::POST,
+        }
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Methods::Read => "GET, HEAD",
+            Methods::Change => "POST",
+        }
+    }
+}
+
+fn routes(telemetry_path: &str) -> Vec<Route> {
+    let route = |path: &str, methods, page| Route { path: path.to_owned(), methods, page };
+    vec![
+        route(telemetry_path, Methods::Read, Page::Metrics),
+        route("/", Methods::Read, Page::Landing),
+        route("/-/healthy", Methods::Read, Page::Healthy),
+        route("/-/ready", Methods::Read, Page::Ready),
+        route("/-/reload", Methods::Change, Page::Reload),
+    ]
+}
 
 /// What the server gave up, counted while it serves.
 #[derive(Debug, Default)]
@@ -81,62 +138,61 @@ impl Tally {
 /// What the pages show, and what they may do.
 pub struct App {
     options: Options,
+    routes: Vec<Route>,
+    /// Host names under which something may be changed.
+    names: Vec<String>,
     board: Arc<Board>,
     state: Box<StateSource>,
     reload: Box<Reload>,
-    scrapes: Arc<Semaphore>,
+    scrapes: Arc<Scrapes>,
+    exposition: Exposition,
     tally: Tally,
 }
 
 impl App {
-    /// Pages over a board; `state` and `reload` are the shell's.
-    pub fn new(
+    /// Pages over a board; `state` and `reload` are the shell's. A reload gives what is to be said of it.
+    pub fn new<R>(
         options: Options,
         board: Arc<Board>,
         state: impl Fn() -> ProcessState + Send + Sync + 'static,
-        reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        let scrapes = match options.max_requests {
-            0 => Semaphore::MAX_PERMITS,
-            most => most.min(Semaphore::MAX_PERMITS),
-        };
-        let scrapes = Arc::new(Semaphore::new(scrapes));
+        reload: impl Fn() -> R + Send + Sync + 'static,
+    ) -> Self
+    where
+        R: Future<Output = Result<String, String>> + Send + 'static,
+    {
         Self {
+            routes: routes(&options.telemetry_path),
+            names: guard::own_names(&options.listen),
+            scrapes: Scrapes::at_most(options.max_requests),
             options,
             board,
             state: Box::new(state),
-            reload: Box::new(reload),
-            scrapes,
+            reload: Box::new(move || Box::pin(reload())),
+            exposition: Exposition::default(),
             tally: Tally::default(),
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>, watch: &Watch) -> Response<Full<Bytes>> {
-        let reading = [Method::GET, Method::HEAD].contains(request.method());
+    async fn answer(&self, request: &Request<Incoming>, watch: &Watch) -> Response<Full<Bytes>> {
+        if !guard::names_one_host(request) {
+            let mut response =
+                text(StatusCode::BAD_REQUEST, "a request has one Host header, and it is valid\n");
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
         let path = request.uri().path();
-        match path {
-            "/-/reload" if request.method() != Method::POST => not_allowed("POST"),
-            "/-/reload" if self.options.enable_lifecycle => match (self.reload)() {
-                Ok(()) => text(StatusCode::OK, "configuration reloaded\n"),
-                Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")),
-            },
-            "/-/reload" => text(StatusCode::FORBIDDEN, "reloading needs --web.enable-lifecycle\n"),
-            _ if path == self.options.telemetry_path => match Arc::clone(&self.scrapes).try_acquire_owned() {
-                _ if !reading => not_allowed("GET, HEAD"),
-                Ok(permit) => {
-                    watch.keep(permit);
-                    self.scrape(request.headers())
-                }
-                Err(_) => {
-                    self.tally.scrapes_refused.fetch_add(1, Ordering::Relaxed);
-                    text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at once (--web.max-requests)\n")
-                }
-            },
-            "/" | "/-/healthy" | "/-/ready" if !reading => not_allowed("GET, HEAD"),
-            "/" => self.landing(),
-            "/-/healthy" => self.healthy(),
-            "/-/ready" => self.ready(),
-            _ => text(StatusCode::NOT_FOUND, "no such page\n"),
+        let Some(route) = self.routes.iter().find(|route| route.path == path) else {
+            return text(StatusCode::NOT_FOUND, "no such page\n");
+        };
+        if !route.methods.include(request.method()) {
+            return not_allowed(route.methods.label());
+        }
+        match route.page {
+            Page::Landing => self.landing(),
+            Page::Metrics => self.scrape(request.headers(), watch),
+            Page::Healthy => self.healthy(),
+            Page::Ready => self.ready(),
+            Page::Reload => self.reload(request).await,
         }
     }
 
@@ -145,26 +201,40 @@ impl App {
         respond(StatusCode::OK, "text/html; charset=utf-8", page)
     }
 
-    fn scrape(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let state = ProcessState { web: self.tally.counts(), ..(self.state)() };
-        let page = metrics::render(&self.board.all(), Some(&state));
+    fn scrape(&self, headers: &HeaderMap, watch: &Watch) -> Response<Full<Bytes>> {
+        match watch.begin_scrape(&self.scrapes) {
+            Some(true) => self.tally.cut(Cut::Crowded),
+            Some(false) => {}
+            None => {
+                self.tally.scrapes_refused.fetch_add(1, Ordering::Relaxed);
+                let why = "too many scrapes at once (--web.max-requests)\n";
+                return text(StatusCode::SERVICE_UNAVAILABLE, why);
+            }
+        }
         let zip = accepts_gzip(headers);
-        let mut response = if zip {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-            encoder.write_all(&page).expect("writing to memory does not fail");
-            respond(
-                StatusCode::OK,
-                metrics::CONTENT_TYPE,
-                encoder.finish().expect("writing to memory does not fail"),
-            )
-        } else {
-            respond(StatusCode::OK, metrics::CONTENT_TYPE, page)
-        };
+        let page = self.exposition.page(zip, || {
+            let state = ProcessState { web: self.tally.counts(), ..(self.state)() };
+            metrics::render(&self.board.all(), Some(&state))
+        });
+        let mut response = respond(StatusCode::OK, metrics::CONTENT_TYPE, page);
         if zip {
             response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         response
+    }
+
+    async fn reload(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !self.options.enable_lifecycle {
+            return text(StatusCode::FORBIDDEN, "reloading needs --web.enable-lifecycle\n");
+        }
+        if let Err(why) = guard::may_change(request, &self.names) {
+            return text(StatusCode::FORBIDDEN, format!("{why}\n"));
+        }
+        match (self.reload)().await {
+            Ok(said) => text(StatusCode::OK, format!("{said}\n")),
+            Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")),
+        }
     }
 
     fn healthy(&self) -> Response<Full<Bytes>> {

@@ -1,7 +1,7 @@
 //! Accepting, bounding and ending connections.
 
-use super::connection::{Phase, Watch, Watched};
-use super::{App, Listeners};
+use super::connection::{Phase, Transport, Watch, Watched};
+use super::{App, Listeners, fair};
 use crate::clock;
 use crate::metrics::Cut;
 use hyper::server::conn::http1;
@@ -16,10 +16,12 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::task::Poll;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -38,8 +40,8 @@ const DESCRIPTOR_SHARE: u64 = 3;
 /// How much the outside may ask of the server. Whoever reaches the port can hold no more than this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time. One more takes the place of one that waits without a request: of the client who holds
-    /// most places, the one that has waited longest.
+    /// Connections at a time. One more takes the place of the oldest of the client who holds most, if its own holds
+    /// fewer; else of one of its own that waits without a request.
     pub connections: usize,
     /// From the first byte of a request to the end of its header.
     pub header: Duration,
@@ -75,18 +77,67 @@ impl Limits {
     }
 }
 
+/// The server on its thread: whatever clients do to it, signals and the watchdog are served elsewhere.
+#[derive(Debug)]
+pub struct Server {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+    ended: Receiver<()>,
+}
+
+impl Server {
+    /// Serves from now on.
+    pub fn start(listeners: Listeners, app: App) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let (ends, ended) = sync_channel::<()>(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(String::from("web")).spawn(move || {
+            // Dropped when the thread ends, however it does.
+            let _ends = ends;
+            let served = runtime.block_on(serve(listeners, app, async {
+                let _ = stopped.await;
+            }));
+            if let Err(error) = served {
+                panic!("the web server cannot listen: {error}");
+            }
+        })?;
+        Ok(Self { thread, stop, ended })
+    }
+
+    /// Whether it has ended, which nobody told it to.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends it, and waits for running answers, but not for long; false if it had panicked.
+    pub fn stop(self, patience: Duration) -> bool {
+        let _ = self.stop.send(());
+        match self.ended.recv_timeout(patience) {
+            Err(RecvTimeoutError::Disconnected) => self.thread.join().is_ok(),
+            // It ends with the process.
+            _ => true,
+        }
+    }
+}
+
 /// Serves until `stop` is done, then lets running answers finish for a moment.
-pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
-    serve_within(listeners, app, Limits::of_this_process(), stop).await;
+pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) -> io::Result<()> {
+    serve_within(listeners, app, Limits::of_this_process(), stop).await
 }
 
 /// The same within other limits. Needs a tokio runtime, of any flavour.
-pub async fn serve_within(listeners: Listeners, app: App, limits: Limits, stop: impl Future<Output = ()>) {
-    let (accepted, mut arrivals) = mpsc::channel(1);
+pub async fn serve_within(
+    listeners: Listeners,
+    app: App,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    // Few of those who have come are not in `open` yet: they hold a descriptor too.
+    let (accepted, mut arrivals) = mpsc::channel((limits.connections / 8).max(1));
     let mut acceptors = JoinSet::new();
     let app = Arc::new(app);
     for listener in listeners.into_inner() {
-        acceptors.spawn(accept(listener, accepted.clone(), Arc::clone(&app)));
+        acceptors.spawn(accept(TcpListener::from_std(listener)?, accepted.clone(), Arc::clone(&app)));
     }
     let (closing, closed) = watch::channel(false);
     let mut open: HashMap<u64, Arc<Watch>> = HashMap::new();
@@ -105,19 +156,21 @@ pub async fn serve_within(listeners: Listeners, app: App, limits: Limits, stop: 
                         Err(_) => open.retain(|_, watch| Arc::strong_count(watch) > 1),
                     }
                 }
+                // It never ends by itself: it panicked, and nobody would be let in any more.
+                Some(_) = acceptors.join_next() => return Err(io::Error::other("accepting has ended")),
                 Some(arrival) = arrivals.recv() => break Some(arrival),
             }
         };
         let Some((socket, peer)) = arrival else { break };
         if open.len() >= limits.connections {
-            let made = make_place(&mut open);
+            let made = make_place(&mut open, &Watch::new(id, peer));
             app.tally.cut(if made { Cut::Crowded } else { Cut::Full });
             if !made {
-                // Every connection has a request under way: this one is closed at once.
+                // Its client holds as many as any other, and all have a request under way.
                 continue;
             }
         }
-        let watch = Arc::new(Watch::new(peer));
+        let watch = Arc::new(Watch::new(id, peer));
         open.insert(id, Arc::clone(&watch));
         let served = attend(socket, watch, Arc::clone(&app), limits, closed.clone());
         connections.spawn(async move {
@@ -131,22 +184,15 @@ pub async fn serve_within(listeners: Listeners, app: App, limits: Limits, stop: 
     let drained = async { while connections.join_next().await.is_some() {} };
     // Whoever has not finished by now is cut when the set is dropped.
     let _ = time::timeout(limits.drain, drained).await;
+    Ok(())
 }
 
-// Cut a connection that waits without a request, so that idle ones cannot lock out a scrape: one of the client who
-// holds most, or a storm of connections would push out Prometheus before its request is here.
-fn make_place(open: &mut HashMap<u64, Arc<Watch>>) -> bool {
-    let mut held: HashMap<IpAddr, usize> = HashMap::new();
-    for watch in open.values() {
-        *held.entry(watch.client).or_default() += 1;
-    }
-    let waiting =
-        open.iter().filter_map(|(&id, watch)| watch.waiting_since().map(|since| (watch, since, id)));
-    let first = waiting.min_by_key(|&(watch, since, id)| (std::cmp::Reverse(held[&watch.client]), since, id));
-    let Some((_, _, id)) = first else { return false };
-    if let Some(watch) = open.remove(&id) {
-        watch.cut.notify_one();
-    }
+/// Cuts the connection that must give way to a newcomer, if one must.
+fn make_place(open: &mut HashMap<u64, Arc<Watch>>, newcomer: &Watch) -> bool {
+    let holders: Vec<fair::Holder> = open.values().map(|watch| watch.holder()).collect();
+    let first = fair::gives_way(&holders, newcomer.client).and_then(|id| open.remove(&id));
+    let Some(watch) = first else { return false };
+    watch.cut.notify_one();
     true
 }
 
@@ -182,7 +228,7 @@ async fn accept(listener: TcpListener, accepted: mpsc::Sender<(TcpStream, IpAddr
 }
 
 async fn attend(
-    socket: TcpStream,
+    socket: impl Transport,
     watch: Arc<Watch>,
     app: Arc<App>,
     limits: Limits,
@@ -192,7 +238,9 @@ async fn attend(
         let (watch, app) = (Arc::clone(&watch), Arc::clone(&app));
         async move {
             watch.enter(Phase::Answering);
-            let answer = app.answer(&request, &watch);
+            // After each answer everybody else has a turn: a connection can hold sixteen requests or more at once.
+            tokio::task::yield_now().await;
+            let answer = app.answer(&request, &watch).await;
             watch.enter(Phase::Sending);
             Ok::<_, Infallible>(answer)
         }
@@ -220,11 +268,12 @@ async fn attend(
         tokio::select! {
             late = served => {
                 if let Some(reason) = late {
+                    watch.give_up();
                     app.tally.cut(reason);
                 }
                 return;
             }
-            () = watch.cut.notified() => return,
+            () = watch.cut.notified() => return watch.give_up(),
             _ = closed.wait_for(|&closing| closing), if !stops => stops = true,
         }
         connection.as_mut().graceful_shutdown();

@@ -37,8 +37,10 @@ static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
         runtime.block_on(async {
             let listeners = bind(&options).expect("a port");
             tell.send(listeners.addresses().next().expect("an address")).expect("somebody waits");
-            let app = App::new(options, Arc::new(Board::new(["eth0"])), ProcessState::default, || Ok(()));
-            serve(listeners, app, std::future::pending()).await;
+            let app = App::new(options, Arc::new(Board::new(["eth0"])), ProcessState::default, || {
+                std::future::ready(Ok(String::new()))
+            });
+            serve(listeners, app, std::future::pending()).await.expect("it serves");
         });
     });
     told.recv().expect("the server starts")

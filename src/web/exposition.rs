@@ -1,0 +1,100 @@
+//! The page of metrics, made once for many scrapes.
+
+use crate::clock;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Bytes;
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A page serves for so many times as long as it took to make. Clients that ask without end then cost a twentieth of the
+/// thread for pages, however many sources are on them.
+const SERVES_TIMES: u32 = 20;
+
+/// But never for longer than this: a capture publishes once a second.
+const SERVES_MOST: Duration = Duration::from_millis(500);
+
+/// The latest page, plain and compressed.
+#[derive(Debug, Default)]
+pub(super) struct Exposition(Mutex<Option<Page>>);
+
+#[derive(Debug)]
+struct Page {
+    begun: Instant,
+    until: Instant,
+    plain: Bytes,
+    gzip: Option<Bytes>,
+}
+
+impl Exposition {
+    /// The page, fresh from `render` or made a moment ago. All who get the same page share its bytes.
+    pub(super) fn page(&self, zip: bool, render: impl FnOnce() -> Vec<u8>) -> Bytes {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = clock::steady();
+        if latest.as_ref().is_none_or(|page| start >= page.until) {
+            *latest = Some(Page { begun: start, until: start, plain: render().into(), gzip: None });
+        }
+        let page = latest.as_mut().expect("it was just made");
+        let is_made = page.until > start && (page.gzip.is_some() || !zip);
+        if !is_made {
+            if zip {
+                page.gzip.get_or_insert_with(|| compress(&page.plain));
+            }
+            let made = clock::steady();
+            let serves = made.duration_since(start) * SERVES_TIMES;
+            page.until = (page.until.max(made) + serves).min(page.begun + SERVES_MOST);
+        }
+        match &page.gzip {
+            Some(bytes) if zip => bytes.clone(),
+            _ => page.plain.clone(),
+        }
+    }
+}
+
+fn compress(page: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(page).expect("writing to memory does not fail");
+    encoder.finish().expect("writing to memory does not fail").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn a_page_serves_for_a_while_and_then_is_made_anew() {
+        let exposition = Exposition::default();
+        let mut made = 0_u64;
+        let mut served = 0;
+        let start = clock::steady();
+        while start.elapsed() < Duration::from_millis(1_200) {
+            let zip = served % 2 == 1;
+            let bytes = exposition.page(zip, || {
+                made += 1;
+                std::thread::sleep(Duration::from_millis(1));
+                made.to_string().into_bytes()
+            });
+            let mut text = String::new();
+            if zip {
+                flate2::read::GzDecoder::new(&*bytes).read_to_string(&mut text).unwrap();
+            } else {
+                text.push_str(std::str::from_utf8(&bytes).unwrap());
+            }
+            assert_eq!(text, made.to_string(), "never an older one, plain or compressed");
+            served += 1;
+        }
+        // 20 ms each; at the least every half second.
+        assert!((2..=60).contains(&made), "made {made} times for {served}");
+        assert!(served > made * 3, "made {made} times for {served}");
+    }
+
+    #[test]
+    fn a_page_that_panics_in_the_making_is_made_by_the_next() {
+        let exposition = Exposition::default();
+        let broken = std::panic::AssertUnwindSafe(|| exposition.page(false, || panic!("as a test")));
+        assert!(std::panic::catch_unwind(broken).is_err());
+        assert_eq!(exposition.page(false, || b"whole".to_vec()), "whole");
+    }
+}
