@@ -9,16 +9,21 @@ use crate::logger;
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
 use crate::pipeline::{LiveSink, Outlet, Pipeline};
+use crate::privilege::{self, Files};
 use crate::settings::{self, Ignored, Settings};
 use crate::snapshot::InterfaceSnapshot;
+use crate::text::printable;
 use crate::units::write_duration;
-use crate::{privilege, systemd, version, web};
+use crate::{systemd, version, web};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// Scan events that may wait for the notifier; beyond it they are counted as lost.
@@ -57,6 +62,10 @@ impl Outlet for Wires {
         let _ = self
             .fates
             .try_send(Fate { interface: Arc::clone(&self.interface), lost: lost.map(str::to_owned) });
+    }
+
+    fn moved(&mut self, interface: &str) {
+        self.interface = Arc::from(interface);
     }
 
     fn publish(&mut self, snapshot: InterfaceSnapshot) {
@@ -109,6 +118,8 @@ struct Reloads {
     state: Mutex<ProcessState>,
     /// When a reload was last told of.
     told: Mutex<Option<Instant>>,
+    /// Whether systemd was told that all is ready; before that no reload may say so.
+    announced: AtomicBool,
 }
 
 impl Reloads {
@@ -138,13 +149,18 @@ impl Reloads {
     /// Reads the file again and hands the policy to every capture; the old one stays if it is no good. Gives what is to
     /// be said of it.
     fn reload(&self) -> Outcome {
-        let _ = systemd::reloading();
+        let announced = self.announced.load(Ordering::Relaxed);
+        if announced {
+            let _ = systemd::reloading();
+        }
         if self.settings.flags.config.file.is_none() {
             let said = "there is no configuration file to reload (--config.file)";
             if self.may_tell() {
                 log::info!("{said}");
             }
-            let _ = systemd::ready("capturing");
+            if announced {
+                let _ = systemd::ready("capturing");
+            }
             return Ok(String::from(said));
         }
         let (mut ignored, mut warnings) = (None, Vec::new());
@@ -183,7 +199,9 @@ impl Reloads {
             }
             Err(why) => log::error!("configuration not reloaded, the old one stays: {why}"),
         }
-        let _ = systemd::ready("capturing");
+        if announced {
+            let _ = systemd::ready("capturing");
+        }
         outcome.map(|()| String::from("configuration reloaded"))
     }
 }
@@ -239,28 +257,123 @@ fn warn_of(warnings: &[String]) {
     }
 }
 
+/// What must be there before anything else.
+pub struct Shell {
+    runtime: Runtime,
+    hang_up: Signal,
+    /// A log file that may grow no more costs records, not the process: with a listener the write fails instead.
+    _too_large: Signal,
+}
+
+impl Shell {
+    /// A shell that heeds SIGHUP from now on: one that comes while the exporter starts is a reload, not its end. (SIGINT and
+    /// SIGTERM end it at once until it captures.)
+    pub fn new() -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot start the runtime: {error}"))?;
+        let guard = runtime.enter();
+        let hang_up = listen(SignalKind::hangup(), "SIGHUP")?;
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _too_large = listen(too_large, "SIGXFSZ")?;
+        drop(guard);
+        Ok(Self { runtime, hang_up, _too_large })
+    }
+}
+
+fn listen(kind: SignalKind, name: &str) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot listen for {name}: {error}"))
+}
+
+/// Opens every interface. One that cannot be opened is tried again while the others capture; an error says that none
+/// could.
+fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
+    let prefix = settings.policy.ipv6_prefix;
+    let mut errors = Vec::new();
+    let mut lives = Vec::new();
+    for options in settings.captures(default_interface)? {
+        let opened = Live::open_all(options.clone(), prefix).unwrap_or_else(|error| {
+            let waiting = Live::waiting(options, prefix, &error.reason());
+            errors.push(error.to_string());
+            waiting
+        });
+        lives.push(opened);
+    }
+    if errors.len() == lives.len() {
+        return Err(errors.join("; "));
+    }
+    if settings.flags.capture.interfaces.is_empty() {
+        lives.iter().flatten().for_each(Live::follow_default_route);
+    }
+    Ok(lives)
+}
+
+fn default_interface() -> Result<String, String> {
+    let name = capture::default_interface()
+        .ok_or("cannot capture: there is no default route; name an interface with -i")?;
+    if name.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(format!(
+            "cannot capture: the name of the default route's interface ({}) is not UTF-8; rename it, or name another \
+             with -i",
+            printable(&name)
+        ));
+    }
+    Ok(name)
+}
+
+/// Gives up what is not needed any more, and says what is left.
+fn confine(settings: &Settings) -> Result<(), String> {
+    let config = settings.flags.config.file.as_deref();
+    let options = privilege::Options { user: settings.flags.user.clone(), readable: readable(config) };
+    let confined = privilege::confine(&options).map_err(|error| error.to_string())?;
+    if let Some(why) = &confined.still_root {
+        log::warn!("it stays root, with no privilege but CAP_NET_RAW: {why}");
+    }
+    let who = confined.became.as_deref().unwrap_or("the user that started it");
+    let files = match confined.files {
+        Files::Restricted => "restricted",
+        Files::Partly => "partly restricted",
+        Files::Free => "unrestricted",
+    };
+    let calls = if confined.calls { "restricted" } else { "unrestricted" };
+    log::info!(user = who, files, calls; "runs as {who}; files are {files}, system calls {calls}");
+    if let Err(error) = config.map_or(Ok(()), settings::may_read) {
+        log::warn!(
+            "a reload will be refused: {error} (as {who}; let this user read it, or choose another with --user)"
+        );
+    }
+    Ok(())
+}
+
+/// What is read after the start: the configuration's directory, since a new file takes the place of the old one; that of
+/// the file it may be a link to; and the program itself, for the names in a panic's backtrace.
+fn readable(config: Option<&Path>) -> Vec<PathBuf> {
+    let directory = |file: &Path| match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let linked = config.and_then(|path| path.canonicalize().ok());
+    let directories = config.into_iter().chain(linked.as_deref()).map(directory);
+    directories.chain(std::env::current_exe()).collect()
+}
+
 /// Captures until a signal says stop. An error says what was in the way, and what to try.
-pub fn run(settings: Settings) -> Result<(), String> {
+///
+/// The order of the start is a contract; each step needs what a later one takes away, or gives what a later one needs:
+///
+/// 1. SIGHUP is heeded (`Shell::new`), before anything that takes time.
+/// 2. The log is open, for what is found on the way.
+/// 3. Sockets: each interface with its ring, then the web listeners. Both may need root.
+/// 4. Privileges go, before the first thread: threads inherit what they may do.
+/// 5. Threads: log, notifier, captures, web. They meet what an attacker sends.
+/// 6. Signals are attended to, and systemd is told that it is ready when every interface has shown itself once.
+pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
+    let Shell { runtime, hang_up, _too_large } = shell;
     logger::start(logger_options(&settings)).map_err(|error| error.to_string())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let guard = runtime.enter();
-    // A log file that may grow no more costs records, not the process: with a listener the write fails instead.
-    let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
-    let _ignored = signal(too_large).map_err(|error| format!("cannot listen for SIGXFSZ: {error}"))?;
-    drop(guard);
-    let no_default = || String::from("cannot capture: there is no default route; name an interface with -i");
-    let options = settings.captures(|| capture::default_interface().ok_or_else(no_default))?;
-    let lives = options
-        .into_iter()
-        .map(|options| {
-            Live::open_all(options, settings.policy.ipv6_prefix).map_err(|error| error.to_string())
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let lives = open_captures(&settings)?;
     let listeners = web::bind(&settings.web).map_err(|error| error.to_string())?;
-    privilege::confine().map_err(|error| format!("cannot give up privileges: {error}"))?;
+    confine(&settings)?;
     logger::begin();
     banner(&settings, &lives, &listeners);
 
@@ -319,6 +432,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
             state
         }),
         told: Mutex::new(None),
+        announced: AtomicBool::new(false),
         settings,
     });
     let (asks, mut asked) = tokio::sync::mpsc::channel(16);
@@ -331,7 +445,7 @@ pub fn run(settings: Settings) -> Result<(), String> {
         server: &server,
         notifier: &notifier,
     };
-    let outcome = runtime.block_on(attention.pay(&mut told, &mut asked));
+    let outcome = runtime.block_on(attention.pay(hang_up, &mut told, &mut asked));
     drop(asked);
     let _ = systemd::stopping();
     log::info!("stopping");
@@ -394,17 +508,15 @@ struct Attention<'a> {
 impl Attention<'_> {
     async fn pay(
         &self,
+        mut hang_up: Signal,
         fates: &mut tokio::sync::mpsc::Receiver<Fate>,
         asked: &mut tokio::sync::mpsc::Receiver<oneshot::Sender<Outcome>>,
     ) -> Result<(), String> {
-        let listen = |kind, name| signal(kind).map_err(|error| format!("cannot listen for {name}: {error}"));
         let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
         let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
-        let mut hang_up = listen(SignalKind::hangup(), "SIGHUP")?;
         let mut beat = tokio::time::interval(
             systemd::watchdog_interval().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),
         );
-        let mut announced = false;
         let mut due = Due::now();
         loop {
             tokio::select! {
@@ -417,15 +529,18 @@ impl Attention<'_> {
                     Some(why) => log::error!("capture on {} lost: {why}; trying to reopen it", fate.interface),
                     None => log::info!("capture on {} is back", fate.interface),
                 },
-                _ = beat.tick() => self.beat(&mut announced)?,
+                _ = beat.tick() => self.beat()?,
             }
         }
     }
 
     /// Tells systemd how we are; an error if somebody has ended who should not have.
-    fn beat(&self, announced: &mut bool) -> Result<(), String> {
-        if !*announced && self.board.standings().iter().all(|(_, standing)| *standing == Standing::Ready) {
-            *announced = true;
+    fn beat(&self) -> Result<(), String> {
+        let announced = &self.reloads.announced;
+        let shown = |(_, standing): &(_, Standing)| *standing != Standing::Starting;
+        if !announced.load(Ordering::Relaxed) && self.board.standings().iter().all(shown) {
+            // One that is not there yet does not hold up the others; `portscan_capture_up` tells which.
+            announced.store(true, Ordering::Relaxed);
             let _ = systemd::ready("capturing");
         }
         if self.board.stalled(clock::steady(), STALLED).is_empty() {
@@ -467,7 +582,7 @@ fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) 
         "starting portscan_exporter"
     );
     let known = capture::interfaces();
-    for live in lives.iter().filter_map(|shards| shards.first()) {
+    for live in lives.iter().filter_map(|shards| shards.first()).filter(|live| live.link().is_some()) {
         let addresses = known.iter().find(|interface| interface.name == live.interface());
         let addresses: Vec<String> = addresses
             .into_iter()

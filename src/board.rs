@@ -86,14 +86,16 @@ impl Board {
         self.slots.iter().filter_map(Slot::published).map(|published| published.snapshot).collect()
     }
 
-    /// Every interface and how it stands, in the order of the slots.
-    pub fn standings(&self) -> Vec<(&str, Standing)> {
+    /// Every interface, by the name it has now, and how it stands; in the order of the slots.
+    pub fn standings(&self) -> Vec<(String, Standing)> {
         let standing = |slot: &Slot| match slot.published() {
-            None => Standing::Starting,
-            Some(published) if published.snapshot.capture.up => Standing::Ready,
-            Some(_) => Standing::Down,
+            None => (slot.interface.clone(), Standing::Starting),
+            Some(Published { snapshot, .. }) => {
+                let standing = if snapshot.capture.up { Standing::Ready } else { Standing::Down };
+                (snapshot.interface.clone(), standing)
+            }
         };
-        self.slots.iter().map(|slot| (slot.interface.as_str(), standing(slot))).collect()
+        self.slots.iter().map(standing).collect()
     }
 
     /// Interfaces whose capture loop has not ticked for longer than `limit`, and for how long.
@@ -141,6 +143,17 @@ mod tests {
     use super::*;
     use crate::metrics::fixture;
 
+    fn named((interface, standing): (&str, Standing)) -> (String, Standing) {
+        (interface.to_owned(), standing)
+    }
+
+    #[test]
+    fn an_interface_is_called_what_it_is_called_now() {
+        let board = Board::new(["eth0"]);
+        board.publish(0, Arc::new(fixture::quiet("wlan0")));
+        assert_eq!(board.standings(), [named(("wlan0", Standing::Ready))]);
+    }
+
     #[test]
     fn the_latest_snapshot_wins_and_order_is_that_of_the_slots() {
         let board = Board::new(["eth0", "eth1"]);
@@ -163,7 +176,7 @@ mod tests {
         board.publish(1, Arc::new(down));
         assert_eq!(
             board.standings(),
-            [("eth0", Standing::Ready), ("eth1", Standing::Down), ("eth2", Standing::Starting)]
+            [("eth0", Standing::Ready), ("eth1", Standing::Down), ("eth2", Standing::Starting)].map(named)
         );
     }
 
@@ -185,10 +198,10 @@ mod tests {
         let limit = Duration::from_secs(10);
         board.publish_shard(0, 1, Arc::new(one.clone()));
         assert!(board.all().is_empty());
-        assert_eq!(board.standings()[0], ("eth0", Standing::Starting));
+        assert_eq!(board.standings()[0], named(("eth0", Standing::Starting)));
         board.slots[0].put(0, Arc::new(one), board.created);
         assert_eq!(board.all()[0].packets, 14);
-        assert_eq!(board.standings(), [("eth0", Standing::Ready), ("eth1", Standing::Starting)]);
+        assert_eq!(board.standings(), [("eth0", Standing::Ready), ("eth1", Standing::Starting)].map(named));
         let later = board.created + Duration::from_secs(11);
         let silent = Duration::from_secs(11);
         assert_eq!(board.stalled(later, limit), [("eth0", silent), ("eth1", silent)], "the slowest counts");

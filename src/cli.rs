@@ -23,6 +23,9 @@ pub struct Flags {
     /// Show the version and what it was built with, and exit.
     #[arg(long)]
     pub version: bool,
+    /// Unprivileged user to become when started as root, once all is open [default: nobody]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// `--capture.*`.
     #[command(flatten, next_help_heading = "Capture")]
     pub capture: CaptureFlags,
@@ -346,6 +349,7 @@ mod tests {
             (|f| format!("{:?}", f.log.level), "Info", "--log.level=debug", "Debug"),
             (|f| format!("{:?}", f.log.format), "Auto", "--log.format=journald", "Journald"),
             (|f| f.version.to_string(), "false", "--version", "true"),
+            (|f| format!("{:?}", f.user), "None", "--user=portscan", "Some(\"portscan\")"),
         ];
         let default = flags("");
         for (read, by_default, given, then) in rows {

@@ -18,6 +18,8 @@ fn main() -> ExitCode {
     if flags.version {
         return print(&version::text(&capture::libpcap_version()));
     }
+    // Before the configuration is read, which may take its time: a reload that is asked for meanwhile is one.
+    let shell = flags.command.is_none().then(app::Shell::new);
     let settings = match Settings::of(flags) {
         Ok(settings) => settings,
         Err(error) => return fail(BAD_USAGE, &error.to_string()),
@@ -31,12 +33,12 @@ fn main() -> ExitCode {
     if settings.flags.config.check {
         return print("configuration is valid\n");
     }
-    match &settings.flags.command {
-        Some(Command::Replay(flags)) => replay(&settings, flags),
-        None => match app::run(settings) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => fail(FAILED, &why),
-        },
+    if let Some(Command::Replay(flags)) = &settings.flags.command {
+        return replay(&settings, flags);
+    }
+    match shell.unwrap_or_else(app::Shell::new).and_then(|shell| app::run(shell, settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(FAILED, &why),
     }
 }
 

@@ -92,6 +92,8 @@ pub trait Outlet {
     fn scan(&mut self, event: ScanEvent) -> bool;
     /// The capture broke, and why; or is back.
     fn capture_changed(&mut self, lost: Option<&str>);
+    /// What follows is of this interface.
+    fn moved(&mut self, _interface: &str) {}
     /// The state of the interface, about once a second.
     fn publish(&mut self, snapshot: InterfaceSnapshot);
 }
@@ -208,6 +210,12 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
         pipeline.advance(Timestamp(now.nanos().saturating_sub(LAG_NANOS)), &mut events);
         let snapshot = pipeline.snapshot(&self.interface, *status, self.events_lost);
         self.outlet.publish(snapshot);
+    }
+
+    // The tables stay, and so do the counters: whoever scans goes on to, and an open scan is not told twice.
+    fn moved(&mut self, interface: &str) {
+        interface.clone_into(&mut self.interface);
+        self.outlet.moved(interface);
     }
 
     fn lost(&mut self, reason: &str) {

@@ -106,6 +106,11 @@ impl Settings {
     }
 }
 
+/// Whether the configuration file can be read, by whoever the process is now.
+pub fn may_read(path: &Path) -> Result<(), String> {
+    config::load(path).map(drop).map_err(|error| error.to_string())
+}
+
 /// How much a policy leaves out of sight, whoever scans.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Ignored {

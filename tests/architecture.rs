@@ -53,6 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "settings",
             "snapshot",
             "systemd",
+            "text",
             "units",
             "version",
             "web",
@@ -64,6 +65,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &str)] = &[
     ("pcap", "capture"),
     ("libc", "capture"),
+    // Its list of system calls, by number.
+    ("libc", "privilege"),
+    ("landlock", "privilege"),
+    ("seccompiler", "privilege"),
+    ("nix", "privilege"),
     ("etherparse", "decode"),
     ("prometheus", "metrics"),
     ("hyper", "web"),

@@ -508,19 +508,35 @@ fn without_privilege_it_says_what_to_do_but_a_missing_interface_is_still_missing
 fn a_confined_process_can_capture_and_nothing_else() {
     let lab = Lab::new();
     inside(&lab.watched, || {
-        privilege::confine().unwrap();
+        let confined = privilege::confine_thread(&privilege::Options::default()).unwrap();
+        assert_eq!((confined.became.as_deref(), confined.still_root), (Some("nobody"), None));
+        assert!(confined.calls && confined.files != privilege::Files::Free, "{:?}", confined.files);
         let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        for line in ["CapPrm:\t0000000000002000", "CapEff:\t0000000000002000", "NoNewPrivs:\t1"] {
-            assert!(own.contains(line), "{line} in {own}");
+        for line in [
+            "Uid:\t65534\t65534\t65534\t65534\n",
+            "Gid:\t65534\t65534\t65534\t65534\n",
+            "Groups:\t \n",
+            "CapInh:\t0000000000000000\n",
+            "CapPrm:\t0000000000002000\n",
+            "CapEff:\t0000000000002000\n",
+            "CapBnd:\t0000000000000000\n",
+            "CapAmb:\t0000000000000000\n",
+            "NoNewPrivs:\t1\n",
+            "Seccomp:\t2\n",
+        ] {
+            assert!(own.contains(line), "{line:?} in {own}");
         }
-        assert!(
-            own.contains("CapInh:\t0000000000000000") && own.contains("CapAmb:\t0000000000000000"),
-            "{own}"
-        );
         Live::open(LiveOptions { promiscuous: true, ..on("eth0") }).unwrap();
-        // Not even a child of root gets anything back.
-        let child = Command::new("grep").args(["CapEff", "/proc/self/status"]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&child.stdout).trim(), "CapEff:\t0000000000002000");
+        assert!(
+            interfaces().iter().any(|interface| interface.name == "eth0" && !interface.addresses.is_empty())
+        );
+        for path in ["/etc/shadow", "/etc/passwd", "/root/.profile"] {
+            let kind = std::fs::File::open(path).expect_err(path).kind();
+            assert_eq!(kind, std::io::ErrorKind::PermissionDenied, "{path}");
+        }
+        assert!(std::fs::File::options().write(true).open("/proc/sys/kernel/core_pattern").is_err());
+        assert!(Command::new("/bin/true").spawn().is_err());
+        assert!(rustix::thread::set_thread_uid(rustix::process::Uid::ROOT).is_err());
     })
     .join()
     .unwrap();

@@ -749,6 +749,268 @@ fn a_storm_of_hang_ups_ends_in_the_last_configuration() {
     });
 }
 
+/// The value of a field of /proc/PID/status.
+fn status(exporter: &Exporter<'_>, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", exporter.pid().as_raw_pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field");
+    line.trim_start_matches(':').split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whoever gets code to run in it finds nobody, with one capability, who reads its configuration and little else.
+#[test]
+fn started_by_root_it_is_nobody_and_still_reloads_and_reopens() {
+    in_room("started_by_root_it_is_nobody_and_still_reloads_and_reopens", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        fs::write(&path, "detection: {threshold: 20}\n").unwrap();
+        let exporter = lab.exporter(&[&format!("--config.file={}", path.display())]);
+        let before = settled(&exporter);
+        let pid = exporter.pid().as_raw_pid();
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let own = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+            for line in [
+                "Uid:\t65534\t65534\t65534\t65534\n",
+                "Gid:\t65534\t65534\t65534\t65534\n",
+                "Groups:\t \n",
+                "CapInh:\t0000000000000000\n",
+                "CapPrm:\t0000000000002000\n",
+                "CapEff:\t0000000000002000\n",
+                "CapBnd:\t0000000000000000\n",
+                "NoNewPrivs:\t1\n",
+                "Seccomp:\t2\n",
+            ] {
+                assert!(own.contains(line), "{line:?} in {own}");
+            }
+        }
+        // Its own numbers are still there.
+        let page = exporter.metrics().unwrap();
+        for family in [
+            "process_open_fds ",
+            "process_max_fds ",
+            "process_resident_memory_bytes ",
+            "process_cpu_seconds_total ",
+        ] {
+            assert!(page.lines().any(|line| line.starts_with(family)), "{family}");
+        }
+
+        let hang_up = || kill_process(exporter.pid(), Signal::HUP).unwrap();
+        let refused = |why: &str| {
+            hang_up();
+            exporter.wait_for("portscan_config_last_reload_successful", &[], 0.0);
+            eventually("the reason", PATIENCE, || journal_text().contains(why).then_some(()));
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "detection: {threshold: 21}\n").unwrap();
+            hang_up();
+            exporter.wait_for("portscan_config_last_reload_successful", &[], 1.0);
+        };
+        // As an editor replaces a file.
+        fs::write(path.with_extension("part"), "detection: {threshold: 19}\n").unwrap();
+        fs::rename(path.with_extension("part"), &path).unwrap();
+        hang_up();
+        exporter.wait_for("portscan_threshold_ports", &[], 19.0);
+        // What the user may not read, and what he may, but not this process.
+        for secret in ["/etc/shadow", "/etc/passwd"] {
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(secret, &path).unwrap();
+            refused(": permission denied");
+        }
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+        refused("it is not a regular file");
+
+        lab.netlab("unplug");
+        exporter.wait_for(UP.0, UP.1, 0.0);
+        lab.netlab("plug");
+        is_well_again("an interface lost by nobody", &exporter, before);
+        ends_well(exporter);
+    });
+}
+
+#[test]
+fn a_user_may_be_named_and_what_he_cannot_read_is_said_at_start() {
+    in_room("a_user_may_be_named_and_what_he_cannot_read_is_said_at_start", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        fs::write(&path, "{}\n").unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let exporter = lab.exporter(&["--user=daemon", &format!("--config.file={}", path.display())]);
+        assert_eq!(status(&exporter, "Uid"), "1 1 1 1");
+        let warning = format!(
+            "a reload will be refused: cannot read {}: permission denied (as daemon;",
+            path.display()
+        );
+        assert!(journal_text().contains(&warning), "{}", journal_text());
+        ends_well(exporter);
+
+        let exporter = lab.exporter(&["--user=root"]);
+        assert_eq!(
+            (status(&exporter, "Uid"), status(&exporter, "CapEff")),
+            ("0 0 0 0".into(), "0000000000002000".into())
+        );
+        assert!(
+            journal_text().contains("it stays root, with no privilege but CAP_NET_RAW"),
+            "{}",
+            journal_text()
+        );
+        ends_well(exporter);
+
+        // Not root any more, with what a file capability gives.
+        let mut command = lab.on("t", "setpriv");
+        command.args([
+            "--reuid=2",
+            "--regid=2",
+            "--clear-groups",
+            "--inh-caps=-all,+net_raw",
+            "--ambient-caps=-all,+net_raw",
+        ]);
+        command.args([
+            env!("CARGO_BIN_EXE_portscan_exporter"),
+            "-i",
+            "eth0",
+            "--web.listen-address=127.0.0.1:10220",
+        ]);
+        let exporter = lab.exporter_of(command);
+        assert_eq!(
+            (status(&exporter, "Uid"), status(&exporter, "CapPrm")),
+            ("2 2 2 2".into(), "0000000000002000".into())
+        );
+        finds_a_scan(&exporter);
+        ends_well(exporter);
+    });
+}
+
+/// A service manager's socket, open to any user as systemd's is.
+fn manager(lab: &Lab) -> UnixDatagram {
+    let path = lab.directory.path().join("notify");
+    let told = UnixDatagram::bind(&path).unwrap();
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    told.set_read_timeout(Some(PATIENCE)).unwrap();
+    told
+}
+
+/// Waits until the service manager is told that all is ready; before that it must hear of no reload.
+fn until_ready(told: &UnixDatagram) {
+    let mut message = [0; 256];
+    loop {
+        let length = told.recv(&mut message).unwrap();
+        let said = String::from_utf8_lossy(&message[..length]);
+        if said.starts_with("READY=1\n") {
+            return;
+        }
+        assert_eq!(said, "WATCHDOG=1\n");
+    }
+}
+
+/// One of several interfaces is not there yet, or down: the others are watched meanwhile, and it is as soon as it can be.
+#[test]
+fn an_interface_that_is_missing_at_start_does_not_hold_up_the_others() {
+    in_room("an_interface_that_is_missing_at_start_does_not_hold_up_the_others", |lab| {
+        ip(&["-n", "lab-t", "link", "add", "down0", "type", "veth", "peer", "name", "down1"]);
+        let told = manager(lab);
+        for threads in ["1", "2"] {
+            let mut command = lab.exporter_command(&["-i", "wg0", "-i", "down0", "--log.format=journald"]);
+            command.arg(format!("--capture.threads={threads}"));
+            command.env("NOTIFY_SOCKET", lab.directory.path().join("notify"));
+            let exporter = Exporter { lab, program: lab::Ended(command.spawn().unwrap()) };
+            let mut message = [0; 256];
+            until_ready(&told);
+            exporter.wait_for(UP.0, UP.1, 1.0);
+            let up = |name: &str, is: f64| exporter.wait_for(UP.0, &[&format!("interface=\"{name}\"")], is);
+            up("wg0", 0.0);
+            up("down0", 0.0);
+            finds_a_scan(&exporter);
+            let said = journal_text();
+            assert!(said.contains("capture on wg0 lost: no such device (interfaces: "), "{said}");
+            assert!(said.contains("capture on down0 lost: the interface is down (try: "), "{said}");
+
+            ip(&["-n", "lab-t", "link", "set", "down0", "up"]);
+            ip(&["-n", "lab-t", "link", "add", "wg0", "type", "veth", "peer", "name", "wg1"]);
+            ip(&["-n", "lab-t", "link", "set", "wg0", "up"]);
+            up("wg0", 1.0);
+            up("down0", 1.0);
+            ip(&["-n", "lab-t", "link", "del", "wg0"]);
+            ip(&["-n", "lab-t", "link", "set", "down0", "down"]);
+            ends_well(exporter);
+            told.set_nonblocking(true).unwrap();
+            while told.recv(&mut message).is_ok() {}
+            told.set_nonblocking(false).unwrap();
+        }
+
+        let mut command = lab.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+        let output = command.args(["-i", "wg0", "-i", "down0", "--log.format=logfmt"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot capture on wg0: no such device"), "{said}");
+        assert!(said.contains("; cannot capture on down0: the interface is down"), "{said}");
+    });
+}
+
+/// Without `-i` it watches where the default route leads, also when that changes.
+#[test]
+fn the_default_route_is_followed() {
+    in_room("the_default_route_is_followed", |lab| {
+        // A name that is not UTF-8 must not hide the route.
+        let mut odd = std::process::Command::new("ip");
+        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"odd\xff0");
+        odd.args(["-n", "lab-t", "link", "add"]).arg(name).args(["type", "veth", "peer", "name", "odd1"]);
+        assert!(odd.status().unwrap().success());
+        ip(&["-n", "lab-t", "link", "add", "other0", "type", "veth", "peer", "name", "other1"]);
+        ip(&["-n", "lab-t", "link", "set", "other1", "up"]);
+        ip(&["-n", "lab-t", "link", "set", "other0", "up"]);
+        ip(&["-n", "lab-t", "route", "replace", "default", "dev", "eth0"]);
+        for threads in ["1", "2"] {
+            let mut command = lab.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+            command.args(["--web.listen-address=127.0.0.1:10220", "--log.format=journald"]);
+            command.arg(format!("--capture.threads={threads}"));
+            let exporter = lab.exporter_of(command);
+            exporter.wait_for(UP.0, UP.1, 1.0);
+            finds_a_scan(&exporter);
+            ip(&["-n", "lab-t", "route", "replace", "default", "dev", "other0"]);
+            let moved = [UP.0, "interface=\"other0\""];
+            exporter.wait_for(moved[0], &[moved[1]], 1.0);
+            assert_eq!(exporter.value(UP.0, UP.1), None, "it is one capture");
+            let said = journal_text();
+            assert!(
+                said.contains("capture on eth0 lost: the default route leads through other0 now"),
+                "{said}"
+            );
+            assert!(said.contains("capture on other0 is back"), "{said}");
+            // No route is no reason to go away.
+            ip(&["-n", "lab-t", "route", "del", "default"]);
+            ip(&["-n", "lab-t", "route", "add", "default", "dev", "eth0"]);
+            exporter.wait_for(UP.0, UP.1, 1.0);
+            finds_a_scan(&exporter);
+            ends_well(exporter);
+        }
+    });
+}
+
+/// A reload that is asked for while it starts is one, neither its end nor a sign that it is ready.
+#[test]
+fn a_hang_up_during_the_start_is_a_reload() {
+    in_room("a_hang_up_during_the_start_is_a_reload", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        fs::write(&path, "detection: {threshold: 20}\n").unwrap();
+        let told = manager(lab);
+        // Two threads: the sockets of a group are open for a third of a second before it runs.
+        let config = format!("--config.file={}", path.display());
+        let mut command = lab.exporter_command(&["--capture.threads=2", "--log.format=journald", &config]);
+        command.env("NOTIFY_SOCKET", lab.directory.path().join("notify"));
+        let exporter = Exporter { lab, program: lab::Ended(command.spawn().unwrap()) };
+        eventually("its first socket", PATIENCE, || {
+            let sockets = fs::read_to_string(format!("/proc/{}/net/packet", exporter.pid().as_raw_pid()));
+            (sockets.unwrap().lines().count() > 1).then_some(())
+        });
+        for threshold in 16..19 {
+            fs::write(&path, format!("detection: {{threshold: {threshold}}}\n")).unwrap();
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+        }
+        until_ready(&told);
+        let ready = lab.get("http://127.0.0.1:10220/-/ready");
+        assert_eq!(ready.as_deref(), Some("portscan_exporter is ready\n"), "when it says so, it is");
+        exporter.wait_for("portscan_threshold_ports", &[], 18.0);
+        ends_well(exporter);
+    });
+}
+
 /// What a live sink told, driven by a clock that can be stepped.
 #[derive(Default)]
 struct Told {

@@ -3,6 +3,7 @@
 //! /proc/thread-self/net follows the thread's namespace; /sys/class/net shows the one it was mounted in, which is
 //! another one after `nsenter -n`.
 
+use std::io::Read as _;
 use std::net::IpAddr;
 
 /// A network interface, for messages and the start banner.
@@ -30,8 +31,18 @@ pub fn interfaces() -> Vec<Interface> {
 
 /// The interface of the default route, IPv4 before IPv6, lowest metric first.
 pub fn default_interface() -> Option<String> {
-    let route = |file| std::fs::read_to_string(net(file)).unwrap_or_default();
-    default_ipv4(&route("route")).or_else(|| default_ipv6(&route("ipv6_route")))
+    default_ipv4(&table("route")).or_else(|| default_ipv6(&table("ipv6_route")))
+}
+
+/// The most of a table that is read. A router may have a million routes, and this is asked every few seconds. The kernel lists
+/// IPv4's by destination, hence the default first; a default of IPv6 comes last, and beyond this it is not found.
+const MOST: u64 = 4 << 20;
+
+/// A table of /proc/net. A name in it need not be UTF-8: that must not hide the other lines.
+fn table(file: &str) -> String {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(net(file)).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+    read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// The path of a file about this thread's network namespace.
@@ -41,7 +52,7 @@ pub(super) fn net(file: &str) -> String {
 
 /// The names of all interfaces.
 pub(super) fn names() -> Vec<String> {
-    names_in(&std::fs::read_to_string(net("dev")).unwrap_or_default())
+    names_in(&table("dev"))
 }
 
 /// The names in /proc/net/dev: two lines of heading, then `name: counters`.
@@ -61,7 +72,7 @@ fn leads_out(flags: u32) -> bool {
 /// `Iface Destination Gateway Flags RefCnt Use Metric Mask …`, hexadecimal but for the metric.
 fn default_ipv4(table: &str) -> Option<String> {
     let routes = table.lines().skip(1).filter_map(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
         let [name, destination, _gateway, flags, _references, _use, metric, mask, ..] = columns[..] else {
             return None;
         };
@@ -76,7 +87,7 @@ fn default_ipv4(table: &str) -> Option<String> {
 /// `destination length source length gateway metric references use flags name`, all hexadecimal.
 fn default_ipv6(table: &str) -> Option<String> {
     let routes = table.lines().filter_map(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
         let [destination, length, _, _, _gateway, metric, _, _, flags, name] = columns[..] else {
             return None;
         };

@@ -5,7 +5,7 @@
 
 use super::fanout::{self, Keys, Sharing};
 use super::install;
-use super::interfaces::{names, net};
+use super::interfaces::{default_interface, names, net};
 use super::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, LiveOptions, Wake, said, supported_link,
     timestamp,
@@ -50,8 +50,13 @@ const ANY: &str = "any";
 /// Here every packet leaves and arrives, and the kernel's reassembly takes each piece for its own repetition.
 const LOOPBACK: &str = "lo";
 
-/// A live capture that passed every check, ready to run on a thread of its own.
+/// How often a capture of the default route looks where that leads now.
+const ROUTE_LOOK: Duration = Duration::from_secs(5);
+
+/// A live capture, ready to run on a thread of its own: it passed every check, or waits for its interface.
 pub struct Live {
+    /// The interface it captures on now, or did last.
+    interface: Arc<str>,
     /// Which of the interface's captures; 0 leads.
     shard: usize,
     shards: Arc<Shards>,
@@ -66,12 +71,16 @@ struct Shards {
     options: LiveOptions,
     keys: Keys,
     ipv6_prefix: AtomicU8,
+    /// Whether it captures wherever the default route leads.
+    follows: AtomicBool,
     /// Whether it was told that the kernel does not reassemble.
     told: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
+    /// The interface that all of them capture on.
+    interface: Arc<str>,
     /// Why one of them lost its handle: then all of them must give theirs up.
     lost: Option<String>,
     /// Those who have a handle, or one waiting.
@@ -86,23 +95,29 @@ impl Shards {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The interface to open: where the default route leads, if that is followed and there is one.
+    fn wanted(&self) -> Arc<str> {
+        let followed = self.follows.load(Ordering::Relaxed).then(default_interface).flatten();
+        followed.map_or_else(|| Arc::clone(&self.state().interface), Arc::from)
+    }
+
     /// Opens a handle for each; nothing is delivered to one alone that another would get as well.
-    fn open(&self) -> Result<Vec<Handle>, CaptureError> {
+    fn open(&self, interface: &str) -> Result<Vec<Handle>, CaptureError> {
         let options = &self.options;
         let mut handles =
-            (0..options.threads).map(|_| Handle::open(options)).collect::<Result<Vec<_>, _>>()?;
-        let reassemble = options.fragments == Fragments::Reassemble && options.interface != LOOPBACK;
+            (0..options.threads).map(|_| Handle::open(interface, options)).collect::<Result<Vec<_>, _>>()?;
+        let reassemble = options.fragments == Fragments::Reassemble && interface != LOOPBACK;
         let refused = |error: rustix::io::Errno| CaptureError::Interface {
-            interface: options.interface.clone(),
+            interface: interface.to_owned(),
             reason: format!("its packets cannot be shared among threads ({error}); try --capture.threads=1"),
         };
         let no_reassembly = |error: rustix::io::Errno| {
             if !self.told.swap(true, Ordering::Relaxed) {
-                log::info!("{}: the kernel does not reassemble IPv4 fragments ({error})", options.interface);
+                log::info!("{interface}: the kernel does not reassemble IPv4 fragments ({error})");
             }
         };
         if let [handle] = &mut handles[..] {
-            handle.set_filter(options)?;
+            handle.set_filter(interface)?;
             // A group of one is for the sake of reassembly, and not needed without.
             if reassemble && let Err(error) = fanout::found(&handle.capture, Sharing::Alone, true) {
                 no_reassembly(error);
@@ -118,8 +133,7 @@ impl Shards {
         while clock::steady() < end {
             std::thread::sleep(LAST_BLOCKS / 10);
             for handle in &mut handles {
-                let broken =
-                    |reason| CaptureError::Interface { interface: options.interface.clone(), reason };
+                let broken = |reason| CaptureError::Interface { interface: interface.to_owned(), reason };
                 while handle.dispatch(&mut Nowhere).map_err(broken)? > 0 {}
             }
         }
@@ -138,7 +152,7 @@ impl Shards {
             fanout::join(&handle.capture, group).map_err(refused)?;
         }
         for handle in &mut handles {
-            handle.set_filter(options)?;
+            handle.set_filter(interface)?;
             // Nor does what was thrown away count.
             handle.account(&mut CaptureStatus::default());
         }
@@ -177,30 +191,55 @@ impl Live {
 
     /// Opens the interface, once for each thread; IPv6 is shared by networks of this prefix (or by /64, if it is longer).
     pub fn open_all(options: LiveOptions, ipv6_prefix: u8) -> Result<Vec<Self>, CaptureError> {
+        let mut lives = Self::waiting(options, ipv6_prefix, "it is not open yet");
+        let shards = Arc::clone(&lives[0].shards);
+        let handles = shards.open(&lives[0].interface)?;
+        let mut state = shards.state();
+        (state.lost, state.holding) = (None, handles.len());
+        drop(state);
+        for (live, handle) in lives.iter_mut().zip(handles) {
+            live.handle = Some(handle);
+        }
+        Ok(lives)
+    }
+
+    /// The same for an interface that cannot be captured now, for this reason: it is tried again until it can.
+    pub fn waiting(options: LiveOptions, ipv6_prefix: u8, reason: &str) -> Vec<Self> {
         let options = LiveOptions { threads: options.threads.max(1), ..options };
-        let threads = options.threads;
-        let state = State { lost: None, holding: threads, waiting: (0..threads).map(|_| None).collect() };
+        let (threads, interface): (_, Arc<str>) = (options.threads, Arc::from(options.interface.as_str()));
+        let state = State {
+            interface: Arc::clone(&interface),
+            lost: Some(reason.to_owned()),
+            holding: 0,
+            waiting: (0..threads).map(|_| None).collect(),
+        };
         let shards = Arc::new(Shards {
             options,
             keys: Keys::random(),
             ipv6_prefix: AtomicU8::new(ipv6_prefix),
+            follows: AtomicBool::new(false),
             told: AtomicBool::new(false),
             state: Mutex::new(state),
         });
-        let handles = shards.open()?;
-        let live = |(shard, handle)| Self {
+        let live = |shard| Self {
+            interface: Arc::clone(&interface),
             shard,
             shards: Arc::clone(&shards),
-            handle: Some(handle),
+            handle: None,
             totals: CaptureStatus::default(),
             steered: ipv6_prefix,
         };
-        Ok(handles.into_iter().enumerate().map(live).collect())
+        (0..threads).map(live).collect()
+    }
+
+    /// From now on the capture goes where the default route leads, with all threads of its interface.
+    pub fn follow_default_route(&self) {
+        self.shards.follows.store(true, Ordering::Relaxed);
     }
 
     /// The interface's name.
     pub fn interface(&self) -> &str {
-        &self.shards.options.interface
+        &self.interface
     }
 
     /// Which of the interface's threads this is for, from 0.
@@ -213,6 +252,11 @@ impl Live {
         Steering(Arc::clone(&self.shards))
     }
 
+    /// Why the interface could not be opened, if it could not.
+    pub fn lost(&self) -> Option<String> {
+        self.shards.state().lost.clone()
+    }
+
     /// The link layer of its frames; `None` while the interface is away.
     pub fn link(&self) -> Option<LinkType> {
         self.handle.as_ref().map(|handle| handle.link)
@@ -222,17 +266,26 @@ impl Live {
     ///
     /// Ticks once at the start, then about once a second and whenever woken, and a last time before it returns.
     pub fn run(&mut self, sink: &mut impl FrameSink, wake: &Wake) {
-        if let Some(handle) = &self.handle {
-            sink.opened(handle.link);
+        match &self.handle {
+            Some(handle) => sink.opened(handle.link),
+            // All wait together: one tells it.
+            None if self.shard == 0 => sink.lost(&self.lost().unwrap_or_default()),
+            None => {}
         }
         let mut next_tick = clock::steady();
         let mut retry = Retry::after_loss(next_tick);
+        let mut next_look = next_tick + ROUTE_LOOK;
         let mut fruitless = 0u32;
         while !wake.is_stopped() {
             let now = clock::steady();
             if now >= next_tick || wake.take() {
                 next_tick = now + TICK;
-                if let Err(reason) = self.tick(sink) {
+                let mut outcome = self.tick(sink);
+                if now >= next_look {
+                    next_look = now + ROUTE_LOOK;
+                    outcome = outcome.and_then(|()| self.look_at_route());
+                }
+                if let Err(reason) = outcome {
                     self.lose(sink, &reason);
                     retry = Retry::after_loss(now);
                 }
@@ -296,7 +349,7 @@ impl Live {
         self.totals.up = false;
         if let Some(handle) = &mut self.handle {
             handle.account(&mut self.totals);
-            checked = handle.check(&self.shards.options.interface);
+            checked = handle.check(&self.interface);
             self.totals.up = checked.is_ok() && handle.is_running();
             if self.shards.options.threads > 1 {
                 checked = checked.and_then(|()| self.keep_step());
@@ -305,6 +358,18 @@ impl Live {
         }
         sink.tick(&self.totals);
         checked
+    }
+
+    /// An error if the default route is followed and leads elsewhere now.
+    fn look_at_route(&self) -> Result<(), String> {
+        if self.shard > 0 || self.handle.is_none() {
+            return Ok(());
+        }
+        let wanted = self.shards.wanted();
+        if wanted == self.interface {
+            return Ok(());
+        }
+        Err(format!("the default route leads through {wanted} now"))
     }
 
     /// Does as the others: gives up when one of them has, and shares as all are told to.
@@ -350,9 +415,11 @@ impl Live {
             return;
         }
         self.steered = self.shards.ipv6_prefix.load(Ordering::Relaxed);
-        match self.shards.open() {
+        let interface = self.shards.wanted();
+        match self.shards.open(&interface) {
             Ok(handles) => {
                 let mut state = self.shards.state();
+                state.interface = interface;
                 state.lost = None;
                 state.holding = handles.len();
                 let mut handles = handles.into_iter();
@@ -381,6 +448,11 @@ impl Live {
     }
 
     fn begin(&mut self, sink: &mut impl FrameSink, handle: Handle) {
+        let interface = Arc::clone(&self.shards.state().interface);
+        if interface != self.interface {
+            sink.moved(&interface);
+            self.interface = interface;
+        }
         self.totals.restarts += 1;
         self.totals.up = true;
         sink.opened(handle.link);
@@ -420,8 +492,7 @@ struct Handle {
 
 impl Handle {
     /// Without a filter yet.
-    fn open(options: &LiveOptions) -> Result<Self, CaptureError> {
-        let interface = options.interface.as_str();
+    fn open(interface: &str, options: &LiveOptions) -> Result<Self, CaptureError> {
         let refused = |reason: String| CaptureError::Interface { interface: interface.to_owned(), reason };
         // libpcap calls a missing interface a matter of permission when there is no privilege: look first.
         let index = if interface == ANY { None } else { Some(index_of(interface)?) };
@@ -457,10 +528,10 @@ impl Handle {
     }
 
     /// From now on only what `decode` may find a probe in.
-    fn set_filter(&mut self, options: &LiveOptions) -> Result<(), CaptureError> {
+    fn set_filter(&mut self, interface: &str) -> Result<(), CaptureError> {
         install::filter(&mut self.capture, &filter::program(self.link)).map_err(|why| {
             CaptureError::Interface {
-                interface: options.interface.clone(),
+                interface: interface.to_owned(),
                 reason: format!("the kernel filter was refused: {why}"),
             }
         })

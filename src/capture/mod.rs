@@ -35,6 +35,8 @@ pub trait FrameSink {
     fn tick(&mut self, status: &CaptureStatus);
     /// The live capture broke, for this reason; it is retried, and `opened` follows when it is back.
     fn lost(&mut self, _reason: &str) {}
+    /// What follows is of another interface: the default route leads there now. `opened` comes next.
+    fn moved(&mut self, _interface: &str) {}
 }
 
 /// A capture's own account of itself. Totals are since the start of the process, across reopenings.
@@ -135,37 +137,43 @@ pub enum CaptureError {
     },
 }
 
+impl CaptureError {
+    /// What is in the way and what to try, without saying where.
+    pub fn reason(&self) -> String {
+        match self {
+            CaptureError::NoSuchInterface { known, .. } => {
+                format!("no such device (interfaces: {})", printable(&known.join(", ")))
+            }
+            CaptureError::NoPrivilege { .. } => String::from(
+                "no privilege, it needs CAP_NET_RAW (run it with sudo, or grant it once: sudo setcap cap_net_raw+ep \
+                 \"$(command -v portscan_exporter)\")",
+            ),
+            CaptureError::InterfaceDown { interface } => {
+                format!("the interface is down (try: sudo ip link set {} up)", printable(interface))
+            }
+            CaptureError::UnsupportedLink { link, .. } => {
+                format!("link type {link} is not supported (supported: {SUPPORTED_LINKS})")
+            }
+            CaptureError::Interface { reason, .. } | CaptureError::File { reason, .. } => reason.clone(),
+        }
+    }
+}
+
 impl fmt::Display for CaptureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.reason();
         match self {
-            CaptureError::NoSuchInterface { interface, known } => {
-                write!(
-                    f,
-                    "cannot capture on {}: no such device (interfaces: {})",
-                    printable(interface),
-                    printable(&known.join(", "))
-                )
+            CaptureError::NoSuchInterface { interface, .. }
+            | CaptureError::NoPrivilege { interface }
+            | CaptureError::InterfaceDown { interface }
+            | CaptureError::UnsupportedLink { interface, .. }
+            | CaptureError::Interface { interface, .. } => {
+                write!(f, "cannot capture on {}: {reason}", printable(interface))
             }
-            CaptureError::NoPrivilege { interface } => write!(
-                f,
-                "cannot capture on {interface}: no privilege, it needs CAP_NET_RAW (run it with sudo, or grant it \
-                 once: sudo setcap cap_net_raw+ep \"$(command -v portscan_exporter)\")"
-            ),
-            CaptureError::InterfaceDown { interface } => write!(
-                f,
-                "cannot capture on {interface}: the interface is down (try: sudo ip link set {interface} up)"
-            ),
-            CaptureError::UnsupportedLink { interface, link } => write!(
-                f,
-                "cannot capture on {interface}: link type {link} is not supported (supported: {SUPPORTED_LINKS})"
-            ),
-            CaptureError::Interface { interface, reason } => {
-                write!(f, "cannot capture on {interface}: {reason}")
-            }
-            CaptureError::File { path, reason } if path.as_os_str() == "-" => {
+            CaptureError::File { path, .. } if path.as_os_str() == "-" => {
                 write!(f, "cannot read standard input: {reason}")
             }
-            CaptureError::File { path, reason } => {
+            CaptureError::File { path, .. } => {
                 write!(f, "cannot read {}: {reason}", printable(&path.to_string_lossy()))
             }
         }

@@ -9,7 +9,7 @@ const STYLE: &str = "body{font-family:system-ui,sans-serif;margin:0;color:#222}h
     text-align:left}a{color:#b03a1a}h1{font-size:1.4rem;margin:0}";
 
 /// The page: what this is, where to go, and how each interface stands.
-pub fn landing(telemetry_path: &str, standings: &[(&str, Standing)]) -> String {
+pub fn landing(telemetry_path: &str, standings: &[(String, Standing)]) -> String {
     let mut rows = String::new();
     for (interface, standing) in standings {
         let word = match standing {

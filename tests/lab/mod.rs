@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -80,6 +81,8 @@ impl Drop for Ended {
 impl Lab {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        // Started as root, the exporter reads its configuration again as nobody.
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let lab = Lab { directory, journald: RefCell::new(None) };
         lab.start_journald();
         lab.netlab("up");
