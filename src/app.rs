@@ -6,6 +6,7 @@ use crate::cli::LogFormat;
 use crate::clock;
 use crate::detect::{Limits, Origin, Policy, ScanEvent};
 use crate::logger;
+use crate::memory::{self, Present, Wanted};
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
 use crate::pipeline::{LiveSink, Outlet, Pipeline};
@@ -286,6 +287,20 @@ fn listen(kind: SignalKind, name: &str) -> Result<Signal, String> {
     signal(kind).map_err(|error| format!("cannot listen for {name}: {error}"))
 }
 
+/// What is promised must be there, or the process is killed when a flood first asks for it.
+fn check_memory(wanted: Wanted) -> Result<(), String> {
+    let warning = wanted.compare(&Present::now()).map_err(|error| error.to_string())?;
+    memory::can_be_had(wanted.tables.saturating_mul(wanted.interfaces)).map_err(|error| error.to_string())?;
+    log::info!(
+        interfaces = wanted.interfaces, tables_bytes = wanted.tables, rings_bytes = wanted.rings;
+        "memory: {wanted}"
+    );
+    if let Some(warning) = warning {
+        log::warn!("little memory is left: {warning}");
+    }
+    Ok(())
+}
+
 /// Opens every interface. One that cannot be opened is tried again while the others capture; an error says that none
 /// could.
 fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
@@ -363,7 +378,7 @@ fn readable(config: Option<&Path>) -> Vec<PathBuf> {
 /// The order of the start is a contract; each step needs what a later one takes away, or gives what a later one needs:
 ///
 /// 1. SIGHUP is heeded (`Shell::new`), before anything that takes time.
-/// 2. The log is open, for what is found on the way.
+/// 2. The log is open, for what is found on the way; and the memory is there.
 /// 3. Sockets: each interface with its ring, then the web listeners. Both may need root.
 /// 4. Privileges go, before the first thread: threads inherit what they may do.
 /// 5. Threads: log, notifier, captures, web. They meet what an attacker sends.
@@ -371,6 +386,7 @@ fn readable(config: Option<&Path>) -> Vec<PathBuf> {
 pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     let Shell { runtime, hang_up, _too_large } = shell;
     logger::start(logger_options(&settings)).map_err(|error| error.to_string())?;
+    check_memory(settings.memory())?;
     let lives = open_captures(&settings)?;
     let listeners = web::bind(&settings.web).map_err(|error| error.to_string())?;
     confine(&settings)?;

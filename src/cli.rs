@@ -65,6 +65,9 @@ pub struct CaptureFlags {
     /// Kernel buffer for each interface
     #[arg(long = "capture.buffer-size", value_name = "SIZE", default_value = "16MiB")]
     pub buffer_size: ByteSize,
+    /// Kernel buffers of all interfaces together, in equal parts, instead of so much for each
+    #[arg(long = "capture.buffer-total", value_name = "SIZE", conflicts_with = "buffer_size")]
+    pub buffer_total: Option<ByteSize>,
     /// Threads for each interface; they share its packets by source, and its buffer and memory in equal parts
     #[arg(long = "capture.threads", value_name = "THREADS", default_value_t = 1, value_parser = whole_number)]
     pub threads: u32,
@@ -326,6 +329,12 @@ mod tests {
             (|f| format!("{:?}", f.capture.direction), "In", "--capture.direction=out", "Out"),
             (|f| f.capture.promiscuous.to_string(), "false", "--capture.promiscuous", "true"),
             (|f| f.capture.buffer_size.to_string(), "16MiB", "--capture.buffer-size=64MiB", "64MiB"),
+            (
+                |f| format!("{:?}", f.capture.buffer_total),
+                "None",
+                "--capture.buffer-total=1GiB",
+                "Some(ByteSize(1073741824))",
+            ),
             (|f| f.capture.threads.to_string(), "1", "--capture.threads=4", "4"),
             (|f| format!("{:?}", f.capture.fragments), "Reassemble", "--capture.fragments=count", "Count"),
             (|f| format!("{:?}", f.detection.window), "None", "--detection.window=1m30s", "Some(90s)"),

@@ -44,7 +44,7 @@
 //! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
 //! | [`text`] | what others wrote, safe to print |
 //! | [`replay`], [`remarks`], [`report`] | files in, report out |
-//! | [`clock`], [`privilege`], [`version`] | the only reader of the clocks; what the process may do; what it is |
+//! | [`clock`], [`memory`], [`privilege`], [`version`] | the only reader of the clocks; what there is of memory; what the process may do; what it is |
 //! | [`app`] | the shell: threads, signals, reload, shutdown |
 //!
 //! Arrows point one way, and `tests/architecture.rs` holds them.
@@ -61,6 +61,7 @@ pub mod filter;
 #[cfg(test)]
 mod frames;
 pub mod logger;
+pub mod memory;
 pub mod metrics;
 pub mod notify;
 pub mod packet;

@@ -5,6 +5,7 @@ use crate::capture::LiveOptions;
 use crate::cli::{self, Flags};
 use crate::config::{self, ConfigError, Located};
 use crate::detect::{Limits, Policy};
+use crate::memory::Wanted;
 use crate::text::{printable, quote};
 use crate::units::{ByteSize, write_duration};
 use crate::web;
@@ -84,6 +85,15 @@ impl Settings {
         Ok(policy)
     }
 
+    /// What tables and rings will want, of all interfaces together.
+    pub fn memory(&self) -> Wanted {
+        Wanted {
+            interfaces: interfaces(&self.flags.capture),
+            tables: self.limits.memory_bytes as u64,
+            rings: buffer_of_each(&self.flags.capture).0,
+        }
+    }
+
     /// How to capture on each interface; `default_interface` is asked only if no flag names one.
     pub fn captures<E>(
         &self,
@@ -98,12 +108,22 @@ impl Settings {
             interface,
             direction: flags.direction,
             promiscuous: flags.promiscuous,
-            buffer_bytes: bytes(flags.buffer_size),
+            buffer_bytes: bytes(buffer_of_each(flags)),
             threads: flags.threads as usize,
             fragments: flags.fragments,
         };
         Ok(interfaces.into_iter().map(options).collect())
     }
+}
+
+/// How many interfaces are captured; without a flag it is that of the default route.
+fn interfaces(flags: &cli::CaptureFlags) -> u64 {
+    flags.interfaces.len().max(1) as u64
+}
+
+/// The kernel's rings for one interface.
+fn buffer_of_each(flags: &cli::CaptureFlags) -> ByteSize {
+    flags.buffer_total.map_or(flags.buffer_size, |total| ByteSize(total.0 / interfaces(flags)))
 }
 
 /// Whether the configuration file can be read, by whoever the process is now.
@@ -266,6 +286,11 @@ fn check_capture(flags: &cli::CaptureFlags) -> Result<(), SettingsError> {
         }
     }
     let sizes = LEAST_BUFFER..=ByteSize(2 << 30);
+    if let Some(total) = flags.buffer_total {
+        let all = |each: ByteSize| ByteSize(each.0 * interfaces(flags));
+        let bounds = all(*sizes.start())..=all(*sizes.end());
+        return check("--capture.buffer-total", total, bounds, |size| size.to_string());
+    }
     check("--capture.buffer-size", flags.buffer_size, sizes, |size| size.to_string())
 }
 
@@ -273,8 +298,12 @@ fn check_capture(flags: &cli::CaptureFlags) -> Result<(), SettingsError> {
 fn check_shares(flags: &Flags) -> Result<(), SettingsError> {
     let threads = flags.capture.threads;
     check("--capture.threads", threads, 1..=MAX_THREADS, |n| n.to_string())?;
+    let buffer = match flags.capture.buffer_total {
+        Some(_) => "--capture.buffer-total for each interface",
+        None => "--capture.buffer-size",
+    };
     for (name, size, least) in [
-        ("--capture.buffer-size", flags.capture.buffer_size, LEAST_BUFFER),
+        (buffer, buffer_of_each(&flags.capture), LEAST_BUFFER),
         ("--detection.memory", flags.detection.memory, LEAST_MEMORY),
     ] {
         let least = ByteSize(least.0 * u64::from(threads));
@@ -447,6 +476,14 @@ mod tests {
     }
 
     #[test]
+    fn a_total_is_shared_by_all_interfaces() {
+        let settings = settings("-i a -i b -i c -i d --capture.buffer-total=64MiB").unwrap();
+        let captures = settings.captures(|| Err("not asked")).unwrap();
+        assert!(captures.iter().all(|capture| capture.buffer_bytes == 16 << 20), "{captures:?}");
+        assert_eq!(settings.memory(), Wanted { interfaces: 4, tables: 48 << 20, rings: 16 << 20 });
+    }
+
+    #[test]
     fn a_flag_beats_the_file_and_the_file_beats_the_default() {
         let file = file(
             "detection: {window: 30s, threshold: 7, quiet: 2m, ipv6_prefix: 48}\nignore: {ports: [22]}\n",
@@ -577,6 +614,12 @@ mod tests {
             ("--publish.max-sources=10000", "--publish.max-sources=10001"),
             ("--capture.buffer-size=1MiB", "--capture.buffer-size=1023KiB"),
             ("--capture.buffer-size=2GiB", "--capture.buffer-size=3GiB"),
+            ("-i a -i b --capture.buffer-total=2MiB", "-i a -i b --capture.buffer-total=2047KiB"),
+            ("--capture.buffer-total=2GiB", "--capture.buffer-total=3GiB"),
+            (
+                "-i a -i b --capture.threads=2 --capture.buffer-total=4MiB",
+                "-i a -i b --capture.threads=2 --capture.buffer-total=4095KiB",
+            ),
             ("--capture.threads=1", "--capture.threads=0"),
             (
                 "--capture.threads=64 --capture.buffer-size=64MiB --detection.memory=256MiB",
