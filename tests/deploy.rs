@@ -43,11 +43,12 @@ fn systemd_has_nothing_to_say_against_the_unit() {
 
 #[test]
 fn the_unit_exposes_little() {
-    // 1.8 of 10 when this was written; what is left is the network it is there to read.
+    // Of the file alone, 1.9 of 10 by systemd 252, which gives it the clock's device; tests/systemd.rs asks for the unit as it
+    // runs. What is left is the network it is there to read.
     with_unit(|unit| {
         drop(run(
             "systemd-analyze",
-            &["security", "--no-pager", "--offline=true", "--threshold=20", unit.to_str().unwrap()],
+            &["security", "--no-pager", "--offline=true", "--threshold=19", unit.to_str().unwrap()],
         ));
     });
 }

@@ -913,7 +913,7 @@ fn more_memory_than_there_is_is_refused_at_start() {
             command.args([
                 "-c",
                 "echo $$ >\"$0/cgroup.procs\" && exec nsenter --net=/run/netns/lab-t \"$@\"",
-                &group,
+                group,
             ]);
             command.args([env!("CARGO_BIN_EXE_portscan_exporter"), "-i", "eth0", memory]);
             command.args(["--web.listen-address=127.0.0.1:10220", "--log.format=journald"]);
