@@ -1,5 +1,6 @@
 //! The shell: threads, signals, reload, and the order of start and shutdown.
 
+use crate::blindness::Blindness;
 use crate::board::{Board, STALLED, Standing};
 use crate::capture::{self, Live, Steering, Wake};
 use crate::cli::LogFormat;
@@ -18,7 +19,6 @@ use crate::units::write_duration;
 use crate::{systemd, version, web};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -119,8 +119,6 @@ struct Reloads {
     state: Mutex<ProcessState>,
     /// When a reload was last told of.
     told: Mutex<Option<Instant>>,
-    /// Whether systemd was told that all is ready; before that no reload may say so.
-    announced: AtomicBool,
 }
 
 impl Reloads {
@@ -150,17 +148,10 @@ impl Reloads {
     /// Reads the file again and hands the policy to every capture; the old one stays if it is no good. Gives what is to
     /// be said of it.
     fn reload(&self) -> Outcome {
-        let announced = self.announced.load(Ordering::Relaxed);
-        if announced {
-            let _ = systemd::reloading();
-        }
         if self.settings.flags.config.file.is_none() {
             let said = "there is no configuration file to reload (--config.file)";
             if self.may_tell() {
                 log::info!("{said}");
-            }
-            if announced {
-                let _ = systemd::ready("capturing");
             }
             return Ok(String::from(said));
         }
@@ -199,9 +190,6 @@ impl Reloads {
                 warn_of(&warnings);
             }
             Err(why) => log::error!("configuration not reloaded, the old one stays: {why}"),
-        }
-        if announced {
-            let _ = systemd::ready("capturing");
         }
         outcome.map(|()| String::from("configuration reloaded"))
     }
@@ -448,7 +436,6 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
             state
         }),
         told: Mutex::new(None),
-        announced: AtomicBool::new(false),
         settings,
     });
     let (asks, mut asked) = tokio::sync::mpsc::channel(16);
@@ -533,6 +520,13 @@ impl Attention<'_> {
         let mut beat = tokio::time::interval(
             systemd::watchdog_interval().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),
         );
+        let start = clock::steady();
+        let interfaces = self.board.standings();
+        let mut eyes = Eyes {
+            blindness: Blindness::new(interfaces.iter().map(|(interface, _)| &**interface), start),
+            status: String::new(),
+            announced: false,
+        };
         let mut due = Due::now();
         loop {
             tokio::select! {
@@ -540,25 +534,38 @@ impl Attention<'_> {
                 _ = terminate.recv() => return Ok(()),
                 _ = hang_up.recv(), if !due.wanted => due.wanted = true,
                 Some(asker) = asked.recv() => due.tell(asker),
-                () = tokio::time::sleep_until(due.at), if due.wanted => due.done(&self.reloads.reload()),
-                Some(fate) = fates.recv() => match fate.lost {
-                    Some(why) => log::error!("capture on {} lost: {why}; trying to reopen it", fate.interface),
-                    None => log::info!("capture on {} is back", fate.interface),
-                },
-                _ = beat.tick() => self.beat()?,
+                () = tokio::time::sleep_until(due.at), if due.wanted => {
+                    // Before it is ready no reload may say so.
+                    if eyes.announced {
+                        let _ = systemd::reloading();
+                    }
+                    due.done(&self.reloads.reload());
+                    if eyes.announced {
+                        let _ = systemd::ready(&eyes.status);
+                    }
+                }
+                Some(fate) = fates.recv() => eyes.hear(&fate),
+                _ = beat.tick() => {
+                    // What was told of a capture comes before what its snapshot shows.
+                    while let Ok(fate) = fates.try_recv() {
+                        eyes.hear(&fate);
+                    }
+                    self.beat(&mut eyes)?;
+                }
             }
         }
     }
 
     /// Tells systemd how we are; an error if somebody has ended who should not have.
-    fn beat(&self) -> Result<(), String> {
-        let announced = &self.reloads.announced;
-        let shown = |(_, standing): &(_, Standing)| *standing != Standing::Starting;
-        if !announced.load(Ordering::Relaxed) && self.board.standings().iter().all(shown) {
-            // One that is not there yet does not hold up the others; `portscan_capture_up` tells which.
-            announced.store(true, Ordering::Relaxed);
-            let _ = systemd::ready("capturing");
+    fn beat(&self, eyes: &mut Eyes) -> Result<(), String> {
+        let standings = self.board.standings();
+        eyes.blindness.look(&standings, &self.board.all(), &logger::counts(), clock::steady());
+        if !eyes.announced && standings.iter().all(|(_, standing)| *standing != Standing::Starting) {
+            // One that is not there yet does not hold up the others; the status and `portscan_capture_up` tell which.
+            eyes.announced = true;
+            let _ = systemd::ready(&eyes.blindness.status());
         }
+        eyes.show();
         if self.board.stalled(clock::steady(), STALLED).is_empty() {
             let _ = systemd::alive();
         }
@@ -570,6 +577,29 @@ impl Attention<'_> {
             [("the web server", self.server.is_finished()), ("the notifier", self.notifier.is_finished())];
         let all = captures.chain(others.map(|(who, ended)| (who.to_owned(), ended)));
         ended(all).map_or(Ok(()), |who| Err(format!("{who} ended by itself")))
+    }
+}
+
+/// What is seen and what is not, and what was told of it.
+struct Eyes {
+    blindness: Blindness,
+    status: String,
+    announced: bool,
+}
+
+impl Eyes {
+    fn hear(&mut self, fate: &Fate) {
+        self.blindness.changed(&fate.interface, fate.lost.as_deref(), clock::steady());
+        self.show();
+    }
+
+    /// Tells systemd when it has changed.
+    fn show(&mut self) {
+        let status = self.blindness.status();
+        if status != self.status {
+            let _ = systemd::status(&status);
+            self.status = status;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! # The way of a packet
 //!
 //! ```text
-//! plain threads, one per interface or more: each owns what it touches         one current-thread tokio runtime
+//! plain threads, one per interface or more: each owns what it touches         threads: shell, notify, log, web
 //!  libpcap ─frame─▶ decode ─Packet─▶ Detector::observe ─▶ table of sources
 //!    ▲                │ Skipped           │ ScanEvent          │ Snapshot, at each tick (1 s)
 //!    │                ▼ (counted)         ▼                    ▼
@@ -40,7 +40,8 @@
 //! | [`snapshot`], [`board`] | what an interface shows, and where it is put |
 //! | [`metrics`] | the one list of families |
 //! | [`web`] | the pages |
-//! | [`notify`], [`logger`], [`systemd`] | records for the journal, and manners |
+//! | [`notify`], [`blindness`] | records of scans, and of what is not seen |
+//! | [`logger`], [`systemd`] | where records go, and manners |
 //! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
 //! | [`text`] | what others wrote, safe to print |
 //! | [`replay`], [`remarks`], [`report`] | files in, report out |
@@ -50,6 +51,7 @@
 //! Arrows point one way, and `tests/architecture.rs` holds them.
 
 pub mod app;
+pub mod blindness;
 pub mod board;
 pub mod capture;
 pub mod cli;

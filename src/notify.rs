@@ -188,7 +188,7 @@ impl Entry {
         };
         let target = SocketAddr::from(scan.first_target).to_string();
         let sample = comma_separated(scan.sample_ports.as_slice());
-        let duration = seconds(scan.last_probe.nanos_since(scan.started));
+        let lasted = scan.last_probe.nanos_since(scan.started);
 
         let message_id = match moment {
             Moment::Hit => HIT_ID,
@@ -216,12 +216,12 @@ impl Entry {
             ("started", rfc3339(scan.started).into()),
             ("detected", rfc3339(scan.detected).into()),
             ("last_probe", rfc3339(scan.last_probe).into()),
-            ("duration_seconds", Field::Seconds(duration)),
+            ("duration_seconds", Field::Seconds((lasted / 1_000) as f64 / 1e6)),
         ];
         if let Some(ended) = scan.ended {
             fields.push(("ended", rfc3339(ended).into()));
         }
-        Self { message: message(*moment, scan, ports, interface, &target, duration), fields }
+        Self { message: message(*moment, scan, ports, interface, &target, seconds(lasted)), fields }
     }
 
     fn of_suppressed(Withheld { records, hits }: Withheld) -> Self {
@@ -292,7 +292,7 @@ fn comma_separated(ports: &[u16]) -> String {
     ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Seconds to the millisecond, as fields and messages show them.
+/// Seconds to the millisecond, as messages show them.
 fn seconds(nanos: u64) -> f64 {
     (nanos / 1_000_000) as f64 / 1e3
 }

@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("web", &["board", "clock", "metrics", "systemd", "version"]),
     ("logger", &["clock", "text"]),
     ("notify", &["clock", "detect", "logger", "packet"]),
+    ("blindness", &["board", "detect", "logger", "snapshot"]),
     ("systemd", &[]),
     ("cli", &["capture", "detect", "units", "version"]),
     ("config", &["detect", "text", "units"]),
@@ -41,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "blindness",
             "board",
             "capture",
             "cli",

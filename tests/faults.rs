@@ -209,7 +209,7 @@ fn journald_may_die_hang_and_fill_up() {
 
         lab.kill_journald();
         told_instead(&finds_a_scan(&exporter));
-        assert_eq!(redirected(), 1.0);
+        exporter.wait_for("portscan_log_records_redirected_total", &[], 1.0);
         lab.start_journald();
         is_back("journald killed");
 
@@ -236,7 +236,7 @@ fn journald_may_die_hang_and_fill_up() {
         }
         println!("a scrape beside a hung journald: {} ms", slowest.as_millis());
         assert!(slowest < PROMPT, "{slowest:?}");
-        assert_eq!(redirected(), counted + 5.0);
+        exporter.wait_for("portscan_log_records_redirected_total", &[], counted + 5.0);
         lab.signal_journald(Signal::CONT);
         is_back("journald hung");
 
@@ -578,37 +578,235 @@ fn hostile_clients_do_not_keep_a_scrape_waiting() {
 }
 
 #[test]
-fn answers_that_nobody_takes_cost_scrapes_for_a_moment_only() {
-    in_room("answers_that_nobody_takes_cost_scrapes_for_a_moment_only", |lab| {
+fn answers_that_nobody_takes_cost_nobody_else_a_scrape() {
+    in_room("answers_that_nobody_takes_cost_nobody_else_a_scrape", |lab| {
         let exporter = lab.exporter(&["--web.listen-address=192.0.2.10:10220", "--web.max-requests=4"]);
         let before = settled(&exporter);
-        let many = "GET /metrics HTTP/1.1\r\nHost: t\r\n\r\n".repeat(3_000);
-        let pipelined = Attack::start(move |to, open| {
-            fill(open, 8, to);
-            for stream in open.iter_mut() {
-                let _ = stream.set_nonblocking(true);
-                let _ = stream.write(many.as_bytes());
-            }
-            thread::sleep(Duration::from_millis(10));
-        });
-        let to: SocketAddr = "127.0.0.1:10220".parse().unwrap();
-        let mut slowest = Duration::ZERO;
-        eventually("a scrape to be refused", PATIENCE, || {
-            let (status, took) = wire::inside("lab-t", move || {
-                let start = clock::steady();
-                let answer = ask(&mut connect(to).unwrap(), false).unwrap();
-                (answer.0, start.elapsed())
-            })
-            .join()
-            .unwrap();
-            slowest = slowest.max(took);
-            (status == 503).then_some(())
-        });
-        println!("refused or answered within {slowest:?} beside answers that nobody takes");
-        assert!(slowest < PROMPT, "{slowest:?}");
-        drop(pipelined);
+        // 256 connections that send requests, never read, and come again when they are cut.
+        let unread = Attack::start(|to, open| never_read(open, 256, "192.0.2.20", to));
+        scraped_during(lab, "answers that nobody takes", &unread);
+        let crowded = exporter.value("portscan_web_connections_cut_total", &["reason=\"crowded\""]).unwrap();
+        assert!(crowded >= 1.0, "nobody had to give way: they did not take every scrape");
+        drop(unread);
         is_well_again("answers that nobody takes", &exporter, before);
-        assert!(exporter.value("portscan_web_scrapes_refused_total", &[]).unwrap() >= 1.0);
+        ends_well(exporter);
+    });
+}
+
+/// A connection from one of the addresses of `srv`.
+fn connect_from(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &format!("{from}:0").parse::<SocketAddr>().unwrap())?;
+    connect(&socket, &to)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// Fills up to so many connections with requests, and reads no answer.
+fn never_read(open: &mut Vec<TcpStream>, most: usize, from: &str, to: SocketAddr) {
+    let many = "GET /metrics HTTP/1.1\r\nHost: t\r\n\r\n".repeat(300);
+    for _ in open.len()..most {
+        let Ok(stream) = connect_from(from, to) else { break };
+        stream.set_nonblocking(true).unwrap();
+        open.push(stream);
+    }
+    open.retain_mut(|stream| match stream.write(many.as_bytes()) {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    });
+    thread::sleep(Duration::from_millis(20));
+}
+
+/// Keeps so many connections that pipeline requests and read what they are answered.
+fn pipeline(open: &mut Vec<TcpStream>, most: usize, from: &str, to: SocketAddr) {
+    let many = "GET /metrics HTTP/1.1\r\nHost: t\r\nAccept-Encoding: gzip\r\n\r\n".repeat(50);
+    for _ in open.len()..most {
+        let Ok(stream) = connect_from(from, to) else { break };
+        stream.set_nonblocking(true).unwrap();
+        open.push(stream);
+    }
+    let mut bytes = vec![0; 256 << 10];
+    let would_block = |error: std::io::Error| error.kind() == ErrorKind::WouldBlock;
+    open.retain_mut(|stream| {
+        let written = stream.write(many.as_bytes()).map_or_else(would_block, |_| true);
+        written && stream.read(&mut bytes).map_or_else(would_block, |read| read > 0)
+    });
+}
+
+/// SYNs at 100,000 a second, each from a new source, until it is dropped.
+fn flood() -> Attack {
+    let address = |n: u32| Ipv4Addr::from(0xc612_0000 + n);
+    let frames: Vec<Vec<u8>> = (0..100_000).map(|n| wire::syn(address(n), &[], 80)).collect();
+    let mut out = None;
+    let (start, mut sent) = (clock::steady(), 0_usize);
+    Attack::start(move |_, _| {
+        let out = out.get_or_insert_with(|| pcap::Capture::from_device("eth0").unwrap().open().unwrap());
+        let due = usize::try_from(start.elapsed().as_micros() / 10).unwrap();
+        // What a busy machine kept from being sent is not made up for at once.
+        sent = sent.max(due.saturating_sub(5_000));
+        while sent < due {
+            let _ = out.sendpacket(&*frames[sent % frames.len()]);
+            sent += 1;
+        }
+        thread::sleep(Duration::from_millis(2));
+    })
+}
+
+/// What an exporter tells systemd, and when.
+struct ServiceManager {
+    path: std::path::PathBuf,
+    heard: Arc<Mutex<Vec<(Instant, String)>>>,
+}
+
+impl ServiceManager {
+    fn listen(lab: &Lab) -> Self {
+        let path = lab.directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&heard);
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length) = socket.recv(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                told.lock().unwrap().push((clock::steady(), text));
+            }
+        });
+        Self { path, heard }
+    }
+
+    /// The latest status.
+    fn status(&self) -> Option<String> {
+        let heard = self.heard.lock().unwrap();
+        let lines = heard.iter().flat_map(|(_, text)| text.lines());
+        lines.filter_map(|line| line.strip_prefix("STATUS=")).next_back().map(str::to_owned)
+    }
+
+    /// The longest time without a beat, from the first to the last.
+    fn longest_silence(&self) -> Duration {
+        let heard = self.heard.lock().unwrap();
+        let beats: Vec<Instant> =
+            heard.iter().filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| *at).collect();
+        assert!(beats.len() > 2, "{heard:?}");
+        beats.windows(2).map(|two| two[1] - two[0]).max().unwrap()
+    }
+}
+
+/// All of it together: what the outside can do to the web side costs no frame, no scrape and no beat.
+#[test]
+fn all_attacks_together_cost_no_frame_no_scrape_and_no_beat() {
+    in_room("all_attacks_together_cost_no_frame_no_scrape_and_no_beat", |lab| {
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(10_000), maximum: Some(10_000) })
+            .unwrap();
+        for address in ["192.0.2.21/24", "192.0.2.22/24"] {
+            ip(&["-n", "lab-srv", "addr", "add", address, "dev", "eth0"]);
+        }
+        let systemd = ServiceManager::listen(lab);
+        let mut command =
+            lab.exporter_command(&["--log.format=journald", "--web.listen-address=192.0.2.10:10220"]);
+        command.env("NOTIFY_SOCKET", &systemd.path).env("WATCHDOG_USEC", "4000000");
+        let exporter = lab.exporter_of(command);
+        settled(&exporter);
+        let attacks = [
+            Attack::start(|to, open| pipeline(open, 60, "192.0.2.20", to)),
+            Attack::start(|to, open| never_read(open, 256, "192.0.2.21", to)),
+            Attack::start(|to, open| {
+                for _ in open.len()..400 {
+                    let Ok(stream) = connect_from("192.0.2.22", to) else { break };
+                    open.push(stream);
+                }
+                open.retain_mut(|stream| stream.write_all(b"X").is_ok());
+                thread::sleep(Duration::from_millis(50));
+            }),
+            flood(),
+        ];
+        for attack in &attacks {
+            eventually("the attack to begin", PATIENCE, || (attack.rounds() > 2).then_some(()));
+        }
+        let start = clock::steady();
+        let mut took = Vec::new();
+        while start.elapsed() < Duration::from_secs(8) {
+            // Each is answered, or this fails.
+            took.push(scrape(lab, "127.0.0.1"));
+            thread::sleep(Duration::from_millis(20));
+        }
+        took.sort_unstable();
+        let (p50, p99, most) = (took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
+        println!("{} scrapes beside all attacks: p50 {p50:?}, p99 {p99:?}, most {most:?}", took.len());
+        println!("rounds: {:?}", attacks.each_ref().map(Attack::rounds));
+        // A busy machine must not fail this; on a free one it is under 250 ms.
+        assert!(p99 < Duration::from_secs(2), "{took:?}");
+        let packets = exporter.value("portscan_capture_received_packets_total", &[]).unwrap();
+        println!("{packets} frames");
+        assert!(packets > 100_000.0, "the flood was a trickle");
+        assert_eq!(exporter.value("portscan_capture_dropped_packets_total", &[]), Some(0.0));
+        let silence = systemd.longest_silence();
+        println!("the watchdog heard nothing for {silence:?} at most");
+        assert!(silence < Duration::from_secs(4), "{silence:?}: systemd would have killed it");
+        // While they go on.
+        ends_well(exporter);
+        drop(attacks);
+    });
+}
+
+/// What metrics show, the journal and `systemctl status` say too.
+#[test]
+fn blindness_is_told() {
+    in_room("blindness_is_told", |lab| {
+        let systemd = ServiceManager::listen(lab);
+        let mut command = lab.exporter_command(&[
+            "--log.format=journald",
+            "--detection.memory=4MiB",
+            "--capture.buffer-size=1MiB",
+        ]);
+        command.env("NOTIFY_SOCKET", &systemd.path);
+        let exporter = lab.exporter_of(command);
+        let status = |wanted: &str| {
+            eventually(wanted, PATIENCE, || systemd.status().filter(|status| status == wanted));
+        };
+        let record = |event: &str| {
+            let found = || journal(&[&format!("PORTSCAN_EVENT={event}")]).pop();
+            eventually(&format!("a record of {event}"), PATIENCE, found)
+        };
+        status("capturing on eth0");
+        let says_where = |record: &serde_json::Value| {
+            record["MESSAGE"].as_str().unwrap().starts_with("capturing on eth0 (192.0.2.10,")
+        };
+        assert!(journal(&["PORTSCAN_INTERFACE=eth0"]).iter().any(says_where), "{}", journal_text());
+        assert_eq!(journal(&["MESSAGE=listening on 127.0.0.1:10220"]).len(), 1, "{}", journal_text());
+
+        ip(&["-n", "lab-t", "link", "set", "eth0", "down"]);
+        status("capturing nothing; eth0: link down");
+        let lost = record("capture_lost");
+        assert_eq!(lost["MESSAGE"], "capture on eth0 lost: link down; trying to get it back");
+        assert_eq!((&lost["PRIORITY"], &lost["PORTSCAN_REASON"]), (&"3".into(), &"link down".into()));
+        revive();
+        status("capturing on eth0");
+        assert_eq!(record("capture_back")["PORTSCAN_INTERFACE"], "eth0");
+        lab.netlab("unplug");
+        eventually("the reason", PATIENCE, || {
+            systemd.status().filter(|status| status.contains("disappeared"))
+        });
+        lab.netlab("plug");
+        status("capturing on eth0");
+
+        // Sources that ask for two ports each: more than there is room for.
+        let address = |n: u32| Ipv4Addr::from(0xc612_0000 + n);
+        wire::inject(
+            "lab-srv",
+            (0..200_000).map(|n| wire::syn(address(n / 2), &[], 80 + (n % 2) as u16)).collect(),
+        );
+        let evicted = record("sources_evicted");
+        assert!(evicted["MESSAGE"].as_str().unwrap().contains("evicted for want of memory"), "{evicted}");
+
+        // A process that is held up finds its ring full.
+        kill_process(exporter.pid(), Signal::STOP).unwrap();
+        wire::inject("lab-srv", (0..50_000).map(|n| wire::syn(address(n), &[], 80)).collect());
+        kill_process(exporter.pid(), Signal::CONT).unwrap();
+        let dropped = record("frames_dropped");
+        let number = |field: &str| dropped[field].as_str().unwrap().parse::<u64>().unwrap();
+        let counted = exporter.value("portscan_capture_dropped_packets_total", &[]).unwrap();
+        assert!(number("PORTSCAN_DROPPED") > 0 && counted >= number("PORTSCAN_DROPPED") as f64, "{dropped}");
+        assert!((1..=100).contains(&number("PORTSCAN_PERCENT")), "{dropped}");
         ends_well(exporter);
     });
 }

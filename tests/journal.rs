@@ -143,7 +143,8 @@ fn event(moment: Moment, source: &str) -> ScanEvent {
         window_nanos: 10_000_000_000,
         started: at(0),
         detected: at(0),
-        last_probe: at(last),
+        // A scan is often over within a moment.
+        last_probe: if last == 0 { at(0) } else { at(last).saturating_add(345_000) },
         ended: (moment == Moment::Ended).then_some(at(143)),
         probes,
         ports,
@@ -220,6 +221,7 @@ fn the_history_of_an_address_is_one_journalctl_away() {
         assert_eq!(column("PORTSCAN_SCAN"), ["000000000000001f"; 3]);
         assert_eq!(column("PRIORITY"), ["4"; 3]);
         assert_eq!(column("_TRANSPORT"), ["journal"; 3]);
+        assert_eq!(column("PORTSCAN_DURATION_SECONDS"), ["0", "1.000345", "83.000345"], "with its fraction");
         let hit = &records[0];
         let ours: serde_json::Map<_, _> = hit
             .as_object()

@@ -24,7 +24,8 @@ impl Machine {
         let flags = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(
             flags.path(),
-            "ARGS=-i lo -i late0 --capture.threads=2 --web.listen-address=127.0.0.1:10220\n",
+            "ARGS=-i lo -i late0 --capture.threads=2 --web.listen-address=127.0.0.1:10220 \
+             --config.file=/etc/portscan_exporter.yml\n",
         )
         .unwrap();
         let name = format!("portscan-{}", std::process::id());
@@ -93,10 +94,16 @@ fn text(output: &Output) -> String {
 fn the_unit_lives_under_a_real_systemd() {
     let machine = Machine::boot();
 
+    let configure = |text: &str| {
+        machine.run(&["bash", "-c", &format!("echo '{text}' >/etc/portscan_exporter.yml")]);
+    };
+    configure("detection: {threshold: 20}");
     // Type=notify: start returns when READY=1 has come.
     machine.run(&["systemctl", "start", "portscan_exporter"]);
     assert_eq!(machine.property("ActiveState"), "active");
-    assert_ne!(machine.property("StatusText"), "");
+    machine.eventually("the status", |machine| {
+        machine.property("StatusText").starts_with("capturing on lo; late0: no such device")
+    });
     let first = machine.property("MainPID");
     let capabilities = machine.run(&["grep", "CapEff", &format!("/proc/{first}/status")]);
     assert_eq!(capabilities, "CapEff:\t0000000000002000", "CAP_NET_RAW and nothing else");
@@ -154,6 +161,18 @@ fn the_unit_lives_under_a_real_systemd() {
     machine.run(&["systemctl", "reload", "portscan_exporter"]);
     machine.eventually("the end of the reload", |machine| machine.property("ActiveState") == "active");
     assert_eq!(machine.property("MainPID"), first);
+
+    // A file that is refused fails the reload, says why as an error, and changes nothing.
+    configure("detection: {treshold: 7}");
+    let reload = machine.lab("sh", &["systemctl", "reload", "portscan_exporter"]);
+    assert!(!reload.status.success(), "{}", text(&reload));
+    machine.eventually("the reason, as an error", |machine| {
+        let found = ["journalctl", "-u", "portscan_exporter", "-p", "err", "-o", "cat"];
+        machine.run(&found).contains("treshold")
+    });
+    assert_eq!(machine.property("ActiveState"), "active");
+    assert_eq!(machine.property("MainPID"), first);
+    configure("detection: {threshold: 20}");
 
     machine.run(&["kill", "-KILL", &first]);
     machine.eventually("the restart after a crash", |machine| {
