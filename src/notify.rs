@@ -186,7 +186,7 @@ impl Entry {
             // In the window there may be none left: what counts now is the whole scan.
             Moment::Grown | Moment::Ended => scan.distinct_ports,
         };
-        let target = SocketAddr::from(scan.first_target).to_string();
+        let target = SocketAddr::from(scan.target).to_string();
         let sample = comma_separated(scan.sample_ports.as_slice());
         let lasted = scan.last_probe.nanos_since(scan.started);
 
@@ -218,6 +218,9 @@ impl Entry {
             ("last_probe", rfc3339(scan.last_probe).into()),
             ("duration_seconds", Field::Seconds((lasted / 1_000) as f64 / 1e6)),
         ];
+        if scan.lower_bound {
+            fields.push(("lower_bound", "true".into()));
+        }
         if let Some(ended) = scan.ended {
             fields.push(("ended", rfc3339(ended).into()));
         }
@@ -282,7 +285,10 @@ fn message(moment: Moment, scan: &Scan, ports: u32, interface: &str, target: &st
     let sample = scan.sample_ports.as_slice();
     let sample = comma_separated(&sample[..sample.len().min(MESSAGE_PORTS)]);
     let _ = write!(out, " target={target} sample={sample}");
-    if scan.source.is_network() {
+    if scan.lower_bound {
+        out.push_str(" lower_bound=true");
+    }
+    if scan.source.is_network() || scan.source.address != scan.source_address {
         let _ = write!(out, " address={}", scan.source_address);
     }
     out
@@ -330,10 +336,12 @@ mod tests {
             probes: 21,
             ports: 20,
             distinct_ports: 20,
+            lower_bound: false,
             peak_distinct_ports: 20,
             distinct_hosts: 1,
             busiest_host_ports: 20,
             first_target: (target.ip(), target.port()),
+            target: (target.ip(), target.port()),
             sample_ports: PortSample::lowest([80, 22, 25, 21, 23, 110, 443]),
         }
     }

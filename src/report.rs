@@ -38,6 +38,8 @@ struct ScanLine<'a> {
     #[serde(serialize_with = "text")]
     scan: ScanId,
     busiest_host_ports: u32,
+    target: String,
+    lower_bound: bool,
 }
 
 /// Writes what can be displayed as text, without a string in between.
@@ -98,6 +100,8 @@ pub fn json_line(scan: &Scan, interface: &str) -> String {
         source_address: scan.source_address,
         scan: scan.id,
         busiest_host_ports: scan.busiest_host_ports,
+        target: target(scan.target),
+        lower_bound: scan.lower_bound,
     };
     // A flood of scans is a flood of lines: one allocation each.
     let mut json = Vec::with_capacity(768);
@@ -218,8 +222,8 @@ fn row(file: &str, scan: &Scan) -> [String; 12] {
         scan.source.to_string(),
         scan.kind.label().to_owned(),
         scan.technique.label().to_owned(),
-        scan.distinct_ports.to_string(),
-        scan.peak_distinct_ports.to_string(),
+        at_least(scan.distinct_ports, scan),
+        at_least(scan.peak_distinct_ports, scan),
         scan.distinct_hosts.to_string(),
         scan.probes.to_string(),
         rfc3339(scan.started).replace('T', " ").replace('Z', ""),
@@ -227,6 +231,11 @@ fn row(file: &str, scan: &Scan) -> [String; 12] {
         target(scan.first_target),
         sample(&scan.sample_ports, scan.distinct_ports),
     ]
+}
+
+/// A number of ports, marked where memory was short and there may have been more.
+fn at_least(ports: u32, scan: &Scan) -> String {
+    if scan.lower_bound { format!("≥{ports}") } else { ports.to_string() }
 }
 
 fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[[String; 12]], first: usize) -> fmt::Result {
@@ -397,10 +406,12 @@ mod tests {
             probes: 1200,
             ports: 0,
             distinct_ports: 1000,
+            lower_bound: false,
             peak_distinct_ports: 990,
             distinct_hosts: 1,
             busiest_host_ports: 1000,
             first_target: ("192.0.2.10".parse().unwrap(), 22),
+            target: ("192.0.2.10".parse().unwrap(), 22),
             sample_ports: PortSample::lowest([80, 21, 22, 23, 25, 443]),
         }
     }
@@ -416,7 +427,7 @@ mod tests {
                 r#""ended":"2026-11-23T10:01:05.123456Z","probes":1200,"distinct_ports":1000,"#,
                 r#""peak_distinct_ports":990,"distinct_hosts":1,"first_target":"192.0.2.10:22","#,
                 r#""sample_ports":[21,22,23,25,80,443],"source_address":"198.51.100.7","#,
-                r#""scan":"0000000000000abc","busiest_host_ports":1000}"#
+                r#""scan":"0000000000000abc","busiest_host_ports":1000,"target":"192.0.2.10:22","lower_bound":false}"#
             )
         );
     }

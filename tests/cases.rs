@@ -17,10 +17,8 @@ const FAILING: &[&str] = &[
     "f30-newest-first.pcap",
     "f31-every-10th-stamp-an-hour-back.pcap",
     "f32-ns-stamps-without-tsresol.pcapng",
-    "j01-nat64-two-users.pcap",
     "one-stamp-in-the-past-between-19-and-19.pcap",
     "set-full-of-16-ipv4.pcap",
-    "seven-decoys-then-300-ports.pcap",
 ];
 
 /// The scanner of nearly every row.

@@ -153,6 +153,8 @@ fn event(moment: Moment, source: &str) -> ScanEvent {
         distinct_hosts: 1,
         busiest_host_ports: distinct_ports,
         first_target: ("192.0.2.10".parse().unwrap(), 22),
+        target: ("192.0.2.10".parse().unwrap(), 22),
+        lower_bound: false,
         sample_ports: PortSample::lowest([80, 22, 25, 21, 23, 110]),
     };
     ScanEvent { moment, scan }

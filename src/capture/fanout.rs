@@ -76,7 +76,8 @@ pub(super) fn join(socket: &impl AsFd, group: Group) -> io::Result<()> {
     set(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_FANOUT, &group.0)
 }
 
-/// Has the group of this socket share by source, of which IPv6 counts `ipv6_bits` (at most 64).
+/// Has the group of this socket share by source, of which IPv6 counts `ipv6_bits` (at most 64), and less where one party has
+/// many networks.
 pub(super) fn steer(socket: &impl AsFd, keys: &Keys, ipv6_bits: u8) -> io::Result<()> {
     give(socket, libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, &mut program(keys, ipv6_bits))
 }
@@ -149,6 +150,10 @@ const MOST_TAGS: usize = 2;
 
 const ETHERNET_HEADER: u32 = 14;
 
+/// 2001::/32, and 2002::/16 by its first 16 bits.
+const TEREDO: u32 = 0x2001_0000;
+const SIX_TO_FOUR: u32 = 0x2002;
+
 /// PACKET_OUTGOING of packet(7).
 const OUTGOING: u32 = 4;
 
@@ -183,9 +188,23 @@ fn program(keys: &Keys, ipv6_bits: u8) -> Vec<libc::sock_filter> {
     let mut ipv4 = vec![word(12), alu(BPF_XOR, keys.add[0]), alu(BPF_MUL, keys.multiply[0])];
     ipv4.extend(&finish);
 
+    let skip_unless = |value: u32, jf: u8| libc::sock_filter { jf, ..op(BPF_JMP | BPF_JEQ | BPF_K, value) };
+    let load = op(BPF_LD | BPF_W | BPF_MEM, 0);
     let mut ipv6 = vec![
         word(12),
         alu(BPF_AND, mask as u32),
+        op(BPF_ST, 0),
+        // Never finer than what one party is (`detect::Source`): of 6to4 the first 48 bits, of Teredo the first 32.
+        word(8),
+        skip_unless(TEREDO, 4),
+        load,
+        alu(BPF_AND, 0),
+        op(BPF_ST, 0),
+        op(BPF_JMP | BPF_JA, 5),
+        alu(BPF_RSH, 16),
+        skip_unless(SIX_TO_FOUR, 3),
+        load,
+        alu(BPF_AND, 0xffff_0000),
         op(BPF_ST, 0),
         word(8),
         alu(BPF_AND, (mask >> 32) as u32),
@@ -367,6 +386,26 @@ mod tests {
             let place = |source| run(&program, IPV6, Way::In, &ipv6(source));
             assert_eq!(place(host), place(host | ((1 << same) - 1)), "/{bits}");
             assert_ne!(place(host), place(host ^ 1 << (other - 1)), "/{bits}");
+        }
+    }
+
+    #[test]
+    fn one_party_has_one_place_though_it_has_many_networks() {
+        let keys = Keys::random();
+        for bits in [32, 48, 64, 128] {
+            let program = program(&keys, bits);
+            let place = |source| run(&program, IPV6, Way::In, &ipv6(source));
+            let six_to_four = 0x2002_c633_6407_u128 << 80;
+            let teredo = 0x2001_0000_u128 << 96 | 0x39cc_9bf8;
+            for n in 0..1_000_u128 {
+                // Any of its networks; any server and any ports of its own.
+                assert_eq!(place(six_to_four | ((n * 60) << 64) | n), place(six_to_four), "6to4 by /{bits}");
+                assert_eq!(place(teredo | (n * n) << 64 | (n << 32)), place(teredo), "Teredo by /{bits}");
+            }
+            if bits >= 48 {
+                let clients = (0..64_u128).map(|n| place(six_to_four ^ (n << 80)));
+                assert!(clients.collect::<std::collections::BTreeSet<_>>().len() > 60, "6to4 spreads");
+            }
         }
     }
 

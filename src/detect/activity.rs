@@ -1,219 +1,75 @@
 //! The distinct ports of a source: few in line, many in a compact exact form, all 65,536 countable.
 //!
-//! A source starts with a short list (`inline_ports`). Once it scans, its ports move to a block that counts in
-//! constant time: an open-addressed table of 192 or 1,984 cells, or one cell for each of the 65,536 ports. Blocks come
-//! from pools of fixed size. When a pool is spent, a set stops growing where it is ("saturated"): an attacker who opens
-//! many wide scans makes others' counts stop above the threshold, and nobody's hit late.
+//! A source starts with a short list. When that is full its ports move to a block, and to larger blocks as they grow in
+//! number. While a scan is open, ports that left the window are kept too, so that its union is a count. When no block is left, a
+//! set stops growing where it is ("saturated"): its numbers are lower bounds from then on, and say so. An attacker
+//! who opens many wide scans makes others' counts stop above the threshold, and nobody's hit late: a short list holds half as
+//! many ports again as the threshold. Only thresholds above `LISTED` need a block for the hit itself.
 
+use super::block::{
+    BLOCK_CELLS, Block, Cell, Pool, RING, Ring, block_bytes, cell, hosts_of, port_of, stamp_of,
+};
 use super::cache::{Aligned, prefetch};
+use super::hosts::KNOWN;
 use super::quantum::{DEAD, QUANTA, Stamp, age, before, counts, stamp};
 use super::scan::PortSample;
-use std::num::NonZeroU32;
 
-/// A port, the stamp of its latest probe, and which known hosts were asked for it:
-/// `port << 16 | stamp << 8 | OCCUPIED | hosts`.
-type Cell = u32;
-const OCCUPIED: Cell = 0x80;
+/// The greatest threshold that short lists are made for: with longer ones a table would hold too few sources.
+const LISTED: u32 = 128;
 
-/// The bits of known hosts in a cell.
-const HOSTS: Cell = 0x7f;
+/// Ports of a short list for greater thresholds.
+const INLINE_PORTS: usize = 96;
 
-fn cell(port: u16, at: Stamp, hosts: u8) -> Cell {
-    Cell::from(port) << 16 | Cell::from(at) << 8 | OCCUPIED | (Cell::from(hosts) & HOSTS)
-}
+const _: () = assert!(
+    LISTED as usize * 3 / 2 <= u8::MAX as usize && INLINE_PORTS <= u8::MAX as usize,
+    "`listed` holds it"
+);
 
-#[inline]
-fn port_of(cell: Cell) -> u16 {
-    (cell >> 16) as u16
-}
-
-#[inline]
-fn stamp_of(cell: Cell) -> Stamp {
-    (cell >> 8) as Stamp
-}
-
-/// Quanta in which a port can count: its own and the 60 after.
-const RING: usize = QUANTA as usize + 1;
-
-/// What a block knows beside its cells: how many ports count, by the quantum of their latest probe.
-#[derive(Debug, Clone, Copy)]
-struct Ring {
-    by_quantum: [u32; RING],
-    counted: u32,
-    occupied: u32,
-    /// Quantum up to which the dead were marked in the cells.
-    marked: u64,
-}
-
-impl Ring {
-    const EMPTY: Ring = Ring { by_quantum: [0; RING], counted: 0, occupied: 0, marked: 0 };
-
-    fn slot(quantum: u64) -> usize {
-        (quantum % RING as u64) as usize
-    }
-
-    /// Forgets what leaves the window between two quanta.
-    fn expire(&mut self, from: u64, to: u64) {
-        for gone in (from + 1)..=to.min(from + RING as u64) {
-            let bucket = &mut self.by_quantum[Self::slot(gone)];
-            self.counted -= *bucket;
-            *bucket = 0;
-        }
-    }
-
-    /// A port counts from now on; `was` is its old stamp if it counted before. `to` is now.
-    fn count(&mut self, to: u64, was: Option<Stamp>) {
-        match was {
-            Some(then) => {
-                let back = u64::from(age(stamp(to), then));
-                self.by_quantum[Self::slot(to - back)] -= 1;
-            }
-            None => self.counted += 1,
-        }
-        self.by_quantum[Self::slot(to)] += 1;
-    }
-}
-
-/// Blocks of one size: open-addressed cells, or one cell for each port.
-#[derive(Debug)]
-struct Pool {
-    block_cells: usize,
-    cells: Aligned<Cell>,
-    rings: Vec<Ring>,
-    free: Vec<u32>,
-    limit: usize,
-}
-
-/// Cells of the three block sizes.
-const BLOCK_CELLS: [usize; 3] = [192, 1_984, 65_536];
-
-impl Pool {
-    fn new(block_cells: usize, limit: usize) -> Self {
-        Self {
-            block_cells,
-            // Zeroed by the kernel when first touched: memory at rest is what was used, never more than the limit.
-            cells: Aligned::new(block_cells * limit, 0),
-            rings: Vec::with_capacity(limit),
-            free: Vec::with_capacity(limit),
-            limit,
-        }
-    }
-
-    fn take(&mut self) -> Option<u32> {
-        if let Some(at) = self.free.pop() {
-            return Some(at);
-        }
-        if self.rings.len() == self.limit {
-            return None;
-        }
-        self.rings.push(Ring::EMPTY);
-        Some(self.rings.len() as u32 - 1)
-    }
-
-    fn give_back(&mut self, at: u32) {
-        self.cells_mut(at).fill(0);
-        self.rings[at as usize] = Ring::EMPTY;
-        self.free.push(at);
-    }
-
-    fn cells(&self, at: u32) -> &[Cell] {
-        &self.cells.as_slice()[at as usize * self.block_cells..][..self.block_cells]
-    }
-
-    fn cells_mut(&mut self, at: u32) -> &mut [Cell] {
-        &mut self.cells.as_mut_slice()[at as usize * self.block_cells..][..self.block_cells]
-    }
-
-    /// Whether a port can be looked up directly by its number.
-    fn is_direct(&self) -> bool {
-        self.block_cells == BLOCK_CELLS[2]
-    }
-
-    /// Where the search for a port starts (Fibonacci hashing). Ports are all a source can choose, and a block has
-    /// few enough cells that the worst choice costs one pass over it.
-    fn home(&self, port: u16) -> usize {
-        ((u64::from(u32::from(port).wrapping_mul(0x9e37_79b9)) * self.block_cells as u64) >> 32) as usize
-    }
-
-    /// Where a port is or would be: one pass at most. `None` if every cell holds another port.
-    fn find(&self, at: u32, port: u16) -> Option<usize> {
-        if self.is_direct() {
-            return Some(usize::from(port));
-        }
-        let cells = self.cells(at);
-        let (before, behind) = cells.split_at(self.home(port));
-        let mut in_turn = (before.len()..cells.len()).zip(behind).chain((0..).zip(before));
-        in_turn.find(|&(_, &cell)| cell == 0 || port_of(cell) == port).map(|(here, _)| here)
-    }
-
-    /// Whether a block takes no more than so many ports: searches in a fuller one would be long.
-    fn is_filled_by(&self, ports: usize) -> bool {
-        !self.is_direct() && ports * 4 >= self.block_cells * 3
-    }
-
-    fn is_full(&self, at: u32) -> bool {
-        self.is_filled_by(self.rings[at as usize].occupied as usize)
-    }
-
-    /// Marks the ports that no longer count, before their stamps could come round again.
-    fn mark_dead(&mut self, at: u32, to: u64, all: bool) {
-        let now = stamp(to);
-        for cell in self.cells_mut(at) {
-            if *cell != 0 && (all || !counts(now, stamp_of(*cell))) {
-                *cell &= !(0xff << 8);
-            }
-        }
-        self.rings[at as usize].marked = to;
-    }
-
-    fn expire(&mut self, at: u32, from: u64, to: u64) -> u32 {
-        let ring = &mut self.rings[at as usize];
-        ring.expire(from, to);
-        let (counted, marked) = (ring.counted, ring.marked);
-        if to - marked > QUANTA {
-            self.mark_dead(at, to, to - from > QUANTA);
-        }
-        counted
-    }
-
-    /// Counts a port now. Returns whether the block holds one more.
-    fn record(&mut self, at: u32, port: u16, hosts: u8, to: u64) -> bool {
-        let now = stamp(to);
-        let found = self.find(at, port);
-        // No larger block is left for a port more: it takes the place of the one at its home. The count stops growing, and
-        // never falls while the source goes on.
-        let here = match found {
-            Some(here) if self.cells(at)[here] != 0 || !self.is_full(at) => here,
-            _ => self.home(port),
-        };
-        let old = self.cells(at)[here];
-        let known = if old != 0 && port_of(old) == port { old as u8 } else { 0 };
-        let new = cell(port, now, known & HOSTS as u8 | hosts);
-        if old == new {
-            return false;
-        }
-        self.cells_mut(at)[here] = new;
-        let ring = &mut self.rings[at as usize];
-        ring.occupied += u32::from(old == 0);
-        ring.count(to, (old != 0 && counts(now, stamp_of(old))).then(|| stamp_of(old)));
-        old == 0
-    }
-}
-
-/// A block of a pool: the pool's number in two bits, the block's in the rest, and one more.
+/// How the memory for ports is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Block(NonZeroU32);
+pub struct Plan {
+    /// Ports of each short list; whole lines.
+    pub inline_ports: usize,
+    /// Bytes of all blocks together.
+    pub block_bytes: usize,
+    /// Eighths of `block_bytes` for each size of blocks.
+    shares: [usize; BLOCK_CELLS.len()],
+    /// The greatest threshold that may be set later on.
+    pub greatest_threshold: u32,
+}
 
-impl Block {
-    fn new(pool: usize, at: u32) -> Self {
-        Self(NonZeroU32::MIN.saturating_add(at << 2 | pool as u32))
+impl Plan {
+    /// For a threshold, out of so many bytes for all tables.
+    pub fn new(threshold: u32, memory_bytes: usize) -> Self {
+        if threshold <= LISTED {
+            let inline_ports = (threshold as usize).max(2) * 3;
+            let inline_ports = inline_ports.div_ceil(2).next_multiple_of(AT_ONCE);
+            return Self {
+                inline_ports,
+                block_bytes: memory_bytes / 8,
+                // Half for ordinary scans, a quarter each for nmap's 1,000 ports and for all ports.
+                shares: [4, 2, 2],
+                greatest_threshold: inline_ports as u32 * 2 / 3,
+            };
+        }
+        // Most for the blocks in which a source reaches the threshold.
+        let shares = match BLOCK_CELLS.iter().position(|&cells| Pool::most_ports(cells) >= threshold as usize)
+        {
+            Some(0) => [4, 2, 2],
+            Some(1) => [2, 4, 2],
+            _ => [1, 1, 6],
+        };
+        Self {
+            inline_ports: INLINE_PORTS,
+            block_bytes: memory_bytes / 2,
+            shares,
+            greatest_threshold: u32::from(u16::MAX) + 1,
+        }
     }
 
-    /// Pool and place.
-    #[inline]
-    fn parts(self) -> (usize, u32) {
-        let bits = self.0.get() - 1;
-        (bits as usize & 3, bits >> 2)
+    /// Blocks of a size.
+    fn blocks(&self, size: usize) -> usize {
+        (self.block_bytes / 8 * self.shares[size] / block_bytes(BLOCK_CELLS[size])).max(1)
     }
 }
 
@@ -224,16 +80,29 @@ pub struct Ports {
     block: Option<Block>,
     /// Ports that count, as of the latest `expire` or `record`.
     counted: u32,
-    /// Distinct ports since `widen`.
+    /// While a scan is open: distinct ports since it began. Else 0.
     union: u32,
+    /// Ports of the short list: those that count, and behind them those that are kept for the union.
+    listed: u8,
+    /// The count has stopped growing for want of memory.
     saturated: bool,
-    /// In line: no port is older than this, so most quanta have nothing to let go.
+    /// A port was forgotten that counted or was kept.
+    lower_bound: bool,
+    /// In line: no port that counts is older than this, so most quanta have nothing to let go.
     oldest: Stamp,
 }
 
 impl Ports {
     /// No ports.
-    pub const NONE: Ports = Ports { block: None, counted: 0, union: 0, saturated: false, oldest: DEAD };
+    pub const NONE: Ports = Ports {
+        block: None,
+        counted: 0,
+        union: 0,
+        listed: 0,
+        saturated: false,
+        lower_bound: false,
+        oldest: DEAD,
+    };
 
     /// Ports that count, as of the latest `expire` or `record`.
     #[inline]
@@ -241,19 +110,32 @@ impl Ports {
         self.counted
     }
 
-    /// Distinct ports since the scan began.
+    /// Distinct ports since the scan began; never more than were asked for.
+    #[inline]
     pub fn union(&self) -> u32 {
         self.union.max(self.counted)
     }
 
-    /// A scan begins, but no block is left: from here on the union is a bound, not a count.
-    pub fn begin_union(&mut self) {
-        self.union = self.counted;
+    /// Whether a scan is open, and ports are kept when they no longer count.
+    #[inline]
+    fn keeps_all(&self) -> bool {
+        self.union > 0
+    }
+
+    /// Whether there may have been more ports than are counted, in the window or since the scan began.
+    pub fn is_lower_bound(&self) -> bool {
+        self.lower_bound
     }
 
     /// Whether the count has stopped growing for want of memory.
     pub fn is_saturated(&self) -> bool {
         self.saturated
+    }
+
+    /// Nothing is left that was in doubt.
+    fn settle_doubts(&mut self) {
+        self.saturated = false;
+        self.lower_bound = false;
     }
 }
 
@@ -285,14 +167,10 @@ fn position(numbers: &[u16], port: u16) -> Option<usize> {
     None
 }
 
-/// Where the oldest port of a full list is.
-#[inline]
+/// Where the oldest of some ports is.
 fn oldest(marks: &[Mark], now: Stamp) -> usize {
-    let age_of = |mark: Mark| age(now, mark_stamp(mark));
-    let (lines, _) = marks.as_chunks::<AT_ONCE>();
-    let greatest = |line: &[Mark; AT_ONCE]| line.iter().fold(0, |greatest, &mark| greatest.max(age_of(mark)));
-    let of_all = lines.iter().map(greatest).max().unwrap_or(0);
-    marks.iter().position(|&mark| age_of(mark) == of_all).unwrap_or(0)
+    let by_age = marks.iter().enumerate().rev().max_by_key(|&(_, &mark)| age(now, mark_stamp(mark)));
+    by_age.map_or(0, |(at, _)| at)
 }
 
 /// The cells of all sources of a table.
@@ -304,23 +182,19 @@ pub struct PortStore {
     ports: Aligned<u16>,
     marks: Aligned<Mark>,
     pools: [Pool; 3],
+    /// For a block while its cells are put in order.
+    scratch: Vec<Cell>,
 }
 
 impl PortStore {
-    /// Room for `sources` short lists of `inline_ports`, and for blocks in about `block_bytes`.
-    pub fn new(sources: usize, inline_ports: usize, block_bytes: usize) -> Self {
-        let bytes = |cells: usize| cells * size_of::<Cell>() + size_of::<Ring>();
-        // Half of the bytes for ordinary scans, a quarter each for nmap's 1,000 ports and for all ports.
-        let limit = |part: usize, cells: usize| (block_bytes / part / bytes(cells)).max(1);
+    /// Room for the short lists of so many `sources`, and for blocks.
+    pub fn new(sources: usize, plan: &Plan) -> Self {
         Self {
-            inline_ports,
-            ports: Aligned::new(sources * inline_ports, 0),
-            marks: Aligned::new(sources * inline_ports, 0),
-            pools: [
-                Pool::new(BLOCK_CELLS[0], limit(2, BLOCK_CELLS[0])),
-                Pool::new(BLOCK_CELLS[1], limit(4, BLOCK_CELLS[1])),
-                Pool::new(BLOCK_CELLS[2], limit(4, BLOCK_CELLS[2])),
-            ],
+            inline_ports: plan.inline_ports,
+            ports: Aligned::new(sources * plan.inline_ports, 0),
+            marks: Aligned::new(sources * plan.inline_ports, 0),
+            pools: std::array::from_fn(|size| Pool::new(BLOCK_CELLS[size], plan.blocks(size))),
+            scratch: Vec::with_capacity(BLOCK_CELLS[1]),
         }
     }
 
@@ -330,9 +204,9 @@ impl PortStore {
     }
 
     #[inline]
-    fn list(&self, source: u32, len: u32) -> (&[u16], &[Mark]) {
+    fn list(&self, source: u32, len: usize) -> (&[u16], &[Mark]) {
         let at = source as usize * self.inline_ports;
-        let range = at..at + len as usize;
+        let range = at..at + len;
         (&self.ports.as_slice()[range.clone()], &self.marks.as_slice()[range])
     }
 
@@ -359,27 +233,47 @@ impl PortStore {
         }
         ports.counted = match ports.block.map(Block::parts) {
             None if to - from > QUANTA => 0,
-            None if counts(stamp(to), ports.oldest) => ports.counted,
+            None if counts(stamp(to), ports.oldest) => return ports.counted,
             None => self.expire_list(ports, source, stamp(to)),
             Some((pool, at)) => self.pools[pool].expire(at, from, to),
         };
+        if !ports.keeps_all() {
+            self.forget_dead(ports);
+        }
         ports.counted
     }
 
-    /// Closes the gaps that ports leave in a short list. Returns how many are left.
+    /// Without an open scan, what no longer counts is of no use.
+    fn forget_dead(&mut self, ports: &mut Ports) {
+        match ports.block.map(Block::parts) {
+            None => ports.listed = ports.counted as u8,
+            Some((pool, at)) if ports.counted == 0 => {
+                self.pools[pool].give_back(at);
+                *ports = Ports::NONE;
+            }
+            Some(_) => {}
+        }
+        if ports.counted == 0 {
+            ports.settle_doubts();
+        }
+    }
+
+    /// Moves the ports that count to the front of a short list. Returns how many do.
     fn expire_list(&mut self, ports: &mut Ports, source: u32, now: Stamp) -> u32 {
         let len = ports.counted as usize;
         let (numbers, marks) = self.list_mut(source);
         let (mut kept, mut greatest_age) = (0, 0);
         for at in 0..len {
             let stamp = mark_stamp(marks[at]);
-            (numbers[kept], marks[kept]) = (numbers[at], marks[at]);
+            numbers.swap(kept, at);
+            marks.swap(kept, at);
             if counts(now, stamp) {
                 kept += 1;
                 greatest_age = greatest_age.max(age(now, stamp));
             }
         }
         ports.oldest = before(now, greatest_age);
+        ports.saturated &= kept == len;
         kept as u32
     }
 
@@ -389,126 +283,223 @@ impl PortStore {
         ports.block.is_none() && to - from <= QUANTA && counts(stamp(to), ports.oldest) && ports.counted > 0
     }
 
-    /// Counts a port now (quantum `to`, to which the set was expired). Returns how many count.
+    /// Counts a port now (quantum `to`, to which the set was expired). False if there is no room for it: then `grow`.
     #[inline]
-    pub fn record(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) -> u32 {
-        match ports.block.map(Block::parts) {
-            None => self.record_in_list(ports, source, port, hosts, to),
-            Some((pool, at)) => {
-                if self.pools[pool].is_full(at) && !self.grow(ports, to) {
-                    ports.saturated = true;
+    pub fn record(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) -> bool {
+        let Some((pool, at)) = ports.block.map(Block::parts) else {
+            return self.record_in_list(ports, source, port, hosts, to);
+        };
+        let pool = &mut self.pools[pool];
+        if !pool.record(at, port, hosts, to) {
+            return false;
+        }
+        Self::read(ports, &pool.rings[at as usize]);
+        true
+    }
+
+    /// What the ring of a block says of its ports.
+    #[inline]
+    fn read(ports: &mut Ports, ring: &Ring) {
+        ports.counted = ring.counted;
+        if ports.keeps_all() {
+            ports.union = ports.union.max(ring.occupied);
+        }
+    }
+
+    #[inline]
+    fn record_in_list(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) -> bool {
+        let (now, counted, listed) = (stamp(to), ports.counted as usize, usize::from(ports.listed));
+        let (numbers, marks) = self.list_mut(source);
+        match position(numbers, port).filter(|&at| at < listed) {
+            Some(at) if at < counted => {
+                marks[at] = mark(now, marks[at] as u8 | hosts);
+                return true;
+            }
+            // It was kept for the union, and counts again.
+            Some(at) => {
+                numbers.swap(counted, at);
+                marks.swap(counted, at);
+                marks[counted] = mark(now, marks[counted] as u8 | hosts);
+            }
+            None if listed >= numbers.len() => return false,
+            None => {
+                if listed > counted {
+                    (numbers[listed], marks[listed]) = (numbers[counted], marks[counted]);
                 }
-                let Some((pool, at)) = ports.block.map(Block::parts) else { return ports.counted };
-                let pool = &mut self.pools[pool];
-                ports.union += u32::from(pool.record(at, port, hosts, to));
-                ports.counted = pool.rings[at as usize].counted;
-                ports.counted
+                (numbers[counted], marks[counted]) = (port, mark(now, hosts));
+                ports.listed += 1;
             }
         }
+        if counted == 0 {
+            ports.oldest = now;
+        }
+        ports.counted += 1;
+        if ports.keeps_all() {
+            ports.union = ports.union.max(u32::from(ports.listed));
+        }
+        true
     }
 
-    #[inline]
-    fn record_in_list(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) -> u32 {
-        let (now, len) = (stamp(to), ports.counted as usize);
-        let (numbers, marks) = self.list_mut(source);
-        if let Some(at) = position(numbers, port).filter(|&at| at < len) {
-            marks[at] = mark(now, marks[at] as u8 | hosts);
-            return ports.counted;
-        }
-        if len < numbers.len() {
-            (numbers[len], marks[len]) = (port, mark(now, hosts));
-            if len == 0 {
-                ports.oldest = now;
+    /// Counts a port for which there is no room, in the place of another: the count stops growing, and never falls
+    /// while the source goes on.
+    pub fn replace(&mut self, ports: &mut Ports, source: u32, port: u16, hosts: u8, to: u64) {
+        ports.lower_bound = true;
+        if let Some((pool, at)) = ports.block.map(Block::parts) {
+            let pool = &mut self.pools[pool];
+            if pool.is_worth_clearing(at) {
+                pool.clear_dead(at, to, &mut self.scratch);
             }
-            ports.counted += 1;
-            return ports.counted;
-        }
-        if !ports.saturated {
-            if self.widen(ports, source, to) {
-                return self.record(ports, source, port, hosts, to);
+            if !pool.record(at, port, hosts, to) {
+                pool.replace(at, port, hosts, to);
+                ports.saturated = true;
             }
-            ports.saturated = true;
+            return Self::read(ports, &pool.rings[at as usize]);
         }
-        // The port takes the place of the one that would leave first.
+        let (now, counted) = (stamp(to), ports.counted as usize);
         let (numbers, marks) = self.list_mut(source);
-        let at = oldest(marks, now);
+        // One that no longer counts, or the one that would leave first.
+        let at = if counted < numbers.len() { counted } else { oldest(marks, now) };
         (numbers[at], marks[at]) = (port, mark(now, hosts));
-        ports.counted
+        ports.saturated = counted == numbers.len();
+        if counted < numbers.len() {
+            ports.counted += 1;
+            ports.oldest = if counted == 0 { now } else { ports.oldest };
+        }
     }
 
-    /// Moves a short list to a block, so that the union can be told and the count can grow. False if none is left.
-    pub fn widen(&mut self, ports: &mut Ports, source: u32, to: u64) -> bool {
-        if ports.block.is_some() {
+    /// Makes room for one port more: in a larger block, or in the same if much of it is of no use. False if no block is left.
+    pub fn grow(&mut self, ports: &mut Ports, source: u32, to: u64) -> bool {
+        if let Some((size, at)) = ports.block.map(Block::parts)
+            && !ports.keeps_all()
+            && self.pools[size].is_worth_clearing(at)
+        {
+            self.pools[size].clear_dead(at, to, &mut self.scratch);
             return true;
         }
-        let Some((size, at)) = self.take(0, ports.counted) else { return false };
+        let keeps_all = ports.keeps_all();
+        let free =
+            self.larger(ports).find_map(|(size, pool)| Some((size, pool.take(source, to, keeps_all)?)));
+        let Some((size, new)) = free else { return false };
+        match ports.block.map(Block::parts) {
+            None => self.fill_from_list(ports, source, (size, new), to),
+            Some((old_size, old)) => {
+                let (small, large) = self.pools.split_at_mut(size);
+                let (small, large) = (&mut small[old_size], &mut large[0]);
+                large.rings[new as usize].marked = small.rings[old as usize].marked;
+                for &known in small.cells(old) {
+                    if known != 0 && (keeps_all || counts(stamp(to), stamp_of(known))) {
+                        large.insert(new, known, to);
+                    }
+                }
+                small.give_back(old);
+            }
+        }
+        ports.block = Some(Block::new(size, new));
+        ports.saturated = false;
+        true
+    }
+
+    fn fill_from_list(&mut self, ports: &mut Ports, source: u32, (size, new): (usize, u32), to: u64) {
         let start = source as usize * self.inline_ports;
-        let range = start..start + ports.counted as usize;
-        let pool = &mut self.pools[size];
-        pool.rings[at as usize].marked = to;
-        for (&port, &mark) in self.ports.as_slice()[range.clone()].iter().zip(&self.marks.as_slice()[range]) {
-            insert(pool, at, cell(port, mark_stamp(mark), mark as u8), to);
+        let range = start..start + usize::from(ports.listed);
+        let list = self.ports.as_slice()[range.clone()].iter().zip(&self.marks.as_slice()[range]);
+        for (n, (&port, &mark)) in (0..).zip(list) {
+            let stamp = if n < ports.counted { mark_stamp(mark) } else { DEAD };
+            self.pools[size].insert(new, cell(port, stamp, mark as u8), to);
         }
-        ports.block = Some(Block::new(size, at));
-        ports.union = ports.counted;
-        ports.saturated = false;
-        true
+        ports.listed = 0;
     }
 
-    /// The smallest block that is left, of this size or above, and takes one port more than so many.
-    fn take(&mut self, least: usize, ports: u32) -> Option<(usize, u32)> {
+    /// The pools whose blocks have room for more than a set has now, the smallest first.
+    fn larger(&mut self, ports: &Ports) -> impl Iterator<Item = (usize, &mut Pool)> {
+        let (least, held) = match ports.block.map(Block::parts) {
+            None => (0, u32::from(ports.listed)),
+            Some((size, at)) => (size + 1, self.pools[size].rings[at as usize].occupied),
+        };
         let from_least = self.pools.iter_mut().enumerate().skip(least);
-        let mut fits = from_least.filter(|(_, pool)| !pool.is_filled_by(ports as usize));
-        fits.find_map(|(size, pool)| Some((size, pool.take()?)))
+        from_least.filter(move |(_, pool)| !pool.is_filled_by(held as usize))
     }
 
-    /// Moves a block to a larger one. False if there is none, or none left.
-    fn grow(&mut self, ports: &mut Ports, to: u64) -> bool {
-        let Some((size, at)) = ports.block.map(Block::parts) else { return false };
-        let occupied = self.pools[size].rings[at as usize].occupied;
-        let Some((next, new)) = self.take(size + 1, occupied) else { return false };
-        let (small, large) = self.pools.split_at_mut(next);
-        let (small, large) = (&mut small[size], &mut large[0]);
-        large.rings[new as usize].marked = small.rings[at as usize].marked;
-        for &old in small.cells(at) {
-            if old != 0 {
-                insert(large, new, old, to);
-            }
-        }
-        small.give_back(at);
-        ports.block = Some(Block::new(next, new));
-        ports.saturated = false;
-        true
+    /// The source that is worth least among a few of those whose blocks a set could grow into; `worth` is `None` for
+    /// one that must keep its block.
+    pub fn least_worth<W: Ord>(
+        &mut self,
+        ports: &Ports,
+        now: u64,
+        worth: impl Fn(&Ring) -> Option<W>,
+    ) -> Option<u32> {
+        self.larger(ports).find_map(|(_, pool)| pool.least_worth(now, &worth))
     }
 
-    /// Ends the union: gives the block back and keeps the ports that count, if a short list holds them.
-    pub fn narrow(&mut self, ports: &mut Ports, source: u32, to: u64) {
-        if let Some((pool, at)) = ports.block.map(Block::parts) {
-            if ports.counted as usize > self.inline_ports {
-                ports.union = ports.counted;
-                return;
+    /// Takes the block of a source away. Its youngest ports stay, as many as its short list holds.
+    pub fn shrink(&mut self, ports: &mut Ports, source: u32, to: u64) {
+        let Some((size, at)) = ports.block.take().map(Block::parts) else { return };
+        let start = source as usize * self.inline_ports;
+        let range = start..start + self.inline_ports;
+        let (numbers, marks) =
+            (&mut self.ports.as_mut_slice()[range.clone()], &mut self.marks.as_mut_slice()[range]);
+        let pool = &mut self.pools[size];
+        let ring = &pool.rings[at as usize];
+        // Of the ports of this age some find room, of older ones none.
+        let mut younger = 0;
+        let last_age = (0..=QUANTA).find(|&age| {
+            younger += ring.of_age(to, age);
+            younger as usize > numbers.len()
+        });
+        let (held, had) = (ring.occupied, ring.counted);
+        let rank = |known: Cell| {
+            let age = u64::from(age(stamp(to), stamp_of(known)));
+            match counts(stamp(to), stamp_of(known)) {
+                true if last_age.is_none_or(|last| age < last) => 0,
+                true if last_age == Some(age) => 1,
+                false if ports.keeps_all() => 2,
+                _ => 3,
             }
-            let start = source as usize * self.inline_ports;
-            let range = start..start + self.inline_ports;
-            let pool = &mut self.pools[pool];
-            let list = self.ports.as_mut_slice()[range.clone()].iter_mut();
-            let list = list.zip(&mut self.marks.as_mut_slice()[range]);
-            let now = stamp(to);
-            let counting = pool.cells(at).iter().filter(|&&cell| cell != 0 && counts(now, stamp_of(cell)));
-            let (mut kept, mut greatest_age) = (0, 0);
-            for ((port, known), &cell) in list.zip(counting) {
-                // The next run of probes tells its own hosts apart.
-                (*port, *known) = (port_of(cell), mark(stamp_of(cell), 0));
-                greatest_age = greatest_age.max(age(now, stamp_of(cell)));
-                kept += 1;
+        };
+        let cells = pool.cells(at);
+        let in_order = (0..3).flat_map(|turn| cells.iter().filter(move |&&c| c != 0 && rank(c) == turn));
+        let (mut listed, mut counted, mut greatest_age) = (0, 0, 0);
+        for (&known, (number, mark_of)) in in_order.zip(numbers.iter_mut().zip(marks.iter_mut())) {
+            (*number, *mark_of) = (port_of(known), mark(stamp_of(known), hosts_of(known)));
+            listed += 1;
+            if rank(known) < 2 {
+                counted += 1;
+                greatest_age = greatest_age.max(age(stamp(to), stamp_of(known)));
             }
-            ports.oldest = before(now, greatest_age);
-            pool.give_back(at);
-            ports.block = None;
-            ports.counted = kept;
         }
-        ports.saturated = false;
+        pool.give_back(at);
+        ports.saturated = counted < had;
+        ports.lower_bound |= ports.saturated || ports.keeps_all() && u32::from(listed) < held;
+        (ports.counted, ports.listed, ports.oldest) = (counted, listed, before(stamp(to), greatest_age));
+    }
+
+    /// A scan begins: from here on the union is kept.
+    pub fn begin_union(&mut self, ports: &mut Ports, to: u64) {
+        if let Some((size, at)) = ports.block.map(Block::parts) {
+            self.pools[size].clear_dead(at, to, &mut self.scratch);
+            self.pools[size].rings[at as usize].keeps_all = true;
+        }
+        ports.union = ports.counted;
+    }
+
+    /// The scan ends, and with it the union: keeps the ports that count. The next run of probes tells its own hosts apart.
+    pub fn end_union(&mut self, ports: &mut Ports, source: u32, to: u64) {
         ports.union = 0;
+        if ports.counted as usize <= self.inline_ports {
+            self.shrink(ports, source, to);
+            ports.settle_doubts();
+        }
+        match ports.block.map(Block::parts) {
+            Some((size, at)) => {
+                self.pools[size].rings[at as usize].keeps_all = false;
+                self.pools[size].forget_hosts(at, u8::MAX);
+            }
+            None => {
+                ports.listed = ports.counted as u8;
+                let (_, marks) = self.list_mut(source);
+                marks[..ports.counted as usize].iter_mut().for_each(|known| *known &= 0xff << 8);
+            }
+        }
     }
 
     /// Forgets all ports of a source.
@@ -528,13 +519,10 @@ impl PortStore {
                 if counts(now, ports.oldest) {
                     return ports.counted;
                 }
-                let (_, marks) = self.list(source, ports.counted);
+                let (_, marks) = self.list(source, ports.counted as usize);
                 marks.iter().map(|&mark| u32::from(counts(now, mark_stamp(mark)))).sum()
             }
-            Some((pool, at)) => {
-                let ring = &self.pools[pool].rings[at as usize];
-                ring.counted - ((from + 1)..=to).map(|gone| ring.by_quantum[Ring::slot(gone)]).sum::<u32>()
-            }
+            Some((pool, at)) => self.pools[pool].rings[at as usize].left_at(from, to),
         }
     }
 
@@ -544,15 +532,13 @@ impl PortStore {
         let mut by_age = [0_u32; RING];
         match ports.block.map(Block::parts) {
             None => {
-                for &mark in self.list(source, ports.counted).1 {
+                for &mark in self.list(source, ports.counted as usize).1 {
                     by_age[usize::from(age(now, mark_stamp(mark))).min(RING - 1)] += 1;
                 }
             }
             Some((pool, at)) => {
                 let ring = &self.pools[pool].rings[at as usize];
-                for (age, count) in by_age.iter_mut().enumerate().take(latest as usize + 1) {
-                    *count = ring.by_quantum[Ring::slot(latest - age as u64)];
-                }
+                by_age = std::array::from_fn(|age| ring.of_age(latest, age as u64));
             }
         }
         let mut counted = 0;
@@ -568,12 +554,12 @@ impl PortStore {
     /// The ports, and which known hosts were asked for each.
     fn each(&self, ports: &Ports, source: u32) -> impl Iterator<Item = (u16, u8)> {
         let (list, block) = match ports.block.map(Block::parts) {
-            None => (self.list(source, ports.counted), &[][..]),
+            None => (self.list(source, usize::from(ports.listed)), &[][..]),
             Some((pool, at)) => (self.list(source, 0), self.pools[pool].cells(at)),
         };
         let list = list.0.iter().zip(list.1).map(|(&port, &mark)| (port, mark as u8));
         let block = block.iter().filter(|&&cell| cell != 0);
-        list.chain(block.map(|&cell| (port_of(cell), (cell & HOSTS) as u8)))
+        list.chain(block.map(|&cell| (port_of(cell), hosts_of(cell))))
     }
 
     /// The lowest ports.
@@ -581,27 +567,35 @@ impl PortStore {
         PortSample::lowest(self.each(ports, source).map(|(port, _)| port))
     }
 
-    /// Distinct ports on the busiest known host.
-    pub fn busiest_host_ports(&self, ports: &Ports, source: u32) -> u32 {
-        let mut asked = [0_u32; super::hosts::KNOWN];
-        for (_, hosts) in self.each(ports, source) {
-            for (host, count) in asked.iter_mut().enumerate() {
-                *count += u32::from(hosts >> host & 1);
-            }
+    /// Distinct ports of each known host.
+    #[inline]
+    pub fn ports_by_host(&self, ports: &Ports, source: u32) -> [u32; KNOWN] {
+        if let Some((pool, at)) = ports.block.map(Block::parts) {
+            return self.pools[pool].rings[at as usize].asked;
         }
-        asked.into_iter().max().unwrap_or(0)
+        // The seven bits of a port are spread over seven bytes, and the bytes added up: a list has fewer than 256 ports.
+        let marks = self.list(source, usize::from(ports.listed)).1;
+        let spread = |&known: &Mark| (u64::from(known & 0x7f) * 0x0408_1020_4081) & 0x0101_0101_0101_0101;
+        let sums = marks.iter().map(spread).sum::<u64>().to_le_bytes();
+        std::array::from_fn(|host| u32::from(sums[host]))
     }
-}
 
-/// Puts a cell of another form into a block, keeping what it knows.
-fn insert(pool: &mut Pool, at: u32, old: Cell, to: u64) {
-    let Some(here) = pool.find(at, port_of(old)) else { return };
-    pool.cells_mut(at)[here] = old;
-    let ring = &mut pool.rings[at as usize];
-    ring.occupied += 1;
-    if counts(stamp(to), stamp_of(old)) {
-        let back = u64::from(age(stamp(to), stamp_of(old)));
-        ring.by_quantum[Ring::slot(to - back)] += 1;
-        ring.counted += 1;
+    /// Whether a known host may be forgotten now. In a block that takes a pass over it, so not with every probe: the adversary
+    /// asks a new host each time.
+    pub fn may_forget_host(&self, ports: &Ports) -> bool {
+        match ports.block.map(Block::parts) {
+            None => true,
+            Some((pool, at)) => self.pools[pool].rings[at as usize].until_new_host == 0,
+        }
+    }
+
+    /// Forgets which ports a known host was asked for.
+    pub fn forget_host(&mut self, ports: &Ports, source: u32, host: usize) {
+        if let Some((pool, at)) = ports.block.map(Block::parts) {
+            return self.pools[pool].forget_hosts(at, 1 << host);
+        }
+        let listed = usize::from(ports.listed);
+        let (_, marks) = self.list_mut(source);
+        marks[..listed].iter_mut().for_each(|known| *known &= !(1 << host));
     }
 }

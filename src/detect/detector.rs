@@ -1,8 +1,9 @@
 //! Probes in, scan events out: the rule "threshold distinct ports within the window", per source.
 
-use super::activity::{PortStore, Ports};
+use super::activity::{Plan, PortStore, Ports};
+use super::block::Ring;
 use super::cache::{prefetch, room_for};
-use super::hosts::Hosts;
+use super::hosts::{Hosts, NOWHERE};
 use super::peaks::{self, Peaks};
 use super::policy::{Limits, Policy};
 use super::probe::{Family, Probe};
@@ -35,6 +36,10 @@ struct Entry {
     spread: u8,
     /// It goes next unless it probes: its place in the directory was asked for.
     is_expendable: bool,
+    /// Port of the first probe since `since`.
+    first_port: u16,
+    /// A port that `target_host` was asked for.
+    target_port: u16,
     /// Quantum up to which `ports` is settled.
     quantum: u64,
     last_probe: u64,
@@ -58,11 +63,13 @@ struct Entry {
     fell: u64,
     slot: u32,
     first_host: IpAddr,
-    first_port: u16,
+    /// The host with most ports.
+    target_host: IpAddr,
 }
 
 const _: () =
     assert!(std::mem::offset_of!(Entry, peaks) == 64, "what every probe touches fills the first line");
+const _: () = assert!(size_of::<Entry>() == 256, "four lines");
 
 /// Whether a source scans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +127,9 @@ struct Gathered {
     probe: Probe,
 }
 
+/// A probe for a port that counts already seldom makes its host the busiest: of these, one in so many is looked at.
+const COMPARE: u32 = 8;
+
 /// No entry.
 const NOBODY: u32 = u32::MAX;
 
@@ -144,7 +154,7 @@ pub struct Detector {
     entries: Vec<Entry>,
     vacant: Vec<u32>,
     capacity: usize,
-    inline_ports: usize,
+    plan: Plan,
     store: PortStore,
     /// The greatest peaks of sources that were evicted, at most `max_sources`.
     retired: Vec<Candidate>,
@@ -192,14 +202,14 @@ impl Detector {
     /// A detector with all its memory. `seed` keys the hash of what comes from the wire; `origin` says whose clock
     /// wrote the timestamps.
     pub fn new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Self {
-        let inline_ports = Self::inline_ports(policy.threshold);
+        let plan = Plan::new(policy.threshold, limits.memory_bytes);
         let directory = Directory::new(limits.memory_bytes / 12);
-        let block_bytes = limits.memory_bytes / 8;
         let entry_bytes = size_of::<Entry>()
             + size_of::<u32>()
             + Order::ENTRY_BYTES
-            + PortStore::inline_bytes(inline_ports);
-        let capacity = (limits.memory_bytes.saturating_sub(directory.bytes() + block_bytes) / entry_bytes)
+            + PortStore::inline_bytes(plan.inline_ports);
+        let capacity = (limits.memory_bytes.saturating_sub(directory.bytes() + plan.block_bytes)
+            / entry_bytes)
             .clamp(64, directory.capacity() as usize);
         let mut detector = Self {
             quantum_nanos: 0,
@@ -217,8 +227,8 @@ impl Detector {
             entries: room_for(capacity),
             vacant: Vec::with_capacity(capacity),
             capacity,
-            inline_ports,
-            store: PortStore::new(capacity, inline_ports, block_bytes),
+            store: PortStore::new(capacity, &plan),
+            plan,
             retired: Vec::with_capacity(limits.max_sources),
             batch: Vec::with_capacity(BATCH),
             greatest: Peaks::NONE,
@@ -232,15 +242,9 @@ impl Detector {
         detector
     }
 
-    /// Ports that every source can count whatever else goes on: half as many again as the threshold, so that hits
-    /// stay exact when the memory for wide sources is spent.
-    fn inline_ports(threshold: u32) -> usize {
-        (threshold as usize).max(2).saturating_mul(3).div_ceil(2).next_multiple_of(super::activity::AT_ONCE)
-    }
-
     /// The greatest threshold a reload may set: short lists were sized at start.
     pub fn greatest_threshold(&self) -> u32 {
-        self.inline_ports as u32 * 2 / 3
+        self.plan.greatest_threshold
     }
 
     /// Derives the spans that follow from the window.
@@ -377,7 +381,8 @@ impl Detector {
                     known.burst_peak = guest.count();
                     known.spread = u8::from(guest.came_apart());
                     for port in guest.ports {
-                        self.store.record(&mut known.ports, entry, port, 0, then);
+                        // A short list holds two.
+                        let _ = self.store.record(&mut known.ports, entry, port, 0, then);
                     }
                     known.quantum = then;
                     self.settle(entry, events);
@@ -414,7 +419,7 @@ impl Detector {
     }
 
     fn terms(&self) -> Terms {
-        Terms { unit_nanos: self.unit_nanos, inline_ports: self.inline_ports as u32 }
+        Terms { unit_nanos: self.unit_nanos, inline_ports: self.plan.inline_ports as u32 }
     }
 
     #[inline]
@@ -451,6 +456,8 @@ impl Detector {
             address: probe.source,
             first_host: probe.host,
             first_port: probe.port,
+            target_host: probe.host,
+            target_port: probe.port,
             probes: 0,
             ports: Ports::NONE,
             hosts: Hosts::NONE,
@@ -479,7 +486,7 @@ impl Detector {
             IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
             IpAddr::V6(v6) => self.hasher.hash_one(v6.to_bits()),
         };
-        let known = &mut self.entries[entry as usize];
+        let mut known = &mut self.entries[entry as usize];
         if known.burst_peak == 0 && !known.state.is_open() {
             known.begin(now, probe);
         }
@@ -488,8 +495,24 @@ impl Detector {
         }
         known.last_probe = now;
         known.probes = known.probes.saturating_add(1);
-        let bit = known.hosts.note(host);
-        let count = self.store.record(&mut known.ports, entry, probe.port, bit, self.quantum);
+        let place = known.hosts.find(host).unwrap_or_else(|| known.hosts.note(host));
+        let (bit, before) = (Hosts::bit(place), known.ports.count());
+        if !self.store.record(&mut known.ports, entry, probe.port, bit, self.quantum) {
+            self.record_outgrown(entry, probe.port, bit, events);
+            known = &mut self.entries[entry as usize];
+        }
+        let count = known.ports.count();
+        if place != known.hosts.busiest() {
+            let is_fresh = count > before;
+            if place == NOWHERE {
+                if is_fresh {
+                    self.adopt_host(entry, host, probe.port);
+                }
+            } else if is_fresh || known.probes.is_multiple_of(COMPARE) {
+                self.compare_with_busiest(entry, place, probe);
+            }
+            known = &mut self.entries[entry as usize];
+        }
         known.burst_peak = known.burst_peak.max(count);
         known.peaks.reach(self.epoch, count);
         if count > self.greatest_now {
@@ -505,10 +528,7 @@ impl Detector {
                 known.detected = Some(now);
                 known.scan_peak = count;
                 known.tell_at = count.saturating_mul(10);
-                // If no block is left, the scan is still told of; only its union is then a lower bound.
-                if !self.store.widen(&mut known.ports, entry, self.quantum) {
-                    known.ports.begin_union();
-                }
+                self.store.begin_union(&mut known.ports, self.quantum);
                 self.tally.hits[Kind::Vertical as usize] += 1;
                 self.open_scans[Kind::Vertical as usize] += 1;
                 let scan = self.scan(entry);
@@ -528,6 +548,63 @@ impl Detector {
             }
             State::Calm | State::Vacant => {}
         }
+    }
+
+    /// A host without a place was asked for a port that did not count: it takes the place of the one with fewest ports.
+    #[cold]
+    fn adopt_host(&mut self, entry: u32, hash: u64, port: u16) {
+        let known = &mut self.entries[entry as usize];
+        if !self.store.may_forget_host(&known.ports) {
+            return;
+        }
+        let place = known.hosts.least(&self.store.ports_by_host(&known.ports, entry), known.probes);
+        self.store.forget_host(&known.ports, entry, place);
+        known.hosts.put(place, hash);
+        // It was counted just now: this only notes its host.
+        let _ = self.store.record(&mut known.ports, entry, port, Hosts::bit(place), self.quantum);
+    }
+
+    /// A host was asked: has it most ports now?
+    fn compare_with_busiest(&mut self, entry: u32, place: usize, probe: &Probe) {
+        let known = &mut self.entries[entry as usize];
+        let ports = self.store.ports_by_host(&known.ports, entry);
+        if ports[place] > ports[known.hosts.busiest()] {
+            known.hosts.set_busiest(place);
+            (known.target_host, known.target_port) = (probe.host, probe.port);
+        }
+    }
+
+    /// Counts a port for which a source has no room where its ports are: in a larger block, which may be one that another can
+    /// do without. If there is none, another port is forgotten for it.
+    #[cold]
+    fn record_outgrown(&mut self, entry: u32, port: u16, bit: u8, events: &mut dyn FnMut(ScanEvent)) {
+        let mut ports = self.entries[entry as usize].ports;
+        let grows = self.store.grow(&mut ports, entry, self.quantum)
+            || self.take_block(entry, &ports, events) && self.store.grow(&mut ports, entry, self.quantum);
+        if !(grows && self.store.record(&mut ports, entry, port, bit, self.quantum)) {
+            self.store.replace(&mut ports, entry, port, bit, self.quantum);
+        }
+        self.entries[entry as usize].ports = ports;
+    }
+
+    /// Frees a block that would be larger than what a source has. A scan that fell silent can do without: what still
+    /// counts of it goes into its short list, only the union can then not grow on. Where hits depend on blocks, a source
+    /// without an open scan must give way too, and who was silent longest goes first: a scanner comes back, a burst of
+    /// spoofed probes does not.
+    fn take_block(&mut self, entry: u32, ports: &Ports, events: &mut dyn FnMut(ScanEvent)) -> bool {
+        let (entries, now, listed) = (&self.entries, self.quantum, self.plan.inline_ports as u32);
+        let hits_need_blocks = self.policy.threshold > listed;
+        let worth = |ring: &Ring| {
+            let known = &entries[ring.owner as usize];
+            let fits = ring.left_at(known.quantum, now) <= listed;
+            let may_go = fits || hits_need_blocks && !known.state.is_open();
+            (may_go && ring.owner != entry).then_some((!fits, known.last_probe, ring.owner))
+        };
+        let Some(owner) = self.store.least_worth(ports, now, worth) else { return false };
+        self.settle(owner, events);
+        let known = &mut self.entries[owner as usize];
+        self.store.shrink(&mut known.ports, owner, self.quantum);
+        true
     }
 
     /// Brings an entry to the present: ports leave the window, a scan may end, a burst may finish.
@@ -580,7 +657,7 @@ impl Detector {
         self.open_scans[Kind::Vertical as usize] -= 1;
         let known = &mut self.entries[entry as usize];
         known.state = State::Calm;
-        self.store.narrow(&mut known.ports, entry, known.quantum);
+        self.store.end_union(&mut known.ports, entry, known.quantum);
         // What comes next is a new run of probes, even if the last port has not left the window yet.
         self.finish_burst_of(entry);
     }
@@ -814,9 +891,11 @@ impl Detector {
             probes: u64::from(known.probes),
             ports: known.ports.count(),
             distinct_ports: known.ports.union(),
+            lower_bound: known.ports.is_lower_bound(),
             peak_distinct_ports: known.scan_peak,
             distinct_hosts: known.hosts.count(),
-            busiest_host_ports: self.store.busiest_host_ports(&known.ports, entry),
+            busiest_host_ports: self.store.ports_by_host(&known.ports, entry).into_iter().max().unwrap_or(0),
+            target: (known.target_host, known.target_port),
             first_target: (known.first_host, known.first_port),
             sample_ports: self.store.sample(&known.ports, entry),
         }
@@ -938,8 +1017,8 @@ impl Entry {
     fn begin(&mut self, now: u64, probe: &Probe) {
         self.since = now;
         self.address = probe.source;
-        self.first_host = probe.host;
-        self.first_port = probe.port;
+        (self.first_host, self.first_port) = (probe.host, probe.port);
+        (self.target_host, self.target_port) = (probe.host, probe.port);
         self.probes = 0;
         self.spread = 0;
         self.last_probe = now;

@@ -1,12 +1,17 @@
-//! How many hosts a source asked: the first seven exactly, more by estimate, in 64 bytes.
+//! How many hosts a source asked: up to seven exactly, more by estimate, in 64 bytes. And which of them it asked for most
+//! ports.
 //!
 //! On a host the answer is one; on a gateway it tells a scan from a busy client. An attacker can ask any number of
 //! hosts, so beyond seven a HyperLogLog of 32 registers counts on (Flajolet et al. 2007; standard error
-//! 1.04/√32 = 18 %).
+//! 1.04/√32 = 18 %), and of the seven that are told apart a new host takes the place of the one with fewest ports: who
+//! asks decoys first hides nothing of what comes after them.
 
-/// Hosts that are told apart exactly.
+/// Hosts that are told apart.
 pub const KNOWN: usize = 7;
 const REGISTERS: usize = 32;
+
+/// The place of a host that has none; it has no bit.
+pub const NOWHERE: usize = KNOWN;
 
 /// The hosts one source asked.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +19,8 @@ const REGISTERS: usize = 32;
 pub struct Hosts {
     len: u8,
     more: bool,
+    /// The known host with most ports.
+    busiest: u8,
     /// The first is the likeliest, so it lies near the start.
     known: [u32; KNOWN],
     registers: [u8; REGISTERS],
@@ -21,25 +28,58 @@ pub struct Hosts {
 
 impl Hosts {
     /// No hosts.
-    pub const NONE: Hosts = Hosts { known: [0; KNOWN], len: 0, more: false, registers: [0; REGISTERS] };
+    pub const NONE: Hosts =
+        Hosts { known: [0; KNOWN], len: 0, more: false, busiest: 0, registers: [0; REGISTERS] };
 
-    /// Notes a host by its keyed hash. Returns its bit among the known ones, 0 if it is not one of them.
+    /// The place of a known host, by its keyed hash.
     #[inline]
-    pub fn note(&mut self, hash: u64) -> u8 {
+    pub fn find(&self, hash: u64) -> Option<usize> {
         let short = (hash >> 32) as u32;
-        let len = usize::from(self.len);
-        if let Some(at) = self.known[..len].iter().position(|&k| k == short) {
-            return 1 << at;
-        }
+        self.known[..usize::from(self.len)].iter().position(|&known| known == short)
+    }
+
+    /// Counts a host that is not known. Returns its place if there is one left, or `NOWHERE`.
+    #[inline]
+    pub fn note(&mut self, hash: u64) -> usize {
         let register = &mut self.registers[(hash % REGISTERS as u64) as usize];
         *register = (*register).max((hash >> 5).trailing_zeros().min(58) as u8 + 1);
+        let len = usize::from(self.len);
         if len == KNOWN {
             self.more = true;
-            return 0;
+            return NOWHERE;
         }
-        self.known[len] = short;
+        self.put(len, hash);
         self.len += 1;
-        1 << len
+        len
+    }
+
+    /// The bit of a place.
+    #[inline]
+    pub fn bit(place: usize) -> u8 {
+        1_u8 << place & 0x7f
+    }
+
+    /// Gives a place to a host.
+    pub fn put(&mut self, place: usize, hash: u64) {
+        self.known[place] = (hash >> 32) as u32;
+    }
+
+    /// Who must make room, by the ports of each: the one with fewest, and never the busiest. Among equals `turn` decides.
+    pub fn least(&self, ports: &[u32; KNOWN], turn: u32) -> usize {
+        let in_turn = (0..KNOWN).map(|n| (turn as usize + n) % KNOWN);
+        let others = in_turn.filter(|&place| place != usize::from(self.busiest));
+        others.min_by_key(|&place| ports[place]).unwrap_or(0)
+    }
+
+    /// The place of the known host with most ports.
+    #[inline]
+    pub fn busiest(&self) -> usize {
+        usize::from(self.busiest)
+    }
+
+    /// Another has most ports now.
+    pub fn set_busiest(&mut self, place: usize) {
+        self.busiest = place as u8;
     }
 
     /// How many.
@@ -66,7 +106,10 @@ mod tests {
         let mut hosts = Hosts::NONE;
         for _ in 0..2 {
             for host in 0..n {
-                hosts.note(state.hash_one(host));
+                let hash = state.hash_one(host);
+                if hosts.find(hash).is_none() {
+                    hosts.note(hash);
+                }
             }
         }
         hosts

@@ -2,6 +2,7 @@
 //! logging, no allocation per packet. What every number means is in the README, section "What counts as a scan".
 
 mod activity;
+mod block;
 mod cache;
 mod detector;
 mod hosts;

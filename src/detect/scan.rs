@@ -10,19 +10,45 @@ use std::net::{IpAddr, Ipv6Addr};
 pub struct Source {
     /// The address, or the first address of the network.
     pub address: IpAddr,
-    /// 32 for IPv4; for IPv6 the prefix length sources are aggregated to.
+    /// 32 for IPv4; for IPv6 the length of the prefix that is one party.
     pub prefix: u8,
 }
 
+/// The bits of an IPv6 address that say whose it is, and how long a prefix they are. A network of `ipv6_prefix` bits is one
+/// party's, except where a /64 is many, or a party has many of them:
+///
+/// | network | one party is |
+/// |---|---|
+/// | `::/64`: loopback, IPv4-mapped `::ffff:0:0/96`, SIIT's `::ffff:0:0:0/96` (RFC 4291, 2765) | an address: an IPv4 host behind a translator |
+/// | `64:ff9b::/96` and `64:ff9b:1::/48`, NAT64 (RFC 6052, 8215) | the same |
+/// | `fe80::/10`, link-local (RFC 4291) | an address: a neighbour |
+/// | `2002::/16`, 6to4 (RFC 3056) | a /48: the IPv4 host whose address is in it |
+/// | `2001::/32`, Teredo (RFC 4380) | the client, whose IPv4 address is in the last 32 bits; it can choose those between |
+///
+/// The split among capture threads (`capture::fanout`) must never be finer.
+#[inline]
+fn party(address: Ipv6Addr, ipv6_prefix: u8) -> (u128, u8) {
+    let top = (address.to_bits() >> 96) as u32;
+    let prefix = match top {
+        // The address itself tells its client; the server and the client's ports do not.
+        0x2001_0000 => return (!0 << 96 | 0xffff_ffff, 128),
+        0x2002_0000..=0x2002_ffff => 48,
+        0x0064_ff9b if matches!(address.segments()[2], 0 | 1) => 128,
+        0xfe80_0000..=0xfebf_ffff => 128,
+        0 if address.to_bits() >> 64 == 0 => 128,
+        _ => ipv6_prefix.min(128),
+    };
+    (u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0), prefix)
+}
+
 impl Source {
-    /// The source an address counts for; IPv6 is cut to its first `ipv6_prefix` bits.
+    /// The source an address counts for; IPv6 is cut to its first `ipv6_prefix` bits, or to what is one party there.
     pub fn of(address: IpAddr, ipv6_prefix: u8) -> Self {
         match address {
             IpAddr::V4(_) => Self { address, prefix: 32 },
             IpAddr::V6(v6) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(ipv6_prefix.min(128))).unwrap_or(0);
-                let network = Ipv6Addr::from_bits(v6.to_bits() & mask);
-                Self { address: IpAddr::V6(network), prefix: ipv6_prefix }
+                let (mask, prefix) = party(v6, ipv6_prefix);
+                Self { address: IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask)), prefix }
             }
         }
     }
@@ -32,7 +58,9 @@ impl Source {
     pub fn is_one(one: IpAddr, other: IpAddr, ipv6_prefix: u8) -> bool {
         match (one, other) {
             (IpAddr::V4(one), IpAddr::V4(other)) => one == other,
-            (IpAddr::V6(_), IpAddr::V6(_)) => Self::of(one, ipv6_prefix) == Self::of(other, ipv6_prefix),
+            (IpAddr::V6(one), IpAddr::V6(other)) => {
+                one == other || (one.to_bits() ^ other.to_bits()) & party(one, ipv6_prefix).0 == 0
+            }
             _ => false,
         }
     }
@@ -146,12 +174,16 @@ pub struct Scan {
     pub ports: u32,
     /// Distinct ports over the whole scan: those counted at the hit, and every one since.
     pub distinct_ports: u32,
+    /// Whether memory was short, so that there may have been more ports than `ports`, `distinct_ports` and the peak say.
+    pub lower_bound: bool,
     /// The greatest count within one window.
     pub peak_distinct_ports: u32,
     /// Distinct hosts asked since `started`; exact up to 7, an estimate (± 18 %) above.
     pub distinct_hosts: u32,
-    /// Distinct ports on the busiest of the first 7 hosts asked.
+    /// Distinct ports on the busiest host; at least, where more than 7 hosts were asked.
     pub busiest_host_ports: u32,
+    /// The busiest host, and a port that it was asked for: the first, if it was always the busiest.
+    pub target: (IpAddr, u16),
     /// Target of the first probe since `started`.
     pub first_target: (IpAddr, u16),
     /// The lowest ports.
@@ -187,4 +219,74 @@ pub struct ScanEvent {
     pub moment: Moment,
     /// The scan as it stands.
     pub scan: Scan,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(address: &str) -> String {
+        Source::of(address.parse().expect("an address"), 64).to_string()
+    }
+
+    #[test]
+    fn a_source_is_what_is_one_party_there() {
+        for (address, expected) in [
+            ("198.51.100.7", "198.51.100.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("2a00:1::7", "2a00:1::/64"),
+            ("fd00:1:2:3::7", "fd00:1:2:3::/64"),
+            // Neighbours on the link.
+            ("fe80::1", "fe80::1"),
+            ("febf::1", "febf::1"),
+            ("fec0::1", "fec0::/64"),
+            // IPv4 hosts behind translators.
+            ("64:ff9b::198.51.100.7", "64:ff9b::c633:6407"),
+            ("64:ff9b:1:fffe::198.51.100.7", "64:ff9b:1:fffe::c633:6407"),
+            ("64:ff9b:2::7", "64:ff9b:2::/64"),
+            ("::ffff:198.51.100.7", "::ffff:198.51.100.7"),
+            ("::ffff:0:198.51.100.7", "::ffff:0:c633:6407"),
+            ("::1", "::1"),
+            // An IPv4 host with a /48 of its own.
+            ("2002:c633:6407:1::7", "2002:c633:6407::/48"),
+            // A client behind NAT: 198.51.100.7, each bit turned over.
+            ("2001:0:cb00:7107:8000:63bf:39cc:9bf8", "2001::39cc:9bf8"),
+            ("2001:1::7", "2001:1::/64"),
+        ] {
+            assert_eq!(source(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn one_source_is_one_whichever_way_it_is_asked() {
+        let addresses = [
+            "198.51.100.7",
+            "2001:db8::1",
+            "2001:db8::2",
+            "2001:db8:0:1::1",
+            "fe80::1",
+            "fe80::2",
+            "64:ff9b::1",
+            "64:ff9b::2",
+            "64:ff9b:1::1",
+            "64:ff9b:1:1::1",
+            "2002:c633:6407::1",
+            "2002:c633:6407:ffff::1",
+            "2002:c633:6408::1",
+            "2001:0:cb00:7107::39cc:9bf8",
+            "2001:0:cb00:7108:1::39cc:9bf8",
+            "2001:0:cb00:7107::39cc:9bf9",
+            "::1",
+            "::2",
+        ]
+        .map(|address| address.parse::<IpAddr>().expect("an address"));
+        for prefix in [32, 48, 56, 64, 128] {
+            for one in addresses {
+                for other in addresses {
+                    let is_one = Source::of(one, prefix).address == Source::of(other, prefix).address;
+                    assert_eq!(Source::is_one(one, other, prefix), is_one, "{one}, {other} by {prefix}");
+                }
+            }
+        }
+    }
 }

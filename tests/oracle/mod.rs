@@ -15,6 +15,9 @@ struct History {
     probes: Vec<(u64, u16, IpAddr)>,
     /// Full addresses, beside `probes`.
     addresses: Vec<IpAddr>,
+    /// The quantum of each port's latest probe, and the ports of each quantum.
+    latest: BTreeMap<u16, u64>,
+    by_quantum: BTreeMap<u64, BTreeSet<u16>>,
     /// Index of the first probe of the run that goes on.
     run: Option<usize>,
     /// Counts reached, with their times.
@@ -88,12 +91,21 @@ impl Oracle {
 
     /// Ports whose latest probe is at most 60 quanta before the quantum of `at`.
     fn counted(&self, history: &History, at: u64) -> BTreeSet<u16> {
-        history
-            .probes
-            .iter()
-            .filter(|(time, ..)| *time <= at && at / self.quantum - time / self.quantum <= 60)
-            .map(|&(_, port, _)| port)
-            .collect()
+        self.counting(history, at).flatten().copied().collect()
+    }
+
+    fn counting<'a>(
+        &self,
+        history: &'a History,
+        at: u64,
+    ) -> impl Iterator<Item = &'a BTreeSet<u16>> + use<'a> {
+        let now = at / self.quantum;
+        history.by_quantum.range(now.saturating_sub(60)..=now).map(|(_, ports)| ports)
+    }
+
+    /// How many.
+    fn count(&self, history: &History, at: u64) -> u32 {
+        self.counting(history, at).map(|ports| ports.len() as u32).sum()
     }
 
     /// The same by the definition, without quanta: latest probe in (at − window × factor, at].
@@ -102,6 +114,12 @@ impl Oracle {
         let history = &self.sources[&source];
         let within = history.probes.iter().filter(|(time, ..)| self.now - time < span);
         within.map(|&(_, port, _)| port).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Probes of a source so far.
+    #[allow(dead_code, reason = "not every test that has an oracle asks it")]
+    pub fn probes_of(&self, source: Source) -> usize {
+        self.sources.get(&source).map_or(0, |history| history.probes.len())
     }
 
     pub fn is_open(&self, source: Source) -> bool {
@@ -139,12 +157,14 @@ impl Oracle {
             last_probe: self.outside(run[run.len() - 1].0),
             ended: None,
             probes: run.len() as u64,
-            ports: self.counted(history, at).len() as u32,
+            ports: self.count(history, at),
             distinct_ports: open.union.len() as u32,
             peak_distinct_ports: open.peak,
             distinct_hosts: hosts.len() as u32,
             busiest_host_ports: busiest.unwrap_or(0),
             first_target: (run[0].2, run[0].1),
+            target: (run[0].2, run[0].1),
+            lower_bound: false,
             sample_ports: PortSample::lowest(open.union.iter().copied()),
         }
     }
@@ -155,7 +175,7 @@ impl Oracle {
         let (first, last) = (history.settled / self.quantum + 1, self.now / self.quantum);
         // Nothing changes by itself once all ports are gone and the scan is over: 61 quanta are enough.
         for quantum in first..=last.min(first + 61) {
-            let count = self.counted(&history, quantum * self.quantum + self.quantum - 1).len() as u32;
+            let count = self.count(&history, quantum * self.quantum);
             if let Some(open) = &mut history.open
                 && open.fell.is_none()
                 && count < self.policy.threshold
@@ -217,19 +237,25 @@ impl Oracle {
             history.run = Some(index);
         }
         history.settled = self.now;
-        let ports = self.counted(&history, self.now);
-        let count = ports.len() as u32;
+        let quantum = self.now / self.quantum;
+        if let Some(before) = history.latest.insert(probe.port, quantum) {
+            history.by_quantum.get_mut(&before).expect("it is there").remove(&probe.port);
+        }
+        history.by_quantum.entry(quantum).or_default().insert(probe.port);
+        let count = self.count(&history, self.now);
         history.run_peak = history.run_peak.max(count);
         history.reached.push((self.now, count));
         let mut moment = None;
+        let hits = history.open.is_none() && count >= self.policy.threshold;
+        let counted = if hits { self.counted(&history, self.now) } else { BTreeSet::new() };
         match &mut history.open {
-            None if count >= self.policy.threshold => {
+            None if hits => {
                 history.last_hit = Some(self.now);
                 history.open = Some(Open {
                     run: history.run.expect("a probe begins a run"),
                     detected: self.now,
                     address: probe.source,
-                    union: ports,
+                    union: counted,
                     peak: count,
                     tell_at: count * 10,
                     fell: None,
@@ -268,7 +294,7 @@ impl Oracle {
                 let peak = history.reached.iter().filter(|r| held(r.0)).map(|r| r.1).max().unwrap_or(0);
                 Published {
                     source: *source,
-                    count: self.counted(history, self.now).len() as u32,
+                    count: self.count(history, self.now),
                     peak: if peak < 2 { 0 } else { peak },
                     hosts: 0,
                     last_hit: history.last_hit.filter(|&at| held(at)).map(|at| self.outside(at)),
