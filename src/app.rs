@@ -17,6 +17,7 @@ use crate::snapshot::InterfaceSnapshot;
 use crate::text::printable;
 use crate::units::write_duration;
 use crate::{systemd, version, web};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -295,7 +296,16 @@ fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
     let prefix = settings.policy.ipv6_prefix;
     let mut errors = Vec::new();
     let mut lives = Vec::new();
-    for options in settings.captures(default_interface)? {
+    let mut own_names = BTreeSet::new();
+    for mut options in settings.captures(default_interface)? {
+        let given = options.interface;
+        options.interface = capture::own_name(&given);
+        if !own_names.insert(options.interface.clone()) {
+            let (given, own) = (printable(&given), printable(&options.interface));
+            return Err(format!(
+                "cannot capture on {given}: it is another name of {own}, which is captured already"
+            ));
+        }
         let opened = Live::open_all(options.clone(), prefix).unwrap_or_else(|error| {
             let waiting = Live::waiting(options, prefix, &error.reason());
             errors.push(error.to_string());

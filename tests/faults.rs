@@ -1213,6 +1213,32 @@ fn an_interface_that_is_missing_at_start_does_not_hold_up_the_others() {
     });
 }
 
+/// `ip link property add`: longer than what libpcap can ask for, and one interface whatever it is called.
+#[test]
+fn an_alternative_name_means_the_interface() {
+    in_room("an_alternative_name_means_the_interface", |lab| {
+        let long = "enx-the-one-to-the-uplink-of-the-lab";
+        ip(&["-n", "lab-t", "link", "property", "add", "dev", "eth0", "altname", long, "altname", "uplink0"]);
+        for name in [long, "uplink0"] {
+            let mut command = lab.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+            command.args(["-i", name, "--web.listen-address=127.0.0.1:10220", "--log.format=journald"]);
+            let exporter = lab.exporter_of(command);
+            exporter.wait_for(UP.0, UP.1, 1.0);
+            finds_a_scan(&exporter);
+            ends_well(exporter);
+        }
+        let output = lab.exporter_command(&["-i", long, "--log.format=logfmt"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains(&format!(
+                "cannot capture on {long}: it is another name of eth0, which is captured already"
+            )),
+            "{said}"
+        );
+    });
+}
+
 /// Without `-i` it watches where the default route leads, also when that changes.
 #[test]
 fn the_default_route_is_followed() {

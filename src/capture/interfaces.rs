@@ -3,6 +3,7 @@
 //! /proc/thread-self/net follows the thread's namespace; /sys/class/net shows the one it was mounted in, which is
 //! another one after `nsenter -n`.
 
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, socket_with};
 use std::io::Read as _;
 use std::net::IpAddr;
 
@@ -43,6 +44,54 @@ fn table(file: &str) -> String {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(net(file)).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
     read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// An interface's own name, for one that may be an alternative name (`ip link property add … altname`). Those may be longer
+/// than the 15 characters that libpcap can ask for. A name that nobody has stays as it is.
+pub fn own_name(name: &str) -> String {
+    by_any_name(name).unwrap_or_else(|_| name.to_owned())
+}
+
+fn by_any_name(name: &str) -> rustix::io::Result<String> {
+    let ask = |family, kind| socket_with(family, kind, SocketFlags::CLOEXEC, None);
+    let asker = ask(AddressFamily::UNIX, SocketType::DGRAM)?;
+    let index = netdevice::name_to_index(&asker, name).or_else(|_| {
+        // Of netlink's protocols routes are the first.
+        let route = ask(AddressFamily::NETLINK, SocketType::RAW)?;
+        rustix::net::send(&route, &link_request(name), SendFlags::empty())?;
+        let mut answer = [0; 8192];
+        let (length, _) = rustix::net::recv(&route, &mut answer, RecvFlags::empty())?;
+        link_index(&answer[..length]).ok_or(rustix::io::Errno::NODEV)
+    })?;
+    netdevice::index_to_name(&asker, index)
+}
+
+// rtnetlink(7): a header of 16 bytes, `struct ifinfomsg` of 16, then attributes of 4 bytes and their value.
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const NLM_F_REQUEST: u16 = 1;
+const IFLA_ALT_IFNAME: u16 = 53;
+
+/// Asks for the interface with this alternative name.
+fn link_request(name: &str) -> Vec<u8> {
+    let size = |bytes: usize| u16::try_from(bytes).unwrap_or(u16::MAX);
+    let attribute = 4 + name.len() + 1;
+    let mut message = vec![0; 32 + attribute.next_multiple_of(4)];
+    let length = u32::from(size(message.len()));
+    message[..4].copy_from_slice(&length.to_ne_bytes());
+    message[4..6].copy_from_slice(&RTM_GETLINK.to_ne_bytes());
+    message[6..8].copy_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    message[32..34].copy_from_slice(&size(attribute).to_ne_bytes());
+    message[34..36].copy_from_slice(&IFLA_ALT_IFNAME.to_ne_bytes());
+    message[36..36 + name.len()].copy_from_slice(name.as_bytes());
+    message
+}
+
+/// The index in the answer; `None` if that is an error.
+fn link_index(answer: &[u8]) -> Option<u32> {
+    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    let index = u32::from_ne_bytes(answer.get(20..24)?.try_into().ok()?);
+    (kind == RTM_NEWLINK).then_some(index)
 }
 
 /// The path of a file about this thread's network namespace.
@@ -135,6 +184,14 @@ mod tests {
         assert_eq!(default_ipv6(&unreachable), None);
         let table = to("00000003", "00000400", "eth1") + &to("00000003", "00000100", "eth0") + &unreachable;
         assert_eq!(default_ipv6(&table).as_deref(), Some("eth0"));
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_stays() {
+        assert_eq!(own_name("lo"), "lo");
+        for name in ["missing7", "a name that is longer than any the kernel takes for an interface", ""] {
+            assert_eq!(own_name(name), name);
+        }
     }
 
     #[test]

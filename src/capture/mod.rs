@@ -14,7 +14,7 @@ mod pieces;
 mod wake;
 
 pub use file::{Account, Progress, read_file};
-pub use interfaces::{Interface, default_interface, interfaces};
+pub use interfaces::{Interface, default_interface, interfaces, own_name};
 pub use live::{Live, Steering, TICK};
 pub use wake::Wake;
 
