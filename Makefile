@@ -1,4 +1,5 @@
 # make run [IFACE=eth0]   installs what building needs, builds, captures
+# make demo               a scan from the packet to the mail, in namespaces of its own; needs no root
 # make test               installs what the tests need and runs everything that CI runs
 # make lint, make bench
 .POSIX:
@@ -7,13 +8,17 @@ BIN = target/release/portscan_exporter
 SUDO = $$([ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the tests use beside Rust: real scanners, Prometheus, Alertmanager, journald and systemd, all from Debian.
-TEST_PACKAGES = libpcap-dev gcc nmap masscan tcpdump prometheus prometheus-alertmanager iproute2 systemd \
-  systemd-container debootstrap dbus util-linux procps jq curl python3
+TEST_PACKAGES = libpcap-dev gcc nmap masscan tcpdump prometheus prometheus-alertmanager victoria-metrics iproute2 systemd \
+  systemd-container debootstrap dbus util-linux procps jq curl python3 python3-jsonschema fail2ban nftables \
+  iputils-ping
 
-.PHONY: run build test lint bench build-needs test-needs
+.PHONY: run demo build test lint bench build-needs test-needs
 
 run: build
 	$(SUDO) $(BIN) $${IFACE:+-i $$IFACE}
+
+demo: build
+	@python3 demo/demo.py $(BIN)
 
 build: build-needs
 	$(CARGO) build --release --locked

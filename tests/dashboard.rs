@@ -1,4 +1,5 @@
-//! The dashboard: it asks only for what the exporter has, in queries Prometheus understands, and its panels explain themselves.
+//! The dashboards: of the types Grafana publishes, asking only for what the exporter has, in queries Prometheus understands, with
+//! panels that explain themselves. Whether there is data behind each query is in `monitoring/fleet.rs`.
 
 mod contract;
 
@@ -8,19 +9,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use tempfile::TempDir;
 
-const DASHBOARD: &str = include_str!("../grafana/portscan.json");
+const OVERVIEW: &str = include_str!("../grafana/portscan.json");
+const FLEET: &str = include_str!("../grafana/fleet.json");
 
-fn dashboard() -> Value {
-    serde_json::from_str(DASHBOARD).expect("JSON")
+fn dashboards() -> [Value; 2] {
+    [OVERVIEW, FLEET].map(|text| serde_json::from_str(text).expect("JSON"))
 }
 
 fn panels(dashboard: &Value) -> &[Value] {
     dashboard["panels"].as_array().expect("panels")
 }
 
-/// Every panel that draws something: all but the rows.
+/// Every panel that draws data.
 fn drawing(dashboard: &Value) -> impl Iterator<Item = &Value> {
-    panels(dashboard).iter().filter(|panel| panel["type"] != "row")
+    panels(dashboard).iter().filter(|panel| panel["type"] != "row" && panel["type"] != "text")
 }
 
 fn targets(dashboard: &Value) -> impl Iterator<Item = (&str, &Value)> {
@@ -33,9 +35,13 @@ fn targets(dashboard: &Value) -> impl Iterator<Item = (&str, &Value)> {
 /// What Grafana would send, with its variables filled in.
 fn query(target: &Value) -> String {
     let mut query = target["expr"].as_str().expect("a query").to_owned();
-    for (variable, value) in
-        [("$__rate_interval", "1m"), ("$__range", "6h"), ("$job", "portscan"), ("$instance", ".*")]
-    {
+    for (variable, value) in [
+        ("$__rate_interval", "1m"),
+        ("$__range", "6h"),
+        ("$job", "portscan"),
+        ("$instance", ".*"),
+        ("$source", ".*"),
+    ] {
         query = query.replace(variable, value);
     }
     query
@@ -46,34 +52,88 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 #[test]
-fn it_has_a_fixed_name_and_the_variables_of_its_queries() {
-    let dashboard = dashboard();
-    assert_eq!((text(&dashboard, "uid"), text(&dashboard, "title")), ("portscan-exporter", "Port scans"));
-    assert!(dashboard["id"].is_null(), "an id belongs to one Grafana");
-    assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 39);
-    let variables = dashboard["templating"]["list"].as_array().unwrap();
-    let known: BTreeSet<_> = variables.iter().map(|variable| text(variable, "name")).collect();
-    assert_eq!(known, BTreeSet::from(["datasource", "instance", "job"]));
-    for variable in variables.iter().filter(|variable| variable["type"] == "query") {
-        assert_eq!((&variable["multi"], &variable["includeAll"]), (&json!(true), &json!(true)));
-        let asked = variable["query"]["query"].as_str().unwrap();
-        assert!(asked.starts_with("label_values(portscan_exporter_build_info"), "{asked}");
+fn they_have_fixed_names_and_the_variables_of_their_queries() {
+    let names = [("portscan-exporter", "Port scans"), ("portscan-fleet", "Port scans of a fleet")];
+    for (dashboard, name) in dashboards().iter().zip(names) {
+        assert_eq!((text(dashboard, "uid"), text(dashboard, "title")), name);
+        assert!(dashboard["id"].is_null(), "an id belongs to one Grafana");
+        assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 39);
+        let variables = dashboard["templating"]["list"].as_array().unwrap();
+        let known: BTreeSet<_> = variables.iter().map(|variable| text(variable, "name")).collect();
+        for variable in variables.iter().filter(|variable| variable["type"] == "query") {
+            assert_eq!((&variable["multi"], &variable["includeAll"]), (&json!(true), &json!(true)));
+            assert_within(variable["query"]["query"].as_str().unwrap(), &[]);
+        }
+        // Grafana's own, and ours; a name in a text is the run of letters after `$` or `${`.
+        let mut used = BTreeSet::new();
+        let everything = dashboard.to_string();
+        for part in everything.split('$').skip(1) {
+            let part = part.trim_start_matches('{');
+            used.insert(&part[..part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap()]);
+        }
+        let built_in = BTreeSet::from(["__rate_interval", "__range", "__all", "__value", "__url_time_range"]);
+        assert!(used.iter().all(|name| known.contains(name) || built_in.contains(name)), "{used:?}");
+        assert!(known.iter().all(|name| used.contains(name)), "a variable nothing uses: {used:?}");
     }
-    // Grafana's own, and ours; a name in a text is the run of letters after `$` or `${`.
-    let mut used = BTreeSet::new();
-    for part in DASHBOARD.split('$').skip(1) {
-        let part = part.trim_start_matches('{');
-        used.insert(&part[..part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap()]);
+}
+
+/// `@grafana/schema`, as JSON Schema: see tests/grafana/README.md.
+#[test]
+fn they_are_of_the_types_that_grafana_publishes() {
+    let check = |files: &[&str]| {
+        let here = env!("CARGO_MANIFEST_DIR");
+        let output = std::process::Command::new("python3")
+            .arg(format!("{here}/tests/grafana/check.py"))
+            .args(files)
+            .current_dir(format!("{here}/grafana"))
+            .output()
+            .expect("python3");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        )
+    };
+    let (fine, said) = check(&["portscan.json", "fleet.json"]);
+    assert!(fine, "{said}");
+    // The check can fail: a panel, an option and a field of a time series that Grafana does not know.
+    let directory = TempDir::new().expect("a directory");
+    for (right, wrong) in [
+        ("\"gridPos\"", "\"gridpos\""),
+        ("\"cellHeight\": \"sm\"", "\"cellHeight\": \"tiny\""),
+        ("\"lineInterpolation\": \"stepAfter\"", "\"lineInterpolation\": \"steps\""),
+    ] {
+        let file = directory.path().join("wrong.json");
+        assert!(OVERVIEW.contains(right), "{right}");
+        fs::write(&file, OVERVIEW.replacen(right, wrong, 1)).expect("a file");
+        let (fine, said) = check(&[file.to_str().expect("UTF-8")]);
+        assert!(!fine && said.contains("wrong.json"), "{wrong} passes: {said}");
     }
-    let built_in = BTreeSet::from(["__rate_interval", "__range", "__all"]);
-    assert!(used.iter().all(|name| known.contains(name) || built_in.contains(name)), "{used:?}");
-    assert!(known.iter().all(|name| used.contains(name)), "a variable nothing uses: {used:?}");
+}
+
+/// The rules of Grafana's dashboard-linter that apply, and two of ours: where sources or hosts multiply there is a limit, and a
+/// threshold is read, not written.
+#[test]
+fn no_query_can_draw_a_hundred_lines_and_no_threshold_is_a_number() {
+    for dashboard in dashboards() {
+        for panel in drawing(&dashboard).filter(|panel| panel["type"] == "timeseries") {
+            for target in panel["targets"].as_array().expect("targets") {
+                let (query, legend) = (text(target, "expr"), text(target, "legendFormat"));
+                let multiplies =
+                    ["source", "instance", "interface"].iter().any(|label| legend.contains(label));
+                assert!(!multiplies || query.contains("topk(10, "), "{}: {query}", panel["title"]);
+                assert!(!query.contains("rate(") || query.contains("[$__rate_interval]"), "{query}");
+            }
+        }
+        for (title, target) in targets(&dashboard) {
+            let query = text(target, "expr");
+            assert!(!query.contains(">= 20") && !query.contains("> 19"), "{title}: {query}");
+        }
+    }
 }
 
 #[test]
 fn every_panel_explains_itself_and_asks_the_chosen_data_source() {
-    let dashboard = dashboard();
-    for panel in drawing(&dashboard) {
+    for panel in dashboards().iter().flat_map(drawing) {
         for key in ["title", "description"] {
             text(panel, key);
         }
@@ -98,29 +158,36 @@ fn every_panel_explains_itself_and_asks_the_chosen_data_source() {
 
 #[test]
 fn panels_have_ids_of_their_own_and_do_not_overlap() {
-    let dashboard = dashboard();
-    let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
-    for panel in panels(&dashboard) {
-        assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{panel}");
-        let [x, y, w, h] =
-            ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().expect("a number"));
-        assert!(w > 0 && h > 0 && x + w <= 24, "{panel}");
-        for cell in (x..x + w).flat_map(|column| (y..y + h).map(move |line| (column, line))) {
-            assert!(taken.insert(cell), "{} covers {cell:?} twice", panel["title"]);
+    for dashboard in dashboards() {
+        let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
+        for panel in panels(&dashboard) {
+            assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{panel}");
+            let [x, y, w, h] =
+                ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().expect("a number"));
+            assert!(w > 0 && h > 0 && x + w <= 24, "{panel}");
+            for cell in (x..x + w).flat_map(|column| (y..y + h).map(move |line| (column, line))) {
+                assert!(taken.insert(cell), "{} covers {cell:?} twice", panel["title"]);
+            }
         }
     }
 }
 
 #[test]
-fn it_asks_only_for_metrics_of_the_contract() {
-    let dashboard = dashboard();
-    for (title, target) in targets(&dashboard) {
-        let query = query(target);
-        assert!(!query.contains('$'), "{title}: {query}");
-        assert_within(&query, &[]);
-        for (metric, labels) in contract::selectors(&query) {
-            assert!(labels.contains(&"job".to_owned()), "{title}: {metric} of every job");
-            assert!(labels.contains(&"instance".to_owned()), "{title}: {metric} of every instance");
+fn they_ask_only_for_metrics_of_the_contract() {
+    for (index, dashboard) in dashboards().iter().enumerate() {
+        for (title, target) in targets(dashboard) {
+            let query = query(target);
+            assert!(!query.contains('$'), "{title}: {query}");
+            assert_within(&query, &[]);
+            for (metric, labels) in contract::selectors(&query) {
+                assert!(labels.contains(&"job".to_owned()), "{title}: {metric} of every job");
+                let chosen = index == 1 || labels.contains(&"instance".to_owned());
+                assert!(chosen, "{title}: {metric} of every instance");
+            }
+        }
+        for annotation in dashboard["annotations"]["list"].as_array().expect("annotations").iter().skip(1) {
+            let query = query(annotation);
+            assert!(query.starts_with("ALERTS{") || !contract::selectors(&query).is_empty(), "{query}");
         }
     }
 }
@@ -138,8 +205,8 @@ fn check(queries: &[String]) -> (bool, String) {
 
 #[test]
 fn prometheus_understands_every_query() {
-    let dashboard = dashboard();
-    let mut queries: Vec<_> = targets(&dashboard).map(|(_, target)| query(target)).collect();
+    let dashboards = dashboards();
+    let mut queries: Vec<_> = dashboards.iter().flat_map(targets).map(|(_, target)| query(target)).collect();
     let (fine, said) = check(&queries);
     assert!(fine && said.contains(&format!("{} rules found", queries.len())), "{said}");
     queries.push("sum(portscan_hits_total".to_owned());

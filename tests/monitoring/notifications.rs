@@ -3,11 +3,8 @@
 //!
 //! All stories run at once, each a job of its own, sixty times faster than in life: minutes of the rules and routes are
 //! seconds here. Beside the Alertmanager that is right stand those that lack one inhibition each; they must be found out.
-#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
-#![allow(clippy::print_stdout, reason = "what was measured")]
 
-mod contract;
-
+use crate::contract;
 use portscan_exporter::clock;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,9 +17,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-const RULES: &str = include_str!("../alerts/portscan.rules.yml");
-const CONFIG: &str = include_str!("../deploy/alertmanager/alertmanager.yml");
-const TEMPLATES: &str = include_str!("../deploy/alertmanager/portscan.tmpl");
+const RULES: &str = include_str!("../../alerts/portscan.rules.yml");
+const CONFIG: &str = include_str!("../../deploy/alertmanager/alertmanager.yml");
+const TEMPLATES: &str = include_str!("../../deploy/alertmanager/portscan.tmpl");
 
 /// How long a peak is held: five minutes, sixty times faster.
 const HOLD: Duration = Duration::from_secs(5);

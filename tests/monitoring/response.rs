@@ -1,0 +1,122 @@
+//! The examples of deploy/response, with the real programs and real records: fail2ban, nftables, a webhook.
+
+use crate::lab::{Ended, HERE, Lab, PATIENCE, WATCHED, WATCHED_V6, eventually, in_room, journal};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+fn response(file: &str) -> String {
+    format!("{HERE}/deploy/response/{file}")
+}
+
+/// Lines as syslog writes them: of a real hit over IPv4, of one over IPv6, and what must not be taken for one.
+fn fail2ban_finds(lab: &Lab, messages: &[String]) {
+    let directory = lab.directory.path();
+    let common = "/etc/fail2ban/filter.d/common.conf";
+    std::fs::copy(common, directory.join("common.conf")).expect("this test needs fail2ban");
+    std::fs::copy(response("fail2ban-filter.conf"), directory.join("portscan_exporter.conf")).unwrap();
+    let forged = messages[0].replace("198.51.100.7", "203.0.113.9");
+    let mut log = String::new();
+    for message in messages.iter().chain(&[
+        format!("x {forged}"),
+        format!("{forged} and more"),
+        forged.replace("hit", "ended"),
+        format!("user=\"{forged}\""),
+    ]) {
+        log += &format!("Nov 25 23:00:00 t portscan_exporter[123]: {message}\n");
+    }
+    log += &format!("Nov 25 23:00:00 t somebody[123]: {forged}\n");
+    std::fs::write(directory.join("log"), log).unwrap();
+    let output = Command::new("fail2ban-regex")
+        .arg("--print-all-matched")
+        .arg("log")
+        .arg(directory.join("portscan_exporter.conf"))
+        .current_dir(directory)
+        .output()
+        .expect("this test needs fail2ban");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("7 lines, 0 ignored, 2 matched, 5 missed"), "{said}");
+    let matched = said.split("Missed line(s)").next().unwrap();
+    assert!(!matched.contains("203.0.113.9"), "{said}");
+    let jail = std::fs::read_to_string(response("fail2ban-jail.conf")).unwrap();
+    assert!(jail.contains("enabled = false") && jail.contains("ignoreip = "));
+}
+
+/// What is banned in the watched host's network.
+fn banned(lab: &Lab) -> String {
+    let sets = lab.run("t", "nft", &["list", "table", "inet", "portscan"]).stdout;
+    String::from_utf8(sets).unwrap()
+}
+
+fn act_on_scans(lab: &Lab) {
+    let exporter = lab.exporter(&[]);
+    lab.run("t", "nft", &["-f", &response("nftables.nft")]);
+    // Looks by name, since no systemd started the exporter here, and from the first record on.
+    let feed = |unproven| {
+        let mut command = lab.on("t", &response("portscan-ban"));
+        let words = ["-t", "portscan_exporter", "-n", "all"];
+        let mut feed =
+            Ended(command.args(words).env("BAN_UNPROVEN", unproven).stdout(Stdio::piped()).spawn().unwrap());
+        let lines = BufReader::new(feed.0.stdout.take().unwrap()).lines();
+        (feed, lines)
+    };
+    // This one waits for proof.
+    let (lazy, lazy_lines) = feed("no");
+    lab.nmap(&["-sS", "-p1-30", WATCHED]);
+    exporter.wait_for("portscan_hits_total", &[], 1.0);
+    lab.nmap(&["-6", "-sS", "-p1-30", WATCHED_V6]);
+    exporter.wait_for("portscan_hits_total", &[], 2.0);
+    let records = eventually("both hits in the journal", PATIENCE, || {
+        Some(journal(&["PORTSCAN_EVENT=hit"])).filter(|records| records.len() == 2)
+    });
+    let messages: Vec<_> =
+        records.iter().map(|record| record["MESSAGE"].as_str().unwrap().to_owned()).collect();
+    fail2ban_finds(lab, &messages);
+
+    // The neighbour is put on the never-list: it is named, and still gets in.
+    lab.run("t", "nft", &["add", "element", "inet", "portscan", "never4", "{ 198.51.100.8 }"]);
+    lab.run("s2", "nmap", &["-n", "-Pn", "-T4", "-sS", "-p1-30", WATCHED]);
+    let (_eager, lines) = feed("yes");
+    let said: Vec<_> = lines.take(3).map(Result::unwrap).collect();
+    assert_eq!(said, ["banned 198.51.100.7", "banned 2001:db8:51::/64", "banned 198.51.100.8"]);
+    let sets = banned(lab);
+    assert!(sets.contains("198.51.100.7 expires") && sets.contains("2001:db8:51::/64 expires"), "{sets}");
+    lab.run("s2", "ping", &["-c", "1", "-W", "5", WATCHED]);
+    let scanner = lab.on("s1", "ping").args(["-c", "1", "-W", "1", WATCHED]).status().unwrap();
+    assert!(!scanner.success(), "the scanner is banned");
+    // Who waits for proof has banned nobody.
+    drop(lazy);
+    assert_eq!(lazy_lines.map_while(Result::ok).count(), 0);
+}
+
+#[test]
+fn real_records_ban_whom_they_name_and_nobody_on_the_never_list() {
+    in_room("response::real_records_ban_whom_they_name_and_nobody_on_the_never_list", act_on_scans);
+}
+
+#[test]
+fn the_webhook_prints_what_alertmanager_posts_and_refuses_the_rest() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut webhook = Ended(
+        Command::new("python3")
+            .args([&response("webhook.py"), &port.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut lines = BufReader::new(webhook.0.stdout.take().unwrap()).lines();
+    let post = |length: usize, body: &str| {
+        let mut connection =
+            eventually("the webhook", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
+        write!(connection, "POST / HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(post(1 << 30, ""), "413");
+    assert_eq!(post(2, "{}"), "400");
+    let body = r#"{"alerts": [{"status": "firing", "labels": {"alertname": "PortScanDetected", "severity": "critical",
+        "source": "198.51.100.7", "instance": "web1:10220"}}]}"#;
+    assert_eq!(post(body.len(), body), "200");
+    assert_eq!(lines.next().unwrap().unwrap(), "firing PortScanDetected critical 198.51.100.7 web1:10220");
+}
