@@ -114,7 +114,7 @@ impl Sight {
         if self.away.is_none() {
             let interface = self.interface.as_str();
             log::error!(
-                message_id = DOWN_ID, title = "capture lost", event = "capture_lost", interface, reason = why;
+                message_id = DOWN_ID, event = "capture_lost", interface, reason = why;
                 "capture on {interface} lost: {why}; trying to get it back"
             );
         }
@@ -125,7 +125,7 @@ impl Sight {
         let Some((_, since)) = self.away.take() else { return };
         let (interface, seconds) = (self.interface.as_str(), now.saturating_duration_since(since).as_secs());
         log::warn!(
-            message_id = UP_ID, title = "capture back", event = "capture_back", interface, blind_seconds = seconds;
+            message_id = UP_ID, event = "capture_back", interface, blind_seconds = seconds;
             "capture on {interface} is back after {seconds} s"
         );
     }

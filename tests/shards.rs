@@ -170,11 +170,12 @@ impl Exporter<'_> {
 
     /// What was told of hits, without times and identities, which are each process's own.
     fn hits(&self) -> Vec<String> {
-        let message = |line: String| {
-            let start = line.find("portscan hit").unwrap();
-            line[start..].split('"').next().unwrap().to_owned()
+        let own = ["ts=", "scan=", "started=", "detected=", "last_probe=", "duration_seconds="];
+        let common = |line: String| {
+            let fields = line.split(' ').filter(|field| !own.iter().any(|name| field.starts_with(name)));
+            fields.collect::<Vec<_>>().join(" ")
         };
-        let mut hits: Vec<String> = self.lines("\"portscan hit").into_iter().map(message).collect();
+        let mut hits: Vec<String> = self.lines("msg=\"portscan hit\"").into_iter().map(common).collect();
         hits.sort();
         hits
     }
@@ -560,7 +561,7 @@ fn a_reload_reaches_every_thread_and_the_program_that_shares() {
     });
     assert!(!exporter.lines("configuration reloaded").is_empty(), "{}", exporter.said());
     eventually("the record of the /48", || {
-        let records = exporter.lines("hit source=2001:db8:1::/48 ports=20 ").len();
+        let records = exporter.lines("event=hit source=2001:db8:1::/48 ").len();
         if records == 1 { Ok(()) } else { Err(exporter.said()) }
     });
 }
@@ -606,7 +607,12 @@ fn a_fragmented_scan_is_seen_whole_on_any() {
         let peak = peaks.iter().find(|(series, _)| series.contains("source=\"192.0.2.7\""));
         if peak.is_some_and(|(_, peak)| *peak == 30.0) { Ok(()) } else { Err(format!("{peaks:?}")) }
     });
-    assert_eq!(exporter.lines("portscan hit source=192.0.2.7 ports=20 ").len(), 1, "{}", exporter.said());
+    assert_eq!(
+        exporter.lines("event=hit source=192.0.2.7 source_address=192.0.2.7 ports=20 ").len(),
+        1,
+        "{}",
+        exporter.said()
+    );
 }
 
 #[test]
