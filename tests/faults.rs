@@ -822,7 +822,8 @@ fn limit_descriptors(exporter: &Exporter<'_>, limit: u64) {
 #[test]
 fn without_a_descriptor_left_it_waits_and_comes_back() {
     in_room("without_a_descriptor_left_it_waits_and_comes_back", |lab| {
-        let exporter = lab.exporter(&["--web.listen-address=192.0.2.10:10220"]);
+        // Root without further privileges may set the limits of its own user's processes only.
+        let exporter = lab.exporter(&["--web.listen-address=192.0.2.10:10220", "--user=root"]);
         let before = settled(&exporter);
         let to: SocketAddr = "127.0.0.1:10220".parse().unwrap();
         // A connection from before, as Prometheus keeps one.
