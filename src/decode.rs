@@ -25,11 +25,13 @@ pub enum Skipped {
     Tags,
     /// Its headers contradict themselves.
     Malformed,
+    /// A probe of a file that does not say when it was (never live).
+    NoTime,
 }
 
 impl Skipped {
     /// Every reason, in label order.
-    pub const ALL: [Skipped; 9] = [
+    pub const ALL: [Skipped; 10] = [
         Skipped::NotIp,
         Skipped::NotTcp,
         Skipped::NotProbe,
@@ -39,6 +41,7 @@ impl Skipped {
         Skipped::ExtensionHeaders,
         Skipped::Tags,
         Skipped::Malformed,
+        Skipped::NoTime,
     ];
 
     /// The label in metrics.
@@ -53,6 +56,7 @@ impl Skipped {
             Skipped::ExtensionHeaders => "extension_headers",
             Skipped::Tags => "tags",
             Skipped::Malformed => "malformed",
+            Skipped::NoTime => "no_time",
         }
     }
 }

@@ -44,7 +44,7 @@
 //! | [`logger`], [`systemd`] | where records go, and manners |
 //! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
 //! | [`text`] | what others wrote, safe to print |
-//! | [`replay`], [`remarks`], [`report`] | files in, report out |
+//! | [`replay`], [`order`], [`remarks`], [`report`] | files in, by their stamps, report out |
 //! | [`clock`], [`memory`], [`privilege`], [`version`] | the only reader of the clocks; what there is of memory; what the process may do; what it is |
 //! | [`app`] | the shell: threads, signals, reload, shutdown |
 //!
@@ -66,6 +66,7 @@ pub mod logger;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
+pub mod order;
 pub mod packet;
 pub mod pipeline;
 pub mod privilege;

@@ -33,19 +33,40 @@ impl Pipeline {
         self.link = link;
     }
 
+    /// The probe in a frame; a frame that is none is counted.
+    #[inline]
+    pub fn probe(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
+        self.packets += 1;
+        match decode(self.link, time, bytes) {
+            Ok(packet) => {
+                let probe = Probe::of(&packet);
+                self.skipped[Skipped::NotProbe as usize] += u64::from(probe.is_none());
+                probe
+            }
+            Err(skipped) => {
+                self.skipped[skipped as usize] += 1;
+                None
+            }
+        }
+    }
+
+    /// Takes a probe. True once a batch is full: then `flush` it.
+    #[inline]
+    #[must_use]
+    pub fn gather(&mut self, probe: Probe) -> bool {
+        self.detector.gather(probe)
+    }
+
     /// Takes a frame. True once a batch is full: then `flush` it.
     #[inline]
     #[must_use]
     pub fn frame(&mut self, time: Timestamp, bytes: &[u8]) -> bool {
-        self.packets += 1;
-        match decode(self.link, time, bytes) {
-            Ok(packet) => match Probe::of(&packet) {
-                Some(probe) => return self.detector.gather(probe),
-                None => self.skipped[Skipped::NotProbe as usize] += 1,
-            },
-            Err(skipped) => self.skipped[skipped as usize] += 1,
-        }
-        false
+        self.probe(time, bytes).is_some_and(|probe| self.gather(probe))
+    }
+
+    /// The clock of the capture stepped by this many nanoseconds. What was gathered before is to be flushed first.
+    pub fn clock_stepped(&mut self, nanos: i64) {
+        self.detector.clock_stepped(nanos);
     }
 
     /// Observes what was gathered. The batch is never more than `detect::BATCH` probes.

@@ -2,10 +2,56 @@
 
 use crate::capture::Account;
 use crate::decode::Skipped;
+use crate::order::Disorder;
 use crate::snapshot::InterfaceSnapshot;
 
-/// The remarks on a file, the gravest first.
-pub fn of(account: &Account, snapshot: &InterfaceSnapshot) -> Vec<String> {
+/// Something to know about what was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// A sentence.
+    pub text: String,
+    /// Whether what is told may be wrong because of it, so that it is said in every format.
+    pub is_grave: bool,
+}
+
+/// The remarks on a capture, the gravest first.
+pub fn of(account: &Account, disorder: &Disorder, snapshot: &InterfaceSnapshot) -> Vec<Remark> {
+    let grave = of_order(disorder).into_iter().map(|text| Remark { text, is_grave: true });
+    let others = of_frames(account, snapshot).into_iter().map(|text| Remark { text, is_grave: false });
+    grave.chain(others).collect()
+}
+
+/// How to put a file in order: reordercap comes with Wireshark, as mergecap does.
+const SORT: &str = "sort the file by time (reordercap FILE SORTED)";
+
+fn of_order(disorder: &Disorder) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let steps = counted(disorder.steps, "clock step", "clock steps");
+    let stray = counted(disorder.stray, "stray stamp counts", "stray stamps count");
+    if disorder.steps > 0 {
+        let undone = match disorder.stray {
+            0 => String::new(),
+            _ => format!("; {stray} at the time of the frame before"),
+        };
+        remarks.push(format!("{steps}: stamps are out of order by more than 5 s{undone}; {SORT}"));
+    }
+    if disorder.late > 0 {
+        remarks.push(format!(
+            "{} too late to be sorted and counted when it came: too many frames in between; {SORT}",
+            counted(disorder.late, "probe was", "probes were"),
+        ));
+    }
+    if disorder.untimed > 0 {
+        remarks.push(format!(
+            "{} left out without a usable time: none at all, one beyond any clock (a wrong resolution?) or out of any \
+             order",
+            counted(disorder.untimed, "probe was", "probes were"),
+        ));
+    }
+    remarks
+}
+
+fn of_frames(account: &Account, snapshot: &InterfaceSnapshot) -> Vec<String> {
     let mut remarks = Vec::new();
     let skipped = |reason: Skipped| snapshot.skipped[reason as usize];
     let limit = account.snap_length.map_or_else(String::new, |length| format!(" of {length}"));

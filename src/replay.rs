@@ -1,9 +1,13 @@
 //! Files in, report out: the same pipeline, ticking on packet time.
+//!
+//! Files that continue each other, as `tcpdump -G` and `-C` write them, are one capture: a scan across a rotation is one.
 
 use crate::capture::{Account, CaptureStatus, FrameSink, Wake, read_file};
 use crate::cli::{ReplayFlags, ReportFormat};
+use crate::decode::Skipped;
 use crate::detect::{Limits, Moment, Origin, Policy, Scan, ScanEvent};
 use crate::metrics;
+use crate::order::{Disorder, Order, Ordered};
 use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
 use crate::remarks;
@@ -13,54 +17,57 @@ use crate::snapshot::InterfaceSnapshot;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A tick of packet time, in nanoseconds.
 const TICK_NANOS: u64 = 1_000_000_000;
 
-/// What one file held.
+/// By how much the first frame of a file may be earlier than the last of the one before, and still continue it.
+const OVERLAP_NANOS: u64 = 100_000_000;
+
+/// What a capture held: one file, or several that continue each other.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Everything that is counted, at the end of the file.
+    /// Which of the files, by their index.
+    pub files: Vec<usize>,
+    /// Everything that is counted, at the end.
     pub snapshot: InterfaceSnapshot,
     /// What the reader says of it.
     pub account: Account,
-    /// Times of the earliest and the latest packet.
+    /// What was out of order.
+    pub disorder: Disorder,
+    /// Times of the earliest and the latest packet that has one.
     pub span: Option<(Timestamp, Timestamp)>,
-    /// What went wrong, after what was read before.
-    pub error: Option<String>,
 }
 
-/// Reads one file. `scan` gets each scan as it ends (ties by source), and at the end those still open, by the time of
-/// their hit. Ends early when `wake` says stop.
+/// Who hears of what is found.
+pub trait Audience {
+    /// A scan, as it ended (ties by source), or as it stands at the end of its capture (by the time of the hit); with the
+    /// file in which it was detected, and the clock steps until now.
+    fn scan(&mut self, file: usize, scan: &Scan, clock_steps: u64);
+    /// Nothing may come for a while.
+    fn pause(&mut self) {}
+}
+
+impl<F: FnMut(&Scan)> Audience for F {
+    fn scan(&mut self, _: usize, scan: &Scan, _: u64) {
+        self(scan);
+    }
+}
+
+/// Reads one file; with what went wrong, after what was read before. Ends early when `wake` says stop.
 pub fn replay(
     path: &Path,
     policy: Policy,
     limits: Limits,
     wake: &Wake,
     scan: &mut dyn FnMut(&Scan),
-) -> Outcome {
-    let name = path.to_string_lossy().into_owned();
-    let mut progress = None;
-    let mut reader = Reader {
-        // A fixed seed: whoever writes a file cannot ask what it hashes to, and a report reads the same twice.
-        pipeline: Pipeline::new(policy, limits, 1, Origin::File),
-        span: None,
-        last: Timestamp(0),
-        tick_at: Timestamp(0),
-        ended: Vec::new(),
-        scan,
-    };
-    let (account, read) = read_file(path, &mut reader, wake, |at| {
-        progress.get_or_insert_with(|| report::Progress::of(&name, at.total)).reached(at.bytes);
-    });
-    drop(progress);
-    reader.finish();
-    Outcome {
-        snapshot: reader.pipeline.snapshot(&name, CaptureStatus::default(), 0),
-        account,
-        span: reader.span,
-        error: read.err().map(|error| error.to_string()),
-    }
+) -> (Outcome, Option<String>) {
+    let mut told = |found: &Scan| scan(found);
+    let mut captures = Captures::new(policy.clone(), limits, &mut told);
+    let error = captures.read(path, wake);
+    let outcome = captures.finish().pop();
+    (outcome.unwrap_or_else(|| Capture::new(policy, limits).outcome(Vec::new())), error)
 }
 
 /// What is to be said besides the report, a line each.
@@ -75,126 +82,369 @@ pub struct Said {
 /// The command: reads every file and prints the report.
 pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Said> {
     let wake = Wake::new()?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut table = report::Table::default();
+    stop_on_signals(wake.clone())?;
+    let names: Vec<String> = flags.files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let mut printer = Printer {
+        format: flags.format,
+        names: &names,
+        out: io::BufWriter::new(io::stdout().lock()),
+        table: report::Table::new(&names),
+        failed: None,
+        wake: wake.clone(),
+    };
+    let mut said = Said::default();
+    let mut captures = Captures::new(settings.policy.clone(), settings.limits, &mut printer);
+    for path in flags.files.iter().take_while(|_| !wake.is_stopped()) {
+        said.errors.extend(captures.read(path, &wake));
+    }
+    let outcomes = captures.finish();
     let mut snapshots = Vec::new();
-    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-    for path in &flags.files {
-        let name = path.to_string_lossy();
-        let mut printed = Ok(());
-        table.file(&name);
-        let outcome =
-            replay(path, settings.policy.clone(), settings.limits, &wake, &mut |scan| match flags.format {
-                ReportFormat::Text => table.scan(scan),
-                ReportFormat::Json if printed.is_ok() => {
-                    printed = writeln!(out, "{}", report::json_line(scan, &name))
-                }
-                ReportFormat::Json | ReportFormat::Metrics => {}
-            });
-        printed?;
-        let unread = outcome.error.is_some() && outcome.account.frames == 0;
-        errors.extend(outcome.error);
-        if unread {
-            // There is no result of what was not read.
-            table.forget();
-            continue;
-        }
-        let remarks = remarks::of(&outcome.account, &outcome.snapshot);
-        if flags.format != ReportFormat::Text {
-            warnings.extend(remarks.iter().map(|remark| format!("{name}: {remark}")));
-        }
+    for outcome in outcomes {
+        let remarks = remarks::of(&outcome.account, &outcome.disorder, &outcome.snapshot);
+        let name = &names[outcome.files[0]];
+        let loud = remarks.iter().filter(|remark| remark.is_grave || flags.format != ReportFormat::Text);
+        said.warnings.extend(loud.map(|remark| format!("{name}: {}", remark.text)));
         let probes = outcome.snapshot.detection.tally.probes.iter().flatten().sum();
-        table.totals(outcome.snapshot.packets, probes, outcome.span, remarks);
-        snapshots.push(Arc::new(outcome.snapshot));
+        printer.table.capture(report::Totals {
+            files: outcome.files,
+            packets: outcome.snapshot.packets,
+            probes,
+            span: outcome.span,
+            remarks: remarks.into_iter().map(|remark| remark.text).collect(),
+        });
+        snapshots.push(Arc::new(InterfaceSnapshot { interface: name.clone(), ..outcome.snapshot }));
+    }
+    if let Some(error) = printer.failed {
+        return Err(error);
+    }
+    if wake.is_stopped() {
+        said.warnings.push(String::from("stopped by a signal: this is what was read until then"));
     }
     match flags.format {
-        ReportFormat::Text => write!(out, "{table}")?,
+        ReportFormat::Text => write!(printer.out, "{}", printer.table)?,
         ReportFormat::Json => {}
-        ReportFormat::Metrics => out.write_all(&metrics::render(&snapshots, None))?,
+        ReportFormat::Metrics => printer.out.write_all(&metrics::render(&snapshots, None))?,
     }
-    out.flush()?;
-    Ok(Said { errors, warnings })
+    printer.out.flush()?;
+    Ok(said)
+}
+
+/// SIGINT and SIGTERM end the reading, and the report follows; a second one ends everything.
+fn stop_on_signals(wake: Wake) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _guard = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    std::thread::Builder::new().name(String::from("signals")).spawn(move || {
+        runtime.block_on(async {
+            let mut either =
+                async || tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 };
+            either().await;
+            wake.stop();
+            std::process::exit(either().await);
+        })
+    })?;
+    Ok(())
+}
+
+/// Prints what is found, as `--format` says.
+struct Printer<'a, W: Write> {
+    format: ReportFormat,
+    names: &'a [String],
+    out: W,
+    table: report::Table,
+    failed: Option<io::Error>,
+    wake: Wake,
+}
+
+impl<W: Write> Printer<'_, W> {
+    /// Who listened has gone: there is no use in reading on.
+    fn check(&mut self, printed: io::Result<()>) {
+        if let Err(error) = printed {
+            self.failed.get_or_insert(error);
+            self.wake.stop();
+        }
+    }
+}
+
+impl<W: Write> Audience for Printer<'_, W> {
+    fn scan(&mut self, file: usize, scan: &Scan, clock_steps: u64) {
+        match self.format {
+            ReportFormat::Text => self.table.scan(file, scan),
+            ReportFormat::Json if self.failed.is_none() => {
+                let line = report::json_line(scan, &self.names[file], clock_steps);
+                let printed = writeln!(self.out, "{line}");
+                self.check(printed);
+            }
+            ReportFormat::Json | ReportFormat::Metrics => {}
+        }
+    }
+
+    fn pause(&mut self) {
+        if self.failed.is_none() {
+            let printed = self.out.flush();
+            self.check(printed);
+        }
+    }
 }
 
 /// Ended scans that wait to be put in order. Whoever ends more within a tick of a file gets them in order in parts, not
 /// our memory.
 const WAITING: usize = 4_096;
 
-/// The sink of a file.
-struct Reader<'a> {
-    pipeline: Pipeline,
-    span: Option<(Timestamp, Timestamp)>,
-    /// Time of the last packet, which after a step of the clock is not the latest.
-    last: Timestamp,
-    tick_at: Timestamp,
-    /// Scans that ended since the latest tick.
-    ended: Vec<Scan>,
-    scan: &'a mut dyn FnMut(&Scan),
+/// Reads files one after the other, and makes captures of them.
+struct Captures<'a> {
+    policy: Policy,
+    limits: Limits,
+    audience: &'a mut dyn Audience,
+    /// Files so far.
+    files: usize,
+    /// What the next file may continue.
+    current: Option<Capture>,
+    outcomes: Vec<Outcome>,
 }
 
-impl Reader<'_> {
-    fn keep(ended: &mut Vec<Scan>, told: &mut dyn FnMut(&Scan), event: ScanEvent) {
-        if event.moment == Moment::Ended {
-            ended.push(event.scan);
-            if ended.len() == WAITING {
-                Self::hand_out(ended, told);
+impl<'a> Captures<'a> {
+    fn new(policy: Policy, limits: Limits, audience: &'a mut dyn Audience) -> Self {
+        Self { policy, limits, audience, files: 0, current: None, outcomes: Vec::new() }
+    }
+
+    /// Reads the next file; what went wrong.
+    fn read(&mut self, path: &Path, wake: &Wake) -> Option<String> {
+        let mut progress = None;
+        let name = path.to_string_lossy();
+        let mut reader = Reader { captures: self, link: LinkType::Ethernet, capture: None };
+        let (account, read) = read_file(path, &mut reader, wake, |at| {
+            progress.get_or_insert_with(|| report::Progress::of(&name, at.total)).reached(at.bytes);
+        });
+        let capture = reader.capture;
+        match capture {
+            Some(mut capture) => {
+                capture.account.add(account);
+                self.current = Some(capture);
+            }
+            // A file without frames is a result of its own, if it could be read.
+            None if read.is_ok() => {
+                let mut empty = Capture::new(self.policy.clone(), self.limits);
+                empty.account.add(account);
+                self.outcomes.push(empty.outcome(vec![self.files]));
+            }
+            None => {}
+        }
+        self.files += 1;
+        read.err().map(|error| error.to_string())
+    }
+
+    /// The capture that the next file belongs to, which begins at this time.
+    fn capture(&mut self, begins: Timestamp) -> Capture {
+        let file = (self.files, begins);
+        match self.current.take() {
+            Some(mut current) if current.goes_on(begins, &self.policy) => {
+                current.engine.files.push(file);
+                current
+            }
+            current => {
+                self.end(current);
+                let mut capture = Capture::new(self.policy.clone(), self.limits);
+                capture.engine.files.push(file);
+                capture
             }
         }
     }
 
-    fn hand_out(ended: &mut Vec<Scan>, told: &mut dyn FnMut(&Scan)) {
-        ended.sort_by_key(|scan| (scan.ended, scan.source));
-        ended.drain(..).for_each(|scan| told(&scan));
-    }
-
-    fn flush(&mut self) {
-        let Self { pipeline, ended, scan, .. } = self;
-        pipeline.flush(&mut |event| Self::keep(ended, scan, event));
-        let now = pipeline.now();
-        // After a step back the next tick would be as far away as the step was long.
-        if now >= self.tick_at || now.saturating_add(TICK_NANOS) < self.tick_at {
-            self.tick_at = pipeline.now().saturating_add(TICK_NANOS);
-            self.advance(self.pipeline.now());
+    fn end(&mut self, capture: Option<Capture>) {
+        if let Some(mut capture) = capture {
+            capture.finish(self.audience);
+            let files = capture.engine.files.iter().map(|(file, _)| *file).collect();
+            self.outcomes.push(capture.outcome(files));
         }
     }
 
-    /// Everything that ends by now has ended: hand it out in order.
-    fn advance(&mut self, now: Timestamp) {
-        let Self { pipeline, ended, scan, .. } = self;
-        pipeline.advance(now, &mut |event| Self::keep(ended, scan, event));
-        Self::hand_out(ended, scan);
-    }
-
-    fn finish(&mut self) {
-        self.flush();
-        self.advance(self.last);
-        self.pipeline.each_open_scan(&mut |scan| (self.scan)(&scan));
+    /// No file follows. The captures, in the order of their first files.
+    fn finish(mut self) -> Vec<Outcome> {
+        let current = self.current.take();
+        self.end(current);
+        self.outcomes.sort_by_key(|outcome| outcome.files.first().copied());
+        self.outcomes
     }
 }
 
-impl FrameSink for Reader<'_> {
+/// The sink of a file: its frames go to the capture that the file belongs to.
+struct Reader<'a, 'b> {
+    captures: &'a mut Captures<'b>,
+    link: LinkType,
+    /// From the first frame on.
+    capture: Option<Capture>,
+}
+
+impl FrameSink for Reader<'_, '_> {
     fn opened(&mut self, link: LinkType) {
-        self.pipeline.opened(link);
+        self.link = link;
+        if let Some(capture) = &mut self.capture {
+            capture.engine.pipeline.opened(link);
+        }
     }
 
     #[inline]
     fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
-        self.last = time;
-        match &mut self.span {
-            Some((first, last)) => {
-                *first = time.min(*first);
-                *last = time.max(*last);
-            }
-            None => self.span = Some((time, time)),
-        }
-        if self.pipeline.frame(time, bytes) {
-            self.flush();
-        }
+        let capture = self.capture.get_or_insert_with(|| {
+            let mut capture = self.captures.capture(time);
+            capture.engine.pipeline.opened(self.link);
+            capture
+        });
+        capture.frame(time, bytes, self.captures.audience);
     }
 
     fn batch_end(&mut self) {
-        self.flush();
+        if let Some(capture) = &mut self.capture {
+            capture.engine.flush(self.captures.audience);
+        }
+        self.captures.audience.pause();
     }
 
     fn tick(&mut self, _: &CaptureStatus) {}
+}
+
+/// One capture, in one file or several.
+struct Capture {
+    order: Order,
+    engine: Engine,
+    account: Account,
+}
+
+impl Capture {
+    fn new(policy: Policy, limits: Limits) -> Self {
+        Self { order: Order::default(), engine: Engine::new(policy, limits), account: Account::default() }
+    }
+
+    /// Whether a file that begins then continues this one: not before its end, nor so much later that no scan could go on.
+    fn goes_on(&self, begins: Timestamp, policy: &Policy) -> bool {
+        let (Some(now), Some((_, first))) = (self.order.now(), self.engine.files.last()) else {
+            return false;
+        };
+        begins > *first
+            && begins.saturating_add(OVERLAP_NANOS) >= now
+            && begins <= now.saturating_add(policy.window_nanos.max(policy.quiet_nanos))
+    }
+
+    #[inline]
+    fn frame(&mut self, time: Timestamp, bytes: &[u8], audience: &mut dyn Audience) {
+        let probe = self.engine.pipeline.probe(time, bytes);
+        self.order.frame(time, probe, &mut |next| self.engine.take(next, audience));
+    }
+
+    fn finish(&mut self, audience: &mut dyn Audience) {
+        self.order.finish(&mut |next| self.engine.take(next, audience));
+        self.engine.finish(self.order.now().unwrap_or_default(), audience);
+    }
+
+    fn outcome(self, files: Vec<usize>) -> Outcome {
+        let disorder = self.order.disorder();
+        let mut snapshot = self.engine.pipeline.snapshot("", CaptureStatus::default(), 0);
+        snapshot.skipped[Skipped::NoTime as usize] += disorder.untimed;
+        snapshot.detection.tally.clock_steps = disorder.steps;
+        Outcome { files, snapshot, account: self.account, disorder, span: self.order.span() }
+    }
+}
+
+/// What is in order goes through here.
+struct Engine {
+    pipeline: Pipeline,
+    window_nanos: u64,
+    /// The files of the capture, and when each begins.
+    files: Vec<(usize, Timestamp)>,
+    clock_steps: u64,
+    tick_at: Timestamp,
+    /// Scans that ended since the latest tick.
+    ended: Vec<Scan>,
+}
+
+impl Engine {
+    fn new(policy: Policy, limits: Limits) -> Self {
+        Self {
+            window_nanos: policy.window_nanos,
+            // The order of stamps says where the clock steps. A fixed seed: whoever writes a file cannot ask what it hashes
+            // to, and a report reads the same twice.
+            pipeline: Pipeline::new(policy, limits, 1, Origin::Live),
+            files: Vec::new(),
+            clock_steps: 0,
+            tick_at: Timestamp(0),
+            ended: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, next: Ordered, audience: &mut dyn Audience) {
+        match next {
+            Ordered::Probe(probe) => {
+                if self.pipeline.gather(probe) {
+                    self.flush(audience);
+                }
+            }
+            Ordered::Step { from, to, unsure } => self.step(from, to, unsure, audience),
+            Ordered::Undone => self.clock_steps += 1,
+        }
+    }
+
+    #[cold]
+    fn step(&mut self, mut from: Timestamp, to: Timestamp, unsure: bool, audience: &mut dyn Audience) {
+        self.flush(audience);
+        self.clock_steps += 1;
+        if unsure {
+            // Nothing before it is counted together with anything behind it.
+            from = from.saturating_add(2 * self.window_nanos);
+            self.advance(from, audience);
+        }
+        // Moments of a file have 63 bits.
+        let nanos = i128::from(to.nanos()) - i128::from(from.nanos());
+        self.pipeline.clock_stepped(i64::try_from(nanos).unwrap_or(i64::MAX));
+    }
+
+    fn keep(ended: &mut Vec<Scan>, tell: &mut impl FnMut(&Scan), event: ScanEvent) {
+        if event.moment == Moment::Ended {
+            ended.push(event.scan);
+            if ended.len() == WAITING {
+                Self::hand_out(ended, tell);
+            }
+        }
+    }
+
+    fn hand_out(ended: &mut Vec<Scan>, tell: &mut impl FnMut(&Scan)) {
+        ended.sort_by_key(|scan| (scan.ended, scan.source));
+        ended.drain(..).for_each(|scan| tell(&scan));
+    }
+
+    /// The file in which a scan was detected.
+    fn file(files: &[(usize, Timestamp)], scan: &Scan) -> usize {
+        let latest = files.iter().rev().find(|(_, begins)| *begins <= scan.detected);
+        latest.or(files.first()).map_or(0, |(file, _)| *file)
+    }
+
+    fn flush(&mut self, audience: &mut dyn Audience) {
+        let Self { pipeline, ended, files, clock_steps, .. } = self;
+        let mut tell = |scan: &Scan| audience.scan(Self::file(files, scan), scan, *clock_steps);
+        pipeline.flush(&mut |event| Self::keep(ended, &mut tell, event));
+        let now = pipeline.now();
+        // After a step back the next tick would be as far away as the step was long.
+        if now >= self.tick_at || now.saturating_add(TICK_NANOS) < self.tick_at {
+            self.tick_at = now.saturating_add(TICK_NANOS);
+            self.advance(now, audience);
+        }
+    }
+
+    /// Everything that ends by now has ended: hand it out in order.
+    fn advance(&mut self, now: Timestamp, audience: &mut dyn Audience) {
+        let Self { pipeline, ended, files, clock_steps, .. } = self;
+        let mut tell = |scan: &Scan| audience.scan(Self::file(files, scan), scan, *clock_steps);
+        pipeline.advance(now, &mut |event| Self::keep(ended, &mut tell, event));
+        Self::hand_out(ended, &mut tell);
+    }
+
+    fn finish(&mut self, now: Timestamp, audience: &mut dyn Audience) {
+        self.flush(audience);
+        self.advance(now, audience);
+        let Self { pipeline, files, clock_steps, .. } = self;
+        pipeline.each_open_scan(&mut |scan| audience.scan(Self::file(files, &scan), &scan, *clock_steps));
+    }
 }

@@ -40,6 +40,12 @@ struct ScanLine<'a> {
     busiest_host_ports: u32,
     target: String,
     lower_bound: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    clock_steps: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Writes what can be displayed as text, without a string in between.
@@ -79,8 +85,9 @@ impl Number {
     }
 }
 
-/// A scan as one JSON object on one line, without the line's end; `interface` is the file's name.
-pub fn json_line(scan: &Scan, interface: &str) -> String {
+/// A scan as one JSON object on one line, without the line's end; `interface` is the file's name. `clock_steps` is in it if the
+/// file's clock has stepped.
+pub fn json_line(scan: &Scan, interface: &str, clock_steps: u64) -> String {
     let line = ScanLine {
         source: scan.source,
         interface,
@@ -102,6 +109,7 @@ pub fn json_line(scan: &Scan, interface: &str) -> String {
         busiest_host_ports: scan.busiest_host_ports,
         target: target(scan.target),
         lower_bound: scan.lower_bound,
+        clock_steps,
     };
     // A flood of scans is a flood of lines: one allocation each.
     let mut json = Vec::with_capacity(768);
@@ -119,57 +127,49 @@ fn target((host, port): (IpAddr, u16)) -> String {
     SocketAddr::new(host, port).to_string()
 }
 
-/// What a file held, scans or none.
+/// What a capture held: a file, or several that continue each other.
 #[derive(Debug, Clone, Default)]
-struct FileTotals {
-    name: String,
-    scans: u64,
-    packets: u64,
-    probes: u64,
-    span: Option<(Timestamp, Timestamp)>,
-    remarks: Vec<String>,
+pub struct Totals {
+    /// Its files, by their index.
+    pub files: Vec<usize>,
+    /// All its frames.
+    pub packets: u64,
+    /// Those that are probes.
+    pub probes: u64,
+    /// From its earliest to its latest packet.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// What else there is to know, a line each.
+    pub remarks: Vec<String>,
 }
 
-/// The table of `replay --format text`: give it files and their scans, in any order, then show it.
+/// The table of `replay --format text`: give it scans and captures, in any order, then show it.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
-    files: Vec<FileTotals>,
+    /// The names of all files, and how many scans were detected in each.
+    files: Vec<(String, u64)>,
     /// By file, then by the time of the hit, whatever the order they come in.
     scans: Vec<(usize, Scan)>,
+    captures: Vec<Totals>,
 }
 
 impl Table {
-    /// A file was opened; the scans that follow are in it.
-    pub fn file(&mut self, file: &str) {
-        self.files.push(FileTotals { name: file.to_owned(), ..FileTotals::default() });
+    /// For these files.
+    pub fn new(files: &[String]) -> Self {
+        let files = files.iter().map(|name| (name.clone(), 0)).collect();
+        Self { files, ..Self::default() }
     }
 
-    /// A scan in the file opened last, as it ended or as it stands at the file's end.
-    pub fn scan(&mut self, scan: &Scan) {
-        let Some(file) = self.files.last_mut() else { return };
-        file.scans += 1;
+    /// A scan that was detected in a file, as it ended or as it stands at the end.
+    pub fn scan(&mut self, file: usize, scan: &Scan) {
+        self.files[file].1 += 1;
         if self.scans.len() < MAX_ROWS {
-            self.scans.push((self.files.len() - 1, *scan));
+            self.scans.push((file, *scan));
         }
     }
 
-    /// The file opened last has been read as far as it can be; `span` is from its earliest to its latest packet. The
-    /// remarks are shown below its totals, a line each.
-    pub fn totals(
-        &mut self,
-        packets: u64,
-        probes: u64,
-        span: Option<(Timestamp, Timestamp)>,
-        remarks: Vec<String>,
-    ) {
-        if let Some(file) = self.files.last_mut() {
-            (file.packets, file.probes, file.span, file.remarks) = (packets, probes, span, remarks);
-        }
-    }
-
-    /// Nothing of the file opened last could be read: it has no line.
-    pub fn forget(&mut self) {
-        self.files.pop();
+    /// What was read, as far as it could be. A file without a capture has no line.
+    pub fn capture(&mut self, totals: Totals) {
+        self.captures.push(totals);
     }
 }
 
@@ -198,18 +198,18 @@ impl fmt::Display for Table {
         let first = usize::from(self.files.len() < 2);
         if !scans.is_empty() {
             let mut rows = vec![HEADER.map(str::to_owned)];
-            rows.extend(scans.iter().map(|(file, scan)| row(&self.files[*file].name, scan)));
+            rows.extend(scans.iter().map(|(file, scan)| row(&self.files[*file].0, scan)));
             write_aligned(f, &rows, first)?;
-            let found: u64 = self.files.iter().map(|file| file.scans).sum();
+            let found: u64 = self.files.iter().map(|(_, scans)| scans).sum();
             let not_shown = found - scans.len() as u64;
             if not_shown > 0 {
                 writeln!(f, "… and {not_shown} more: --format json prints them all")?;
             }
             writeln!(f)?;
         }
-        for (index, file) in self.files.iter().enumerate() {
-            let shown = scans.iter().filter(|(of, _)| *of == index).map(|(_, scan)| scan);
-            write_totals(f, file, &shown.collect::<Vec<_>>())?;
+        for capture in &self.captures {
+            let shown = scans.iter().filter(|(of, _)| capture.files.contains(of)).map(|(_, scan)| scan);
+            write_totals(f, &self.files, capture, &shown.collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -260,19 +260,33 @@ fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[[String; 12]], first: usize
     Ok(())
 }
 
-fn write_totals(f: &mut fmt::Formatter<'_>, file: &FileTotals, shown: &[&Scan]) -> fmt::Result {
-    match file.scans {
+fn write_totals(
+    f: &mut fmt::Formatter<'_>,
+    files: &[(String, u64)],
+    capture: &Totals,
+    shown: &[&Scan],
+) -> fmt::Result {
+    let found: u64 = capture.files.iter().map(|file| files[*file].1).sum();
+    match found {
         0 => f.write_str("no scans")?,
         scans => f.write_str(&counted(scans, "scan"))?,
     }
-    if file.scans > 0 && file.scans == shown.len() as u64 {
+    if found > 0 && found == shown.len() as u64 {
         let sources: BTreeSet<_> = shown.iter().map(|scan| scan.source).collect();
         write!(f, " by {}", counted(sources.len() as u64, "source"))?;
     }
-    let length = file.span.map_or(0, |(first, last)| last.nanos_since(first));
-    let (packets, probes) = (counted(file.packets, "packet"), counted(file.probes, "probe"));
-    writeln!(f, " in {} ({packets}, {probes}, {})", printable(&file.name), span(length))?;
-    file.remarks.iter().try_for_each(|remark| writeln!(f, "  {}", printable(remark)))
+    let name = |file: &usize| printable(&files[*file].0);
+    let names = match capture.files.as_slice() {
+        [] => String::new(),
+        [file] => name(file),
+        [first, .., last] => {
+            format!("{} to {}, {} files as one capture", name(first), name(last), capture.files.len())
+        }
+    };
+    let length = capture.span.map_or(0, |(first, last)| last.nanos_since(first));
+    let (packets, probes) = (counted(capture.packets, "packet"), counted(capture.probes, "probe"));
+    writeln!(f, " in {names} ({packets}, {probes}, {})", span(length))?;
+    capture.remarks.iter().try_for_each(|remark| writeln!(f, "  {}", printable(remark)))
 }
 
 fn counted(number: u64, noun: &str) -> String {
@@ -419,7 +433,7 @@ mod tests {
     #[test]
     fn a_scan_is_one_json_object_with_its_keys_in_the_order_of_the_contract() {
         assert_eq!(
-            json_line(&scan("198.51.100.7"), "a \"b\".pcap"),
+            json_line(&scan("198.51.100.7"), "a \"b\".pcap", 0),
             concat!(
                 r#"{"source":"198.51.100.7","interface":"a \"b\".pcap","kind":"vertical","technique":"syn","#,
                 r#""window_seconds":10,"started":"2026-11-23T10:00:00.123456Z","#,
@@ -438,8 +452,9 @@ mod tests {
         scan.ended = None;
         scan.window_nanos = 500_000_000;
         scan.first_target = ("2001:db8:1::10".parse().unwrap(), 443);
-        let value: serde_json::Value = serde_json::from_str(&json_line(&scan, "-")).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json_line(&scan, "-", 3)).unwrap();
         assert_eq!(value["source"], "2001:db8::/64");
+        assert_eq!(value["clock_steps"], 3);
         assert_eq!(value["source_address"], "2001:db8::7");
         assert_eq!(value["ended"], serde_json::Value::Null);
         assert_eq!(value["window_seconds"], 0.5);
@@ -454,16 +469,16 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned_and_ordered_by_the_time_of_the_hit() {
-        let mut table = Table::default();
-        table.file("a.pcap");
+        let mut table = Table::new(&[String::from("a.pcap")]);
         let mut later = scan("2001:db8::7");
         later.detected = Timestamp(START + 2_000_000_000);
         later.ended = None;
         later.distinct_ports = 3;
         later.sample_ports = PortSample::lowest([1, 2, 9]);
-        table.scan(&later);
-        table.scan(&scan("198.51.100.7"));
-        table.totals(3000, 2400, Some((Timestamp(START), Timestamp(START + 65_000_000_000))), Vec::new());
+        table.scan(0, &later);
+        table.scan(0, &scan("198.51.100.7"));
+        let span = Some((Timestamp(START), Timestamp(START + 65_000_000_000)));
+        table.capture(Totals { files: vec![0], packets: 3000, probes: 2400, span, remarks: Vec::new() });
         assert_eq!(
             table.to_string(),
             "\
@@ -478,32 +493,33 @@ SOURCE         KIND      TECHNIQUE  PORTS  PEAK  HOSTS  PROBES  STARTED (UTC)   
 
     #[test]
     fn several_files_get_a_column_and_a_line_each() {
-        let mut table = Table::default();
-        table.file("a.pcap");
-        table.totals(
-            1,
-            0,
-            Some((Timestamp(START), Timestamp(START))),
-            vec![String::from("why no probe: 1 not_ip")],
-        );
-        table.file("b\u{1b}[2J.pcap");
-        table.scan(&scan("198.51.100.7"));
-        table.totals(3000, 1, None, Vec::new());
+        let names = ["a.pcap", "b\u{1b}[2J.pcap", "c.pcap0", "c.pcap1", "c.pcap2"];
+        let mut table = Table::new(&names.map(str::to_owned));
+        let remarks = vec![String::from("why no probe: 1 not_ip")];
+        let span = Some((Timestamp(START), Timestamp(START)));
+        table.capture(Totals { files: vec![0], packets: 1, probes: 0, span, remarks });
+        table.scan(1, &scan("198.51.100.7"));
+        table.capture(Totals { files: vec![1], packets: 3000, probes: 1, ..Totals::default() });
+        table.capture(Totals { files: vec![2, 3, 4], packets: 9, ..Totals::default() });
         let text = table.to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("FILE             SOURCE        KIND"), "{text}");
         assert!(lines[1].starts_with("b\\u{1b}[2J.pcap  198.51.100.7  vertical"), "{text}");
         assert_eq!(lines[3], "no scans in a.pcap (1 packet, 0 probes, 0.000s)");
         assert_eq!(lines[4], "  why no probe: 1 not_ip");
+        assert_eq!(
+            lines[6],
+            "no scans in c.pcap0 to c.pcap2, 3 files as one capture (9 packets, 0 probes, 0.000s)"
+        );
         assert_eq!(lines[5], "1 scan by 1 source in b\\u{1b}[2J.pcap (3000 packets, 1 probe, 0.000s)");
     }
 
     #[test]
     fn a_table_too_long_to_read_says_how_much_it_leaves_out() {
-        let mut table = Table::default();
-        table.file("a.pcap");
+        let mut table = Table::new(&[String::from("a.pcap")]);
+        table.capture(Totals { files: vec![0], ..Totals::default() });
         for _ in 0..MAX_ROWS + 3 {
-            table.scan(&scan("198.51.100.7"));
+            table.scan(0, &scan("198.51.100.7"));
         }
         let text = table.to_string();
         assert!(text.contains("\n… and 3 more: --format json prints them all\n"));

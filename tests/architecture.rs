@@ -30,13 +30,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["capture", "detect", "units", "version"]),
     ("config", &["detect", "text", "units"]),
     ("settings", &["capture", "cli", "config", "detect", "memory", "text", "units", "web"]),
-    ("remarks", &["capture", "decode", "snapshot"]),
+    ("order", &["detect", "packet"]),
+    ("remarks", &["capture", "decode", "order", "snapshot"]),
     ("report", &["clock", "detect", "packet"]),
     (
         "replay",
         &[
-            "capture", "cli", "detect", "metrics", "packet", "pipeline", "remarks", "report", "settings",
-            "snapshot",
+            "capture", "cli", "decode", "detect", "metrics", "order", "packet", "pipeline", "remarks",
+            "report", "settings", "snapshot",
         ],
     ),
     (

@@ -65,7 +65,7 @@ fn a_refused_file_is_closed() {
     };
     assert_eq!(open(), 1, "the test's own");
     let wake = Wake::new().expect("an eventfd");
-    let outcome = replay::replay(path, Policy::default(), Limits::default(), &wake, &mut |_| {});
-    assert!(outcome.error.is_some_and(|error| error.contains("neither a pcap nor a pcapng file")));
+    let (_, error) = replay::replay(path, Policy::default(), Limits::default(), &wake, &mut |_| {});
+    assert!(error.is_some_and(|error| error.contains("neither a pcap nor a pcapng file")));
     assert_eq!(open(), 1, "the test's own");
 }

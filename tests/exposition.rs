@@ -23,7 +23,7 @@ fn scanned() -> InterfaceSnapshot {
         interface: String::from("eth0"),
         capture: CaptureStatus { up: true, received: 5210, dropped: 3, interface_dropped: 1, restarts: 2 },
         packets: 5200,
-        skipped: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+        skipped: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
         events_lost: 7,
         detection: detect::Snapshot {
             time: Timestamp::new(1_700_000_100, 0),

@@ -42,6 +42,16 @@ pub struct Account {
 }
 
 impl Account {
+    /// Adds what was read of another file of the same capture.
+    pub fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.cut += other.cut;
+        self.oversize += other.oversize;
+        self.unread += other.unread;
+        self.unread_link = self.unread_link.take().or(other.unread_link);
+        self.limit(other.snap_length.unwrap_or(0));
+    }
+
     /// The file claims this snap length; 0 is none.
     pub(super) fn limit(&mut self, snap_length: u32) {
         if snap_length > 0 {

@@ -1,0 +1,196 @@
+//! `replay` as people use it: a live pipe, signals, rotated files, and files out of order.
+#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
+
+use assert_cmd::cargo::cargo_bin;
+use portscan_exporter::capture::Wake;
+use portscan_exporter::detect::{Limits, Policy, Scan, ScanId};
+use portscan_exporter::replay::replay;
+use proptest::prelude::*;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+const START: u64 = 1_700_000_000_000_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// The header of a pcap file of Ethernet frames with nanosecond stamps.
+fn header() -> Vec<u8> {
+    let numbers = [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 262_144, 1];
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// A SYN of 198.51.100.`source` to a port of 192.0.2.10, as a record of such a file.
+fn syn(time: u64, source: u8, port: u16) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 10, 2, 0, 0, 0, 0, source, 8, 0];
+    frame.extend([0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 198, 51, 100, source, 192, 0, 2, 10]);
+    frame.extend(40_000_u16.to_be_bytes());
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 4, 0, 0, 0, 0, 0]);
+    let length = frame.len() as u32;
+    let head = [(time / SECOND) as u32, (time % SECOND) as u32, length, length];
+    [head.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>(), frame].concat()
+}
+
+/// A scan of 30 ports in 3 seconds.
+fn scan(start: u64) -> Vec<u8> {
+    (0..30).flat_map(|n| syn(start + n * SECOND / 10, 7, 1000 + n as u16)).collect()
+}
+
+struct Running(Child);
+
+impl Running {
+    fn start(format: &str) -> Self {
+        let mut command = Command::new(cargo_bin!("portscan_exporter"));
+        command.args(["replay", "-", "--format", format]);
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        let pipe = self.0.stdin.as_mut().unwrap();
+        pipe.write_all(bytes).unwrap();
+        pipe.flush().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn on_a_live_pipe_a_scan_is_told_when_it_has_ended_and_not_at_the_end() {
+    let mut running = Running::start("json");
+    running.feed(&[header(), scan(START)].concat());
+    // A minute of quiet later, on the packets' time, somebody else asks for a port.
+    running.feed(&(0..10).flat_map(|n| syn(START + (80 + 2 * n) * SECOND, 9, 443)).collect::<Vec<_>>());
+    let mut line = String::new();
+    // The pipe is open: without a line this waits until the harness gives up.
+    BufReader::new(running.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&told["distinct_ports"], &told["source"]), (&30.into(), &"198.51.100.7".into()));
+    assert!(told["ended"].is_string(), "{line}");
+}
+
+#[test]
+fn sigint_and_sigterm_end_the_reading_and_the_report_follows() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut running = Running::start("json");
+        // What has been told shows that all before it was read.
+        let last = (0..10).flat_map(|n| syn(START + (80 + 2 * n) * SECOND, 9, 443)).collect::<Vec<_>>();
+        running.feed(&[header(), scan(START), last, scan(START + 100 * SECOND)].concat());
+        let mut out = BufReader::new(running.0.stdout.take().unwrap());
+        let mut first = String::new();
+        out.read_line(&mut first).unwrap();
+        kill_process(Pid::from_child(&running.0), signal).unwrap();
+        let (mut told, mut said) = (String::new(), String::new());
+        out.read_to_string(&mut told).unwrap();
+        running.0.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+        assert!(told.contains("\"ended\":null"), "{signal:?}: {told}");
+        assert!(said.contains("stopped by a signal"), "{signal:?}: {said}");
+        assert_eq!(running.0.wait().unwrap().code(), Some(0), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_reader_of_the_report_that_goes_away_ends_it() {
+    let mut running = Running::start("json");
+    drop(running.0.stdout.take());
+    running.feed(&[header(), scan(START)].concat());
+    running.feed(&(0..10).flat_map(|n| syn(START + (80 + 2 * n) * SECOND, 9, 443)).collect::<Vec<_>>());
+    // The pipe is still open.
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn files_that_continue_each_other_are_one_capture_and_others_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, frames: Vec<u8>| {
+        std::fs::write(folder.path().join(name), [header(), frames].concat()).unwrap();
+    };
+    let half = |start: u64, first: u16| -> Vec<u8> {
+        (0..15).flat_map(|n| syn(start + n * SECOND / 10, 7, first + n as u16)).collect()
+    };
+    file("first", half(START, 1000));
+    file("second", half(START + 2 * SECOND, 1015));
+    file("elsewhere", half(START + SECOND, 1030));
+    file("next-day", half(START + 86_400 * SECOND, 1015));
+    let told = |files: &[&str]| {
+        let out = Command::new(cargo_bin!("portscan_exporter"))
+            .current_dir(folder.path())
+            .arg("replay")
+            .args(files)
+            .output()
+            .unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let one = told(&["first", "second"]);
+    assert!(
+        one.contains("1 scan by 1 source in first to second, 2 files as one capture (30 packets"),
+        "{one}"
+    );
+    assert!(
+        one.contains("\nsecond  198.51.100.7  vertical  syn           30"),
+        "where it was detected: {one}"
+    );
+    for apart in [["second", "first"], ["first", "elsewhere"], ["first", "next-day"], ["first", "first"]] {
+        let two = told(&apart);
+        assert_eq!(two.matches("no scans in").count(), 2, "{apart:?}: {two}");
+    }
+}
+
+/// Scans of a file without the names of their episodes, which are counted.
+fn scans(file: &[u8]) -> (Vec<Scan>, u64) {
+    let mut path = tempfile::NamedTempFile::new().unwrap();
+    path.write_all(file).unwrap();
+    let policy = Policy { threshold: 5, quiet_nanos: 20 * SECOND, ..Policy::default() };
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let mut scans = Vec::new();
+    let (outcome, error) =
+        replay(path.path(), policy, limits, &Wake::new().unwrap(), &mut |scan| scans.push(*scan));
+    assert_eq!(error, None);
+    (scans.into_iter().map(|scan| Scan { id: ScanId(0), ..scan }).collect(), outcome.disorder.steps)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// However a file is shuffled within the horizon, and wherever a stray stamp is put, its scans are those of the file in
+    /// order.
+    #[test]
+    fn disorder_changes_no_scan(
+        probes in prop::collection::vec((0..4 * SECOND, 0..5 * SECOND, 0..3_u8, 0..30_u16), 1..200),
+        stray in any::<prop::sample::Index>(),
+        ahead in any::<bool>(),
+    ) {
+        let mut now = START;
+        let mut frames: Vec<(u64, u64, Vec<u8>)> = probes.iter().map(|&(step, delay, source, port)| {
+            // No two of the same moment, whose order a shuffle could change.
+            now += step + 1;
+            (now + delay, now, syn(now, source, port))
+        }).collect();
+        let file = |frames: &[(u64, u64, Vec<u8>)]| {
+            let frames = frames.iter().flat_map(|(.., frame)| frame.clone());
+            header().into_iter().chain(frames).collect::<Vec<u8>>()
+        };
+        let (in_order, steps) = scans(&file(&frames));
+        prop_assert_eq!(steps, 0);
+        frames.sort_by_key(|(arrives, ..)| *arrives);
+        let (shuffled, steps) = scans(&file(&frames));
+        prop_assert_eq!(steps, 0);
+        prop_assert_eq!(&shuffled, &in_order);
+        // Between two frames that are near each other, of somebody else: an hour off either way.
+        frames.sort_by_key(|(_, time, _)| *time);
+        let near: Vec<usize> =
+            (1..frames.len()).filter(|&at| frames[at].1 - frames[at - 1].1 < 5 * SECOND).collect();
+        if !near.is_empty() {
+            let at = *stray.get(&near);
+            let time = if ahead { frames[at].1 + 3600 * SECOND } else { frames[at].1 - 3600 * SECOND };
+            frames.insert(at, (0, time, syn(time, 200, 80)));
+            let (with_stray, steps) = scans(&file(&frames));
+            prop_assert_eq!(steps, 1);
+            prop_assert_eq!(&with_stray, &in_order);
+        }
+    }
+}
