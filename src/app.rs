@@ -629,6 +629,21 @@ fn logger_options(settings: &Settings) -> logger::Options {
     logger::Options { level: settings::log_level(flags), format }
 }
 
+/// A great threshold is reached in a block of memory: says for how many sources there is one, loudly if they are few.
+fn say_how_many_at_once(settings: &Settings) {
+    let threads = settings.flags.capture.threads as usize;
+    let share = Limits { memory_bytes: settings.limits.memory_bytes / threads, ..settings.limits };
+    let Some(sources) = share.sources_at_once(settings.policy.threshold) else { return };
+    let sources = sources * threads;
+    const FEW: usize = 100;
+    let level = if sources < FEW { log::Level::Warn } else { log::Level::Info };
+    log::log!(
+        level,
+        sources, threshold = settings.policy.threshold;
+        "at most {sources} sources of an interface can be counted up to this threshold at once; --detection.memory sets how many"
+    );
+}
+
 /// Says what is about to happen: version, interfaces with their addresses, window, threshold, listen address.
 fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) {
     log::info!(
@@ -659,6 +674,7 @@ fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) 
         write_duration(Duration::from_nanos(settings.policy.window_nanos))
     );
     warn_of(&Ignored::by(&settings.policy).warnings(settings.policy.threshold));
+    say_how_many_at_once(settings);
     for address in listeners.addresses() {
         log::info!(address = address.to_string().as_str(); "listening on {address}");
     }

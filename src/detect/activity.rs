@@ -67,6 +67,14 @@ impl Plan {
         }
     }
 
+    /// How many sources can reach the threshold at once, if each needs a block for it.
+    pub fn sources_at_once(threshold: u32, memory_bytes: usize) -> Option<usize> {
+        let plan = Self::new(threshold, memory_bytes);
+        let large_enough = |&size: &usize| Pool::most_ports(BLOCK_CELLS[size]) >= threshold as usize;
+        let blocks = || (0..BLOCK_CELLS.len()).filter(large_enough).map(|size| plan.blocks(size)).sum();
+        (threshold > LISTED).then(blocks)
+    }
+
     /// Blocks of a size.
     fn blocks(&self, size: usize) -> usize {
         (self.block_bytes / 8 * self.shares[size] / block_bytes(BLOCK_CELLS[size])).max(1)

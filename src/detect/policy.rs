@@ -1,5 +1,6 @@
 //! What counts as a scan (reloads) and how much may be kept (fixed at start).
 
+use super::activity::Plan;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -51,6 +52,14 @@ pub struct Limits {
     pub min_ports: u32,
     /// How long a peak stays published after it was reached, in nanoseconds.
     pub hold_nanos: u64,
+}
+
+impl Limits {
+    /// How many sources can be counted up to a threshold at once, where that needs more than the short list that each source
+    /// has: `None` if all can.
+    pub fn sources_at_once(&self, threshold: u32) -> Option<usize> {
+        Plan::sources_at_once(threshold, self.memory_bytes)
+    }
 }
 
 impl Default for Limits {

@@ -122,6 +122,12 @@ impl Oracle {
         self.sources.get(&source).map_or(0, |history| history.probes.len())
     }
 
+    /// Distinct ports that a source ever asked for.
+    #[allow(dead_code, reason = "not every test that has an oracle asks it")]
+    pub fn ports_of(&self, source: Source) -> usize {
+        self.sources.get(&source).map_or(0, |history| history.latest.len())
+    }
+
     pub fn is_open(&self, source: Source) -> bool {
         self.sources.get(&source).is_some_and(|history| history.open.is_some())
     }

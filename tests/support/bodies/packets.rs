@@ -331,6 +331,11 @@ fn crowded(bytes: &mut Bytes<'_>) {
             }
             Step::Stepped(_) | Step::Reload(_) => {}
         }
+        for ScanEvent { scan, .. } in &events[before..] {
+            let asked = oracle.ports_of(scan.source);
+            assert!(scan.distinct_ports as usize <= asked, "{asked} ports were asked for: {scan:?}");
+            assert!(scan.busiest_host_ports <= scan.distinct_ports, "{scan:?}");
+        }
         events[before..].iter().for_each(|event| account.enter(event));
         if !matches!(step, Step::Probe(_)) {
             account.check(&detector, &limits);
