@@ -82,6 +82,12 @@ class Mailbox(socketserver.StreamRequestHandler):
     """Takes the mail of Alertmanager, so that it can be shown."""
 
     def handle(self):
+        try:
+            self.take()
+        except OSError:
+            pass  # Alertmanager hung up, or the demo ends
+
+    def take(self):
         self.wfile.write(b"220 demo\r\n")
         for line in self.rfile:
             word = line[:4].upper()

@@ -241,3 +241,30 @@ fn documents_name_only_metrics_that_exist() {
     assert!(wrong.is_empty(), "no such metric: {}", wrong.join(", "));
     assert!(named.len() > 10, "the documents name hardly any metric: does this test still read them?");
 }
+
+#[test]
+fn the_readme_names_every_metric_and_every_field() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("readable");
+    let mut missing: Vec<String> = portscan_exporter::metrics::family_names()
+        .into_iter()
+        .filter(|name| name.starts_with("portscan_") && !readme.contains(&format!("`{name}`")))
+        .map(str::to_owned)
+        .collect();
+    let json = fs::read_to_string(root().join("tests/goldens/syn-scan.pcap.jsonl")).expect("readable");
+    let scan: serde_json::Value = serde_json::from_str(json.lines().next().expect("a scan")).expect("JSON");
+    let fields = scan.as_object().expect("an object").keys();
+    missing.extend(fields.filter(|field| !readme.contains(&format!("`{field}`"))).cloned());
+    let notify = fs::read_to_string(root().join("src/notify.rs")).expect("readable");
+    let code = notify.split("mod tests {").next().expect("code");
+    let fields = code.split("(\"").skip(1).filter_map(|rest| rest.split_once("\", ")).map(|(field, _)| field);
+    let fields: Vec<_> =
+        fields.filter(|field| field.chars().all(|c| c.is_ascii_lowercase() || c == '_')).collect();
+    assert!(fields.len() > 20, "does this test still read the fields of records? {fields:?}");
+    missing.extend(
+        fields
+            .iter()
+            .map(|field| format!("PORTSCAN_{}", field.to_uppercase()))
+            .filter(|name| !readme.contains(&**name)),
+    );
+    assert!(missing.is_empty(), "the README does not name {missing:?}");
+}
