@@ -1,8 +1,8 @@
 //! The shell: threads, signals, reload, and the order of start and shutdown.
 
 use crate::blindness::Blindness;
-use crate::board::{Board, STALLED, Standing};
-use crate::capture::{self, Live, Steering, Wake};
+use crate::board::{Board, Standing};
+use crate::capture::{self, Direction, Live, Steering, Wake};
 use crate::cli::LogFormat;
 use crate::clock;
 use crate::detect::{Limits, Origin, Policy, ScanEvent};
@@ -16,6 +16,8 @@ use crate::settings::{self, Ignored, Settings};
 use crate::snapshot::InterfaceSnapshot;
 use crate::text::printable;
 use crate::units::write_duration;
+use crate::vantage::{Place, Vantage};
+use crate::vitals::{self, Sign, Vitals};
 use crate::{systemd, version, web};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -48,10 +50,28 @@ struct Wires {
     fates: tokio::sync::mpsc::Sender<Fate>,
 }
 
-/// What happened to a capture.
+/// The captures get so long to end, and then the notifier: together less than systemd's TimeoutStopSec.
+const END_WITHIN: Duration = Duration::from_secs(3);
+
+/// What happened to the capture on an interface.
 struct Fate {
     interface: Arc<str>,
-    lost: Option<String>,
+    what: Happened,
+}
+
+enum Happened {
+    Lost(String),
+    Back,
+    Paused(Duration),
+}
+
+fn tell_pause(interface: &str, pause: Duration) {
+    let seconds = pause.as_secs();
+    log::warn!(
+        interface, seconds;
+        "capture on {interface} did not run for {seconds} s (stopped, suspended or stuck): what its buffer still held is \
+         counted, what came beyond is dropped or was never seen"
+    );
 }
 
 impl Outlet for Wires {
@@ -60,10 +80,14 @@ impl Outlet for Wires {
     }
 
     fn capture_changed(&mut self, lost: Option<&str>) {
-        // An interface that flaps faster than the log takes it loses lines, not packets; `restarts` counts on.
-        let _ = self
-            .fates
-            .try_send(Fate { interface: Arc::clone(&self.interface), lost: lost.map(str::to_owned) });
+        self.tell(lost.map_or(Happened::Back, |why| Happened::Lost(why.to_owned())));
+    }
+
+    fn paused(&mut self, pause: Duration) {
+        // All threads of an interface pause together: one tells it.
+        if self.shard == 0 {
+            self.tell(Happened::Paused(pause));
+        }
     }
 
     fn moved(&mut self, interface: &str) {
@@ -72,6 +96,13 @@ impl Outlet for Wires {
 
     fn publish(&mut self, snapshot: InterfaceSnapshot) {
         self.board.publish_shard(self.index, self.shard, Arc::new(snapshot));
+    }
+}
+
+impl Wires {
+    fn tell(&self, what: Happened) {
+        // An interface that flaps faster than the log takes it loses lines, not packets; `restarts` counts on.
+        let _ = self.fates.try_send(Fate { interface: Arc::clone(&self.interface), what });
     }
 }
 
@@ -107,9 +138,20 @@ fn capture_loop(
     policies: Receiver<Policy>,
     wake: &Wake,
 ) {
-    let mut sink = LiveSink::new(interface, pipeline, wires, policies);
+    let pipeline = pipeline.at(Vantage::of(place(&live)));
+    let mut sink = LiveSink::new(interface, pipeline, wires, policies).with_addresses(capture::own_addresses);
     live.run(&mut sink, wake);
     sink.finish();
+}
+
+/// Where a capture stands. Who asks for both directions asks for the host's own connections.
+fn place(live: &Live) -> Place {
+    match live.direction() {
+        Direction::Out | Direction::InOut => Place::Anywhere,
+        Direction::In if live.is_any() => Place::Any,
+        Direction::In if live.is_loopback() => Place::Loopback,
+        Direction::In => Place::Link,
+    }
 }
 
 /// The configuration in force and how the latest reload went.
@@ -384,6 +426,7 @@ fn readable(config: Option<&Path>) -> Vec<PathBuf> {
 pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     let Shell { runtime, hang_up, _too_large } = shell;
     logger::start(logger_options(&settings)).map_err(|error| error.to_string())?;
+    record_panics();
     check_memory(settings.memory())?;
     let lives = open_captures(&settings)?;
     let listeners = web::bind(&settings.web).map_err(|error| error.to_string())?;
@@ -464,28 +507,48 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     log::info!("stopping");
 
     // Captures first: their last scans are still told of. Then the notifier, which ends when they are gone.
-    let mut failed = outcome.err();
+    let mut faults: Vec<String> = outcome.err().into_iter().collect();
     for worker in &workers {
         worker.wake.stop();
     }
     if !server.stop(LAST_ANSWERS) {
-        failed = Some(String::from("the web server panicked"));
+        faults.push(String::from("the web server panicked"));
     }
-    for worker in workers {
-        if worker.thread.join().is_err() {
-            failed = Some(format!("the capture on {} panicked", worker.interface));
+    let captures =
+        workers.into_iter().map(|worker| (format!("the capture on {}", worker.interface), worker.thread));
+    faults.extend(vitals::gather(captures.collect(), END_WITHIN));
+    faults.extend(vitals::gather(vec![(String::from("the notifier"), notifier)], END_WITHIN));
+    let why = faults.join("; ");
+    if faults.is_empty() {
+        log::info!("stopped");
+    } else {
+        log::error!("stopped: {why}");
+    }
+    log::logger().flush();
+    if faults.is_empty() { Ok(()) } else { Err(why) }
+}
+
+/// A panic is a record like any other, not only some lines on standard error.
+fn record_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let why = panic.payload_as_str().unwrap_or("no reason given");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        log::error!("panic in thread {name} at {place}: {why}");
+    }));
+}
+
+fn tell(sign: &Sign) {
+    match sign {
+        Sign::Stalled(interface, silence) => log::error!(
+            interface = interface.as_str(), seconds = silence.as_secs();
+            "capture on {interface} has stalled: its thread has not ticked for {} s, and what comes there is not seen",
+            silence.as_secs()
+        ),
+        Sign::Recovered(interface) => {
+            log::info!(interface = interface.as_str(); "capture on {interface} ticks again");
         }
-    }
-    if notifier.join().is_err() {
-        failed = Some(String::from("the notifier panicked"));
-    }
-    match failed {
-        None => {
-            log::info!("stopped");
-            log::logger().flush();
-            Ok(())
-        }
-        Some(why) => Err(why),
     }
 }
 
@@ -534,6 +597,7 @@ impl Attention<'_> {
         let interfaces = self.board.standings();
         let mut eyes = Eyes {
             blindness: Blindness::new(interfaces.iter().map(|(interface, _)| &**interface), start),
+            vitals: Vitals::default(),
             status: String::new(),
             announced: false,
         };
@@ -576,7 +640,10 @@ impl Attention<'_> {
             let _ = systemd::ready(&eyes.blindness.status());
         }
         eyes.show();
-        if self.board.stalled(clock::steady(), STALLED).is_empty() {
+        let (alive, signs) = eyes.vitals.look(self.board, clock::steady());
+        signs.iter().for_each(tell);
+        // A capture that hangs starves the watchdog: systemd starts us anew.
+        if alive {
             let _ = systemd::alive();
         }
         let captures = self
@@ -593,13 +660,20 @@ impl Attention<'_> {
 /// What is seen and what is not, and what was told of it.
 struct Eyes {
     blindness: Blindness,
+    vitals: Vitals,
     status: String,
     announced: bool,
 }
 
 impl Eyes {
     fn hear(&mut self, fate: &Fate) {
-        self.blindness.changed(&fate.interface, fate.lost.as_deref(), clock::steady());
+        let interface = &*fate.interface;
+        let now = clock::steady();
+        match &fate.what {
+            Happened::Lost(why) => self.blindness.changed(interface, Some(why), now),
+            Happened::Back => self.blindness.changed(interface, None, now),
+            Happened::Paused(pause) => tell_pause(interface, *pause),
+        }
         self.show();
     }
 

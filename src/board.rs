@@ -39,6 +39,8 @@ pub enum Standing {
     Starting,
     /// It has published, but it does not capture now.
     Down,
+    /// It has published, and its thread has not ticked for long since.
+    Stalled,
 }
 
 impl Board {
@@ -81,16 +83,27 @@ impl Board {
         self.slots[index].put(0, snapshot, ticked);
     }
 
-    /// The latest snapshot of every interface that has published (with all its threads), in the order of the slots.
+    /// The latest snapshot of every interface that has published (with all its threads), in the order of the slots. One whose
+    /// capture has stalled is not up.
     pub fn all(&self) -> Vec<Arc<InterfaceSnapshot>> {
-        self.slots.iter().filter_map(Slot::published).map(|published| published.snapshot).collect()
+        self.all_at(clock::steady())
+    }
+
+    /// The same at another moment.
+    pub fn all_at(&self, now: Instant) -> Vec<Arc<InterfaceSnapshot>> {
+        self.slots.iter().filter_map(Slot::published).map(|published| published.at(now)).collect()
     }
 
     /// Every interface, by the name it has now, and how it stands; in the order of the slots.
     pub fn standings(&self) -> Vec<(String, Standing)> {
+        let now = clock::steady();
         let standing = |slot: &Slot| match slot.published() {
             None => (slot.interface.clone(), Standing::Starting),
-            Some(Published { snapshot, .. }) => {
+            Some(published) => {
+                if now.saturating_duration_since(published.ticked) > STALLED {
+                    return (published.snapshot.interface.clone(), Standing::Stalled);
+                }
+                let snapshot = published.snapshot;
                 let standing = if snapshot.capture.up { Standing::Ready } else { Standing::Down };
                 (snapshot.interface.clone(), standing)
             }
@@ -109,6 +122,17 @@ impl Board {
             .map(|slot| (slot.interface.as_str(), silence(slot)))
             .filter(|&(_, silence)| silence > limit)
             .collect()
+    }
+}
+
+impl Published {
+    /// How it stands now: the last words of a loop that has stalled since are not true any more.
+    fn at(self, now: Instant) -> Arc<InterfaceSnapshot> {
+        let Self { mut snapshot, ticked } = self;
+        if snapshot.capture.up && now.saturating_duration_since(ticked) > STALLED {
+            Arc::make_mut(&mut snapshot).capture.up = false;
+        }
+        snapshot
     }
 }
 

@@ -25,31 +25,44 @@ pub fn since_boot() -> Duration {
 /// The least difference between the clocks that is a step, not an adjustment.
 const STEP_NANOS: i128 = 1_000_000_000;
 
-/// Both clocks, read as one: the wall clock and the steady one.
-pub type Reading = (Timestamp, Instant);
+/// The least time between two comparisons that is a pause: they are made about once a second.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Both clocks, read as one: the wall clock, and the time since boot, which nobody steps and sleep does not stop.
+pub type Reading = (Timestamp, Duration);
 
 /// A reading may take so long; one that was interrupted for longer says nothing of a step.
 const READ_WITHIN: Duration = Duration::from_millis(100);
 
 /// Reads both clocks at once, or nearly: a process that is stopped between the two must not see a step.
 pub fn both() -> Reading {
-    let mut before = steady();
+    let mut before = since_boot();
     for _ in 0..8 {
         let wall = wall();
-        let after = steady();
-        if after.duration_since(before) < READ_WITHIN {
+        let after = since_boot();
+        if after.saturating_sub(before) < READ_WITHIN {
             return (wall, after);
         }
         before = after;
     }
-    (wall(), steady())
+    (wall(), since_boot())
 }
 
-/// Compares the wall clock, which stamps packets, with the steady one.
+/// What happened between two comparisons of the clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Passed {
+    /// By how many nanoseconds the wall clock has stepped, if by more than a second.
+    pub step: Option<i64>,
+    /// How long nobody compared them, if for longer than anybody who runs would let pass: the process was stopped, the
+    /// machine asleep, or this thread stuck.
+    pub pause: Option<Duration>,
+}
+
+/// Compares the wall clock, which stamps packets, with the time since boot.
 pub struct StepWatch {
     read: Box<dyn FnMut() -> Reading + Send>,
     wall: Timestamp,
-    steady: Instant,
+    boot: Duration,
 }
 
 impl StepWatch {
@@ -60,8 +73,8 @@ impl StepWatch {
 
     /// The same over other clocks: a test must not step the machine's.
     pub fn over(mut read: impl FnMut() -> Reading + Send + 'static) -> Self {
-        let (wall, steady) = read();
-        Self { read: Box::new(read), wall, steady }
+        let (wall, boot) = read();
+        Self { read: Box::new(read), wall, boot }
     }
 
     /// When they were last compared, by the wall clock.
@@ -69,24 +82,27 @@ impl StepWatch {
         self.wall
     }
 
-    /// By how many nanoseconds the wall clock has stepped since they were last compared, if by more than a second.
-    pub fn step(&mut self) -> Option<i64> {
-        let (wall, steady) = (self.read)();
-        self.compare(wall, steady)
+    /// What happened since they were last compared.
+    pub fn look(&mut self) -> Passed {
+        let (wall, boot) = (self.read)();
+        self.compare(wall, boot)
     }
 
-    fn compare(&mut self, wall: Timestamp, steady: Instant) -> Option<i64> {
+    fn compare(&mut self, wall: Timestamp, boot: Duration) -> Passed {
         let by_wall = i128::from(wall.nanos()) - i128::from(self.wall.nanos());
-        let passed = i128::try_from(steady.duration_since(self.steady).as_nanos()).unwrap_or(i128::MAX);
-        (self.wall, self.steady) = (wall, steady);
-        let step = by_wall - passed;
-        (step.abs() > STEP_NANOS).then(|| i64::try_from(step).unwrap_or(i64::MAX))
+        let passed = boot.saturating_sub(self.boot);
+        (self.wall, self.boot) = (wall, boot);
+        let step = by_wall - i128::try_from(passed.as_nanos()).unwrap_or(i128::MAX);
+        Passed {
+            step: (step.abs() > STEP_NANOS).then(|| i64::try_from(step).unwrap_or(i64::MAX)),
+            pause: (passed > PAUSE).then_some(passed),
+        }
     }
 }
 
 impl fmt::Debug for StepWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StepWatch").field("wall", &self.wall).field("steady", &self.steady).finish()
+        f.debug_struct("StepWatch").field("wall", &self.wall).field("boot", &self.boot).finish()
     }
 }
 
@@ -102,15 +118,28 @@ mod tests {
 
     #[test]
     fn only_a_second_of_disagreement_is_a_step() {
-        let start = StepWatch::new();
-        let (wall, steady) = (start.wall, start.steady);
-        let mut watch = start;
+        let mut watch = StepWatch::new();
+        let (wall, boot) = (watch.wall, watch.boot);
         let second = Duration::from_secs(1);
         let at = |seconds: f64| {
             wall.saturating_add(Duration::from_secs_f64(seconds).as_nanos().try_into().unwrap())
         };
-        assert_eq!(watch.compare(at(1.9), steady + second), None);
-        assert_eq!(watch.compare(at(86_402.9), steady + 2 * second).map(|n| n / 1_000_000_000), Some(86_400));
-        assert_eq!(watch.compare(at(3.9), steady + 3 * second).map(|n| n / 1_000_000_000), Some(-86_400));
+        let seconds = |passed: Passed| passed.step.map(|nanos| nanos / 1_000_000_000);
+        assert_eq!(watch.compare(at(1.9), boot + second), Passed::default());
+        assert_eq!(seconds(watch.compare(at(86_402.9), boot + 2 * second)), Some(86_400));
+        assert_eq!(seconds(watch.compare(at(3.9), boot + 3 * second)), Some(-86_400));
+    }
+
+    #[test]
+    fn a_sleep_is_a_pause_and_no_step() {
+        let mut watch = StepWatch::new();
+        let (wall, boot) = (watch.wall, watch.boot);
+        let hour = Duration::from_secs(3_600);
+        let later = wall.saturating_add(hour.as_nanos().try_into().unwrap());
+        assert_eq!(watch.compare(later, boot + hour), Passed { step: None, pause: Some(hour) });
+        assert_eq!(watch.compare(later, boot + hour), Passed::default());
+        let stepped = Passed { step: Some(3_600_000_000_000), pause: None };
+        let later = later.saturating_add(hour.as_nanos().try_into().unwrap());
+        assert_eq!(watch.compare(later, boot + hour), stepped, "no pause, but a step");
     }
 }

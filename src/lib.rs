@@ -35,9 +35,10 @@
 //! | [`capture`] | frames of an interface (libpcap) or of a file; the only trait, `FrameSink` |
 //! | [`filter`] | the kernel filter |
 //! | [`decode`] | bytes → `Packet`, or why not |
+//! | [`vantage`] | which sources a capture cannot see where it stands |
 //! | [`detect`] | the core: pure, deterministic, bounded |
 //! | [`pipeline`] | one interface end to end |
-//! | [`snapshot`], [`board`] | what an interface shows, and where it is put |
+//! | [`snapshot`], [`board`], [`vitals`] | what an interface shows, where it is put, and whether its threads live |
 //! | [`metrics`] | the one list of families |
 //! | [`web`] | the pages |
 //! | [`notify`], [`blindness`] | records of scans, and of what is not seen |
@@ -78,5 +79,7 @@ pub mod snapshot;
 pub mod systemd;
 pub mod text;
 pub mod units;
+pub mod vantage;
 pub mod version;
+pub mod vitals;
 pub mod web;

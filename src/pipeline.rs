@@ -1,17 +1,21 @@
 //! One interface end to end: frames in, scan events and snapshots out. Owns what it touches, takes no lock.
 
 use crate::capture::{CaptureStatus, FrameSink};
-use crate::clock::StepWatch;
+use crate::clock::{Passed, StepWatch};
 use crate::decode::{Skipped, decode};
 use crate::detect::{Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent};
 use crate::packet::{LinkType, Timestamp};
 use crate::snapshot::InterfaceSnapshot;
+use crate::vantage::Vantage;
+use std::net::IpAddr;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 /// The way of a packet, for a live capture and for files alike: decode, gather a batch, observe.
 #[derive(Debug)]
 pub struct Pipeline {
     link: LinkType,
+    vantage: Vantage,
     detector: Detector,
     packets: u64,
     skipped: [u64; Skipped::ALL.len()],
@@ -22,10 +26,17 @@ impl Pipeline {
     pub fn new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Self {
         Self {
             link: LinkType::Ethernet,
+            vantage: Vantage::default(),
             detector: Detector::new(policy, limits, seed, origin),
             packets: 0,
             skipped: [0; Skipped::ALL.len()],
         }
+    }
+
+    /// The same for a capture that stands here; at first it is like a file, which may be from anywhere.
+    #[must_use]
+    pub fn at(self, vantage: Vantage) -> Self {
+        Self { vantage, ..self }
     }
 
     /// What follows has this link layer.
@@ -33,15 +44,23 @@ impl Pipeline {
         self.link = link;
     }
 
-    /// The probe in a frame; a frame that is none is counted.
+    /// The probe in a frame; a frame that is none, and one that says nothing of a scanner, is counted.
     #[inline]
     pub fn probe(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
         self.packets += 1;
         match decode(self.link, time, bytes) {
             Ok(packet) => {
-                let probe = Probe::of(&packet);
-                self.skipped[Skipped::NotProbe as usize] += u64::from(probe.is_none());
-                probe
+                let Some(probe) = Probe::of(&packet) else {
+                    self.skipped[Skipped::NotProbe as usize] += 1;
+                    return None;
+                };
+                match self.vantage.judge(self.link, bytes, probe.source) {
+                    None => Some(probe),
+                    Some(reason) => {
+                        self.detector.ignore(&probe, reason);
+                        None
+                    }
+                }
             }
             Err(skipped) => {
                 self.skipped[skipped as usize] += 1;
@@ -115,6 +134,8 @@ pub trait Outlet {
     fn capture_changed(&mut self, lost: Option<&str>);
     /// What follows is of this interface.
     fn moved(&mut self, _interface: &str) {}
+    /// The capture did not run for so long; what came meanwhile was read late, or is lost.
+    fn paused(&mut self, _pause: Duration) {}
     /// The state of the interface, about once a second.
     fn publish(&mut self, snapshot: InterfaceSnapshot);
 }
@@ -126,6 +147,12 @@ const LAG_NANOS: u64 = 250_000_000;
 /// A batch stamped this much later than the latest look at the clock asks for another look.
 const LOOK_AGAIN_NANOS: u64 = 1_500_000_000;
 
+/// How often the host's own addresses are asked for: a system call or two, however many they are.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
+
+/// Tells the host's own addresses; `None` if it cannot.
+type Addresses = Box<dyn FnMut() -> Option<Vec<IpAddr>> + Send>;
+
 /// The sink of a live capture.
 pub struct LiveSink<O> {
     interface: String,
@@ -133,6 +160,10 @@ pub struct LiveSink<O> {
     outlet: O,
     policies: Receiver<Policy>,
     clock: StepWatch,
+    addresses: Option<Addresses>,
+    /// Ticks until they are asked for again.
+    addresses_due: u64,
+    pauses: u64,
     events_lost: u64,
     away: bool,
 }
@@ -157,8 +188,37 @@ impl<O: Outlet> LiveSink<O> {
             outlet,
             policies,
             clock,
+            addresses: None,
+            addresses_due: 0,
+            pauses: 0,
             events_lost: 0,
             away: false,
+        }
+    }
+
+    /// The same for a host whose own addresses these are; they may change.
+    #[must_use]
+    pub fn with_addresses(
+        mut self,
+        mut addresses: impl FnMut() -> Option<Vec<IpAddr>> + Send + 'static,
+    ) -> Self {
+        if self.pipeline.vantage.needs_addresses() {
+            self.pipeline.vantage.set_addresses(&addresses().unwrap_or_default());
+            self.addresses_due = ADDRESSES_EVERY.as_secs();
+            self.addresses = Some(Box::new(addresses));
+        }
+        self
+    }
+
+    /// Asks for the host's own addresses, now and then.
+    fn refresh_addresses(&mut self) {
+        let Some(addresses) = &mut self.addresses else { return };
+        self.addresses_due = self.addresses_due.saturating_sub(1);
+        if self.addresses_due == 0 {
+            self.addresses_due = ADDRESSES_EVERY.as_secs();
+            if let Some(addresses) = addresses() {
+                self.pipeline.vantage.set_addresses(&addresses);
+            }
         }
     }
 
@@ -166,10 +226,15 @@ impl<O: Outlet> LiveSink<O> {
         *events_lost += u64::from(!outlet.scan(event));
     }
 
-    /// Asks both clocks whether the one that stamps packets has stepped.
+    /// Asks both clocks whether the one that stamps packets has stepped, and whether we ran.
     fn look_at_clock(&mut self) {
-        if let Some(step) = self.clock.step() {
+        let Passed { step, pause } = self.clock.look();
+        if let Some(step) = step {
             self.pipeline.detector.clock_stepped(step);
+        }
+        if let Some(pause) = pause {
+            self.pauses += 1;
+            self.outlet.paused(pause);
         }
     }
 
@@ -221,6 +286,7 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
     fn tick(&mut self, status: &CaptureStatus) {
         self.flush();
         self.look_at_clock();
+        self.refresh_addresses();
         let Self { pipeline, outlet, events_lost, policies, clock, .. } = self;
         let mut events = |event| Self::hand_over(outlet, events_lost, event);
         if let Some(policy) = policies.try_iter().last() {
@@ -229,7 +295,8 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
         // The very reading that was compared: a step after it is for the next tick.
         let now = clock.looked();
         pipeline.advance(Timestamp(now.nanos().saturating_sub(LAG_NANOS)), &mut events);
-        let snapshot = pipeline.snapshot(&self.interface, *status, self.events_lost);
+        let status = CaptureStatus { pauses: self.pauses, last_tick: Some(now), ..*status };
+        let snapshot = pipeline.snapshot(&self.interface, status, self.events_lost);
         self.outlet.publish(snapshot);
     }
 

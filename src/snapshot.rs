@@ -28,13 +28,17 @@ impl InterfaceSnapshot {
         let mut all = shards.next()?.clone();
         for shard in shards {
             let Self { interface: _, capture, packets, skipped, events_lost, detection } = &mut all;
-            let CaptureStatus { up, received, dropped, interface_dropped, restarts } = capture;
+            let CaptureStatus { up, received, dropped, interface_dropped, restarts, pauses, last_tick } =
+                capture;
             *up &= shard.capture.up;
             *received += shard.capture.received;
             *dropped += shard.capture.dropped;
             // The interface's own number, which every socket is told; and all are reopened together.
             *interface_dropped = shard.capture.interface_dropped.max(*interface_dropped);
             *restarts = shard.capture.restarts.max(*restarts);
+            // Most often all of them paused together.
+            *pauses = shard.capture.pauses.max(*pauses);
+            *last_tick = (*last_tick).min(shard.capture.last_tick);
             *packets += shard.packets;
             for (sum, more) in skipped.iter_mut().zip(&shard.skipped) {
                 *sum += more;
@@ -67,15 +71,22 @@ mod tests {
     /// A shard whose numbers are all different from one another, and those of other shards.
     fn shard(n: u64, sources: Vec<PublishedSource>) -> InterfaceSnapshot {
         let mut shard = fixture::quiet("eth0");
-        shard.capture =
-            CaptureStatus { up: true, received: 100 * n, dropped: 10 * n, interface_dropped: 7, restarts: 2 };
+        shard.capture = CaptureStatus {
+            up: true,
+            received: 100 * n,
+            dropped: 10 * n,
+            interface_dropped: 7,
+            restarts: 2,
+            pauses: n,
+            last_tick: Some(Timestamp::new(n, 0)),
+        };
         shard.packets = 90 * n;
         shard.skipped = std::array::from_fn(|reason| reason as u64 + n);
         shard.events_lost = n;
         let detection = &mut shard.detection;
         detection.time = Timestamp::new(1_700_000_000 - n, 0);
         detection.tally.probes[1][0] = 50 * n;
-        detection.tally.ignored = [n, 2 * n];
+        detection.tally.ignored = [n, 2 * n, 3 * n, 4 * n];
         detection.tally.hits[0] = 3 * n;
         detection.tally.evicted[3] = 4 * n;
         detection.tally.clock_steps = 5;
@@ -98,14 +109,21 @@ mod tests {
         let all = InterfaceSnapshot::merged([&one, &two]).unwrap();
         assert_eq!(InterfaceSnapshot::merged([&two, &one]).unwrap(), all, "in whichever order");
 
-        let expected =
-            CaptureStatus { up: true, received: 300, dropped: 30, interface_dropped: 7, restarts: 2 };
+        let expected = CaptureStatus {
+            up: true,
+            received: 300,
+            dropped: 30,
+            interface_dropped: 7,
+            restarts: 2,
+            pauses: 2,
+            last_tick: Some(Timestamp::new(1, 0)),
+        };
         assert_eq!(all.capture, expected);
         assert_eq!((all.packets, all.events_lost, all.skipped[1]), (270, 3, 5));
         let seen = &all.detection;
         assert_eq!(seen.time, two.detection.time, "the oldest");
         let tally = &seen.tally;
-        assert_eq!((tally.probes[1][0], tally.ignored, tally.hits[0]), (150, [3, 6], 9));
+        assert_eq!((tally.probes[1][0], tally.ignored, tally.hits[0]), (150, [3, 6, 9, 12], 9));
         assert_eq!((tally.evicted[3], tally.bursts[9], tally.burst_ports), (12, 18, 24));
         assert_eq!(tally.clock_steps, 5, "one clock");
         assert_eq!((seen.open_scans[0], seen.peak_distinct_ports), (3, 90));

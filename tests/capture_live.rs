@@ -106,6 +106,8 @@ struct Seen {
     probes: Vec<Packet>,
     skipped: Vec<Skipped>,
     ticks: Vec<CaptureStatus>,
+    /// How many probes had been seen by each tick.
+    probes_by_tick: Vec<usize>,
     lost: Vec<String>,
 }
 
@@ -123,6 +125,8 @@ impl Seen {
 struct Recorder {
     seen: Arc<Mutex<Seen>>,
     link: Option<LinkType>,
+    /// When there is one here, the next tick waits for it to be dropped.
+    stall: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
 }
 
 impl FrameSink for Recorder {
@@ -142,7 +146,16 @@ impl FrameSink for Recorder {
     fn batch_end(&mut self) {}
 
     fn tick(&mut self, status: &CaptureStatus) {
-        self.seen.lock().unwrap().ticks.push(*status);
+        {
+            let mut seen = self.seen.lock().unwrap();
+            let probes = seen.probes.len();
+            seen.ticks.push(*status);
+            seen.probes_by_tick.push(probes);
+        }
+        let stall = self.stall.lock().unwrap().take();
+        if let Some(stall) = stall {
+            let _ = stall.recv();
+        }
     }
 
     fn lost(&mut self, reason: &str) {
@@ -154,13 +167,14 @@ impl FrameSink for Recorder {
 struct Running {
     seen: Arc<Mutex<Seen>>,
     wake: Wake,
+    stall: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
     fn start(space: &str, options: LiveOptions) -> Self {
         let mut sink = Recorder::default();
-        let (seen, wake) = (sink.seen.clone(), Wake::new().unwrap());
+        let (seen, stall, wake) = (sink.seen.clone(), sink.stall.clone(), Wake::new().unwrap());
         let (opened, is_open) = mpsc::channel();
         let stop = wake.clone();
         let thread = inside(space, move || {
@@ -169,7 +183,7 @@ impl Running {
             live.run(&mut sink, &stop);
         });
         is_open.recv().expect("the capture opens");
-        Running { seen, wake, thread: Some(thread) }
+        Running { seen, wake, stall, thread: Some(thread) }
     }
 
     fn eth0(lab: &Lab) -> Self {
@@ -365,6 +379,25 @@ fn a_call_ticks_at_once() {
         capture.until("a tick", |seen| seen.ticks.len() > before);
     }
     assert!(start.elapsed() < Duration::from_secs(10), "twenty ticks take twenty seconds by themselves");
+}
+
+/// Ticks move time: what waited in the ring meanwhile (a stopped process finds it full) must not count as now.
+#[test]
+fn what_waits_is_handed_over_before_the_next_tick() {
+    let lab = Lab::new();
+    let capture = Running::start(&lab.watched, LiveOptions { buffer_bytes: 16 << 20, ..on("eth0") });
+    capture.until("the first tick", |seen| !seen.ticks.is_empty());
+    let (release, stall) = mpsc::channel();
+    *capture.stall.lock().unwrap() = Some(stall);
+    let stalls_at =
+        capture.until("the sink to stall", |_| capture.stall.lock().unwrap().is_none()).ticks.len();
+    // More than is handed over at once.
+    lab.inject((1..20_001).map(|port| syn(&[], port)).collect());
+    // Its tick is overdue by now.
+    std::thread::sleep(Duration::from_millis(1500));
+    drop(release);
+    let seen = capture.until("the next tick", |seen| seen.ticks.len() > stalls_at);
+    assert_eq!(seen.probes_by_tick[stalls_at], 20_000, "{:?}", seen.probes_by_tick);
 }
 
 #[test]

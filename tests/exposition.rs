@@ -21,7 +21,15 @@ fn scanned() -> InterfaceSnapshot {
     };
     InterfaceSnapshot {
         interface: String::from("eth0"),
-        capture: CaptureStatus { up: true, received: 5210, dropped: 3, interface_dropped: 1, restarts: 2 },
+        capture: CaptureStatus {
+            up: true,
+            received: 5210,
+            dropped: 3,
+            interface_dropped: 1,
+            restarts: 2,
+            pauses: 4,
+            last_tick: Some(Timestamp::new(1_700_000_000, 0)),
+        },
         packets: 5200,
         skipped: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
         events_lost: 7,
@@ -32,7 +40,7 @@ fn scanned() -> InterfaceSnapshot {
             hold_nanos: 300_000_000_000,
             tally: Tally {
                 probes: [[5000], [179]],
-                ignored: [8, 9],
+                ignored: [8, 9, 10, 11],
                 hits: [2],
                 evicted: [10, 11, 12, 13],
                 clock_steps: 14,

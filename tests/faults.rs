@@ -1341,8 +1341,8 @@ impl Outlet for Ear {
 struct Wire {
     sink: LiveSink<Ear>,
     told: Arc<Mutex<Told>>,
-    clocks: Arc<Mutex<(Timestamp, Instant)>>,
-    next_tick: Instant,
+    clocks: Arc<Mutex<(Timestamp, Duration)>>,
+    next_tick: Duration,
     slow_port: u16,
 }
 
@@ -1351,7 +1351,7 @@ const DAY: i64 = 86_400 * SECOND as i64;
 
 impl Wire {
     fn new() -> Self {
-        let start = clock::steady();
+        let start = Duration::from_secs(1_000);
         let clocks = Arc::new(Mutex::new((Timestamp::new(1_795_428_000, 0), start)));
         let read = Arc::clone(&clocks);
         let told = Arc::new(Mutex::new(Told::default()));
@@ -1373,15 +1373,18 @@ impl Wire {
 
     /// Time goes on by so many nanoseconds; ticks fall where they fall.
     fn pass(&mut self, nanos: u64) {
-        let now = {
-            let mut clocks = self.clocks.lock().unwrap();
-            *clocks = (clocks.0.saturating_add(nanos), clocks.1 + Duration::from_nanos(nanos));
-            clocks.1
-        };
+        self.sleep(nanos);
+        let now = self.clocks.lock().unwrap().1;
         if now >= self.next_tick {
             self.next_tick = now + Duration::from_secs(1);
             self.sink.tick(&CaptureStatus { up: true, ..CaptureStatus::default() });
         }
+    }
+
+    /// Time goes on, and nobody ticks.
+    fn sleep(&mut self, nanos: u64) {
+        let mut clocks = self.clocks.lock().unwrap();
+        *clocks = (clocks.0.saturating_add(nanos), clocks.1 + Duration::from_nanos(nanos));
     }
 
     fn step(&mut self, nanos: i64) {
@@ -1418,6 +1421,10 @@ impl Wire {
 
     fn hits(&self) -> Vec<String> {
         self.told.lock().unwrap().hits.clone()
+    }
+
+    fn pauses(&self) -> u64 {
+        self.told.lock().unwrap().latest.as_ref().unwrap().capture.pauses
     }
 
     fn steps(&self) -> u64 {
@@ -1476,6 +1483,37 @@ fn a_clock_that_jumps_to_and_fro_neither_blinds_nor_invents() {
     }
     wire.scan(1, 11..31);
     wire.goes_on(&["203.0.113.1"], 5);
+}
+
+/// A stopped process, a frozen container: the capture hands over what waited, each with its own stamp, before it ticks again.
+#[test]
+fn a_pause_of_25_seconds_invents_nothing() {
+    let mut wire = Wire::new();
+    wire.slow(15);
+    for _ in 0..25 {
+        wire.sleep(SECOND);
+        wire.slow_port += 1;
+        let frame = wire::syn(Ipv4Addr::new(203, 0, 113, 250), &[], 1_000 + wire.slow_port);
+        wire.sink.frame(wire.wall(), &frame);
+    }
+    wire.sink.batch_end();
+    wire.pass(0);
+    assert_eq!(wire.pauses(), 1);
+    wire.scan(1, 1..31);
+    wire.goes_on(&["203.0.113.1"], 0);
+}
+
+/// The machine slept for an hour: the steady clock did as well, and neither is a step.
+#[test]
+fn a_machine_that_slept_has_paused_and_no_clock_stepped() {
+    let mut wire = Wire::new();
+    wire.slow(15);
+    wire.scan(1, 1..11);
+    wire.sleep(3_600 * SECOND);
+    wire.pass(0);
+    assert_eq!((wire.pauses(), wire.steps()), (1, 0));
+    wire.scan(2, 1..31);
+    wire.goes_on(&["203.0.113.2"], 0);
 }
 
 /// What the ring still holds when the step is noticed was stamped by the clock as it was.
@@ -1604,4 +1642,177 @@ fn the_end_of_time_is_not_the_end() {
         put(4_000 * SECOND, 4, port);
     }
     assert_eq!(hits, ["203.0.113.3", "203.0.113.4"]);
+}
+
+/// Sends a port of 192.0.2.10 each `every` from an address, on the watched host's own network.
+fn drip(source: Ipv4Addr, ports: std::ops::Range<u16>, every: Duration) -> JoinHandle<()> {
+    wire::inside("lab-srv", move || {
+        let mut out = pcap::Capture::from_device("eth0").unwrap().open().unwrap();
+        for port in ports {
+            out.sendpacket(wire::syn(source, &[], port)).unwrap();
+            thread::sleep(every);
+        }
+    })
+}
+
+/// A container that is frozen, a laptop that sleeps: the ring is full of the past when it wakes up.
+#[test]
+fn a_process_that_was_stopped_invents_no_scan_and_misses_none() {
+    in_room("a_process_that_was_stopped_invents_no_scan_and_misses_none", |lab| {
+        let exporter = lab.exporter(&["--detection.window=2s"]);
+        finds_a_scan(&exporter);
+        // Five ports a second, so ten in a window; sixty while nobody looks.
+        let slow = Ipv4Addr::new(203, 0, 113, 250);
+        let dripping = drip(slow, 1..61, Duration::from_millis(200));
+        let probes = || exporter.value("portscan_probes_total", &["family=\"ipv4\""]);
+        let before = probes().unwrap();
+        eventually("the first of them", PATIENCE, || probes().filter(|now| *now > before));
+        kill_process(exporter.pid(), Signal::STOP).unwrap();
+        thread::sleep(Duration::from_secs(4));
+        let fast = scan();
+        thread::sleep(Duration::from_secs(4));
+        kill_process(exporter.pid(), Signal::CONT).unwrap();
+        dripping.join().unwrap();
+        eventually("all of them", PATIENCE, || probes().filter(|now| *now == before.max(25.0) + 60.0 + 25.0));
+        let peak = |source: &str| {
+            exporter.value("portscan_source_peak_distinct_ports", &[&format!("source=\"{source}\"")])
+        };
+        eventually("the scan meanwhile", PATIENCE, || peak(&fast).filter(|peak| *peak == 25.0));
+        let most = peak(&slow.to_string()).unwrap();
+        assert!((5.0..20.0).contains(&most), "{most} ports of a slow source in a window");
+        assert_eq!(exporter.value("portscan_hits_total", &[]), Some(2.0), "{}", journal_text());
+        assert_eq!(exporter.value("portscan_clock_steps_total", &[]), Some(0.0));
+        exporter.wait_for("portscan_capture_pauses_total", &["interface=\"eth0\""], 1.0);
+        let said = |record: &serde_json::Value| {
+            record["MESSAGE"].as_str().is_some_and(|said| said.contains("eth0 did not run for"))
+        };
+        eventually("the pause in the journal", PATIENCE, || {
+            journal(&["PRIORITY=4"]).iter().any(said).then_some(())
+        });
+        ends_well(exporter);
+    });
+}
+
+/// What the host sends to itself is nobody's scan, and what cannot have come from where it says is no one's.
+#[test]
+fn own_and_impossible_sources_are_counted_and_not_told() {
+    in_room("own_and_impossible_sources_are_counted_and_not_told", |lab| {
+        let exporter = lab.exporter(&["-i", "any", "-i", "lo"]);
+        for own in ["127.0.0.1", "192.0.2.10", "::1"] {
+            let family: &[&str] = if own == "::1" { &["-6"] } else { &[] };
+            lab.run("t", "nmap", &[family, &["-n", "-Pn", "-sT", "-p1-40", own]].concat());
+        }
+        let martians =
+            [[0, 1, 2, 3], [224, 1, 2, 3], [255; 4], [127, 0, 0, 1], [192, 0, 2, 10], [192, 0, 2, 255]];
+        for source in martians {
+            wire::inject("lab-srv", (1..26).map(|port| wire::syn(source.into(), &[], port)).collect());
+        }
+        let source = scan();
+        let of = |family: &str, interface: &str, more: &str| {
+            exporter.value(family, &[&format!("interface=\"{interface}\""), more])
+        };
+        for interface in ["eth0", "any"] {
+            let interface = format!("interface=\"{interface}\"");
+            let labels = [&*interface, &*format!("source=\"{source}\"")];
+            exporter.wait_for("portscan_source_peak_distinct_ports", &labels, 25.0);
+            let martian =
+                exporter.value("portscan_probes_ignored_total", &[&interface, "reason=\"martian\""]);
+            assert_eq!(martian, Some(150.0), "{interface}");
+            assert_eq!(exporter.value("portscan_hits_total", &[&interface]), Some(1.0), "{}", journal_text());
+        }
+        for interface in ["any", "lo"] {
+            let own = of("portscan_probes_ignored_total", interface, "reason=\"own\"").unwrap();
+            assert!(own >= 120.0, "{own} probes on {interface}");
+        }
+        assert_eq!(of("portscan_probes_ignored_total", "eth0", "reason=\"own\""), Some(0.0));
+        assert_eq!(of("portscan_hits_total", "lo", ""), Some(0.0));
+
+        // Addresses come and go while it runs.
+        let ignored = || of("portscan_probes_ignored_total", "eth0", "reason=\"martian\"");
+        let ask = |port| {
+            wire::inject("lab-srv", vec![wire::syn([192, 0, 2, 99].into(), &[], port)]);
+            thread::sleep(Duration::from_millis(300));
+            ignored()
+        };
+        assert_eq!(ask(1), Some(150.0));
+        ip(&["-n", "lab-t", "addr", "add", "192.0.2.99/24", "dev", "eth0"]);
+        eventually("the new address", PATIENCE, || ask(1).filter(|ignored| *ignored > 150.0));
+        ends_well(exporter);
+    });
+}
+
+/// A thread of the exporter that stands still until this is dropped.
+struct Held(std::process::Child);
+
+impl Held {
+    fn capture_of(exporter: &Exporter<'_>) -> Self {
+        let tasks = format!("/proc/{}/task", exporter.pid().as_raw_pid());
+        let thread = fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path()).find(|task| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "capture-eth0")
+        });
+        let thread = thread.expect("the thread has a name").file_name().unwrap().to_owned();
+        let mut holder = std::process::Command::new("python3")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/hold_thread.py"))
+            .arg(thread)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = [0; 5];
+        holder.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"held\n");
+        Self(holder)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_capture_thread_that_hangs_is_seen_on_every_side_and_ends_with_the_rest() {
+    in_room("a_capture_thread_that_hangs_is_seen_on_every_side_and_ends_with_the_rest", |lab| {
+        let exporter = lab.exporter(&[]);
+        finds_a_scan(&exporter);
+        let healthy = || lab.get("http://127.0.0.1:10220/-/healthy").is_some();
+        let told = |what: &str, priority: &str| {
+            let matches = [priority];
+            let says = |record: &serde_json::Value| {
+                record["MESSAGE"].as_str().is_some_and(|said| said.contains(what))
+            };
+            eventually(what, PATIENCE, || journal(&matches).iter().any(says).then_some(()));
+        };
+        assert!(healthy());
+        let held = Held::capture_of(&exporter);
+        exporter.wait_for(UP.0, UP.1, 0.0);
+        assert!(!healthy());
+        let ticked = exporter.value("portscan_capture_last_tick_timestamp_seconds", &[UP.1[0]]).unwrap();
+        let age = clock::wall().as_secs_f64() - ticked;
+        assert!((9.0..60.0).contains(&age), "{age} s since the last tick");
+        told("capture on eth0 has stalled", "PRIORITY=3");
+        let meanwhile = scan();
+        drop(held);
+        exporter.wait_for(UP.0, UP.1, 1.0);
+        let of_source = format!("source=\"{meanwhile}\"");
+        exporter.wait_for("portscan_source_peak_distinct_ports", &[&of_source], 25.0);
+        told("capture on eth0 ticks again", "PRIORITY=6");
+        assert!(healthy());
+        finds_a_scan(&exporter);
+
+        let held = Held::capture_of(&exporter);
+        let (status, took) = exporter.terminate();
+        assert_eq!(status.code(), Some(1), "{}", journal_text());
+        assert!(took < Duration::from_secs(10), "took {took:?} to end");
+        told_anywhere("the capture on eth0 does not end");
+        drop(held);
+    });
+}
+
+fn told_anywhere(what: &str) {
+    let says =
+        |record: &serde_json::Value| record["MESSAGE"].as_str().is_some_and(|said| said.contains(what));
+    eventually(what, PATIENCE, || journal(&["PRIORITY=3"]).iter().any(says).then_some(()));
 }

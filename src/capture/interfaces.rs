@@ -30,6 +30,62 @@ pub fn interfaces() -> Vec<Interface> {
         .collect()
 }
 
+/// The addresses of this host, and the broadcast addresses of its networks; `None` if the kernel does not tell (no
+/// AF_NETLINK, no memory).
+pub fn own_addresses() -> Option<Vec<IpAddr>> {
+    let mut first = std::ptr::null_mut();
+    // SAFETY: getifaddrs(3) writes a list that is ours until it is freed below, or fails.
+    #[allow(unsafe_code, reason = "getifaddrs has no safe wrapper here")]
+    if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
+        return None;
+    }
+    let mut addresses = Vec::new();
+    let mut at = first;
+    // SAFETY: each entry is whole until the list is freed, and the last one's `next` is null.
+    #[allow(unsafe_code, reason = "walking the list of getifaddrs")]
+    while let Some(entry) = unsafe { at.as_ref() } {
+        let address = address_of(entry.ifa_addr);
+        addresses.extend(address);
+        addresses.extend(address.zip(address_of(entry.ifa_netmask)).and_then(broadcast));
+        at = entry.ifa_next;
+    }
+    // SAFETY: it is the list from above, and nothing points into it any more.
+    #[allow(unsafe_code, reason = "the list of getifaddrs is freed by its own function")]
+    unsafe {
+        libc::freeifaddrs(first);
+    }
+    Some(addresses)
+}
+
+/// The broadcast address of an IPv4 network that has room for one: the kernel has it whether or not somebody named it.
+fn broadcast((address, mask): (IpAddr, IpAddr)) -> Option<IpAddr> {
+    match (address, mask) {
+        (IpAddr::V4(address), IpAddr::V4(mask)) if mask.to_bits().count_ones() < 31 => {
+            Some(IpAddr::from((address.to_bits() | !mask.to_bits()).to_be_bytes()))
+        }
+        _ => None,
+    }
+}
+
+/// The IP address that a socket address of the kernel holds, if it holds one.
+fn address_of(address: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: null, or a socket address as long as its family says (getifaddrs(3)); bytes of it are copied.
+    #[allow(unsafe_code, reason = "a C union")]
+    unsafe {
+        match i32::from(address.as_ref()?.sa_family) {
+            libc::AF_INET => {
+                let address = address.cast::<libc::sockaddr_in>().read_unaligned();
+                Some(IpAddr::from(address.sin_addr.s_addr.to_ne_bytes()))
+            }
+            libc::AF_INET6 => {
+                let address = address.cast::<libc::sockaddr_in6>().read_unaligned();
+                Some(IpAddr::from(address.sin6_addr.s6_addr))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// The interface of the default route, IPv4 before IPv6, lowest metric first.
 pub fn default_interface() -> Option<String> {
     default_ipv4(&table("route")).or_else(|| default_ipv6(&table("ipv6_route")))
@@ -192,6 +248,22 @@ mod tests {
         for name in ["missing7", "a name that is longer than any the kernel takes for an interface", ""] {
             assert_eq!(own_name(name), name);
         }
+    }
+
+    #[test]
+    fn a_network_with_room_for_it_has_a_broadcast_address() {
+        let of = |address: &str, mask: &str| broadcast((address.parse().unwrap(), mask.parse().unwrap()));
+        assert_eq!(of("192.0.2.10", "255.255.255.0"), Some("192.0.2.255".parse().unwrap()));
+        assert_eq!(of("192.0.2.10", "255.255.255.252"), Some("192.0.2.11".parse().unwrap()));
+        assert_eq!(of("192.0.2.10", "255.255.255.254"), None);
+        assert_eq!(of("2001:db8::1", "ffff:ffff::"), None);
+    }
+
+    #[test]
+    fn the_addresses_of_this_machine_are_those_of_its_interfaces() {
+        let own = own_addresses().expect("the kernel tells");
+        let shown: Vec<IpAddr> = interfaces().into_iter().flat_map(|interface| interface.addresses).collect();
+        assert!(shown.iter().all(|address| own.contains(address)), "{shown:?} in {own:?}");
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub const TICK: Duration = Duration::from_secs(1);
 /// Frames handed over between two looks at the clock and the wake: a tick is never later than this under load.
 const BATCH: usize = 8192;
 
+/// The least that a frame takes of the ring: its header there (`struct tpacket3_hdr` and what follows), without a byte of its own.
+const LEAST_SLOT: usize = 64;
+
 /// After how many milliseconds the kernel hands over a block that is not full.
 const BLOCK_TIMEOUT_MS: i32 = 100;
 
@@ -134,7 +137,7 @@ impl Shards {
             std::thread::sleep(LAST_BLOCKS / 10);
             for handle in &mut handles {
                 let broken = |reason| CaptureError::Interface { interface: interface.to_owned(), reason };
-                while handle.dispatch(&mut Nowhere).map_err(broken)? > 0 {}
+                while handle.dispatch(&mut Nowhere).map_err(broken)?.frames > 0 {}
             }
         }
         let found = |reassemble| fanout::found(&handles[0].capture, Sharing::BySource, reassemble);
@@ -242,6 +245,21 @@ impl Live {
         &self.interface
     }
 
+    /// Which packets it takes.
+    pub fn direction(&self) -> Direction {
+        self.shards.options.direction
+    }
+
+    /// Whether it captures on all interfaces.
+    pub fn is_any(&self) -> bool {
+        self.interface() == ANY
+    }
+
+    /// Whether it captures where every packet is this host's own.
+    pub fn is_loopback(&self) -> bool {
+        self.interface() == LOOPBACK
+    }
+
     /// Which of the interface's threads this is for, from 0.
     pub fn shard(&self) -> usize {
         self.shard
@@ -280,7 +298,7 @@ impl Live {
             let now = clock::steady();
             if now >= next_tick || wake.take() {
                 next_tick = now + TICK;
-                let mut outcome = self.tick(sink);
+                let mut outcome = self.catch_up(sink, wake).and_then(|()| self.tick(sink));
                 if now >= next_look {
                     next_look = now + ROUTE_LOOK;
                     outcome = outcome.and_then(|()| self.look_at_route());
@@ -304,8 +322,8 @@ impl Live {
             };
             match handle.dispatch(sink) {
                 // More may be waiting, and a half-read block does not show in `poll`.
-                Ok(BATCH) => continue,
-                Ok(0) => {}
+                Ok(Dispatched { frames: BATCH, .. }) => continue,
+                Ok(Dispatched { frames: 0, .. }) => {}
                 Ok(_) => fruitless = 0,
                 Err(reason) => {
                     self.lose(sink, &reason);
@@ -323,6 +341,23 @@ impl Live {
             }
         }
         self.finish(sink, wake);
+    }
+
+    /// Hands over what was captured before now: a tick moves the detector's time, and what it did not see until then counts as
+    /// now. After a pause (SIGSTOP, a frozen container) that is a ring full of the past.
+    ///
+    /// Ends at the first frame that is not of the past, or after as many as the ring holds: however fast they come, those that
+    /// waited have been handed over by then.
+    fn catch_up(&mut self, sink: &mut impl FrameSink, wake: &Wake) -> Result<(), String> {
+        let Some(handle) = &mut self.handle else { return Ok(()) };
+        let now = clock::wall();
+        for _ in 0..=self.shards.options.buffer_bytes / (LEAST_SLOT * BATCH) {
+            let Dispatched { frames, latest } = handle.dispatch(sink)?;
+            if frames < BATCH || latest >= now || wake.is_stopped() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Hands over what the kernel still holds and tells the final numbers.
@@ -478,6 +513,14 @@ impl Retry {
     }
 }
 
+/// What a sink was handed at once.
+#[derive(Debug, Clone, Copy)]
+struct Dispatched {
+    frames: usize,
+    /// When the last of them was captured.
+    latest: Timestamp,
+}
+
 /// An open capture handle and what identifies it to the kernel.
 struct Handle {
     capture: Capture<Active>,
@@ -537,16 +580,20 @@ impl Handle {
         })
     }
 
-    /// Hands at most one batch to the sink; how many frames that were.
-    fn dispatch(&mut self, sink: &mut impl FrameSink) -> Result<usize, String> {
+    /// Hands at most one batch to the sink.
+    fn dispatch(&mut self, sink: &mut impl FrameSink) -> Result<Dispatched, String> {
+        let mut latest = Timestamp::default();
         let frames = self
             .capture
-            .dispatch(Some(BATCH), |packet| sink.frame(timestamp(packet.header), packet.data))
+            .dispatch(Some(BATCH), |packet| {
+                latest = timestamp(packet.header);
+                sink.frame(latest, packet.data);
+            })
             .map_err(|error| said(&error))?;
         if frames > 0 {
             sink.batch_end();
         }
-        Ok(frames)
+        Ok(Dispatched { frames, latest })
     }
 
     /// Adds what libpcap counted since the last look.

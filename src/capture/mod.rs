@@ -14,7 +14,7 @@ mod pieces;
 mod wake;
 
 pub use file::{Account, Progress, read_file};
-pub use interfaces::{Interface, default_interface, interfaces, own_name};
+pub use interfaces::{Interface, default_interface, interfaces, own_addresses, own_name};
 pub use live::{Live, Steering, TICK};
 pub use wake::Wake;
 
@@ -53,6 +53,10 @@ pub struct CaptureStatus {
     pub interface_dropped: u64,
     /// Times the capture was reopened after a failure.
     pub restarts: u64,
+    /// Times it did not run for more than three seconds: the process was stopped, the machine asleep, the thread stuck.
+    pub pauses: u64,
+    /// When its loop last ticked; `None` for files.
+    pub last_tick: Option<Timestamp>,
 }
 
 /// Which packets of an interface are captured.

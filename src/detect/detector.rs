@@ -295,6 +295,12 @@ impl Detector {
         entry
     }
 
+    /// Counts a probe that says nothing of a scanner, wherever its source is.
+    pub fn ignore(&mut self, probe: &Probe, reason: Ignored) {
+        self.tally.probes[Family::of(probe.source) as usize][probe.technique as usize] += 1;
+        self.tally.ignored[reason as usize] += 1;
+    }
+
     /// The latest time in the batch, on the capture's clock.
     pub fn batch_time(&self) -> Option<Timestamp> {
         self.batch.iter().map(|gathered| gathered.probe.time).max()

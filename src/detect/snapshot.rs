@@ -14,17 +14,23 @@ pub enum Ignored {
     Source,
     /// The policy ignores the port.
     Port,
+    /// This host's connection to itself.
+    Own,
+    /// No packet can come from there: what answers would never arrive.
+    Martian,
 }
 
 impl Ignored {
     /// Every reason, in label order.
-    pub const ALL: [Ignored; 2] = [Ignored::Source, Ignored::Port];
+    pub const ALL: [Ignored; 4] = [Ignored::Source, Ignored::Port, Ignored::Own, Ignored::Martian];
 
     /// The label in metrics.
     pub const fn label(self) -> &'static str {
         match self {
             Ignored::Source => "source",
             Ignored::Port => "port",
+            Ignored::Own => "own",
+            Ignored::Martian => "martian",
         }
     }
 }

@@ -355,6 +355,24 @@ pub(super) static FAMILIES: &[Family] = &[
         "Times the capture was reopened after a failure.",
         |view, samples| view.each_capture(|name, capture| samples.count(&[name], capture.restarts)),
     ),
+    counter(
+        "portscan_capture_pauses_total",
+        &["interface"],
+        "Times the capture did not run for more than three seconds: stopped, suspended or stuck.",
+        |view, samples| view.each_capture(|name, capture| samples.count(&[name], capture.pauses)),
+    ),
+    gauge(
+        "portscan_capture_last_tick_timestamp_seconds",
+        &["interface"],
+        "When the capture loop last ticked (about once a second), in seconds since the Unix epoch.",
+        |view, samples| {
+            view.each_capture(|name, capture| {
+                if let Some(time) = capture.last_tick {
+                    samples.number(&[name], time.as_secs_f64());
+                }
+            });
+        },
+    ),
     // From frames to probes.
     counter("portscan_packets_total", &["interface"], "Frames handed to the decoder.", |view, samples| {
         view.each(|name, s| samples.count(&[name], s.packets))
@@ -389,7 +407,7 @@ pub(super) static FAMILIES: &[Family] = &[
     counter(
         "portscan_probes_ignored_total",
         &["interface", "reason"],
-        "Probes that did not count because the policy ignores their source or port.",
+        "Probes that did not count: their source or port is ignored, is the host itself, or cannot be.",
         |view, samples| {
             view.each(|name, s| {
                 for reason in Ignored::ALL {

@@ -258,6 +258,7 @@ impl App {
                 Standing::Ready => None,
                 Standing::Starting => Some(format!("{interface} has not published yet\n")),
                 Standing::Down => Some(format!("{interface} does not capture now\n")),
+                Standing::Stalled => Some(format!("{interface} has not ticked for long\n")),
             })
             .collect();
         match lines.is_empty() {

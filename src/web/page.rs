@@ -16,6 +16,7 @@ pub fn landing(telemetry_path: &str, standings: &[(String, Standing)]) -> String
             Standing::Ready => "capturing",
             Standing::Starting => "starting",
             Standing::Down => "not capturing",
+            Standing::Stalled => "stalled",
         };
         let _ = write!(rows, "<tr><td>{}</td><td>{word}</td></tr>", escape(interface));
     }
