@@ -27,11 +27,14 @@ pub enum Skipped {
     Malformed,
     /// A probe of a file that does not say when it was (never live).
     NoTime,
+    /// A piece of a datagram of a file that was put together (live, the kernel does it unseen); its last piece counts as
+    /// the packet.
+    Reassembled,
 }
 
 impl Skipped {
     /// Every reason, in label order.
-    pub const ALL: [Skipped; 10] = [
+    pub const ALL: [Skipped; 11] = [
         Skipped::NotIp,
         Skipped::NotTcp,
         Skipped::NotProbe,
@@ -42,6 +45,7 @@ impl Skipped {
         Skipped::Tags,
         Skipped::Malformed,
         Skipped::NoTime,
+        Skipped::Reassembled,
     ];
 
     /// The label in metrics.
@@ -57,6 +61,7 @@ impl Skipped {
             Skipped::Tags => "tags",
             Skipped::Malformed => "malformed",
             Skipped::NoTime => "no_time",
+            Skipped::Reassembled => "reassembled",
         }
     }
 }
@@ -372,6 +377,41 @@ fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
         length: total - own,
         more_follows: false,
         is_extended: false,
+    })
+}
+
+/// A piece of an IPv4 datagram that holds TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ipv4Piece<'a> {
+    /// Who sent it.
+    pub source: Ipv4Addr,
+    /// To whom.
+    pub destination: Ipv4Addr,
+    /// Which datagram it is of.
+    pub identification: u16,
+    /// Where in the datagram it belongs, in bytes.
+    pub offset: u16,
+    /// Whether it is not the last.
+    pub more_follows: bool,
+    /// Its length, as its header tells it.
+    pub length: u32,
+    /// As much of it as was captured.
+    pub bytes: &'a [u8],
+}
+
+/// The piece in a frame that `decode` skipped as one, if it is of IPv4.
+pub fn ipv4_piece(link: LinkType, frame: &[u8]) -> Option<Ipv4Piece<'_>> {
+    let Ok((Version::Four, packet)) = strip_link(link, frame) else { return None };
+    let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
+    let (total, own) = (usize::from(header.total_len()), header.slice().len());
+    Some(Ipv4Piece {
+        source: header.source_addr(),
+        destination: header.destination_addr(),
+        identification: header.identification(),
+        offset: header.fragments_offset().byte_offset(),
+        more_follows: header.more_fragments(),
+        length: u32::try_from(total.checked_sub(own)?).ok()?,
+        bytes: packet.get(own..packet.len().min(total))?,
     })
 }
 

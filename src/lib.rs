@@ -36,6 +36,7 @@
 //! | [`filter`] | the kernel filter |
 //! | [`decode`] | bytes → `Packet`, or why not |
 //! | [`vantage`] | which sources a capture cannot see where it stands |
+//! | [`fragments`] | IPv4 datagrams of files, put together within bounds |
 //! | [`detect`] | the core: pure, deterministic, bounded |
 //! | [`pipeline`] | one interface end to end |
 //! | [`snapshot`], [`board`], [`vitals`] | what an interface shows, where it is put, and whether its threads live |
@@ -61,6 +62,7 @@ pub mod config;
 pub mod decode;
 pub mod detect;
 pub mod filter;
+pub mod fragments;
 #[cfg(test)]
 mod frames;
 pub mod logger;

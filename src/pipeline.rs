@@ -2,9 +2,10 @@
 
 use crate::capture::{CaptureStatus, FrameSink};
 use crate::clock::{Passed, StepWatch};
-use crate::decode::{Skipped, decode};
+use crate::decode::{Skipped, decode, ipv4_piece};
 use crate::detect::{Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent};
-use crate::packet::{LinkType, Timestamp};
+use crate::fragments::{Fragments, Outcome};
+use crate::packet::{LinkType, Packet, Timestamp};
 use crate::snapshot::InterfaceSnapshot;
 use crate::vantage::Vantage;
 use std::net::IpAddr;
@@ -19,6 +20,8 @@ pub struct Pipeline {
     detector: Detector,
     packets: u64,
     skipped: [u64; Skipped::ALL.len()],
+    /// Where nobody else puts IPv4 datagrams together.
+    fragments: Option<Fragments>,
 }
 
 impl Pipeline {
@@ -30,6 +33,7 @@ impl Pipeline {
             detector: Detector::new(policy, limits, seed, origin),
             packets: 0,
             skipped: [0; Skipped::ALL.len()],
+            fragments: None,
         }
     }
 
@@ -37,6 +41,11 @@ impl Pipeline {
     #[must_use]
     pub fn at(self, vantage: Vantage) -> Self {
         Self { vantage, ..self }
+    }
+
+    /// The same, for frames of which nobody has put IPv4 datagrams together.
+    pub fn with_fragments(self) -> Self {
+        Self { fragments: Some(Fragments::default()), ..self }
     }
 
     /// What follows has this link layer.
@@ -49,19 +58,46 @@ impl Pipeline {
     pub fn probe(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
         self.packets += 1;
         match decode(self.link, time, bytes) {
-            Ok(packet) => {
-                let Some(probe) = Probe::of(&packet) else {
-                    self.skipped[Skipped::NotProbe as usize] += 1;
-                    return None;
-                };
-                match self.vantage.judge(self.link, bytes, probe.source) {
-                    None => Some(probe),
-                    Some(reason) => {
-                        self.detector.ignore(&probe, reason);
-                        None
-                    }
-                }
+            Ok(packet) => self.judge(&packet, bytes),
+            Err(piece @ (Skipped::Fragment | Skipped::TinyFragment)) => self.piece(time, bytes, piece),
+            Err(skipped) => {
+                self.skipped[skipped as usize] += 1;
+                None
             }
+        }
+    }
+
+    /// The probe that a packet is, if it can be one from where we stand.
+    #[inline]
+    fn judge(&mut self, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
+        let Some(probe) = Probe::of(packet) else {
+            self.skipped[Skipped::NotProbe as usize] += 1;
+            return None;
+        };
+        match self.vantage.judge(self.link, bytes, probe.source) {
+            None => Some(probe),
+            Some(reason) => {
+                self.detector.ignore(&probe, reason);
+                None
+            }
+        }
+    }
+
+    /// A piece of a datagram: the probe in it, if it makes it whole.
+    #[cold]
+    fn piece(&mut self, time: Timestamp, bytes: &[u8], reason: Skipped) -> Option<Probe> {
+        let whole = self.fragments.as_mut().zip(ipv4_piece(self.link, bytes));
+        let whole = whole.map(|(fragments, piece)| fragments.put(time, &piece, reason));
+        let Some(Outcome::Whole(packet, pieces, tiny)) = whole else {
+            self.skipped[reason as usize] += 1;
+            return None;
+        };
+        // Those before are a packet now.
+        self.skipped[Skipped::TinyFragment as usize] -= tiny;
+        self.skipped[Skipped::Fragment as usize] -= pieces - tiny;
+        self.skipped[Skipped::Reassembled as usize] += pieces;
+        match packet {
+            Ok(packet) => self.judge(&packet, bytes),
             Err(skipped) => {
                 self.skipped[skipped as usize] += 1;
                 None

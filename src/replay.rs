@@ -366,7 +366,7 @@ impl Engine {
             window_nanos: policy.window_nanos,
             // The order of stamps says where the clock steps. A fixed seed: whoever writes a file cannot ask what it hashes
             // to, and a report reads the same twice.
-            pipeline: Pipeline::new(policy, limits, 1, Origin::Live),
+            pipeline: Pipeline::new(policy, limits, 1, Origin::Live).with_fragments(),
             files: Vec::new(),
             clock_steps: 0,
             tick_at: Timestamp(0),

@@ -31,7 +31,7 @@ fn scanned() -> InterfaceSnapshot {
             last_tick: Some(Timestamp::new(1_700_000_000, 0)),
         },
         packets: 5200,
-        skipped: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+        skipped: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
         events_lost: 7,
         detection: detect::Snapshot {
             time: Timestamp::new(1_700_000_100, 0),

@@ -35,8 +35,8 @@ const EXPECTED: &[(&str, Option<(&str, u64)>)] = &[
     ("rst-fin.pcap", None),
     ("aborted.pcap", None),
     ("fragments.pcap", None),
-    // A scan, but in fragments: counted as such, and invisible until the kernel reassembles them.
-    ("fragmented-scan.pcap", None),
+    // In fragments of eight bytes, put together.
+    ("fragmented-scan.pcap", Some(("198.51.100.7", 100))),
 ];
 
 fn captures() -> PathBuf {
