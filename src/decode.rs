@@ -278,13 +278,18 @@ fn strip_tags(mut ether_type: EtherType, mut rest: &[u8]) -> Result<(Version, &[
             EtherType::IPV6 => return Ok((Version::Six, rest)),
             EtherType::VLAN_TAGGED_FRAME
             | EtherType::PROVIDER_BRIDGING
-            | EtherType::VLAN_DOUBLE_TAGGED_FRAME => {
+            | EtherType::VLAN_DOUBLE_TAGGED_FRAME
+                if left > 0 =>
+            {
                 let tag = SingleVlanSlice::from_slice(rest).map_err(|_| Skipped::Truncated)?;
                 ether_type = tag.ether_type();
                 rest = tag.payload_slice();
             }
             PPPOE_SESSION => return strip_pppoe(rest),
             MPLS | MPLS_UPSTREAM => return strip_labels(rest, left),
+            EtherType::VLAN_TAGGED_FRAME
+            | EtherType::PROVIDER_BRIDGING
+            | EtherType::VLAN_DOUBLE_TAGGED_FRAME => break,
             _ => return Err(Skipped::NotIp),
         }
     }
