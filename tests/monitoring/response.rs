@@ -61,7 +61,7 @@ fn act_on_scans(lab: &Lab) {
         (feed, lines)
     };
     // This one waits for proof.
-    let (lazy, lazy_lines) = feed("no");
+    let (_lazy, _) = feed("no");
     lab.nmap(&["-sS", "-p1-30", WATCHED]);
     exporter.wait_for("portscan_hits_total", &[], 1.0);
     lab.nmap(&["-6", "-sS", "-p1-30", WATCHED_V6]);
@@ -76,6 +76,7 @@ fn act_on_scans(lab: &Lab) {
     // The neighbour is put on the never-list: it is named, and still gets in.
     lab.run("t", "nft", &["add", "element", "inet", "portscan", "never4", "{ 198.51.100.8 }"]);
     lab.run("s2", "nmap", &["-n", "-Pn", "-T4", "-sS", "-p1-30", WATCHED]);
+    assert!(!banned(lab).contains("expires"), "nothing is proven: {}", banned(lab));
     let (_eager, lines) = feed("yes");
     let said: Vec<_> = lines.take(3).map(Result::unwrap).collect();
     assert_eq!(said, ["banned 198.51.100.7", "banned 2001:db8:51::/64", "banned 198.51.100.8"]);
@@ -84,9 +85,6 @@ fn act_on_scans(lab: &Lab) {
     lab.run("s2", "ping", &["-c", "1", "-W", "5", WATCHED]);
     let scanner = lab.on("s1", "ping").args(["-c", "1", "-W", "1", WATCHED]).status().unwrap();
     assert!(!scanner.success(), "the scanner is banned");
-    // Who waits for proof has banned nobody.
-    drop(lazy);
-    assert_eq!(lazy_lines.map_while(Result::ok).count(), 0);
 }
 
 #[test]
