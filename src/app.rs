@@ -55,6 +55,8 @@ const END_WITHIN: Duration = Duration::from_secs(3);
 
 /// What happened to the capture on an interface.
 struct Fate {
+    /// Which of the interfaces, in the order they were given: its name may have changed with it.
+    index: usize,
     interface: Arc<str>,
     what: Happened,
 }
@@ -102,7 +104,8 @@ impl Outlet for Wires {
 impl Wires {
     fn tell(&self, what: Happened) {
         // An interface that flaps faster than the log takes it loses lines, not packets; `restarts` counts on.
-        let _ = self.fates.try_send(Fate { interface: Arc::clone(&self.interface), what });
+        let (index, interface) = (self.index, Arc::clone(&self.interface));
+        let _ = self.fates.try_send(Fate { index, interface, what });
     }
 }
 
@@ -667,11 +670,11 @@ struct Eyes {
 
 impl Eyes {
     fn hear(&mut self, fate: &Fate) {
-        let interface = &*fate.interface;
+        let Fate { index, interface, what } = fate;
         let now = clock::steady();
-        match &fate.what {
-            Happened::Lost(why) => self.blindness.changed(interface, Some(why), now),
-            Happened::Back => self.blindness.changed(interface, None, now),
+        match what {
+            Happened::Lost(why) => self.blindness.changed(*index, interface, Some(why), now),
+            Happened::Back => self.blindness.changed(*index, interface, None, now),
             Happened::Paused(pause) => tell_pause(interface, *pause),
         }
         self.show();

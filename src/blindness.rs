@@ -3,11 +3,12 @@
 //! read like a quiet network.
 //!
 //! An attacker can cause most of these, so each kind has one record a minute and interface at most, with the number
-//! since the one before.
+//! since the one before. Outages are told as they come, five at once and one a minute after that: who has the other end of a
+//! cable can take it out and put it in all day.
 
 use crate::board::Standing;
 use crate::detect::Evicted;
-use crate::logger::LogCounts;
+use crate::logger::{self, LogCounts};
 use crate::snapshot::InterfaceSnapshot;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,12 @@ pub const LOST_ID: &str = "b4467548b27c4898b3bd851b89e493ed";
 /// The least time between two records of one kind.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// Why nothing arrives though the capture stands: nothing need be done to get it back.
+const LINK_DOWN: &str = "link down";
+
+/// Outages that are told at once; then one every `AGAIN`.
+const OUTAGES: f64 = 5.0;
+
 /// After so long a capture that is up is back, even if the message that said so was lost.
 const SETTLED: Duration = Duration::from_secs(3);
 
@@ -40,13 +47,48 @@ pub struct Blindness {
 #[derive(Debug)]
 struct Sight {
     interface: String,
-    /// Why nothing is, and since when.
-    away: Option<(String, Instant)>,
-    starting: bool,
+    /// Why nothing is.
+    away: Option<Outage>,
+    standing: Standing,
+    allowance: Allowance,
+    untold: Untold,
     dropped: Losses,
     dropped_by_interface: Losses,
     evicted: Losses,
     events: Losses,
+}
+
+/// A time in which nothing is seen.
+#[derive(Debug)]
+struct Outage {
+    why: String,
+    since: Instant,
+    told: bool,
+}
+
+/// Outages that came too fast to tell each.
+#[derive(Debug, Default)]
+struct Untold {
+    outages: u64,
+    blind: Duration,
+}
+
+/// How many outages may be told now.
+#[derive(Debug)]
+struct Allowance {
+    left: f64,
+    refilled: Instant,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.refilled);
+        self.left = (self.left + since.as_secs_f64() / AGAIN.as_secs_f64()).min(OUTAGES);
+        self.refilled = now;
+        let may = self.left >= 1.0;
+        self.left -= f64::from(u8::from(may));
+        may
+    }
 }
 
 /// A total that should not grow, and how much of it was told.
@@ -59,6 +101,11 @@ struct Losses {
     told: Option<Instant>,
 }
 
+/// Whole seconds, and never 0 for what takes a moment.
+fn seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
 /// What was lost within a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Loss {
@@ -68,9 +115,8 @@ struct Loss {
 }
 
 impl Loss {
-    /// Whole seconds, and never 0 for what takes a moment.
     fn seconds(self) -> u64 {
-        self.within.as_secs() + u64::from(self.within.subsec_nanos() > 0)
+        seconds(self.within)
     }
 }
 
@@ -102,7 +148,9 @@ impl Sight {
         Self {
             interface: interface.to_owned(),
             away: None,
-            starting: true,
+            standing: Standing::Starting,
+            allowance: Allowance { left: OUTAGES, refilled: now },
+            untold: Untold::default(),
             dropped: none,
             dropped_by_interface: none,
             evicted: none,
@@ -110,37 +158,95 @@ impl Sight {
         }
     }
 
-    fn goes(&mut self, why: &str, now: Instant) {
-        if self.away.is_none() {
-            let interface = self.interface.as_str();
-            log::error!(
-                message_id = DOWN_ID, event = "capture_lost", interface, reason = why;
-                "capture on {interface} lost: {why}; trying to get it back"
-            );
+    /// Whoever follows the default route may be on another one now.
+    fn is_called(&mut self, interface: &str) {
+        if self.interface != interface {
+            interface.clone_into(&mut self.interface);
         }
-        self.away = Some((why.to_owned(), now));
+    }
+
+    fn goes(&mut self, why: &str, now: Instant) {
+        match &mut self.away {
+            Some(outage) => why.clone_into(&mut outage.why),
+            None => self.away = Some(Outage { why: why.to_owned(), since: now, told: false }),
+        }
+        self.tell_outages(now);
     }
 
     fn comes_back(&mut self, now: Instant) {
-        let Some((_, since)) = self.away.take() else { return };
-        let (interface, seconds) = (self.interface.as_str(), now.saturating_duration_since(since).as_secs());
+        let Some(Outage { why, since, told }) = self.away.take() else { return };
+        let blind = now.saturating_duration_since(since);
+        if !told {
+            self.untold.outages += 1;
+            self.untold.blind += blind;
+            logger::count_suppressed(2);
+            return;
+        }
+        let (interface, reason, seconds) = (self.interface.as_str(), why.as_str(), seconds(blind));
         log::warn!(
-            message_id = UP_ID, event = "capture_back", interface, blind_seconds = seconds;
-            "capture on {interface} is back after {seconds} s"
+            message_id = UP_ID, event = "capture_back", interface, reason, blind_seconds = seconds;
+            "capture on {interface} is back after {seconds} s ({reason})"
+        );
+    }
+
+    /// Why nothing is seen, if nothing is.
+    fn blind_by(&self) -> Option<&str> {
+        match (&self.away, self.standing) {
+            (Some(outage), _) => Some(&outage.why),
+            (None, Standing::Starting) => Some("starting"),
+            (None, Standing::Stalled) => Some("stalled"),
+            // What was told of a capture is newer than how it stood at the latest look.
+            (None, Standing::Ready | Standing::Down) => None,
+        }
+    }
+
+    /// Tells what may be told by now: that it is away, or that it was.
+    fn tell_outages(&mut self, now: Instant) {
+        let interface = self.interface.as_str();
+        let is_due = match &self.away {
+            Some(outage) => !outage.told,
+            None => self.untold.outages > 0,
+        };
+        if !is_due || !self.allowance.take(now) {
+            return;
+        }
+        let Untold { outages, blind } = std::mem::take(&mut self.untold);
+        let seconds = seconds(blind);
+        let Some(outage) = &mut self.away else {
+            log::warn!(
+                message_id = UP_ID, event = "capture_back", interface, blind_seconds = seconds, outages;
+                "capture on {interface} is back; {outages} outages of {seconds} s in all were not told one by one"
+            );
+            return;
+        };
+        outage.told = true;
+        let reason = outage.why.as_str();
+        let (what, then) = match reason {
+            LINK_DOWN => ("stopped", "it goes on when the link is back"),
+            _ => ("lost", "trying to get it back"),
+        };
+        let before = match outages {
+            0 => String::new(),
+            some => format!(" ({some} outages of {seconds} s in all before it were not told)"),
+        };
+        log::error!(
+            message_id = DOWN_ID, event = "capture_lost", interface, reason, outages;
+            "capture on {interface} {what}: {reason}; {then}{before}"
         );
     }
 
     fn stands(&mut self, standing: Standing, now: Instant) {
-        self.starting = standing == Standing::Starting;
+        self.standing = standing;
         match (standing, &self.away) {
-            (Standing::Down, None) => self.goes("link down", now),
-            (Standing::Ready, Some((why, since)))
-                if why == "link down" || now.saturating_duration_since(*since) > SETTLED =>
+            (Standing::Down, None) => self.goes(LINK_DOWN, now),
+            (Standing::Ready, Some(outage))
+                if outage.why == LINK_DOWN || now.saturating_duration_since(outage.since) > SETTLED =>
             {
                 self.comes_back(now);
             }
             _ => {}
         }
+        self.tell_outages(now);
     }
 
     fn look(&mut self, snapshot: &InterfaceSnapshot, now: Instant) {
@@ -194,11 +300,10 @@ impl Blindness {
         Self { interfaces, log_records: Losses::none(now) }
     }
 
-    /// The capture on an interface was lost, for this reason, or is back.
-    pub fn changed(&mut self, interface: &str, lost: Option<&str>, now: Instant) {
-        let Some(sight) = self.interfaces.iter_mut().find(|sight| sight.interface == interface) else {
-            return;
-        };
+    /// The capture of one of the interfaces, by the name it has now, was lost for this reason, or is back.
+    pub fn changed(&mut self, index: usize, interface: &str, lost: Option<&str>, now: Instant) {
+        let Some(sight) = self.interfaces.get_mut(index) else { return };
+        sight.is_called(interface);
         match lost {
             Some(why) => sight.goes(why, now),
             None => sight.comes_back(now),
@@ -214,10 +319,7 @@ impl Blindness {
         now: Instant,
     ) {
         for (sight, (interface, standing)) in self.interfaces.iter_mut().zip(standings) {
-            // Whoever follows the default route may be on another one now.
-            if sight.interface != interface.as_ref() {
-                interface.as_ref().clone_into(&mut sight.interface);
-            }
+            sight.is_called(interface.as_ref());
             sight.stands(*standing, now);
         }
         for snapshot in snapshots {
@@ -237,7 +339,7 @@ impl Blindness {
 
     /// What `systemctl status` shows: `capturing on eth0; eth7: link down`.
     pub fn status(&self) -> String {
-        let sees = |sight: &&Sight| sight.away.is_none() && !sight.starting;
+        let sees = |sight: &&Sight| sight.blind_by().is_none();
         let seen: Vec<&str> =
             self.interfaces.iter().filter(sees).map(|sight| sight.interface.as_str()).collect();
         let mut status = match seen.is_empty() {
@@ -245,11 +347,7 @@ impl Blindness {
             false => format!("capturing on {}", seen.join(", ")),
         };
         for sight in &self.interfaces {
-            let why = match &sight.away {
-                Some((why, _)) => why.as_str(),
-                None if sight.starting => "starting",
-                None => continue,
-            };
+            let Some(why) = sight.blind_by() else { continue };
             status.push_str(&format!("; {}: {why}", sight.interface));
         }
         status
@@ -272,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_status_names_what_is_captured_and_why_the_rest_is_not() {
-        use Standing::{Down, Ready, Starting};
+        use Standing::{Down, Ready, Stalled, Starting};
         let start = clock::steady();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut blindness = Blindness::new(ETH, start);
@@ -283,16 +381,18 @@ mod tests {
         assert_eq!(look(&mut blindness, [Ready, Ready], at(1)), "capturing on eth0, eth7");
         assert_eq!(look(&mut blindness, [Ready, Down], at(2)), "capturing on eth0; eth7: link down");
         assert_eq!(look(&mut blindness, [Ready, Ready], at(3)), "capturing on eth0, eth7");
-        blindness.changed("eth7", Some("the interface disappeared"), at(4));
+        assert_eq!(look(&mut blindness, [Ready, Stalled], at(3)), "capturing on eth0; eth7: stalled");
+        assert_eq!(look(&mut blindness, [Ready, Ready], at(3)), "capturing on eth0, eth7");
+        blindness.changed(1, "eth7", Some("the interface disappeared"), at(4));
         let gone = "capturing on eth0; eth7: the interface disappeared";
         assert_eq!(blindness.status(), gone);
         // The board may be a moment behind.
         assert_eq!(look(&mut blindness, [Ready, Ready], at(4)), gone);
         assert_eq!(look(&mut blindness, [Ready, Down], at(60)), gone);
-        blindness.changed("eth7", None, at(61));
+        blindness.changed(1, "eth7", None, at(61));
         assert_eq!(blindness.status(), "capturing on eth0, eth7");
         // What told that it is back may have been lost.
-        blindness.changed("eth7", Some("the interface disappeared"), at(70));
+        blindness.changed(1, "eth7", Some("the interface disappeared"), at(70));
         assert_eq!(look(&mut blindness, [Ready, Ready], at(75)), "capturing on eth0, eth7");
     }
 
@@ -317,6 +417,38 @@ mod tests {
         assert_eq!(dropped.look(145, 2_000_020, at(1_061)).map(|loss| loss.lost), Some(5));
     }
 
+    /// Somebody pulls the cable and puts it back, every two seconds for ten minutes.
+    #[test]
+    fn a_link_that_flaps_does_not_fill_the_journal_and_no_outage_is_forgotten() {
+        let start = clock::steady();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut sight = Sight::of("eth7", start);
+        let (mut told, mut untold) = (0, 0);
+        for n in 0..300 {
+            let before = sight.untold.outages;
+            sight.stands(Standing::Down, at(2 * n));
+            if sight.away.as_ref().is_some_and(|outage| outage.told) {
+                told += 1;
+                untold += before;
+                assert_eq!(sight.untold.outages, 0, "the record has them");
+            }
+            sight.stands(Standing::Ready, at(2 * n + 1));
+            assert!(sight.away.is_none());
+            if before > 0 && sight.untold.outages == 0 && sight.untold.blind.is_zero() {
+                assert!(sight.allowance.left < 1.0);
+            }
+        }
+        assert!((5..=15).contains(&told), "{told}");
+        let left = sight.untold.outages;
+        assert!(told + untold + left <= 300 && sight.untold.blind == Duration::from_secs(left));
+        // It stays away: told when its time has come, with those before.
+        sight.stands(Standing::Down, at(600));
+        sight.stands(Standing::Down, at(700));
+        assert!(sight.away.as_ref().unwrap().told && sight.untold.outages == 0);
+        sight.stands(Standing::Ready, at(701));
+        assert!(sight.away.is_none());
+    }
+
     /// A storm on every kind of loss, every second for ten minutes: records stay few.
     #[test]
     fn an_attacker_cannot_fill_the_journal_with_losses() {
@@ -335,5 +467,8 @@ mod tests {
         blindness.look(&[("wwan0", Standing::Ready)], &[Arc::new(snapshot)], &LogCounts::default(), now);
         assert_eq!(blindness.status(), "capturing on wwan0");
         assert_eq!(blindness.interfaces[0].dropped.lost, 7);
+        blindness.changed(0, "wwan0", Some("the default route leads through eth1 now"), now);
+        blindness.changed(0, "eth1", None, now);
+        assert_eq!(blindness.status(), "capturing on eth1", "it hears that it is back by another name");
     }
 }

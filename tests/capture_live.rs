@@ -478,6 +478,49 @@ fn an_interface_that_goes_down_is_not_up_and_needs_no_restart() {
 }
 
 #[test]
+fn an_interface_without_carrier_is_not_up_and_needs_no_restart() {
+    let lab = Lab::new();
+    let capture = Running::eth0(&lab);
+    let everywhere = Running::start(&lab.watched, on("any"));
+    for capture in [&capture, &everywhere] {
+        capture.until("the first tick", |seen| seen.status().up);
+    }
+    ip(&["-n", &lab.source, "link", "set", "eth0", "down"]);
+    capture.until("down", |seen| !seen.status().up);
+    assert!(everywhere.seen().status().up, "all interfaces together are never down");
+    ip(&["-n", &lab.source, "link", "set", "eth0", "up"]);
+    capture.until("up again", |seen| seen.status().up);
+    lab.knock("192.0.2.10", 1..11);
+    let seen = capture.until("ten ports", |seen| seen.ports().len() == 10);
+    assert_eq!((seen.lost.len(), seen.status().restarts), (0, 0), "{:?}", seen.lost);
+}
+
+/// Their operational state is "unknown", and that is fine.
+#[test]
+fn devices_without_a_link_are_up_while_they_are_set_up() {
+    let lab = Lab::new();
+    for kind in ["dummy", "wireguard", "sit"] {
+        let name = format!("{kind}0").replace("wireguard", "wg").replace("sit0", "sit7");
+        let rest: &[&str] = if kind == "sit" { &["remote", "192.0.2.7", "local", "192.0.2.10"] } else { &[] };
+        let added = Command::new("ip")
+            .args([&["-n", &lab.watched, "link", "add", &name, "type", kind], rest].concat())
+            .output()
+            .unwrap();
+        if !added.status.success() {
+            eprintln!("NOT RUN: {kind}: {}", String::from_utf8_lossy(&added.stderr));
+            continue;
+        }
+        lab.set_watched(&[&name, "up"]);
+        let capture = Running::start(&lab.watched, on(&name));
+        capture.until(kind, |seen| seen.status().up);
+        lab.set_watched(&[&name, "down"]);
+        capture.until("down", |seen| !seen.status().up);
+    }
+    let lo = Running::start(&lab.watched, on("lo"));
+    lo.until("lo", |seen| seen.status().up);
+}
+
+#[test]
 fn any_and_lo_work() {
     let lab = Lab::new();
     let all = LiveOptions { promiscuous: true, ..on("any") };

@@ -152,6 +152,7 @@ fn the_unit_lives_under_a_real_systemd() {
     up(&machine, "0");
     for _ in 0..2 {
         machine.run(&["ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1"]);
+        machine.run(&["ip", "link", "set", "late1", "up"]);
         machine.run(&["ip", "link", "set", "late0", "up"]);
         up(&machine, "1");
         machine.run(&["ip", "link", "del", "late0"]);

@@ -150,8 +150,40 @@ fn link_index(answer: &[u8]) -> Option<u32> {
     (kind == RTM_NEWLINK).then_some(index)
 }
 
+/// Whether an interface can deliver anything: it is set up, and its link is not known to be down (no carrier, the lower
+/// interface down, a key exchange not done). Devices without a link, such as tunnels and `lo`, count as running while
+/// they are up. If the kernel cannot be asked (no descriptor left), nothing is known against it.
+pub(super) fn is_running(name: &str) -> bool {
+    flags(name).map_or(true, |flags| i32::from(flags) & libc::IFF_RUNNING != 0)
+}
+
+/// The flags of an interface in this thread's network namespace (netdevice(7), SIOCGIFFLAGS).
+fn flags(name: &str) -> rustix::io::Result<libc::c_short> {
+    /// `struct ifreq` as this call uses it.
+    #[repr(C)]
+    struct Request {
+        name: [u8; libc::IFNAMSIZ],
+        flags: libc::c_short,
+        rest: [u8; size_of::<libc::ifreq>() - libc::IFNAMSIZ - size_of::<libc::c_short>()],
+    }
+    const _: () = assert!(size_of::<Request>() == size_of::<libc::ifreq>());
+    const ASK: rustix::ioctl::Opcode = libc::SIOCGIFFLAGS as rustix::ioctl::Opcode;
+
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let mut request = Request { name: [0; libc::IFNAMSIZ], flags: 0, rest: [0; _] };
+    // One byte stays zero: the name's end.
+    let place = request.name.get_mut(..name.len()).filter(|place| place.len() < libc::IFNAMSIZ);
+    place.ok_or(rustix::io::Errno::NODEV)?.copy_from_slice(name.as_bytes());
+    // SAFETY: SIOCGIFFLAGS reads and writes one `struct ifreq`; `Request` is as large, and any bits make its flags.
+    #[allow(unsafe_code, reason = "no safe wrapper asks for an interface's flags")]
+    unsafe {
+        rustix::ioctl::ioctl(&socket, rustix::ioctl::Updater::<ASK, Request>::new(&mut request))?;
+    }
+    Ok(request.flags)
+}
+
 /// The path of a file about this thread's network namespace.
-pub(super) fn net(file: &str) -> String {
+fn net(file: &str) -> String {
     format!("/proc/thread-self/net/{file}")
 }
 
@@ -240,6 +272,18 @@ mod tests {
         assert_eq!(default_ipv6(&unreachable), None);
         let table = to("00000003", "00000400", "eth1") + &to("00000003", "00000100", "eth0") + &unreachable;
         assert_eq!(default_ipv6(&table).as_deref(), Some("eth0"));
+    }
+
+    #[test]
+    fn what_runs_is_what_the_kernel_says() {
+        let flags = flags("lo").unwrap();
+        assert!(i32::from(flags) & libc::IFF_LOOPBACK != 0, "{flags:x}");
+        assert_eq!(is_running("lo"), i32::from(flags) & libc::IFF_UP != 0, "it has no link");
+        let longest = "x".repeat(libc::IFNAMSIZ - 1);
+        for missing in ["missing7", "", &longest, &(longest.clone() + "y"), &"x".repeat(4096)] {
+            assert_eq!(super::flags(missing), Err(rustix::io::Errno::NODEV), "{missing}");
+            assert!(is_running(missing), "that it is missing is another's to find");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::fanout::{self, Keys, Sharing};
 use super::install;
-use super::interfaces::{default_interface, names, net};
+use super::interfaces::{default_interface, is_running, names};
 use super::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, LiveOptions, Wake, said, supported_link,
     timestamp,
@@ -385,7 +385,8 @@ impl Live {
         if let Some(handle) = &mut self.handle {
             handle.account(&mut self.totals);
             checked = handle.check(&self.interface);
-            self.totals.up = checked.is_ok() && handle.is_running();
+            // The capture goes on by itself when the link is back, but nothing arrives until then.
+            self.totals.up = checked.is_ok() && handle.delivers(&self.interface);
             if self.shards.options.threads > 1 {
                 checked = checked.and_then(|()| self.keep_step());
                 self.totals.up &= checked.is_ok();
@@ -489,7 +490,7 @@ impl Live {
             self.interface = interface;
         }
         self.totals.restarts += 1;
-        self.totals.up = true;
+        self.totals.up = handle.delivers(&self.interface);
         sink.opened(handle.link);
         self.handle = Some(handle);
         sink.tick(&self.totals);
@@ -527,8 +528,6 @@ struct Handle {
     link: LinkType,
     /// The interface's index; a new interface of the same name has another one. `None` for `any`.
     index: Option<u32>,
-    /// The socket's inode, its name in /proc/net/packet.
-    inode: u64,
     /// libpcap's counters at the last look: 32 bits, wrapping, from zero when reopened.
     seen: pcap::Stat,
 }
@@ -565,9 +564,8 @@ impl Handle {
             refused(format!("the direction cannot be set ({}); try --capture.direction=inout", said(&error)))
         })?;
         let capture = capture.setnonblock().map_err(|error| refused(said(&error)))?;
-        let inode = rustix::fs::fstat(&capture).map_or(0, |stat| stat.st_ino);
         let seen = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
-        Ok(Self { capture, link, index, inode, seen })
+        Ok(Self { capture, link, index, seen })
     }
 
     /// From now on only what `decode` may find a probe in.
@@ -619,12 +617,9 @@ impl Handle {
         }
     }
 
-    /// Whether the kernel delivers to this socket: it does not while the interface is down.
-    fn is_running(&self) -> bool {
-        // If the table cannot be read, an open handle is all that is known.
-        std::fs::read_to_string(net("packet"))
-            .ok()
-            .is_none_or(|table| running(&table, self.inode).unwrap_or(true))
+    /// Whether anything can arrive: not while the interface is down or has no carrier.
+    fn delivers(&self, interface: &str) -> bool {
+        self.index.is_none() || is_running(interface)
     }
 }
 
@@ -632,15 +627,6 @@ impl Handle {
 fn grown(before: u32, now: u32) -> u64 {
     let growth = now.wrapping_sub(before);
     if growth > u32::MAX / 2 { 0 } else { u64::from(growth) }
-}
-
-/// The `R` column of a socket in /proc/net/packet: `sk RefCnt Type Proto Iface R Rmem User Inode`.
-fn running(table: &str, inode: u64) -> Option<bool> {
-    table.lines().skip(1).find_map(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let [_, _, _, _, _, running, .., socket] = columns[..] else { return None };
-        (socket.parse() == Ok(inode)).then_some(running == "1")
-    })
 }
 
 /// The index of an interface, `None` if there is none of this name.
@@ -702,16 +688,6 @@ mod tests {
         assert_eq!(grown(10, 25), 15);
         assert_eq!(grown(u32::MAX - 4, 5), 10);
         assert_eq!(grown(1000, 10), 0, "a reset is not four billion packets");
-    }
-
-    #[test]
-    fn a_socket_is_found_by_its_inode() {
-        let table = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n\
-                     00000000c0ffee00 3      3    0003   2     1 0      0      4711  \n\
-                     00000000c0ffee01 3      3    0003   3     0 0      0      4712  \n";
-        assert_eq!(running(table, 4711), Some(true));
-        assert_eq!(running(table, 4712), Some(false));
-        assert_eq!(running(table, 1), None);
     }
 
     #[test]
