@@ -12,8 +12,8 @@
 //! - What cannot be judged is left out and counted, never guessed.
 //!
 //! Whoever writes the file gets no more than a fixed number of places to wait in; beyond that the earliest goes on, and
-//! a later arrival for a moment that has passed is counted. A file in order pays a comparison for each frame, and for
-//! each probe its way through a queue.
+//! a later arrival for a moment that has passed is counted. A file that has been in order for long pays a comparison for each
+//! frame.
 
 use crate::detect::Probe;
 use crate::packet::Timestamp;
@@ -23,8 +23,15 @@ use std::collections::{BinaryHeap, VecDeque};
 /// How far apart frames may be out of order and still be sorted: two taps whose clocks nobody set, with margin.
 pub const HORIZON_NANOS: u64 = 5_000_000_000;
 
-/// Probes that wait to be sorted: their share of the second-level cache. At a million probes a second it is 16 ms.
-pub const MOST_WAITING: usize = 16_384;
+/// Probes that wait to be sorted: 4 MiB.
+pub const MOST_WAITING: usize = 65_536;
+
+/// A file that was in order for so many probes is believed to be, and its probes wait for nothing any more. The first that
+/// comes late after all is counted as such; from then on they wait again.
+const BELIEVED: u32 = 65_536;
+
+/// What `in_order` is once a probe came late.
+const NEVER: u32 = u32::MAX;
 
 /// Frames that are doubted at the same time. As many in a row decide by themselves.
 const MOST_DOUBTED: usize = 32;
@@ -122,6 +129,8 @@ pub struct Order {
     started: bool,
     /// How far ahead a frame may be and need no thought: the horizon, or nothing while any frame is doubted.
     at_ease: u64,
+    /// Probes that came in order before any came late.
+    in_order: u32,
     /// Probes that came in order, and those that did not.
     waiting: VecDeque<Probe>,
     late: BinaryHeap<Late>,
@@ -146,7 +155,8 @@ impl Default for Order {
             since: 0,
             started: false,
             at_ease: 0,
-            waiting: VecDeque::with_capacity(MOST_WAITING + 1),
+            in_order: 0,
+            waiting: VecDeque::new(),
             late: BinaryHeap::new(),
             arrivals: 0,
             gone: 0,
@@ -221,8 +231,23 @@ impl Order {
     /// A probe on the clock in force, not earlier than any before it.
     #[inline]
     fn queue(&mut self, probe: Probe, out: &mut impl FnMut(Ordered)) {
+        if self.in_order == BELIEVED {
+            self.gone = probe.time.nanos();
+            out(Ordered::Probe(probe));
+        } else {
+            self.wait(probe, out);
+        }
+    }
+
+    fn wait(&mut self, probe: Probe, out: &mut impl FnMut(Ordered)) {
         self.waiting.push_back(probe);
         self.release(out);
+        if self.in_order != NEVER {
+            self.in_order += 1;
+            if self.in_order == BELIEVED {
+                self.drain(out);
+            }
+        }
     }
 
     /// Lets go on what nothing can come before any more, and what there is no room for.
@@ -326,6 +351,7 @@ impl Order {
             Some(probe) if in_order => self.queue(probe, out),
             Some(probe) => {
                 self.disorder.late += u64::from(frame.time < self.gone);
+                self.in_order = NEVER;
                 self.arrivals += 1;
                 self.late.push(Late { key: Reverse((frame.time, self.arrivals)), probe });
                 self.release(out);
@@ -582,10 +608,34 @@ mod tests {
     #[test]
     fn more_than_there_is_room_for_goes_on_unsorted_and_is_counted() {
         let most = MOST_WAITING as u64;
-        let mut times: Vec<u64> = (1..=2 * most).map(|n| START + SECOND + n).collect();
-        times.push(START + SECOND);
+        let after_disorder = |frames: u64| {
+            let mut times = vec![START + SECOND, START];
+            times.extend((1..=frames).map(|n| START + 2 * SECOND + n));
+            times.push(START + 2 * SECOND);
+            times
+        };
+        let (out, disorder) = order(&after_disorder(2 * most));
+        assert_eq!((out.len() as u64, disorder.late), (2 * most + 3, 1));
+        assert_eq!(order(&after_disorder(most - 4)).1.late, 0);
+    }
+
+    #[test]
+    fn after_a_long_time_in_order_only_the_first_late_one_is_too_late() {
+        let long = u64::from(BELIEVED);
+        let mut times: Vec<u64> = (1..=long).map(|n| START + SECOND + n).collect();
+        times.extend([START, START + 3 * SECOND, START + 2 * SECOND]);
         let (out, disorder) = order(&times);
-        assert_eq!((out.len() as u64, disorder.late), (2 * most + 1, 1));
+        assert_eq!((out.len(), disorder.late), (times.len(), 1));
+        let last: Vec<u64> = out
+            .iter()
+            .rev()
+            .take(2)
+            .map(|next| match next {
+                Ordered::Probe(probe) => probe.time.nanos() - START,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(last, [3 * SECOND, 2 * SECOND]);
     }
 
     proptest! {
