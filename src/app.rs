@@ -5,12 +5,12 @@ use crate::board::{Board, Standing};
 use crate::capture::{self, Direction, Live, Steering, Wake};
 use crate::cli::LogFormat;
 use crate::clock;
-use crate::detect::{Limits, Origin, Policy, ScanEvent};
+use crate::detect::{Detector, Limits, Origin, Policy, ScanEvent};
 use crate::logger;
-use crate::memory::{self, Present, Wanted};
+use crate::memory::{Present, Wanted};
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
-use crate::pipeline::{LiveSink, Outlet, Pipeline};
+use crate::pipeline::{LiveSink, Outlet, Pipeline, Reload};
 use crate::privilege::{self, Files};
 use crate::settings::{self, Ignored, Settings};
 use crate::snapshot::InterfaceSnapshot;
@@ -22,6 +22,7 @@ use crate::{systemd, version, web};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -113,7 +114,7 @@ impl Wires {
 struct Worker {
     interface: Arc<str>,
     wake: Wake,
-    policies: Sender<Policy>,
+    reloads: Sender<Reload>,
     steering: Steering,
     thread: JoinHandle<()>,
 }
@@ -121,15 +122,15 @@ struct Worker {
 impl Worker {
     fn start(live: Live, pipeline: Pipeline, wires: Wires) -> Result<Self, String> {
         let wake = Wake::new().map_err(|error| format!("cannot make a wake descriptor: {error}"))?;
-        let (policies, new_policies) = channel();
+        let (reloads, new_reloads) = channel();
         let interface = Arc::clone(&wires.interface);
         let (name, called) = (interface.to_string(), wake.clone());
         let steering = live.steering();
         let thread = std::thread::Builder::new()
             .name(format!("capture-{name}"))
-            .spawn(move || capture_loop(live, &name, pipeline, wires, new_policies, &called))
+            .spawn(move || capture_loop(live, &name, pipeline, wires, new_reloads, &called))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Self { interface, wake, policies, steering, thread })
+        Ok(Self { interface, wake, reloads, steering, thread })
     }
 }
 
@@ -138,11 +139,11 @@ fn capture_loop(
     interface: &str,
     pipeline: Pipeline,
     wires: Wires,
-    policies: Receiver<Policy>,
+    reloads: Receiver<Reload>,
     wake: &Wake,
 ) {
     let pipeline = pipeline.at(Vantage::of(place(&live)));
-    let mut sink = LiveSink::new(interface, pipeline, wires, policies).with_addresses(capture::own_addresses);
+    let mut sink = LiveSink::new(interface, pipeline, wires, reloads).with_addresses(capture::own_addresses);
     live.run(&mut sink, wake);
     sink.finish();
 }
@@ -160,8 +161,11 @@ fn place(live: &Live) -> Place {
 /// The configuration in force and how the latest reload went.
 struct Reloads {
     settings: Settings,
-    greatest_threshold: u32,
-    workers: Vec<(Sender<Policy>, Steering, Wake)>,
+    /// Of each thread.
+    limits: Limits,
+    /// What the tables were sized for.
+    greatest_threshold: AtomicU32,
+    workers: Vec<(Sender<Reload>, Steering, Wake)>,
     state: Mutex<ProcessState>,
     /// When a reload was last told of.
     told: Mutex<Option<Instant>>,
@@ -191,6 +195,25 @@ impl Reloads {
         state
     }
 
+    /// What each capture is told of this policy. A threshold greater than the tables were sized for takes new ones: all of them are
+    /// there before the first capture is told, or the old policy stays.
+    fn reloads_of(&self, policy: &Policy) -> Result<Vec<Reload>, String> {
+        if policy.threshold <= self.greatest_threshold.load(Ordering::Relaxed) {
+            return Ok(self.workers.iter().map(|_| Reload::Policy(policy.clone())).collect());
+        }
+        let tables = || Detector::try_new(policy.clone(), self.limits, seed(), Origin::Live).map(Box::new);
+        let tables: Vec<_> = self
+            .workers
+            .iter()
+            .map(|_| tables())
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
+        if let Some(one) = tables.first() {
+            self.greatest_threshold.store(one.greatest_threshold(), Ordering::Relaxed);
+        }
+        Ok(tables.into_iter().map(Reload::Tables).collect())
+    }
+
     /// Reads the file again and hands the policy to every capture; the old one stays if it is no good. Gives what is to
     /// be said of it.
     fn reload(&self) -> Outcome {
@@ -203,16 +226,12 @@ impl Reloads {
         }
         let (mut ignored, mut warnings) = (None, Vec::new());
         let outcome = self.settings.reload().map_err(|error| error.to_string()).and_then(|policy| {
-            if policy.threshold > self.greatest_threshold {
-                return Err(format!(
-                    "a threshold of {} needs a restart: the tables were sized at start for at most {}",
-                    policy.threshold, self.greatest_threshold
-                ));
-            }
-            for (policies, steering, wake) in &self.workers {
+            for (reload, (reloads, steering, wake)) in
+                self.reloads_of(&policy)?.into_iter().zip(&self.workers)
+            {
                 steering.aggregate_ipv6(policy.ipv6_prefix);
                 // A capture that has ended takes no policy; the shell notices that by itself.
-                let _ = policies.send(policy.clone());
+                let _ = reloads.send(reload);
                 wake.wake();
             }
             let ignores = Ignored::by(&policy);
@@ -239,6 +258,11 @@ impl Reloads {
         }
         outcome.map(|()| String::from("configuration reloaded"))
     }
+}
+
+/// Keys come from the wire: nobody may know how they hash.
+fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// What is to be said of a reload; an error if the file was refused.
@@ -324,7 +348,6 @@ fn listen(kind: SignalKind, name: &str) -> Result<Signal, String> {
 /// What is promised must be there, or the process is killed when a flood first asks for it.
 fn check_memory(wanted: Wanted) -> Result<(), String> {
     let warning = wanted.compare(&Present::now()).map_err(|error| error.to_string())?;
-    memory::can_be_had(wanted.tables.saturating_mul(wanted.interfaces)).map_err(|error| error.to_string())?;
     log::info!(
         interfaces = wanted.interfaces, tables_bytes = wanted.tables, rings_bytes = wanted.rings;
         "memory: {wanted}"
@@ -333,6 +356,15 @@ fn check_memory(wanted: Wanted) -> Result<(), String> {
         log::warn!("little memory is left: {warning}");
     }
     Ok(())
+}
+
+/// The tables of every thread of every interface, allocated once and for good: memory that the system does not give is an
+/// error here.
+fn tables(settings: &Settings, limits: Limits) -> Result<Vec<Pipeline>, String> {
+    let threads = settings.memory().interfaces * u64::from(settings.flags.capture.threads);
+    let one = |_| Pipeline::try_new(settings.policy.clone(), limits, seed(), Origin::Live);
+    let all: Result<Vec<_>, _> = (0..threads).map(one).collect();
+    all.map_err(|error| format!("{error}; lower --detection.memory, or watch fewer interfaces"))
 }
 
 /// Opens every interface. One that cannot be opened is tried again while the others capture; an error says that none
@@ -421,7 +453,7 @@ fn readable(config: Option<&Path>) -> Vec<PathBuf> {
 /// The order of the start is a contract; each step needs what a later one takes away, or gives what a later one needs:
 ///
 /// 1. SIGHUP is heeded (`Shell::new`), before anything that takes time.
-/// 2. The log is open, for what is found on the way; and the memory is there.
+/// 2. The log is open, for what is found on the way; and the tables are there.
 /// 3. Sockets: each interface with its ring, then the web listeners. Both may need root.
 /// 4. Privileges go, before the first thread: threads inherit what they may do.
 /// 5. Threads: log, notifier, captures, web. They meet what an attacker sends.
@@ -431,16 +463,17 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     logger::start(logger_options(&settings)).map_err(|error| error.to_string())?;
     record_panics();
     check_memory(settings.memory())?;
+    let threads = settings.flags.capture.threads as usize;
+    let limits = Limits { memory_bytes: settings.limits.memory_bytes / threads, ..settings.limits };
+    let mut pipelines = tables(&settings, limits)?;
     let lives = open_captures(&settings)?;
     let listeners = web::bind(&settings.web).map_err(|error| error.to_string())?;
     confine(&settings)?;
     logger::begin();
     banner(&settings, &lives, &listeners);
 
-    let threads = settings.flags.capture.threads as usize;
     let leaders = lives.iter().filter_map(|shards| shards.first());
     let board = Arc::new(Board::shared(leaders.map(Live::interface), threads));
-    let limits = Limits { memory_bytes: settings.limits.memory_bytes / threads, ..settings.limits };
     let (notices, waiting) = sync_channel(QUEUE);
     let (fates, mut told) = tokio::sync::mpsc::channel(64);
     let notifier = std::thread::Builder::new()
@@ -454,9 +487,7 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
         .enumerate()
         .flat_map(|(index, shards)| shards.into_iter().map(move |live| (index, live)));
     for (index, live) in shards {
-        // Keys come from the wire: nobody may know how they hash.
-        let seed = RandomState::new().build_hasher().finish();
-        let pipeline = Pipeline::new(settings.policy.clone(), limits, seed, Origin::Live);
+        let pipeline = pipelines.pop().expect("as many as there are threads of interfaces");
         greatest_threshold = greatest_threshold.min(pipeline.greatest_threshold());
         let wires = Wires {
             index,
@@ -471,10 +502,11 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     drop((notices, fates));
 
     let reloads = Arc::new(Reloads {
-        greatest_threshold,
+        limits,
+        greatest_threshold: AtomicU32::new(greatest_threshold),
         workers: workers
             .iter()
-            .map(|worker| (worker.policies.clone(), worker.steering.clone(), worker.wake.clone()))
+            .map(|worker| (worker.reloads.clone(), worker.steering.clone(), worker.wake.clone()))
             .collect(),
         state: Mutex::new({
             let mut state = ProcessState {

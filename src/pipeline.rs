@@ -3,7 +3,7 @@
 use crate::capture::{CaptureStatus, FrameSink};
 use crate::clock::{Passed, StepWatch};
 use crate::decode::{Skipped, decode, ipv4_piece};
-use crate::detect::{Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent};
+use crate::detect::{Detector, Limits, Moment, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent};
 use crate::fragments::{Fragments, Outcome};
 use crate::packet::{LinkType, Packet, Timestamp};
 use crate::snapshot::InterfaceSnapshot;
@@ -26,11 +26,23 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline with a detector of its own. `seed` keys the hashes.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
     pub fn new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Self {
+        Self::of(Detector::new(policy, limits, seed, origin))
+    }
+
+    /// The same, or an error if there is no memory for it.
+    pub fn try_new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Result<Self, OutOfMemory> {
+        Detector::try_new(policy, limits, seed, origin).map(Self::of)
+    }
+
+    fn of(detector: Detector) -> Self {
         Self {
             link: LinkType::Ethernet,
             vantage: Vantage::default(),
-            detector: Detector::new(policy, limits, seed, origin),
+            detector,
             packets: 0,
             skipped: [0; Skipped::ALL.len()],
             fragments: None,
@@ -162,6 +174,15 @@ impl Pipeline {
     }
 }
 
+/// What a running capture is told by a reload.
+#[derive(Debug)]
+pub enum Reload {
+    /// What counts as a scan from now on.
+    Policy(Policy),
+    /// The same, and tables that were sized for it.
+    Tables(Box<Detector>),
+}
+
 /// What a live capture tells the rest of the process. Both are called from the capture thread and must not block.
 pub trait Outlet {
     /// A scan event; false if it was lost because the queue is full.
@@ -194,7 +215,7 @@ pub struct LiveSink<O> {
     interface: String,
     pipeline: Pipeline,
     outlet: O,
-    policies: Receiver<Policy>,
+    reloads: Receiver<Reload>,
     clock: StepWatch,
     addresses: Option<Addresses>,
     /// Ticks until they are asked for again.
@@ -205,9 +226,9 @@ pub struct LiveSink<O> {
 }
 
 impl<O: Outlet> LiveSink<O> {
-    /// Everything for one interface. New policies arrive through `policies` and are taken at the next tick.
-    pub fn new(interface: &str, pipeline: Pipeline, outlet: O, policies: Receiver<Policy>) -> Self {
-        Self::with_clock(interface, pipeline, outlet, policies, StepWatch::new())
+    /// Everything for one interface. Reloads arrive through `reloads` and are taken at the next tick.
+    pub fn new(interface: &str, pipeline: Pipeline, outlet: O, reloads: Receiver<Reload>) -> Self {
+        Self::with_clock(interface, pipeline, outlet, reloads, StepWatch::new())
     }
 
     /// The same by another clock.
@@ -215,14 +236,14 @@ impl<O: Outlet> LiveSink<O> {
         interface: &str,
         pipeline: Pipeline,
         outlet: O,
-        policies: Receiver<Policy>,
+        reloads: Receiver<Reload>,
         clock: StepWatch,
     ) -> Self {
         Self {
             interface: interface.to_owned(),
             pipeline,
             outlet,
-            policies,
+            reloads,
             clock,
             addresses: None,
             addresses_due: 0,
@@ -323,10 +344,13 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
         self.flush();
         self.look_at_clock();
         self.refresh_addresses();
-        let Self { pipeline, outlet, events_lost, policies, clock, .. } = self;
+        let Self { pipeline, outlet, events_lost, reloads, clock, .. } = self;
         let mut events = |event| Self::hand_over(outlet, events_lost, event);
-        if let Some(policy) = policies.try_iter().last() {
-            pipeline.detector.reload(policy, &mut events);
+        for reload in reloads.try_iter() {
+            match reload {
+                Reload::Policy(policy) => pipeline.detector.reload(policy, &mut events),
+                Reload::Tables(other) => pipeline.detector.resize(*other, &mut events),
+            }
         }
         // The very reading that was compared: a step after it is for the next tick.
         let now = clock.looked();

@@ -93,6 +93,11 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Said> {
         wake: wake.clone(),
     };
     let mut said = Said::default();
+    // Asked once before the first file: refused memory is an error, and not the end in the middle of a report.
+    if let Err(error) = Pipeline::try_new(settings.policy.clone(), settings.limits, 1, Origin::Live) {
+        said.errors.push(format!("{error} (--detection.memory)"));
+        return Ok(said);
+    }
     let mut captures = Captures::new(settings.policy.clone(), settings.limits, &mut printer);
     for path in flags.files.iter().take_while(|_| !wake.is_stopped()) {
         said.errors.extend(captures.read(path, &wake));

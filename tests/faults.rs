@@ -1097,6 +1097,170 @@ fn a_user_may_be_named_and_what_he_cannot_read_is_said_at_start() {
     });
 }
 
+/// A container may leave root without the right to become somebody else.
+#[test]
+fn root_that_may_not_become_nobody_stays_root_and_says_so() {
+    in_room("root_that_may_not_become_nobody_stays_root_and_says_so", |lab| {
+        for missing in ["-setuid", "-setgid"] {
+            let command = |flags: &[&str]| {
+                let mut command = lab.on("t", "setpriv");
+                command.args([&format!("--bounding-set={missing}"), env!("CARGO_BIN_EXE_portscan_exporter")]);
+                command.args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220"]).args(flags);
+                command
+            };
+            let exporter = lab.exporter_of(command(&["--log.format=journald"]));
+            assert!(status(&exporter, "Uid").starts_with("0 0 0 0"), "{missing}");
+            for sets in ["CapPrm", "CapEff"] {
+                assert_eq!(status(&exporter, sets), "0000000000002000", "{missing}");
+            }
+            assert_eq!(
+                (status(&exporter, "CapBnd"), status(&exporter, "Seccomp")),
+                ("0000000000000000".into(), "2".into())
+            );
+            eventually("the warning", PATIENCE, || {
+                let warning = "it stays root, with no privilege but CAP_NET_RAW: cannot become nobody: ";
+                let is_it =
+                    |record: &serde_json::Value| record["MESSAGE"].as_str().unwrap().starts_with(warning);
+                journal(&["PRIORITY=4"]).iter().any(is_it).then_some(())
+            });
+            finds_a_scan(&exporter);
+            ends_well(exporter);
+            // Who names a user means it.
+            let output = command(&["--log.format=logfmt", "--user=nobody"]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains("cannot give up privileges: cannot become nobody: "), "{said}");
+        }
+    });
+}
+
+/// `setcap cap_net_raw+ep`, as the error message advises, and run by anybody.
+#[test]
+fn a_file_capability_is_enough() {
+    in_room("a_file_capability_is_enough", |lab| {
+        let program = lab.directory.path().join("portscan_exporter");
+        fs::copy(env!("CARGO_BIN_EXE_portscan_exporter"), &program).unwrap();
+        let nobody = |flags: &[&str]| {
+            let mut command = lab.on("t", "setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+            command.args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220"]).args(flags);
+            command
+        };
+        let output = nobody(&["--log.format=logfmt"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("sudo setcap cap_net_raw+ep"), "{said}");
+
+        let setcap = std::process::Command::new("setcap").arg("cap_net_raw+ep").arg(&program).output();
+        let setcap = setcap.expect("needs setcap (package libcap2-bin)");
+        assert!(setcap.status.success(), "{}", String::from_utf8_lossy(&setcap.stderr));
+        let exporter = lab.exporter_of(nobody(&["--log.format=journald"]));
+        let before = settled(&exporter);
+        for (field, is) in [
+            ("Uid", "65534 65534 65534 65534"),
+            ("CapPrm", "0000000000002000"),
+            ("CapEff", "0000000000002000"),
+            ("CapInh", "0000000000000000"),
+            ("CapAmb", "0000000000000000"),
+            ("NoNewPrivs", "1"),
+            ("Seccomp", "2"),
+        ] {
+            assert_eq!(status(&exporter, field), is, "{field}");
+        }
+        // The kernel hides such a process from others, not from itself.
+        assert!(exporter.value("process_open_fds", &[]).is_some_and(|open| open > 3.0));
+        lab.netlab("unplug");
+        exporter.wait_for(UP.0, UP.1, 0.0);
+        lab.netlab("plug");
+        is_well_again("an interface lost by a file capability", &exporter, before);
+        ends_well(exporter);
+    });
+}
+
+/// The kernel tells the web server something absurd, and it panics: nobody would hear of scans any more, so all ends with 1,
+/// and systemd starts it again. (The capture and the notifier ask the kernel for nothing that can make them panic;
+/// that their end is noticed is tested beside the code.)
+#[test]
+fn a_web_server_that_panics_ends_the_process() {
+    in_room("a_web_server_that_panics_ends_the_process", |lab| {
+        let mut exporter = lab.exporter(&[]);
+        finds_a_scan(&exporter);
+        let tasks = format!("/proc/{}/task", exporter.pid().as_raw_pid());
+        let web = fs::read_dir(tasks)
+            .unwrap()
+            .map(|task| task.unwrap())
+            .find(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "web"));
+        let thread = web.expect("the thread of the web server").file_name().into_string().unwrap();
+        let strace = std::process::Command::new("strace")
+            .args([
+                "-q",
+                "-e",
+                "trace=epoll_wait,epoll_pwait",
+                "-e",
+                "inject=epoll_wait,epoll_pwait:error=EBADF",
+            ])
+            .args(["-p", &thread])
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let Ok(strace) = strace else {
+            eprintln!("NOT RUN: needs strace");
+            return ends_well(exporter);
+        };
+        let _strace = lab::Ended(strace);
+        let status = eventually("the end", PATIENCE, || {
+            let _ = lab.get("http://127.0.0.1:10220/-/healthy");
+            exporter.program.0.try_wait().unwrap()
+        });
+        assert_eq!(status.code(), Some(1), "{}", journal_text());
+        for said in ["panic in thread web at ", "stopped: the web server ended by itself"] {
+            eventually(said, PATIENCE, || journal_text().contains(said).then_some(()));
+        }
+    });
+}
+
+/// A reload may ask for more than the tables were sized for: they are sized anew, and what is refused is refused by
+/// `--config.check` too.
+#[test]
+fn a_reload_may_raise_the_threshold_and_lower_it_again() {
+    in_room("a_reload_may_raise_the_threshold_and_lower_it_again", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        let config = format!("--config.file={}", path.display());
+        fs::write(&path, "detection: {threshold: 20}\n").unwrap();
+        let exporter = lab.exporter(&[&config, "--capture.threads=2"]);
+        let before = settled(&exporter);
+        let reload = |threshold: u32| {
+            fs::write(&path, format!("detection: {{threshold: {threshold}}}\n")).unwrap();
+            let check = lab.exporter_command(&[&config, "--config.check"]).output().unwrap();
+            assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+            exporter.wait_for("portscan_threshold_ports", &[], f64::from(threshold));
+            assert_eq!(exporter.value("portscan_config_last_reload_successful", &[]), Some(1.0));
+        };
+        let hits = || exporter.value("portscan_hits_total", &[]).unwrap();
+        for threshold in [22, 300, 65_536] {
+            reload(threshold);
+            let hits_before = hits();
+            let source = scan();
+            let series = ["portscan_source_peak_distinct_ports", &format!("source=\"{source}\"")];
+            exporter.wait_for(series[0], &[series[1]], 25.0);
+            assert_eq!(hits() - hits_before, f64::from(u8::from(threshold <= 25)), "{threshold}");
+        }
+        reload(300);
+        let hits_before = hits();
+        let source = Ipv4Addr::new(203, 0, 113, 250);
+        wire::inject("lab-srv", (1..=300).map(|port| wire::syn(source, &[], port)).collect());
+        eventually("a scan of 300 ports", PATIENCE, || (hits() - hits_before == 1.0).then_some(()));
+        reload(20);
+        finds_a_scan(&exporter);
+        let now = Holds::of(&exporter);
+        assert_eq!(now.threads, before.threads);
+        assert!(
+            now.rss_kib <= before.rss_kib + MARGIN_KIB,
+            "the old tables are gone: {before:?}, then {now:?}"
+        );
+        ends_well(exporter);
+    });
+}
+
 /// What is promised must be there: the kernel would kill it in the first flood, not at start.
 #[test]
 fn more_memory_than_there_is_is_refused_at_start() {
@@ -1114,6 +1278,22 @@ fn more_memory_than_there_is_is_refused_at_start() {
         let mut limited = lab.on("t", "prlimit");
         limited.args(["--as=1073741824", env!("CARGO_BIN_EXE_portscan_exporter"), "-i", "eth0"]).args(flags);
         refused(limited, &["portscan_exporter: not enough memory: "]);
+        // Whatever the limit, it starts or says why not: no table is asked for by a call that cannot fail.
+        for limit in [50, 120, 170, 200, 230] {
+            let mut limited = lab.on("t", "timeout");
+            limited.args(["2", "prlimit", &format!("--as={}", limit << 20)]);
+            limited.args([
+                env!("CARGO_BIN_EXE_portscan_exporter"),
+                "-i",
+                "eth0",
+                "--detection.memory=128MiB",
+            ]);
+            let output = limited.args(["--web.listen-address=127.0.0.1:10220"]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            println!("{limit} MiB of addresses: {}", output.status);
+            assert!(matches!(output.status.code(), Some(1 | 124)), "{limit} MiB: {}: {said}", output.status);
+            assert!(!said.contains("panicked") && !said.contains("backtrace"), "{limit} MiB: {said}");
+        }
         if rustix::system::sysinfo().totalram < 64 << 30 {
             let all = "64GiB of tables, 16MiB of kernel rings, 24MiB for the rest: 65576MiB in all; this machine has ";
             refused(lab.exporter_command(&flags), &[all]);

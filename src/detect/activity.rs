@@ -9,7 +9,7 @@
 use super::block::{
     BLOCK_CELLS, Block, Cell, Pool, RING, Ring, block_bytes, cell, hosts_of, port_of, stamp_of,
 };
-use super::cache::{Aligned, prefetch};
+use super::cache::{Aligned, OutOfMemory, prefetch, room_for};
 use super::hosts::KNOWN;
 use super::quantum::{DEAD, QUANTA, Stamp, age, before, counts, stamp};
 use super::scan::PortSample;
@@ -196,14 +196,15 @@ pub struct PortStore {
 
 impl PortStore {
     /// Room for the short lists of so many `sources`, and for blocks.
-    pub fn new(sources: usize, plan: &Plan) -> Self {
-        Self {
+    pub fn new(sources: usize, plan: &Plan) -> Result<Self, OutOfMemory> {
+        let pool = |size: usize| Pool::new(BLOCK_CELLS[size], plan.blocks(size));
+        Ok(Self {
             inline_ports: plan.inline_ports,
-            ports: Aligned::new(sources * plan.inline_ports, 0),
-            marks: Aligned::new(sources * plan.inline_ports, 0),
-            pools: std::array::from_fn(|size| Pool::new(BLOCK_CELLS[size], plan.blocks(size))),
-            scratch: Vec::with_capacity(BLOCK_CELLS[1]),
-        }
+            ports: Aligned::new(sources.saturating_mul(plan.inline_ports))?,
+            marks: Aligned::new(sources.saturating_mul(plan.inline_ports))?,
+            pools: [pool(0)?, pool(1)?, pool(2)?],
+            scratch: room_for(BLOCK_CELLS[1])?,
+        })
     }
 
     /// Bytes of one source's short list.

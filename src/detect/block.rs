@@ -3,7 +3,7 @@
 //! A block is an open-addressed table of 192 or 1,984 cells, or one cell for each of the 65,536 ports. The blocks of one
 //! size are a pool, which is fixed at start.
 
-use super::cache::Aligned;
+use super::cache::{Aligned, OutOfMemory, room_for};
 use super::hosts::KNOWN;
 use super::quantum::{QUANTA, Stamp, age, counts, stamp};
 use std::num::NonZeroU32;
@@ -147,17 +147,17 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new(block_cells: usize, limit: usize) -> Self {
-        Self {
+    pub fn new(block_cells: usize, limit: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             block_cells,
             // Zeroed by the kernel when first touched: memory at rest is what was used, never more than the limit.
-            cells: Aligned::new(block_cells * limit, 0),
-            rings: Vec::with_capacity(limit),
-            free: Vec::with_capacity(limit),
+            cells: Aligned::new(block_cells.saturating_mul(limit))?,
+            rings: room_for(limit)?,
+            free: room_for(limit)?,
             limit,
             hand: 0,
             fruitless: (0, 0),
-        }
+        })
     }
 
     pub fn take(&mut self, owner: u32, now: u64, keeps_all: bool) -> Option<u32> {

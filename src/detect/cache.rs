@@ -1,6 +1,8 @@
 //! How tables lie in memory, and what the processor is told ahead of them.
 
 use rustix::mm::{Advice, madvise};
+use std::alloc::{Layout, alloc_zeroed};
+use std::fmt;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -16,15 +18,17 @@ pub struct Aligned<T> {
     skip: usize,
 }
 
-impl<T: Copy> Aligned<T> {
-    /// So many times `item`. Zeros cost no memory before they are written: the kernel gives pages when touched.
-    pub fn new(len: usize, item: T) -> Self {
-        let items = vec![item; len + LINE / size_of::<T>()];
+impl<T: Zeroed> Aligned<T> {
+    /// So many zeros.
+    pub fn new(len: usize) -> Result<Self, OutOfMemory> {
+        let items: Vec<T> = zeros(len.saturating_add(LINE / size_of::<T>()))?;
         ask_for_huge_pages(&items);
         let skip = items.as_ptr().align_offset(LINE);
-        Self { skip: if skip <= LINE / size_of::<T>() { skip } else { 0 }, items }
+        Ok(Self { skip: if skip <= LINE / size_of::<T>() { skip } else { 0 }, items })
     }
+}
 
+impl<T> Aligned<T> {
     /// The array.
     #[inline]
     pub fn as_slice(&self) -> &[T] {
@@ -38,11 +42,67 @@ impl<T: Copy> Aligned<T> {
     }
 }
 
+/// The system refused memory for the tables: this many bytes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// What was asked for at once.
+    pub bytes: u64,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not enough memory: {} bytes for a table were refused", self.bytes)
+    }
+}
+
+impl std::error::Error for OutOfMemory {}
+
+impl OutOfMemory {
+    fn of<T>(len: usize) -> Self {
+        let bytes = len.saturating_mul(size_of::<T>());
+        Self { bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }
+    }
+}
+
+/// Numbers and arrays of them, for which zeroed memory is 0.
+pub trait Zeroed: Copy + sealed::Zeroed {}
+
+mod sealed {
+    pub trait Zeroed {}
+    impl Zeroed for u16 {}
+    impl Zeroed for u32 {}
+    impl Zeroed for u64 {}
+    impl<const N: usize> Zeroed for [u32; N] {}
+}
+
+impl<T: Copy + sealed::Zeroed> Zeroed for T {}
+
+/// So many zeros, which cost no memory before they are written: the kernel gives pages when touched.
+pub fn zeros<T: Zeroed>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    let refused = || OutOfMemory::of::<T>(len);
+    let layout = Layout::array::<T>(len).map_err(|_| refused())?;
+    if layout.size() == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the layout is that of `len` items and not empty; zeroed memory holds that many valid `T` (`Zeroed` is sealed
+    // to integers and arrays of them), and the allocator is the one that a `Vec` gives it back to.
+    #[allow(unsafe_code, reason = "no safe way to zeroed memory says no instead of aborting")]
+    let items = unsafe {
+        let start = alloc_zeroed(layout).cast::<T>();
+        if start.is_null() {
+            return Err(refused());
+        }
+        Vec::from_raw_parts(start, len, len)
+    };
+    Ok(items)
+}
+
 /// An empty array with room for so many.
-pub fn room_for<T>(len: usize) -> Vec<T> {
-    let items = Vec::with_capacity(len);
+pub fn room_for<T>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut items = Vec::new();
+    items.try_reserve_exact(len).map_err(|_| OutOfMemory::of::<T>(len))?;
     ask_for_huge_pages(&items);
-    items
+    Ok(items)
 }
 
 /// Asks the kernel to back the room of an array with pages of 2 MiB, where it has them: a probe from anywhere touches a
@@ -76,4 +136,22 @@ pub fn prefetch<T>(what: &T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = what;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_nobody_has_is_an_error_and_no_abort() {
+        for len in [1 << 60, usize::MAX / 2, usize::MAX] {
+            assert!(zeros::<u32>(len).is_err() && zeros::<[u32; 16]>(len).is_err(), "{len}");
+            assert!(room_for::<u64>(len).is_err() && Aligned::<u16>::new(len).is_err(), "{len}");
+        }
+        assert_eq!(zeros::<u32>(1 << 60).unwrap_err().bytes, 1 << 62);
+        assert_eq!(zeros::<u16>(3).unwrap(), [0; 3]);
+        assert!(zeros::<u16>(0).unwrap().is_empty());
+        let aligned = Aligned::<u32>::new(100).unwrap();
+        assert!(aligned.as_slice().as_ptr().addr() % LINE == 0 && aligned.as_slice().len() >= 100);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::activity::{Plan, PortStore, Ports};
 use super::block::Ring;
-use super::cache::{prefetch, room_for};
+use super::cache::{OutOfMemory, prefetch, room_for};
 use super::hosts::{Hosts, NOWHERE};
 use super::peaks::{self, Peaks};
 use super::policy::{Limits, Policy};
@@ -199,11 +199,19 @@ impl Terms {
 }
 
 impl Detector {
-    /// A detector with all its memory. `seed` keys the hash of what comes from the wire; `origin` says whose clock
-    /// wrote the timestamps.
+    /// The same as `try_new`, where there is memory.
+    ///
+    /// # Panics
+    /// If there is not.
     pub fn new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Self {
+        Self::try_new(policy, limits, seed, origin).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A detector with all its memory, or an error if the system refuses any of it. `seed` keys the hash of what comes from the
+    /// wire; `origin` says whose clock wrote the timestamps.
+    pub fn try_new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Result<Self, OutOfMemory> {
         let plan = Plan::new(policy.threshold, limits.memory_bytes);
-        let directory = Directory::new(limits.memory_bytes / 12);
+        let directory = Directory::new(limits.memory_bytes / 12)?;
         let entry_bytes = size_of::<Entry>()
             + size_of::<u32>()
             + Order::ENTRY_BYTES
@@ -223,14 +231,14 @@ impl Detector {
             epoch: 0,
             swept: 0,
             directory,
-            order: Order::new(capacity),
-            entries: room_for(capacity),
-            vacant: Vec::with_capacity(capacity),
+            order: Order::new(capacity)?,
+            entries: room_for(capacity)?,
+            vacant: room_for(capacity)?,
             capacity,
-            store: PortStore::new(capacity, &plan),
+            store: PortStore::new(capacity, &plan)?,
             plan,
-            retired: Vec::with_capacity(limits.max_sources),
-            batch: Vec::with_capacity(BATCH),
+            retired: room_for(limits.max_sources)?,
+            batch: room_for(BATCH)?,
             greatest: Peaks::NONE,
             greatest_now: 0,
             tally: Tally::default(),
@@ -239,10 +247,10 @@ impl Detector {
             limits,
         };
         detector.measure();
-        detector
+        Ok(detector)
     }
 
-    /// The greatest threshold a reload may set: short lists were sized at start.
+    /// The greatest threshold that `reload` may set: the short lists were sized for it. A greater one takes `resize`.
     pub fn greatest_threshold(&self) -> u32 {
         self.plan.greatest_threshold
     }
@@ -832,9 +840,21 @@ impl Detector {
 
     /// Takes a new policy. A new window or aggregation empties the table: open scans are told as ended.
     pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) {
+        self.take(policy, None, events);
+    }
+
+    /// Takes the policy of another detector, and its tables in place of its own, which are emptied: open scans are told as
+    /// ended. `other` has seen nothing yet, and is under the same limits.
+    pub fn resize(&mut self, other: Self, events: &mut dyn FnMut(ScanEvent)) {
+        let policy = other.policy.clone();
+        self.take(policy, Some(other), events);
+    }
+
+    fn take(&mut self, policy: Policy, tables: Option<Self>, events: &mut dyn FnMut(ScanEvent)) {
         self.flush(events);
-        let empties =
-            policy.window_nanos != self.policy.window_nanos || policy.ipv6_prefix != self.policy.ipv6_prefix;
+        let empties = tables.is_some()
+            || policy.window_nanos != self.policy.window_nanos
+            || policy.ipv6_prefix != self.policy.ipv6_prefix;
         if empties {
             for entry in 0..self.entries.len() as u32 {
                 if self.entries[entry as usize].state != State::Vacant {
@@ -846,6 +866,13 @@ impl Detector {
             self.tally.evicted[Evicted::Reload as usize] += self.directory.guests();
             self.directory.sweep(self.stamp, true, |_| {});
             self.retired.clear();
+        }
+        if let Some(other) = tables {
+            // Places follow from the hash, so its keys come with them.
+            let Self { hasher, directory, order, entries, vacant, capacity, plan, store, .. } = other;
+            (self.hasher, self.directory, self.order) = (hasher, directory, order);
+            (self.entries, self.vacant, self.capacity) = (entries, vacant, capacity);
+            (self.plan, self.store) = (plan, store);
         }
         self.policy = policy;
         self.measure();

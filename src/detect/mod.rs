@@ -17,6 +17,7 @@ mod snapshot;
 mod table;
 mod timeline;
 
+pub use cache::OutOfMemory;
 pub use detector::{BATCH, Detector};
 pub use policy::{Limits, Policy};
 pub use probe::{Family, Probe, Technique};

@@ -6,7 +6,7 @@
 //! distinct port. Recency counts most, because a scanner must come back twice a second to reach 20 ports in 10 s and a
 //! dead burst never does; evidence counts a little, so that a young scanner outlasts a fresh burst of few ports.
 
-use super::cache::{Aligned, prefetch};
+use super::cache::{Aligned, OutOfMemory, prefetch, room_for, zeros};
 use super::quantum::{self, Stamp};
 use super::set::{self, AWAY, Head, Holder, OCCUPIED, RESIDENT, STAMP, Set, TAG, TAG_SHIFT, WAYS};
 
@@ -88,16 +88,15 @@ const GUEST_SPAN: u8 = 6;
 
 impl Directory {
     /// Room for at least 64 sources, in about `bytes`.
-    pub fn new(bytes: usize) -> Self {
-        let sets = (bytes / size_of::<Set>()).max(8);
-        let sets = 1 << sets.ilog2();
-        Self {
-            sets: Aligned::new(sets, [0; 2 * WAYS]),
+    pub fn new(bytes: usize) -> Result<Self, OutOfMemory> {
+        let sets: usize = 1 << (bytes / size_of::<Set>()).max(8).ilog2();
+        Ok(Self {
+            sets: Aligned::new(sets)?,
             mask: sets as u64 - 1,
             guests: 0,
             taken: 0,
-            overflowed: vec![0; sets.div_ceil(64)],
-        }
+            overflowed: zeros(sets.div_ceil(64))?,
+        })
     }
 
     /// Bytes in use.
@@ -347,8 +346,10 @@ pub struct Order {
 
 impl Order {
     /// For so many entries.
-    pub fn new(entries: usize) -> Self {
-        Self { next: vec![0; entries], buckets: vec![NONE; BUCKETS], frontier: 0, is_kept: false }
+    pub fn new(entries: usize) -> Result<Self, OutOfMemory> {
+        let mut buckets = room_for(BUCKETS)?;
+        buckets.resize(BUCKETS, NONE);
+        Ok(Self { next: zeros(entries)?, buckets, frontier: 0, is_kept: false })
     }
 
     /// Bytes of one entry.
@@ -433,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_full_set_sends_its_sources_next_door_and_finds_them_there() {
-        let mut directory = Directory::new(64 * 8);
+        let mut directory = Directory::new(64 * 8).unwrap();
         let crowd = hashes(4, 16);
         for (&hash, entry) in crowd.iter().zip(0..) {
             assert!(settle(&mut directory, hash, entry));
@@ -464,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_guest_away_earns_its_place_there_and_is_nobody_else() {
-        let mut directory = Directory::new(64 * 8);
+        let mut directory = Directory::new(64 * 8).unwrap();
         for (&hash, entry) in hashes(2, 8).iter().zip(0..) {
             assert!(settle(&mut directory, hash, entry));
         }
