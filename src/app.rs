@@ -7,7 +7,7 @@ use crate::cli::LogFormat;
 use crate::clock;
 use crate::detect::{Detector, Limits, Origin, Policy, ScanEvent};
 use crate::logger;
-use crate::memory::{Present, Wanted};
+use crate::memory::{self, Present, Wanted};
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
 use crate::pipeline::{LiveSink, Outlet, Pipeline, Reload};
@@ -22,7 +22,6 @@ use crate::{systemd, version, web};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -158,13 +157,16 @@ fn place(live: &Live) -> Place {
     }
 }
 
+/// What the tables of each thread were made for.
+struct TablesFor {
+    limits: Limits,
+    greatest_threshold: u32,
+}
+
 /// The configuration in force and how the latest reload went.
 struct Reloads {
     settings: Settings,
-    /// Of each thread.
-    limits: Limits,
-    /// What the tables were sized for.
-    greatest_threshold: AtomicU32,
+    sized: Mutex<TablesFor>,
     workers: Vec<(Sender<Reload>, Steering, Wake)>,
     state: Mutex<ProcessState>,
     /// When a reload was last told of.
@@ -195,13 +197,15 @@ impl Reloads {
         state
     }
 
-    /// What each capture is told of this policy. A threshold greater than the tables were sized for takes new ones: all of them are
-    /// there before the first capture is told, or the old policy stays.
+    /// What each capture is told of this policy. A threshold that the tables were not made for, or that is below the least peak
+    /// that is published, takes new ones: all of them are there before the first capture is told, or the old policy stays.
     fn reloads_of(&self, policy: &Policy) -> Result<Vec<Reload>, String> {
-        if policy.threshold <= self.greatest_threshold.load(Ordering::Relaxed) {
+        let mut sized = self.sized.lock().unwrap_or_else(PoisonError::into_inner);
+        if (sized.limits.min_ports..=sized.greatest_threshold).contains(&policy.threshold) {
             return Ok(self.workers.iter().map(|_| Reload::Policy(policy.clone())).collect());
         }
-        let tables = || Detector::try_new(policy.clone(), self.limits, seed(), Origin::Live).map(Box::new);
+        let limits = Limits { min_ports: sized.limits.min_ports.min(policy.threshold), ..sized.limits };
+        let tables = || Detector::try_new(policy.clone(), limits, seed(), Origin::Live).map(Box::new);
         let tables: Vec<_> = self
             .workers
             .iter()
@@ -209,7 +213,7 @@ impl Reloads {
             .collect::<Result<_, _>>()
             .map_err(|error| error.to_string())?;
         if let Some(one) = tables.first() {
-            self.greatest_threshold.store(one.greatest_threshold(), Ordering::Relaxed);
+            *sized = TablesFor { limits, greatest_threshold: one.greatest_threshold() };
         }
         Ok(tables.into_iter().map(Reload::Tables).collect())
     }
@@ -361,6 +365,7 @@ fn check_memory(wanted: Wanted) -> Result<(), String> {
 /// The tables of every thread of every interface, allocated once and for good: memory that the system does not give is an
 /// error here.
 fn tables(settings: &Settings, limits: Limits) -> Result<Vec<Pipeline>, String> {
+    memory::map_large_allocations();
     let threads = settings.memory().interfaces * u64::from(settings.flags.capture.threads);
     let one = |_| Pipeline::try_new(settings.policy.clone(), limits, seed(), Origin::Live);
     let all: Result<Vec<_>, _> = (0..threads).map(one).collect();
@@ -502,8 +507,7 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     drop((notices, fates));
 
     let reloads = Arc::new(Reloads {
-        limits,
-        greatest_threshold: AtomicU32::new(greatest_threshold),
+        sized: Mutex::new(TablesFor { limits, greatest_threshold }),
         workers: workers
             .iter()
             .map(|worker| (worker.reloads.clone(), worker.steering.clone(), worker.wake.clone()))

@@ -214,7 +214,7 @@ impl Sight {
         let seconds = seconds(blind);
         let Some(outage) = &mut self.away else {
             log::warn!(
-                message_id = UP_ID, event = "capture_back", interface, blind_seconds = seconds, outages;
+                message_id = UP_ID, event = "capture_back", interface, blind_seconds = seconds, untold = outages;
                 "capture on {interface} is back; {outages} outages of {seconds} s in all were not told one by one"
             );
             return;
@@ -230,7 +230,7 @@ impl Sight {
             some => format!(" ({some} outages of {seconds} s in all before it were not told)"),
         };
         log::error!(
-            message_id = DOWN_ID, event = "capture_lost", interface, reason, outages;
+            message_id = DOWN_ID, event = "capture_lost", interface, reason, untold = outages;
             "capture on {interface} {what}: {reason}; {then}{before}"
         );
     }

@@ -2,8 +2,8 @@
 //! written to, so a promise that cannot be kept is not noticed at start: the process is killed in the middle of a flood.
 //!
 //! So it is compared here, and asked for at once and fallibly; but it is not touched. To touch 48 MiB took 40 ms and 1 GiB
-//! 0.7 s (with huge pages 0.3 and 6.5 s, on a busy machine), and would stay resident for good, where a quiet host has 12 MiB of
-//! all.
+//! 0.7 s (with huge pages 0.3 and 6.5 s, on a busy machine), and would stay resident for good, where a quiet process has 2 MiB
+//! of memory of its own.
 
 use crate::units::ByteSize;
 use std::fmt;
@@ -158,6 +158,23 @@ fn mount<'a>(mounts: &'a str, kind: &str) -> Option<(&'a str, &'a str)> {
         let (root, point) = (before.next()?, before.next()?);
         Some((point, root))
     })
+}
+
+/// From now on every large allocation is a mapping of its own: zero until it is touched, and given back when it is dropped.
+///
+/// Call it before the tables are made. glibc would otherwise take the size of the largest mapping that was ever given back for its
+/// threshold, and cut tables that a reload makes from its heap: written with zeros at once, and kept after their end.
+pub fn map_large_allocations() {
+    #[cfg(target_env = "gnu")]
+    {
+        /// glibc's own threshold at start.
+        const THRESHOLD: libc::c_int = 128 << 10;
+        // SAFETY: mallopt(3) takes two numbers; the allocator takes its own lock.
+        #[allow(unsafe_code, reason = "a C function that takes two numbers")]
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("libc", "capture"),
     // Its list of system calls, by number.
     ("libc", "privilege"),
+    ("libc", "memory"),
     ("landlock", "privilege"),
     ("seccompiler", "privilege"),
     ("nix", "privilege"),

@@ -1236,7 +1236,7 @@ fn a_reload_may_raise_the_threshold_and_lower_it_again() {
             assert_eq!(exporter.value("portscan_config_last_reload_successful", &[]), Some(1.0));
         };
         let hits = || exporter.value("portscan_hits_total", &[]).unwrap();
-        for threshold in [22, 300, 65_536] {
+        for threshold in [22, 300, 65_536, 4, 30] {
             reload(threshold);
             let hits_before = hits();
             let source = scan();
