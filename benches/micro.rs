@@ -171,6 +171,7 @@ fn page(bencher: Bencher, what: &str) {
         skipped: Default::default(),
         events_lost: 0,
         detection,
+        sample: None,
     })];
     let process = ProcessState::default();
     bencher.bench_local(|| black_box(metrics::render(black_box(&interfaces), Some(&process))));

@@ -5,13 +5,14 @@ use crate::board::{Board, Standing};
 use crate::capture::{self, Direction, Live, Steering, Wake};
 use crate::cli::LogFormat;
 use crate::clock;
-use crate::detect::{Detector, Limits, Origin, Policy, ScanEvent};
+use crate::detect::{Detector, Limits, Origin, OutOfMemory, Policy, ScanEvent};
 use crate::logger;
 use crate::memory::{self, Present, Wanted};
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
 use crate::pipeline::{LiveSink, Outlet, Pipeline, Reload};
 use crate::privilege::{self, Files};
+use crate::sample::{Sample, Sampling};
 use crate::settings::{self, Ignored, Settings};
 use crate::snapshot::InterfaceSnapshot;
 use crate::text::printable;
@@ -367,8 +368,15 @@ fn check_memory(wanted: Wanted) -> Result<(), String> {
 fn tables(settings: &Settings, limits: Limits) -> Result<Vec<Pipeline>, String> {
     memory::map_large_allocations();
     let threads = settings.memory().interfaces * u64::from(settings.flags.capture.threads);
-    let one = |_| Pipeline::try_new(settings.policy.clone(), limits, seed(), Origin::Live);
-    let all: Result<Vec<_>, _> = (0..threads).map(one).collect();
+    // Each source meets one thread, so its part of the series is enough for its part of the sources.
+    let shards = settings.flags.capture.threads as usize;
+    let sampling = settings.sampling.map(|all| Sampling { max_sources: all.max_sources / shards, ..all });
+    let sample = || sampling.map(|sampling| Sample::new(sampling, settings.policy.clone()));
+    let one = |_| {
+        let pipeline = Pipeline::try_new(settings.policy.clone(), limits, seed(), Origin::Live)?;
+        Ok(pipeline.with_sample(sample()))
+    };
+    let all: Result<Vec<_>, OutOfMemory> = (0..threads).map(one).collect();
     all.map_err(|error| format!("{error}; lower --detection.memory, or watch fewer interfaces"))
 }
 

@@ -35,6 +35,9 @@ pub struct Flags {
     /// `--publish.*`.
     #[command(flatten, next_help_heading = "Publishing")]
     pub publish: PublishFlags,
+    /// `--fleet.*`.
+    #[command(flatten, next_help_heading = "Fleet")]
+    pub fleet: FleetFlags,
     /// `--web.*`.
     #[command(flatten, next_help_heading = "Web")]
     pub web: WebFlags,
@@ -104,6 +107,26 @@ pub struct PublishFlags {
     #[arg(long = "publish.hold", value_name = "DURATION", default_value = "5m", global = true,
           value_parser = parse_duration)]
     pub hold: Duration,
+}
+
+/// `--fleet.*`: the sources that every host of a fleet shows from their first probe on.
+#[derive(Debug, Clone, Args)]
+pub struct FleetFlags {
+    /// File with the secret that all hosts of a fleet share, 32 hexadecimal digits; without it nothing is sampled
+    #[arg(long = "fleet.key-file", value_name = "FILE", global = true)]
+    pub key_file: Option<PathBuf>,
+    /// Share of all sources that every host with the key shows from the first probe on [default: 1/64]
+    #[arg(long = "fleet.share", value_name = "1/N", global = true, value_parser = share)]
+    pub share: Option<u32>,
+    /// Most sources of the sample that get a series on an interface [default: 32]
+    #[arg(
+        id = "fleet.max_sources",
+        long = "fleet.max-sources",
+        value_name = "SOURCES",
+        global = true,
+        value_parser = whole_number
+    )]
+    pub max_sources: Option<u32>,
 }
 
 /// `--web.*`: where and how metrics are served.
@@ -227,6 +250,12 @@ fn whole_number(text: &str) -> Result<u32, String> {
     digits.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
 }
 
+/// One in so many, written `1/N`.
+fn share(text: &str) -> Result<u32, String> {
+    let parts = text.strip_prefix("1/").and_then(|parts| whole_number(parts).ok());
+    parts.ok_or_else(|| "expected a share like 1/64".to_owned())
+}
+
 fn directions() -> impl TypedValueParser<Value = Direction> {
     PossibleValuesParser::new(["in", "out", "inout"]).map(|word| match word.as_str() {
         "out" => Direction::Out,
@@ -343,6 +372,14 @@ mod tests {
             (|f| f.publish.max_sources.to_string(), "100", "--publish.max-sources=9", "9"),
             (|f| format!("{:?}", f.publish.min_ports), "None", "--publish.min-ports=2", "Some(2)"),
             (|f| format!("{:?}", f.publish.hold), "300s", "--publish.hold=10m", "600s"),
+            (
+                |f| format!("{:?}", f.fleet.key_file),
+                "None",
+                "--fleet.key-file=fleet.key",
+                "Some(\"fleet.key\")",
+            ),
+            (|f| format!("{:?}", f.fleet.share), "None", "--fleet.share=1/16", "Some(16)"),
+            (|f| format!("{:?}", f.fleet.max_sources), "None", "--fleet.max-sources=9", "Some(9)"),
             (
                 |f| f.web.listen_addresses.join(" "),
                 ":10220",

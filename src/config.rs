@@ -106,6 +106,11 @@ pub fn load(path: &Path) -> Result<File, ConfigError> {
     parse(&text).map_err(|(line, what)| wrong(line, what))
 }
 
+/// The text of another file that settings need, under the same bounds.
+pub fn text(path: &Path) -> Result<String, ConfigError> {
+    read(path).map_err(|(line, what)| ConfigError { path: path.to_owned(), line, what })
+}
+
 /// The file's text, or why there is none.
 fn read(path: &Path) -> Result<String, (Option<u64>, String)> {
     let cause = |error: io::Error| {

@@ -38,6 +38,7 @@
 //! | [`vantage`] | which sources a capture cannot see where it stands |
 //! | [`fragments`] | IPv4 datagrams of files, put together within bounds |
 //! | [`detect`] | the core: pure, deterministic, bounded |
+//! | [`sample`] | a share of all sources that every host of a fleet shows |
 //! | [`pipeline`] | one interface end to end |
 //! | [`snapshot`], [`board`], [`vitals`] | what an interface shows, where it is put, and whether its threads live |
 //! | [`metrics`] | the one list of families |
@@ -76,6 +77,7 @@ pub mod privilege;
 pub mod remarks;
 pub mod replay;
 pub mod report;
+pub mod sample;
 pub mod settings;
 pub mod snapshot;
 pub mod systemd;

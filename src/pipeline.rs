@@ -6,6 +6,7 @@ use crate::decode::{Skipped, decode, ipv4_piece};
 use crate::detect::{Detector, Limits, Moment, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent};
 use crate::fragments::{Fragments, Outcome};
 use crate::packet::{LinkType, Packet, Timestamp};
+use crate::sample::Sample;
 use crate::snapshot::InterfaceSnapshot;
 use crate::vantage::Vantage;
 use std::net::IpAddr;
@@ -22,6 +23,8 @@ pub struct Pipeline {
     skipped: [u64; Skipped::ALL.len()],
     /// Where nobody else puts IPv4 datagrams together.
     fragments: Option<Fragments>,
+    /// In a fleet.
+    sample: Option<Sample>,
 }
 
 impl Pipeline {
@@ -46,6 +49,7 @@ impl Pipeline {
             packets: 0,
             skipped: [0; Skipped::ALL.len()],
             fragments: None,
+            sample: None,
         }
     }
 
@@ -58,6 +62,12 @@ impl Pipeline {
     /// The same, for frames of which nobody has put IPv4 datagrams together.
     pub fn with_fragments(self) -> Self {
         Self { fragments: Some(Fragments::default()), ..self }
+    }
+
+    /// The same for a host of a fleet, which samples sources.
+    #[must_use]
+    pub fn with_sample(self, sample: Option<Sample>) -> Self {
+        Self { sample, ..self }
     }
 
     /// What follows has this link layer.
@@ -121,6 +131,9 @@ impl Pipeline {
     #[inline]
     #[must_use]
     pub fn gather(&mut self, probe: Probe) -> bool {
+        if let Some(sample) = &mut self.sample {
+            sample.gather(&probe);
+        }
         self.detector.gather(probe)
     }
 
@@ -134,16 +147,49 @@ impl Pipeline {
     /// The clock of the capture stepped by this many nanoseconds. What was gathered before is to be flushed first.
     pub fn clock_stepped(&mut self, nanos: i64) {
         self.detector.clock_stepped(nanos);
+        if let Some(sample) = &mut self.sample {
+            sample.clock_stepped(nanos);
+        }
+    }
+
+    /// Takes a new policy; what was gathered before is to be flushed first.
+    fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) {
+        if let Some(sample) = &mut self.sample {
+            sample.reload(&policy);
+        }
+        self.detector.reload(policy, events);
+    }
+
+    /// Takes new tables and the policy they were made for.
+    fn resize(&mut self, other: Detector, events: &mut dyn FnMut(ScanEvent)) {
+        if let Some(sample) = &mut self.sample {
+            sample.reload(other.policy());
+        }
+        self.detector.resize(other, events);
+    }
+
+    /// No probe of the batch is later than this.
+    fn cap_batch(&mut self, latest: Timestamp) {
+        self.detector.cap_batch(latest);
+        if let Some(sample) = &mut self.sample {
+            sample.cap(latest);
+        }
     }
 
     /// Observes what was gathered. The batch is never more than `detect::BATCH` probes.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
         self.detector.flush(events);
+        if let Some(sample) = &mut self.sample {
+            sample.flush();
+        }
     }
 
     /// Moves time on; hands out the scans that end by it.
     pub fn advance(&mut self, now: Timestamp, events: &mut dyn FnMut(ScanEvent)) {
         self.detector.advance(now, events);
+        if let Some(sample) = &mut self.sample {
+            sample.advance(now);
+        }
     }
 
     /// The greatest threshold a reload may set.
@@ -170,6 +216,7 @@ impl Pipeline {
             skipped: self.skipped,
             events_lost,
             detection: self.detector.snapshot(),
+            sample: self.sample.as_ref().map(Sample::snapshot),
         }
     }
 }
@@ -287,7 +334,7 @@ impl<O: Outlet> LiveSink<O> {
     fn look_at_clock(&mut self) {
         let Passed { step, pause } = self.clock.look();
         if let Some(step) = step {
-            self.pipeline.detector.clock_stepped(step);
+            self.pipeline.clock_stepped(step);
         }
         if let Some(pause) = pause {
             self.pauses += 1;
@@ -302,7 +349,7 @@ impl<O: Outlet> LiveSink<O> {
             self.look_at_clock();
             // Nothing was captured later than now. What says so was stamped before the clock was set back, or by a
             // broken driver: one such frame must not stop the detector's time until then.
-            self.pipeline.detector.cap_batch(self.clock.looked());
+            self.pipeline.cap_batch(self.clock.looked());
         }
         let Self { pipeline, outlet, events_lost, .. } = self;
         pipeline.flush(&mut |event| Self::hand_over(outlet, events_lost, event));
@@ -348,8 +395,8 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
         let mut events = |event| Self::hand_over(outlet, events_lost, event);
         for reload in reloads.try_iter() {
             match reload {
-                Reload::Policy(policy) => pipeline.detector.reload(policy, &mut events),
-                Reload::Tables(other) => pipeline.detector.resize(*other, &mut events),
+                Reload::Policy(policy) => pipeline.reload(policy, &mut events),
+                Reload::Tables(other) => pipeline.resize(*other, &mut events),
             }
         }
         // The very reading that was compared: a step after it is for the next tick.

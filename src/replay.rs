@@ -12,6 +12,7 @@ use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
 use crate::remarks;
 use crate::report;
+use crate::sample::{Sample, Sampling};
 use crate::settings::Settings;
 use crate::snapshot::InterfaceSnapshot;
 use std::io::{self, Write};
@@ -99,6 +100,7 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Said> {
         return Ok(said);
     }
     let mut captures = Captures::new(settings.policy.clone(), settings.limits, &mut printer);
+    captures.sampling = settings.sampling;
     for path in flags.files.iter().take_while(|_| !wake.is_stopped()) {
         said.errors.extend(captures.read(path, &wake));
     }
@@ -202,6 +204,7 @@ const WAITING: usize = 4_096;
 struct Captures<'a> {
     policy: Policy,
     limits: Limits,
+    sampling: Option<Sampling>,
     audience: &'a mut dyn Audience,
     /// Files so far.
     files: usize,
@@ -212,7 +215,7 @@ struct Captures<'a> {
 
 impl<'a> Captures<'a> {
     fn new(policy: Policy, limits: Limits, audience: &'a mut dyn Audience) -> Self {
-        Self { policy, limits, audience, files: 0, current: None, outcomes: Vec::new() }
+        Self { policy, limits, sampling: None, audience, files: 0, current: None, outcomes: Vec::new() }
     }
 
     /// Reads the next file; what went wrong.
@@ -231,7 +234,7 @@ impl<'a> Captures<'a> {
             }
             // A file without frames is a result of its own, if it could be read.
             None if read.is_ok() => {
-                let mut empty = Capture::new(self.policy.clone(), self.limits);
+                let mut empty = self.fresh();
                 empty.account.add(account);
                 self.outcomes.push(empty.outcome(vec![self.files]));
             }
@@ -239,6 +242,13 @@ impl<'a> Captures<'a> {
         }
         self.files += 1;
         read.err().map(|error| error.to_string())
+    }
+
+    fn fresh(&self) -> Capture {
+        let mut capture = Capture::new(self.policy.clone(), self.limits);
+        let sample = self.sampling.map(|sampling| Sample::new(sampling, self.policy.clone()));
+        capture.engine.pipeline = capture.engine.pipeline.with_sample(sample);
+        capture
     }
 
     /// The capture that the next file belongs to, which begins at this time.
@@ -251,7 +261,7 @@ impl<'a> Captures<'a> {
             }
             current => {
                 self.end(current);
-                let mut capture = Capture::new(self.policy.clone(), self.limits);
+                let mut capture = self.fresh();
                 capture.engine.files.push(file);
                 capture
             }

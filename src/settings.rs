@@ -6,6 +6,7 @@ use crate::cli::{self, Flags};
 use crate::config::{self, ConfigError, Located};
 use crate::detect::{Limits, Policy};
 use crate::memory::Wanted;
+use crate::sample::{Key, Sampling};
 use crate::text::{printable, quote};
 use crate::units::{ByteSize, write_duration};
 use crate::web;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How much may be kept; fixed at start.
     pub limits: Limits,
+    /// What a host of a fleet samples; fixed at start.
+    pub sampling: Option<Sampling>,
     /// How to serve.
     pub web: web::Options,
     /// The flags, each within its bounds.
@@ -73,8 +76,9 @@ impl Settings {
         let limits = limits(&flags, &policy)?;
         check_capture(&flags.capture)?;
         check_shares(&flags)?;
+        let sampling = sampling(&flags, &limits)?;
         let web = web(&flags.web)?;
-        Ok(Self { policy, limits, web, flags })
+        Ok(Self { policy, limits, sampling, web, flags })
     }
 
     /// The policy after another look at the file; everything else stays as it was at the start.
@@ -246,6 +250,37 @@ fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
         min_ports,
         hold_nanos: nanos(publish.hold),
     })
+}
+
+/// What a host of a fleet samples. The key is read once: a reload reads no secret, and hosts change their keys by a restart.
+fn sampling(flags: &Flags, limits: &Limits) -> Result<Option<Sampling>, SettingsError> {
+    let fleet = &flags.fleet;
+    let Some(path) = &fleet.key_file else {
+        let given = [("--fleet.share", fleet.share), ("--fleet.max-sources", fleet.max_sources)];
+        return match given.into_iter().find(|(_, value)| value.is_some()) {
+            Some((name, _)) => nonsense(format!("{name} has no meaning without --fleet.key-file")),
+            None => Ok(None),
+        };
+    };
+    let one_in = fleet.share.unwrap_or(64);
+    check("--fleet.share", one_in, 1..=65_536, |n| format!("1/{n}"))?;
+    let max_sources = fleet.max_sources.unwrap_or_else(|| 32.max(flags.capture.threads));
+    check("--fleet.max-sources", max_sources, 1..=256, |n| n.to_string())?;
+    if max_sources < flags.capture.threads {
+        return nonsense(format!(
+            "--fleet.max-sources must be at least {threads} with --capture.threads={threads}, which share it, not \
+             {max_sources}",
+            threads = flags.capture.threads
+        ));
+    }
+    // What the file holds is not repeated: it may be nearly right, and a log is no place for it.
+    let Some(key) = Key::parse(&config::text(path)?) else {
+        return nonsense(format!(
+            "--fleet.key-file {} must hold 32 hexadecimal digits and nothing else, as `openssl rand -hex 16` writes them",
+            printable(&path.to_string_lossy())
+        ));
+    };
+    Ok(Some(Sampling { key, one_in, max_sources: max_sources as usize, hold_nanos: limits.hold_nanos }))
 }
 
 /// A scan that reaches the threshold must earn its source a series.
@@ -586,6 +621,37 @@ mod tests {
         ] {
             assert_eq!(told(ignore), (shares, ports, warnings.to_owned()), "{ignore}");
         }
+    }
+
+    #[test]
+    fn a_fleet_needs_a_key_and_its_bounds_are_inclusive() {
+        let key = file("000102030405060708090a0b0c0d0e0f\n");
+        let with = |words: &str| settings(&format!("--fleet.key-file={} {words}", key.path().display()));
+        assert_eq!(settings("").unwrap().sampling, None, "off by default");
+        let sampling = with("--publish.hold=10m").unwrap().sampling.unwrap();
+        assert_eq!((sampling.one_in, sampling.max_sources, sampling.hold_nanos), (64, 32, 600_000_000_000));
+        for (good, bad) in [
+            ("--fleet.share=1/1", "--fleet.share=1/0"),
+            ("--fleet.share=1/65536", "--fleet.share=1/65537"),
+            ("--fleet.max-sources=1", "--fleet.max-sources=0"),
+            ("--fleet.max-sources=256", "--fleet.max-sources=257"),
+            ("--capture.threads=4 --fleet.max-sources=4", "--capture.threads=4 --fleet.max-sources=3"),
+        ] {
+            assert!(with(good).is_ok(), "{good}: {:?}", with(good).err());
+            assert!(with(bad).is_err(), "{bad}");
+        }
+        for words in ["--fleet.share=1/16", "--fleet.max-sources=9"] {
+            let name = words.split('=').next().unwrap();
+            assert_eq!(
+                settings(words).unwrap_err(),
+                format!("{name} has no meaning without --fleet.key-file")
+            );
+        }
+        let short = file("000102030405060708090a0b0c0d0e\n");
+        let error = settings(&format!("--fleet.key-file={}", short.path().display())).unwrap_err();
+        assert!(error.contains("must hold 32 hexadecimal digits") && !error.contains("0405"), "{error}");
+        let error = settings("--fleet.key-file=/nowhere/fleet.key").unwrap_err();
+        assert_eq!(error, "cannot read /nowhere/fleet.key: no such file");
     }
 
     #[test]

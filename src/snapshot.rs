@@ -3,6 +3,7 @@
 use crate::capture::CaptureStatus;
 use crate::decode::Skipped;
 use crate::detect;
+use crate::sample::SampleSnapshot;
 
 /// One interface at a tick: immutable once made, read by the scrape side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct InterfaceSnapshot {
     pub events_lost: u64,
     /// The detector.
     pub detection: detect::Snapshot,
+    /// What is sampled for the fleet, if there is one.
+    pub sample: Option<SampleSnapshot>,
 }
 
 impl InterfaceSnapshot {
@@ -27,7 +30,7 @@ impl InterfaceSnapshot {
         let mut shards = shards.into_iter();
         let mut all = shards.next()?.clone();
         for shard in shards {
-            let Self { interface: _, capture, packets, skipped, events_lost, detection } = &mut all;
+            let Self { interface: _, capture, packets, skipped, events_lost, detection, sample } = &mut all;
             let CaptureStatus { up, received, dropped, interface_dropped, restarts, pauses, last_tick } =
                 capture;
             *up &= shard.capture.up;
@@ -45,6 +48,9 @@ impl InterfaceSnapshot {
             }
             *events_lost += shard.events_lost;
             detection.merge(&shard.detection);
+            if let (Some(sample), Some(more)) = (sample, &shard.sample) {
+                sample.merge(more);
+            }
         }
         Some(all)
     }

@@ -19,12 +19,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fragments", &["decode", "frames", "packet"]),
     ("detect", &["packet"]),
     ("capture", &["packet", "clock", "filter", "privilege", "frames", "text"]),
-    ("snapshot", &["capture", "decode", "detect", "packet"]),
+    ("sample", &["detect", "packet"]),
+    ("snapshot", &["capture", "decode", "detect", "packet", "sample"]),
     ("vantage", &["detect", "packet"]),
-    ("pipeline", &["capture", "clock", "decode", "detect", "fragments", "packet", "snapshot", "vantage"]),
+    (
+        "pipeline",
+        &["capture", "clock", "decode", "detect", "fragments", "packet", "sample", "snapshot", "vantage"],
+    ),
     ("board", &["clock", "snapshot"]),
     ("vitals", &["board"]),
-    ("metrics", &["capture", "clock", "decode", "detect", "packet", "snapshot"]),
+    ("metrics", &["capture", "clock", "decode", "detect", "packet", "sample", "snapshot"]),
     ("web", &["board", "clock", "metrics", "systemd", "version"]),
     ("logger", &["clock", "text"]),
     ("notify", &["clock", "detect", "logger", "packet"]),
@@ -32,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("systemd", &[]),
     ("cli", &["capture", "detect", "units", "version"]),
     ("config", &["detect", "text", "units"]),
-    ("settings", &["capture", "cli", "config", "detect", "memory", "text", "units", "web"]),
+    ("settings", &["capture", "cli", "config", "detect", "memory", "sample", "text", "units", "web"]),
     ("order", &["detect", "packet"]),
     ("remarks", &["capture", "decode", "order", "snapshot"]),
     ("report", &["clock", "detect", "packet"]),
@@ -40,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "replay",
         &[
             "capture", "cli", "decode", "detect", "metrics", "order", "packet", "pipeline", "remarks",
-            "report", "settings", "snapshot",
+            "report", "sample", "settings", "snapshot",
         ],
     ),
     (
@@ -58,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "notify",
             "pipeline",
             "privilege",
+            "sample",
             "settings",
             "snapshot",
             "systemd",
@@ -91,6 +96,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("flate2", "capture"),
     ("flate2", "web"),
     ("foldhash", "detect"),
+    ("siphasher", "sample"),
 ];
 
 fn root() -> PathBuf {

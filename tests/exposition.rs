@@ -5,6 +5,7 @@ use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{self, PublishedSource, Source, Tally};
 use portscan_exporter::metrics::{self, Build, ProcessState, Usage, WebCounts};
 use portscan_exporter::packet::Timestamp;
+use portscan_exporter::sample::{SampleSnapshot, SampledSource};
 use portscan_exporter::snapshot::InterfaceSnapshot;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -18,6 +19,11 @@ fn scanned() -> InterfaceSnapshot {
         distinct_hosts: hosts,
         last_hit,
         last_probe: Timestamp::new(1_700_000_100, 0),
+    };
+    let sampled = |address: &str, place, ports| SampledSource {
+        source: Source::of(address.parse().unwrap(), 64),
+        place,
+        ports,
     };
     InterfaceSnapshot {
         interface: String::from("eth0"),
@@ -60,6 +66,17 @@ fn scanned() -> InterfaceSnapshot {
             published_sources_limit: 100,
             suppressed_sources: 16,
         },
+        sample: Some(SampleSnapshot {
+            fingerprint: String::from("1b2c3d4e"),
+            one_in: 64,
+            sources: vec![
+                sampled("203.0.113.9", 17, 1),
+                sampled("2001:db8:0:1::17", 18, 8),
+                sampled("198.51.100.7", 19, 3),
+            ],
+            limit: 32,
+            suppressed: [20, 21],
+        }),
     }
 }
 
@@ -72,6 +89,7 @@ fn lost() -> InterfaceSnapshot {
     lost.detection.open_scans = [0];
     lost.detection.peak_distinct_ports = 0;
     lost.detection.sources.clear();
+    lost.sample = None;
     lost
 }
 

@@ -54,6 +54,10 @@ fn bad_flags_are_refused() {
             "--capture.direction=both",
             "invalid value 'both' for '--capture.direction <in|out|inout>' (possible values: in, out, inout)",
         ),
+        ("--fleet.share=0.1", "invalid value '0.1' for '--fleet.share <1/N>': expected a share like 1/64"),
+        ("--fleet.share=1/+4", "invalid value '1/+4' for '--fleet.share <1/N>': expected a share like 1/64"),
+        ("--fleet.share=1/16", "--fleet.share has no meaning without --fleet.key-file"),
+        ("--fleet.key-file=gone.key", "cannot read gone.key: no such file"),
         (
             "--capture.buffer-size=16M",
             "invalid value '16M' for '--capture.buffer-size <SIZE>': expected a size like 48MiB, 16MB or 1048576",

@@ -44,6 +44,7 @@ fn quiet(interface: &str, up: bool) -> Arc<InterfaceSnapshot> {
             published_sources_limit: 100,
             suppressed_sources: 0,
         },
+        sample: None,
     })
 }
 

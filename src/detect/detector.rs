@@ -838,6 +838,11 @@ impl Detector {
         self.timeline.step(nanos);
     }
 
+    /// What counts as a scan, as of the latest reload.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Takes a new policy. A new window or aggregation empties the table: open scans are told as ended.
     pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) {
         self.take(policy, None, events);

@@ -5,6 +5,7 @@ use super::{Cut, Level, ProcessState, Usage, window_label};
 use crate::capture::CaptureStatus;
 use crate::decode::Skipped;
 use crate::detect::{BURST_BOUNDS, Evicted, Family as AddressFamily, Ignored, Kind, Technique};
+use crate::sample::{SampleSnapshot, Suppressed};
 use crate::snapshot::InterfaceSnapshot;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::collections::BTreeMap;
@@ -186,6 +187,14 @@ impl View<'_> {
 
     fn each_capture(&self, mut read: impl FnMut(&str, &CaptureStatus)) {
         self.each(|interface, snapshot| read(interface, &snapshot.capture));
+    }
+
+    fn each_sample(&self, mut read: impl FnMut(&str, &SampleSnapshot)) {
+        self.each(|interface, snapshot| {
+            if let Some(sample) = &snapshot.sample {
+                read(interface, sample);
+            }
+        });
     }
 
     fn state(&self, read: impl FnOnce(&ProcessState)) {
@@ -549,6 +558,55 @@ pub(super) static FAMILIES: &[Family] = &[
                 // A limit of 0 is a choice, not a shortage that someone must be woken for.
                 let wanted = s.detection.published_sources_limit > 0;
                 samples.count(&[name], if wanted { s.detection.suppressed_sources } else { 0 });
+            });
+        },
+    ),
+    // The sample of a fleet: at most `portscan_fleet_sample_sources_limit` sources per interface, whatever arrives.
+    gauge(
+        "portscan_fleet_sample_source",
+        &["interface", "source"],
+        "Distinct ports (8: so many or more) of a source that every host of the fleet shows from its first probe on.",
+        |view, samples| {
+            view.each_sample(|name, sample| {
+                for shown in &sample.sources {
+                    samples.count(&[name, &shown.source.to_string()], shown.ports.into());
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_fleet_sample_sources",
+        &["interface"],
+        "Sources of the fleet's sample that have a series.",
+        |view, samples| {
+            view.each_sample(|name, sample| samples.count(&[name], sample.sources.len() as u64));
+        },
+    ),
+    gauge(
+        "portscan_fleet_sample_sources_limit",
+        &["interface"],
+        "The most sources of the fleet's sample that get a series.",
+        |view, samples| view.each_sample(|name, sample| samples.count(&[name], sample.limit)),
+    ),
+    counter(
+        "portscan_fleet_sample_suppressed_total",
+        &["interface", "reason"],
+        "Sources of the fleet's sample that lost their series (replaced), and probes of those that got none (refused).",
+        |view, samples| {
+            view.each_sample(|name, sample| {
+                for reason in Suppressed::ALL {
+                    samples.count(&[name, reason.label()], sample.suppressed[reason as usize]);
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_fleet_sample_share_ratio",
+        &["key"],
+        "Share of all sources that is in the fleet's sample; the label is alike where the keys are.",
+        |view, samples| {
+            view.each_sample(|_, sample| {
+                samples.number(&[&sample.fingerprint], 1.0 / f64::from(sample.one_in));
             });
         },
     ),

@@ -28,5 +28,6 @@ pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
             published_sources_limit: 100,
             suppressed_sources: 0,
         },
+        sample: None,
     }
 }
