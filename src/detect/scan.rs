@@ -19,7 +19,7 @@ pub struct Source {
 ///
 /// | network | one party is |
 /// |---|---|
-/// | `::/64`: loopback, IPv4-mapped `::ffff:0:0/96`, SIIT's `::ffff:0:0:0/96` (RFC 4291, 2765) | an address: an IPv4 host behind a translator |
+/// | `::/64`: loopback, SIIT's `::ffff:0:0:0/96` (RFC 4291, 2765) | an address: an IPv4 host behind a translator |
 /// | `64:ff9b::/96` and `64:ff9b:1::/48`, NAT64 (RFC 6052, 8215) | the same |
 /// | `fe80::/10`, link-local (RFC 4291) | an address: a neighbour |
 /// | `2002::/16`, 6to4 (RFC 3056) | a /48: the IPv4 host whose address is in it |
