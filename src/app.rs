@@ -5,12 +5,12 @@ use crate::board::{Board, Standing};
 use crate::capture::{self, Direction, Live, Steering, Wake};
 use crate::cli::LogFormat;
 use crate::clock;
-use crate::detect::{Detector, Limits, Origin, OutOfMemory, Policy, ScanEvent};
+use crate::detect::{Detector, Explanation, Limits, Origin, OutOfMemory, Policy, ScanEvent};
 use crate::logger;
 use crate::memory::{self, Present, Wanted};
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
-use crate::pipeline::{LiveSink, Outlet, Pipeline, Reload};
+use crate::pipeline::{LiveSink, Outlet, Pipeline, QUESTIONS, Question, Reload};
 use crate::privilege::{self, Files};
 use crate::sample::{Sample, Sampling};
 use crate::settings::{self, Ignored, Settings};
@@ -100,6 +100,10 @@ impl Outlet for Wires {
     fn publish(&mut self, snapshot: InterfaceSnapshot) {
         self.board.publish_shard(self.index, self.shard, Arc::new(snapshot));
     }
+
+    fn answer(&mut self, question: u64, explanation: Explanation) {
+        self.board.answer_shard(self.index, self.shard, question, explanation);
+    }
 }
 
 impl Wires {
@@ -115,6 +119,7 @@ struct Worker {
     interface: Arc<str>,
     wake: Wake,
     reloads: Sender<Reload>,
+    questions: SyncSender<Question>,
     steering: Steering,
     thread: JoinHandle<()>,
 }
@@ -123,14 +128,15 @@ impl Worker {
     fn start(live: Live, pipeline: Pipeline, wires: Wires) -> Result<Self, String> {
         let wake = Wake::new().map_err(|error| format!("cannot make a wake descriptor: {error}"))?;
         let (reloads, new_reloads) = channel();
+        let (questions, asked) = sync_channel(QUESTIONS);
         let interface = Arc::clone(&wires.interface);
         let (name, called) = (interface.to_string(), wake.clone());
         let steering = live.steering();
         let thread = std::thread::Builder::new()
             .name(format!("capture-{name}"))
-            .spawn(move || capture_loop(live, &name, pipeline, wires, new_reloads, &called))
+            .spawn(move || capture_loop(live, &name, pipeline, wires, (new_reloads, asked), &called))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Self { interface, wake, reloads, steering, thread })
+        Ok(Self { interface, wake, reloads, questions, steering, thread })
     }
 }
 
@@ -139,11 +145,12 @@ fn capture_loop(
     interface: &str,
     pipeline: Pipeline,
     wires: Wires,
-    reloads: Receiver<Reload>,
+    (reloads, questions): (Receiver<Reload>, Receiver<Question>),
     wake: &Wake,
 ) {
     let pipeline = pipeline.at(Vantage::of(place(&live)));
-    let mut sink = LiveSink::new(interface, pipeline, wires, reloads).with_addresses(capture::own_addresses);
+    let sink = LiveSink::new(interface, pipeline, wires, reloads).with_questions(questions);
+    let mut sink = sink.with_addresses(capture::own_addresses);
     live.run(&mut sink, wake);
     sink.finish();
 }
@@ -539,7 +546,8 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
         settings,
     });
     let (asks, mut asked) = tokio::sync::mpsc::channel(16);
-    let server = web::Server::start(listeners, pages(&reloads, &board, asks))
+    let questions = workers.iter().map(|worker| worker.questions.clone()).collect();
+    let server = web::Server::start(listeners, pages(&reloads, &board, asks, questions))
         .map_err(|error| format!("cannot start the web server: {error}"))?;
     let attention = Attention {
         reloads: &reloads,
@@ -604,6 +612,7 @@ fn pages(
     reloads: &Arc<Reloads>,
     board: &Arc<Board>,
     asks: tokio::sync::mpsc::Sender<oneshot::Sender<Outcome>>,
+    questions: Vec<SyncSender<Question>>,
 ) -> web::App {
     let state = Arc::clone(reloads);
     let reload = move || {
@@ -616,6 +625,7 @@ fn pages(
         }
     };
     web::App::new(reloads.settings.web.clone(), Arc::clone(board), move || state.state(), reload)
+        .with_questions(questions)
 }
 
 /// What the shell attends to until it is time to stop: signals, systemd, and whether everyone is still at work. It has

@@ -3,7 +3,9 @@
 //! interface publish each for itself; whoever reads sees them as one.
 
 use crate::clock;
+use crate::detect::Explanation;
 use crate::snapshot::InterfaceSnapshot;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,16 @@ struct Slot {
     interface: String,
     /// One for each of its threads.
     shards: Vec<Mutex<Option<Published>>>,
+    answers: Vec<Mutex<VecDeque<Answer>>>,
+}
+
+/// Answers that are kept for those who asked; the oldest make room. More than a capture gives at two ticks.
+const ANSWERS: usize = 32;
+
+#[derive(Debug, Clone)]
+struct Answer {
+    question: u64,
+    explanation: Arc<Explanation>,
 }
 
 #[derive(Debug, Clone)]
@@ -52,9 +64,10 @@ impl Board {
     /// The same for interfaces that are each captured by so many threads.
     pub fn shared(interfaces: impl IntoIterator<Item = impl Into<String>>, threads: usize) -> Self {
         let shards = || (0..threads).map(|_| Mutex::new(None)).collect();
+        let answers = || (0..threads).map(|_| Mutex::new(VecDeque::with_capacity(ANSWERS))).collect();
         let slots = interfaces
             .into_iter()
-            .map(|interface| Slot { interface: interface.into(), shards: shards() })
+            .map(|interface| Slot { interface: interface.into(), shards: shards(), answers: answers() })
             .collect();
         Self { created: clock::steady(), slots }
     }
@@ -81,6 +94,32 @@ impl Board {
     /// If there is no such slot.
     pub fn publish_at(&self, index: usize, snapshot: Arc<InterfaceSnapshot>, ticked: Instant) {
         self.slots[index].put(0, snapshot, ticked);
+    }
+
+    /// What one of the threads of an interface answers to a question.
+    ///
+    /// # Panics
+    /// If there is no such slot, or no such thread.
+    pub fn answer_shard(&self, index: usize, shard: usize, question: u64, explanation: Explanation) {
+        let answer = Answer { question, explanation: Arc::new(explanation) };
+        let mut answers = Slot::lock(&self.slots[index].answers[shard]);
+        let oldest = if answers.len() == ANSWERS { answers.pop_front() } else { None };
+        answers.push_back(answer);
+        drop(answers);
+        // Freed here, after the lock is gone.
+        drop(oldest);
+    }
+
+    /// What each interface answers to a question, with all its threads; `None` until each of them has. In the order of
+    /// the slots.
+    pub fn answers(&self, question: u64) -> Vec<Option<Explanation>> {
+        self.slots.iter().map(|slot| slot.answer(question)).collect()
+    }
+
+    /// The latest snapshot of every interface, if it has published (with all its threads), in the order of the slots.
+    pub fn each(&self) -> Vec<Option<Arc<InterfaceSnapshot>>> {
+        let now = clock::steady();
+        self.slots.iter().map(|slot| slot.published().map(|published| published.at(now))).collect()
     }
 
     /// The latest snapshot of every interface that has published (with all its threads), in the order of the slots. One whose
@@ -145,8 +184,21 @@ impl Slot {
     }
 
     // A capture thread that panicked while it held the lock left a whole value behind: only pointers move.
-    fn lock(shard: &Mutex<Option<Published>>) -> MutexGuard<'_, Option<Published>> {
+    fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer of all threads as one.
+    fn answer(&self, question: u64) -> Option<Explanation> {
+        let of_thread = |answers: &Mutex<VecDeque<Answer>>| {
+            let answers = Self::lock(answers);
+            answers.iter().find(|answer| answer.question == question).map(|answer| answer.explanation.clone())
+        };
+        let told: Vec<Arc<Explanation>> = self.answers.iter().map(of_thread).collect::<Option<_>>()?;
+        let (first, others) = told.split_first()?;
+        let mut all = Explanation::clone(first);
+        others.iter().for_each(|other| all.merge(other));
+        Some(all)
     }
 
     /// All threads as one: as old as the oldest. `None` until each of them has published.

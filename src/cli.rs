@@ -2,10 +2,11 @@
 //! they mean together. The only module that knows clap.
 
 use crate::capture::{Direction, Fragments};
-use crate::units::{ByteSize, parse_duration};
+use crate::units::{ByteSize, parse_duration, parse_source};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -188,6 +189,8 @@ pub struct LogFlags {
 pub enum Command {
     /// Report the scans in capture files (pcap or pcapng), on the packets' own time; needs no privilege
     Replay(ReplayFlags),
+    /// Ask the running exporter why there is, or is no, alert for an address; needs no privilege
+    Explain(ExplainFlags),
 }
 
 /// `replay`: which files, and how to report.
@@ -205,6 +208,40 @@ pub struct ReplayFlags {
         hide_possible_values = true
     )]
     pub format: ReportFormat,
+}
+
+/// `explain`: whom to ask for, and whom to ask.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainFlags {
+    /// Address of a source, or an IPv6 source as in the labels, `2001:db8::/64`
+    #[arg(value_name = "ADDRESS", value_parser = parse_source)]
+    pub address: IpNet,
+    /// Where the exporter listens; without a host it is this one
+    #[arg(
+        id = "explain.listen_address",
+        long = "web.listen-address",
+        value_name = "HOST:PORT",
+        default_value = ":10220"
+    )]
+    pub exporter: String,
+    /// How to print the answer
+    #[arg(
+        id = "explain.format",
+        long = "format",
+        value_name = "text|json",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    pub format: AnswerFormat,
+}
+
+/// How `explain` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerFormat {
+    /// Lines for people.
+    Text,
+    /// What the exporter answered.
+    Json,
 }
 
 /// How `replay` reports.

@@ -17,8 +17,8 @@
 //! With `--capture.threads` the kernel hands each source's packets to one of the interface's threads, and the board shows
 //! them as one interface.
 //!
-//! Four ways across threads and no others: state (the board), events (the queue), stop and reload (a wake and a
-//! channel), ownership (moved in at spawn). `replay` is the same way, with a file at its start and a report at its end.
+//! Four ways across threads and no others: state (the board, also with the answers to questions), events (the queue), stop,
+//! reload and questions (a wake and channels), ownership (moved in at spawn). `replay` is the same way, with a file at its start and a report at its end.
 //!
 //! # Words
 //!
@@ -42,7 +42,8 @@
 //! | [`pipeline`] | one interface end to end |
 //! | [`snapshot`], [`board`], [`vitals`] | what an interface shows, where it is put, and whether its threads live |
 //! | [`metrics`] | the one list of families |
-//! | [`web`] | the pages |
+//! | [`explain`] | why there is, or is no, alert for an address |
+//! | [`web`] | the pages, and the client of one |
 //! | [`notify`], [`blindness`] | records of scans, and of what is not seen |
 //! | [`logger`], [`systemd`] | where records go, and manners |
 //! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
@@ -62,6 +63,7 @@ pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod detect;
+pub mod explain;
 pub mod filter;
 pub mod fragments;
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The command: parse, start the logger, run, exit code (0 done, 1 failed, 2 bad usage).
 
-use portscan_exporter::cli::{self, Command, NoRun, ReplayFlags};
+use portscan_exporter::cli::{self, AnswerFormat, Command, ExplainFlags, NoRun, ReplayFlags};
+use portscan_exporter::explain::Answer;
 use portscan_exporter::settings::{Ignored, Settings};
-use portscan_exporter::{app, capture, logger, replay, version};
+use portscan_exporter::text::printable;
+use portscan_exporter::{app, capture, logger, replay, version, web};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -36,9 +38,42 @@ fn main() -> ExitCode {
     if let Some(Command::Replay(flags)) = &settings.flags.command {
         return replay(&settings, flags);
     }
+    if let Some(Command::Explain(flags)) = &settings.flags.command {
+        return explain(flags);
+    }
     match shell.unwrap_or_else(app::Shell::new).and_then(|shell| app::run(shell, settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(FAILED, &why),
+    }
+}
+
+/// Asks the running exporter.
+fn explain(flags: &ExplainFlags) -> ExitCode {
+    let exporter = match flags.exporter.parse() {
+        Ok(exporter) => exporter,
+        Err(why) => return fail(BAD_USAGE, &format!("--web.listen-address: {why}")),
+    };
+    let address = flags.address;
+    // An address stands without its length.
+    let length = if address.prefix_len() == address.max_prefix_len() {
+        ""
+    } else {
+        &format!("/{}", address.prefix_len())
+    };
+    let path = format!("/api/v1/explain?source={}{length}", address.addr());
+    let (status, body) = match web::get(&exporter, &path) {
+        Ok(answer) => answer,
+        Err(why) => return fail(FAILED, &why),
+    };
+    let said = |what: &str| {
+        format!("the exporter at {exporter} {what}: {} {}", status.as_u16(), printable(body.trim()))
+    };
+    match (status.as_u16(), serde_json::from_str::<Answer>(&body)) {
+        (200, Ok(_)) if flags.format == AnswerFormat::Json => print(&format!("{}\n", body.trim())),
+        (200, Ok(answer)) => print(&answer.text()),
+        (400, _) => fail(BAD_USAGE, printable(body.trim()).as_str()),
+        (503, _) => fail(FAILED, &said("cannot answer now, try again")),
+        _ => fail(FAILED, &said("does not know this question (is it a portscan_exporter of this version?)")),
     }
 }
 

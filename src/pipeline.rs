@@ -3,12 +3,15 @@
 use crate::capture::{CaptureStatus, FrameSink};
 use crate::clock::{Passed, StepWatch};
 use crate::decode::{Skipped, decode, ipv4_piece};
-use crate::detect::{Detector, Limits, Moment, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent};
+use crate::detect::{
+    Detector, Explanation, Limits, Moment, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent,
+};
 use crate::fragments::{Fragments, Outcome};
 use crate::packet::{LinkType, Packet, Timestamp};
 use crate::sample::Sample;
 use crate::snapshot::InterfaceSnapshot;
 use crate::vantage::Vantage;
+use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -207,6 +210,12 @@ impl Pipeline {
         self.detector.now()
     }
 
+    /// What is known of an address, or of an IPv6 network, as of the latest `advance`.
+    pub fn explain(&self, asked: IpNet) -> Explanation {
+        let told = self.detector.explain(asked);
+        Explanation { ignored: self.vantage.explain(asked.addr()).or(told.ignored), ..told }
+    }
+
     /// All of it at this moment.
     pub fn snapshot(&self, interface: &str, capture: CaptureStatus, events_lost: u64) -> InterfaceSnapshot {
         InterfaceSnapshot {
@@ -230,6 +239,19 @@ pub enum Reload {
     Tables(Box<Detector>),
 }
 
+/// A question from outside: what is known of an address, or of an IPv6 network?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// The name of the question.
+    pub id: u64,
+    /// Whom it is about.
+    pub asked: IpNet,
+}
+
+/// Questions that are answered at a tick. Others wait for the next one: whoever reaches the web port can ask as fast as he
+/// likes, and the capture answers no more than these in a second. Nor does a question wake it.
+pub const QUESTIONS: usize = 8;
+
 /// What a live capture tells the rest of the process. Both are called from the capture thread and must not block.
 pub trait Outlet {
     /// A scan event; false if it was lost because the queue is full.
@@ -242,6 +264,8 @@ pub trait Outlet {
     fn paused(&mut self, _pause: Duration) {}
     /// The state of the interface, about once a second.
     fn publish(&mut self, snapshot: InterfaceSnapshot);
+    /// The answer to a question, after the state that it goes with.
+    fn answer(&mut self, _question: u64, _explanation: Explanation) {}
 }
 
 /// By how much ticks trail the clock: what the kernel has captured by then has been handed over, so a tick does not
@@ -263,6 +287,7 @@ pub struct LiveSink<O> {
     pipeline: Pipeline,
     outlet: O,
     reloads: Receiver<Reload>,
+    questions: Option<Receiver<Question>>,
     clock: StepWatch,
     addresses: Option<Addresses>,
     /// Ticks until they are asked for again.
@@ -291,6 +316,7 @@ impl<O: Outlet> LiveSink<O> {
             pipeline,
             outlet,
             reloads,
+            questions: None,
             clock,
             addresses: None,
             addresses_due: 0,
@@ -312,6 +338,19 @@ impl<O: Outlet> LiveSink<O> {
             self.addresses = Some(Box::new(addresses));
         }
         self
+    }
+
+    /// The same with questions, which are answered at ticks.
+    #[must_use]
+    pub fn with_questions(self, questions: Receiver<Question>) -> Self {
+        Self { questions: Some(questions), ..self }
+    }
+
+    fn answer(&mut self) {
+        let Some(questions) = &self.questions else { return };
+        for Question { id, asked } in questions.try_iter().take(QUESTIONS) {
+            self.outlet.answer(id, self.pipeline.explain(asked));
+        }
     }
 
     /// Asks for the host's own addresses, now and then.
@@ -405,6 +444,7 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
         let status = CaptureStatus { pauses: self.pauses, last_tick: Some(now), ..*status };
         let snapshot = pipeline.snapshot(&self.interface, status, self.events_lost);
         self.outlet.publish(snapshot);
+        self.answer();
     }
 
     // The tables stay, and so do the counters: whoever scans goes on to, and an open scan is not told twice.

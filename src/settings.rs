@@ -356,8 +356,8 @@ fn web(flags: &cli::WebFlags) -> Result<web::Options, SettingsError> {
     if !path.starts_with('/') {
         return refuse("must begin with a slash");
     }
-    if path == "/" || path == "/-" || path.starts_with("/-/") {
-        return refuse("must leave / and /-/ to the exporter's own pages");
+    if path == "/" || path == "/-" || path.starts_with("/-/") || path.starts_with("/api/v1/") {
+        return refuse("must leave /, /-/ and /api/v1/ to the exporter's own pages");
     }
     if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)) {
         return refuse("must be made of letters, digits and -._~/");
@@ -380,10 +380,21 @@ fn web(flags: &cli::WebFlags) -> Result<web::Options, SettingsError> {
 }
 
 fn check_command(flags: &Flags) -> Result<(), SettingsError> {
-    let Some(cli::Command::Replay(replay)) = &flags.command else { return Ok(()) };
+    let (command, replay) = match &flags.command {
+        None => return Ok(()),
+        Some(cli::Command::Explain(_)) => ("explain", None),
+        Some(cli::Command::Replay(replay)) => ("replay", Some(replay)),
+    };
     if !flags.capture.interfaces.is_empty() {
-        return nonsense("--capture.interface has no meaning for replay".to_owned());
+        return nonsense(format!("--capture.interface has no meaning for {command}"));
     }
+    let Some(replay) = replay else {
+        // Before the command it says where to listen, not whom to ask; taken for the other it would be ignored.
+        if flags.web.systemd_socket || flags.web.listen_addresses != [":10220"] {
+            return nonsense(String::from("give --web.listen-address after explain: whom to ask"));
+        }
+        return Ok(());
+    };
     if replay.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
         return nonsense("standard input (-) can be read only once".to_owned());
     }

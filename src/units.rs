@@ -1,6 +1,8 @@
-//! Durations and amounts of memory, as people write them in flags and in the configuration file.
+//! Durations, amounts of memory and sources, as people write them in flags and in the configuration file.
 
+use ipnet::IpNet;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -51,6 +53,22 @@ impl fmt::Display for ByteSize {
 /// A duration like `10s`, `5m`, `1m30s` or `500ms`, as flags and the configuration file write it.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a duration like 10s, 5m or 1m30s".to_owned())
+}
+
+/// A source as `explain` takes it: an address, or an IPv6 network as the labels write it. An address is a network of its full
+/// length.
+pub fn parse_source(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    match text.parse::<IpNet>() {
+        Ok(network @ IpNet::V6(_)) => Ok(network.trunc()),
+        Ok(network) => Err(format!("{network} is a network: ask for one address of it")),
+        Err(_) => Err(String::from(
+            "expected an address like 198.51.100.7 or 2001:db8::7, or an IPv6 source like 2001:db8::/64 (host names are \
+             not looked up)",
+        )),
+    }
 }
 
 /// A duration as flags write it: `1m30s`, `500ms`, `24h`.

@@ -84,6 +84,17 @@ impl Vantage {
         (forged || is_impossible(source)).then_some(Ignored::Martian)
     }
 
+    /// Why probes from this source say nothing of a scanner, wherever their frames came in. On `any` what has this host's own
+    /// address came over `lo`, or is forged.
+    pub fn explain(&self, source: IpAddr) -> Option<Ignored> {
+        let own = self.place != Place::Anywhere && (is_loopback(source) || self.is_own(source));
+        match self.place {
+            Place::Loopback => Some(Ignored::Own),
+            Place::Any if own => Some(Ignored::Own),
+            _ => (own || is_impossible(source)).then_some(Ignored::Martian),
+        }
+    }
+
     fn is_own(&self, source: IpAddr) -> bool {
         match source {
             IpAddr::V4(address) => self.own_ipv4.binary_search(&address).is_ok(),
@@ -167,6 +178,20 @@ mod tests {
             frame[kind_at..kind_at + 2].copy_from_slice(&[3, 4]);
             assert_eq!(judge(&frame, "192.0.2.10"), Some(Ignored::Own), "over lo");
             assert_eq!(judge(&[], "198.51.100.7"), None, "however short");
+        }
+    }
+
+    #[test]
+    fn what_is_explained_is_what_is_judged() {
+        for addresses in [ADDRESSES, ADDRESSES_V6] {
+            for place in [Place::Anywhere, Place::Link, Place::Loopback] {
+                let vantage = here(place);
+                let told = addresses.map(|source| vantage.explain(source.parse().unwrap()));
+                assert_eq!(told, addresses.map(|source| judge(&vantage, source)), "{place:?}");
+            }
+            let told = addresses.map(|source| here(Place::Any).explain(source.parse().unwrap()));
+            let (own, martian) = (Some(Ignored::Own), Some(Ignored::Martian));
+            assert_eq!(told, [own, own, None, martian], "without a frame that tells where it came in");
         }
     }
 

@@ -110,7 +110,12 @@ fn state() -> ProcessState {
         log_records_redirected: 6,
         log_records_lost: 7,
         log_records_waiting: 5,
-        web: WebCounts { cut: [8, 9, 10, 11, 12], scrapes_refused: 13, accept_failures: 14 },
+        web: WebCounts {
+            cut: [8, 9, 10, 11, 12],
+            scrapes_refused: 13,
+            questions_refused: 15,
+            accept_failures: 14,
+        },
     }
 }
 

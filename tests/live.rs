@@ -277,3 +277,46 @@ fn an_interface_deleted_and_made_again_is_captured_again() {
         ends_well(exporter);
     });
 }
+
+/// An operator asks why there is, or is no, alert: below the threshold, ignored, published, the host itself, unknown. With two
+/// threads each answers for its share.
+#[test]
+fn explain_says_why_there_is_no_alert() {
+    in_room("explain_says_why_there_is_no_alert", |lab| {
+        let file = lab.directory.path().join("config.yml");
+        std::fs::write(&file, "ignore:\n  sources: [198.51.100.8]\n  ports: [22, 80-82]\n").unwrap();
+        let config = format!("--config.file={}", file.display());
+        let explain = |address: &str, flags: &[&str]| {
+            let words = [&["explain", address, "--web.listen-address=127.0.0.1:10220"], flags].concat();
+            let output = lab.run("t", env!("CARGO_BIN_EXE_portscan_exporter"), &words);
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let expect = |address: &str, why: &str| {
+            // What nmap sent is counted at the latest at the tick after the next.
+            eventually(why, PATIENCE, || explain(address, &[]).contains(why).then_some(()));
+        };
+        for threads in ["1", "2"] {
+            let exporter =
+                lab.exporter(&[&config, &format!("--capture.threads={threads}"), "--detection.memory=16MiB"]);
+            lab.nmap(&["-sS", "-p1-10,22,80-82", WATCHED]);
+            expect("198.51.100.7", "no alert: it asked for 10 ports at most, and 20 within 10s are a scan");
+            lab.run("s2", "nmap", &["-n", "-Pn", "-T4", "-sS", "-p1-30", WATCHED]);
+            expect("198.51.100.8", "no alert: its probes do not count, 198.51.100.8 is in ignore.sources");
+            expect("192.0.2.99", "no alert: nothing is known of it");
+            expect(WATCHED, "no alert: no packet can really come from there");
+            lab.nmap(&["-sS", "-p100-130", WATCHED]);
+            expect("198.51.100.7", "PortScanDetected (warning) fires: it asked for ");
+            println!("{}", explain("198.51.100.7", &[]));
+
+            let answer: Value = serde_json::from_str(&explain("198.51.100.7", &["--format=json"])).unwrap();
+            let known = &answer["interfaces"][0]["known"];
+            let of_source = ["source=\"198.51.100.7\""];
+            let peak = exporter.value("portscan_source_peak_distinct_ports", &of_source);
+            assert_eq!(known["peak_distinct_ports"].as_f64(), peak, "what the series say: {answer}");
+            assert_eq!((&known["tracked"], &known["open_scan"]), (&"table".into(), &true.into()));
+            assert_eq!((&known["published"], &known["severity"]), (&true.into(), &"warning".into()));
+            assert_eq!(known["ignored_port_ranges"], serde_json::json!(["22", "80-82"]));
+            ends_well(exporter);
+        }
+    });
+}

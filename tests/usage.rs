@@ -48,6 +48,28 @@ fn bad_flags_are_refused() {
         ("replay a.pcap -i eth0", "unexpected argument '-i' found (try --help)"),
         ("-i eth0 replay a.pcap", "--capture.interface has no meaning for replay"),
         ("replay - a.pcap -", "standard input (-) can be read only once"),
+        ("explain", "the following required arguments were not provided: <ADDRESS> (try --help)"),
+        (
+            "explain host.example",
+            "invalid value 'host.example' for '<ADDRESS>': expected an address like 198.51.100.7 or 2001:db8::7, or an IPv6 source like 2001:db8::/64 (host names are not looked up)",
+        ),
+        (
+            "explain 198.51.100.0/24",
+            "invalid value '198.51.100.0/24' for '<ADDRESS>': 198.51.100.0/24 is a network: ask for one address of it",
+        ),
+        (
+            "explain 198.51.100.7 --format=metrics",
+            "invalid value 'metrics' for '--format <text|json>' (possible values: text, json)",
+        ),
+        ("-i eth0 explain 198.51.100.7", "--capture.interface has no meaning for explain"),
+        (
+            "--web.listen-address=:9 explain 198.51.100.7",
+            "give --web.listen-address after explain: whom to ask",
+        ),
+        (
+            "explain 198.51.100.7 --web.listen-address=9",
+            "--web.listen-address: no port in \"9\" (write :10220, 127.0.0.1:10220 or [::1]:10220)",
+        ),
         // Values that are no values.
         ("-i", "a value is required for '--capture.interface <NAME>' but none was supplied"),
         (
@@ -132,11 +154,15 @@ fn bad_flags_are_refused() {
         ("--web.telemetry-path=metrics", "--web.telemetry-path must begin with a slash, not \"metrics\""),
         (
             "--web.telemetry-path=/",
-            "--web.telemetry-path must leave / and /-/ to the exporter's own pages, not \"/\"",
+            "--web.telemetry-path must leave /, /-/ and /api/v1/ to the exporter's own pages, not \"/\"",
         ),
         (
             "--web.telemetry-path=/-/healthy",
-            "--web.telemetry-path must leave / and /-/ to the exporter's own pages, not \"/-/healthy\"",
+            "--web.telemetry-path must leave /, /-/ and /api/v1/ to the exporter's own pages, not \"/-/healthy\"",
+        ),
+        (
+            "--web.telemetry-path=/api/v1/explain",
+            "--web.telemetry-path must leave /, /-/ and /api/v1/ to the exporter's own pages, not \"/api/v1/explain\"",
         ),
         (
             "--web.telemetry-path=/a?b",

@@ -4,16 +4,18 @@
 
 use flate2::read::GzDecoder;
 use portscan_exporter::board::Board;
-use portscan_exporter::capture::CaptureStatus;
+use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect;
 use portscan_exporter::metrics::ProcessState;
 use portscan_exporter::packet::Timestamp;
+use portscan_exporter::pipeline::{LiveSink, Outlet, Pipeline, QUESTIONS, Question};
 use portscan_exporter::snapshot::InterfaceSnapshot;
 use portscan_exporter::web::{self, App, Limits, Options};
 use rustix::net::{AddressFamily, SocketType};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -75,6 +77,16 @@ impl Server {
         limits: Limits,
         reload: impl Fn() -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
+        Self::start_asked(Arc::new(board), options, limits, reload, Vec::new())
+    }
+
+    fn start_asked(
+        board: Arc<Board>,
+        options: Options,
+        limits: Limits,
+        reload: impl Fn() -> Result<String, String> + Send + Sync + 'static,
+        threads: Vec<SyncSender<Question>>,
+    ) -> Self {
         let (bound, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -83,7 +95,7 @@ impl Server {
                 let listeners = web::bind(&options).unwrap();
                 bound.send(listeners.addresses().next().unwrap()).unwrap();
                 let reload = move || std::future::ready(reload());
-                let app = App::new(options, Arc::new(board), ProcessState::default, reload);
+                let app = App::new(options, board, ProcessState::default, reload).with_questions(threads);
                 web::serve_within(listeners, app, limits, async {
                     let _ = stopped.await;
                 })
@@ -730,4 +742,224 @@ fn a_passed_socket_that_cannot_serve_is_an_error_of_start() {
         assert_eq!(output.status.code(), Some(1), "{} {said}", socket.as_fd().as_raw_fd());
         assert!(said.contains(&format!("cannot listen on the sockets of systemd: {why}")), "{said}");
     }
+}
+
+/// A capture's sink that shows itself on a board, ticking when the test says so.
+struct Capture {
+    sink: LiveSink<ToBoard>,
+    given: Arc<AtomicU32>,
+}
+
+struct ToBoard {
+    board: Arc<Board>,
+    thread: usize,
+    given: Arc<AtomicU32>,
+}
+
+impl Outlet for ToBoard {
+    fn scan(&mut self, _event: detect::ScanEvent) -> bool {
+        true
+    }
+    fn capture_changed(&mut self, _lost: Option<&str>) {}
+    fn publish(&mut self, snapshot: InterfaceSnapshot) {
+        self.board.publish_shard(0, self.thread, Arc::new(snapshot));
+    }
+    fn answer(&mut self, question: u64, explanation: detect::Explanation) {
+        self.given.fetch_add(1, Ordering::SeqCst);
+        self.board.answer_shard(0, self.thread, question, explanation);
+    }
+}
+
+impl Capture {
+    fn new(board: &Arc<Board>, thread: usize, questions: Receiver<Question>) -> Self {
+        let policy = detect::Policy {
+            ignored_sources: vec!["203.0.113.0/24".parse().unwrap()],
+            ..detect::Policy::default()
+        };
+        let limits = detect::Limits { memory_bytes: 4 << 20, ..detect::Limits::default() };
+        let pipeline = Pipeline::new(policy, limits, 7, detect::Origin::Live);
+        let given = Arc::new(AtomicU32::new(0));
+        let outlet = ToBoard { board: Arc::clone(board), thread, given: Arc::clone(&given) };
+        let (_, policies) = mpsc::channel();
+        let mut sink = LiveSink::new("eth0", pipeline, outlet, policies).with_questions(questions);
+        sink.tick(&CaptureStatus { up: true, ..CaptureStatus::default() });
+        Self { sink, given }
+    }
+
+    /// Ticks; how many questions it answered.
+    fn tick(&mut self) -> u32 {
+        let before = self.given.load(Ordering::SeqCst);
+        self.sink.tick(&CaptureStatus { up: true, ..CaptureStatus::default() });
+        self.given.load(Ordering::SeqCst) - before
+    }
+
+    /// Ticks, much faster than life, until nobody holds the other end of `until`.
+    fn run(mut self, until: mpsc::Receiver<()>) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            let tick = Duration::from_millis(20);
+            while until.recv_timeout(tick) == Err(mpsc::RecvTimeoutError::Timeout) {
+                self.tick();
+            }
+        })
+    }
+}
+
+/// A server over one interface of so many threads, and their captures.
+fn asked_server(threads: usize) -> (Server, Vec<Capture>, Arc<Board>) {
+    let board = Arc::new(Board::shared(["eth0"], threads));
+    let (ways, ends): (Vec<_>, Vec<_>) = (0..threads).map(|_| sync_channel(QUESTIONS)).unzip();
+    let captures =
+        ends.into_iter().enumerate().map(|(thread, end)| Capture::new(&board, thread, end)).collect();
+    let reload = || Ok(String::new());
+    let server = Server::start_asked(Arc::clone(&board), options(), Limits::default(), reload, ways);
+    (server, captures, board)
+}
+
+const QUESTION: &str = "/api/v1/explain?source=198.51.100.7";
+
+#[test]
+fn a_question_is_answered_by_all_threads_of_an_interface() {
+    let (server, captures, _board) = asked_server(2);
+    let (stops, threads): (Vec<_>, Vec<_>) = captures
+        .into_iter()
+        .map(|capture| {
+            let (stop, until) = mpsc::channel();
+            (stop, capture.run(until))
+        })
+        .unzip();
+    let reply = server.get(QUESTION);
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    let answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(
+        (&answer["asked"], &answer["interfaces"][0]["interface"]),
+        (&"198.51.100.7".into(), &"eth0".into())
+    );
+    let known = &answer["interfaces"][0]["known"];
+    assert_eq!(
+        (&known["tracked"], &known["threshold"], &known["alert"]),
+        (&"no".into(), &20.into(), &().into())
+    );
+
+    let known = |source: &str| {
+        let reply = server.get(&format!("/api/v1/explain?source={source}"));
+        let answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        answer["interfaces"][0]["known"].clone()
+    };
+    assert_eq!(known("203.0.113.9")["ignored_network"], "203.0.113.0/24");
+    assert_eq!(known("224.0.0.1")["ignored"], "martian");
+    assert_eq!(known("2001:db8::7")["source"], "2001:db8::/64");
+
+    for (path, why) in [
+        ("/api/v1/explain", "ask for one source"),
+        ("/api/v1/explain?source=host.example", "host names are not looked up"),
+        ("/api/v1/explain?source=2001:db8::/48", "2001:db8::/48 is no source: here a source is a /64"),
+    ] {
+        let reply = server.get(path);
+        assert_eq!(reply.status, 400, "{path}");
+        assert!(reply.text().contains(why), "{}", reply.text());
+    }
+    let reply = server.ask("POST", QUESTION, "");
+    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD")));
+
+    // The command, over the same server.
+    let command = |words: &[&str]| {
+        let listen = format!("--web.listen-address={}", server.address);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+            .arg("explain")
+            .args(words)
+            .arg(listen)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, said, errors) = command(&["203.0.113.9"]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let first = "203.0.113.9 on eth0 (capturing): no alert: its probes do not count, 203.0.113.0/24 is in ignore.sources\n";
+    assert!(said.starts_with(first), "{said}");
+    let (code, said, _) = command(&["203.0.113.9", "--format=json"]);
+    let answer: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &answer["interfaces"][0]["known"]["ignored"]), (Some(0), &"source".into()));
+    let (code, said, errors) = command(&["2001:db8::/48"]);
+    let why = "portscan_exporter: 2001:db8::/48 is no source: here a source is a /64\n";
+    assert_eq!((code, said.as_str(), errors.as_str()), (Some(2), "", why));
+    drop(stops);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// Whoever reaches the port asks as fast as he can, and goes away: the capture answers a few at each tick, the rest of the
+/// questions is refused or waits in a short channel, and another client still has its place.
+#[test]
+fn a_flood_of_questions_costs_the_capture_eight_answers_a_tick() {
+    let (server, mut captures, _board) = asked_server(1);
+    let capture = &mut captures[0];
+    let ask = |from: &str| {
+        let mut stream = connect_from(from, &server);
+        send(&mut stream, "GET", QUESTION, "");
+        stream
+    };
+    for _ in 0..20 {
+        drop(ask("127.0.0.1"));
+    }
+    let crowd: Vec<_> = (0..4 * QUESTIONS).map(|_| ask("127.0.0.1")).collect();
+    let refused = crowd.into_iter().enumerate().filter_map(|(n, mut stream)| {
+        // The first places are taken by those who wait; all later ones are told at once.
+        (n >= 2 * QUESTIONS).then(|| Reply::read(&mut stream, false)).map(|reply| (reply, stream))
+    });
+    let refused: Vec<_> = refused.collect();
+    for (reply, _) in &refused {
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{}", reply.text());
+    }
+    let page = server.get("/metrics");
+    let counted =
+        page.text().lines().find_map(|line| line.strip_prefix("portscan_web_questions_refused_total "));
+    assert!(counted.unwrap().parse::<usize>().unwrap() >= refused.len(), "{counted:?}");
+    let mut other = ask("127.0.0.2");
+    let (told, answered) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let reply = Reply::read(&mut other, false);
+        told.send(reply.status).unwrap();
+    });
+    let mut status = None;
+    while status.is_none() {
+        let given = capture.tick();
+        assert!(given as usize <= QUESTIONS, "{given} answers at one tick");
+        status = answered.recv_timeout(Duration::from_millis(20)).ok();
+    }
+    reader.join().unwrap();
+    assert_eq!(status, Some(200), "the other client");
+}
+
+/// A capture that stands still: the page says so after two seconds and does not wait for ever.
+#[test]
+fn a_capture_that_does_not_answer_is_said() {
+    let (server, captures, _board) = asked_server(1);
+    let reply = server.get(QUESTION);
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    assert!(reply.text().starts_with("no capture answered in time"), "{}", reply.text());
+    drop(captures);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+        .args(["explain", "198.51.100.7", &format!("--web.listen-address={}", server.address)])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot answer now, try again: 503 no capture answered in time"), "{said}");
+}
+
+#[test]
+fn an_exporter_that_is_not_there_is_exit_one_with_what_to_try() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+        .args(["explain", "198.51.100.7", &format!("--web.listen-address={free}")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!(
+        "portscan_exporter: no answer from the exporter at http://{free}: connection refused; is it running there? \
+         (--web.listen-address says where)\n"
+    );
+    assert_eq!((output.status.code(), said), (Some(1), expected));
 }

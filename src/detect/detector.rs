@@ -1,5 +1,11 @@
 //! Probes in, scan events out: the rule "threshold distinct ports within the window", per source.
 
+// A child, since it reads what nobody else may.
+#[path = "explain.rs"]
+mod explain;
+
+pub use explain::{Explanation, NAMED_RANGES, Tracked};
+
 use super::activity::{Plan, PortStore, Ports};
 use super::block::Ring;
 use super::cache::{OutOfMemory, prefetch, room_for};
@@ -1010,12 +1016,17 @@ impl Detector {
 
     /// The entry of a source, if it has one.
     fn resident(&self, source: Source) -> Option<u32> {
-        let prefix = self.policy.ipv6_prefix;
-        let is = |entry: u32| Source::is_one(self.entries[entry as usize].address, source.address, prefix);
-        match self.directory.find(self.hash(source.address), is) {
-            (_, Place::Resident(entry)) => Some(entry),
+        match self.place(source) {
+            Place::Resident(entry) => Some(entry),
             _ => None,
         }
+    }
+
+    /// Where a source is.
+    fn place(&self, source: Source) -> Place {
+        let prefix = self.policy.ipv6_prefix;
+        let is = |entry: u32| Source::is_one(self.entries[entry as usize].address, source.address, prefix);
+        self.directory.find(self.hash(source.address), is).1
     }
 
     #[inline]

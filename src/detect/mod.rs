@@ -18,7 +18,7 @@ mod table;
 mod timeline;
 
 pub use cache::OutOfMemory;
-pub use detector::{BATCH, Detector};
+pub use detector::{BATCH, Detector, Explanation, NAMED_RANGES, Tracked};
 pub use policy::{Limits, Policy};
 pub use probe::{Family, Probe, Technique};
 pub use scan::{Kind, Moment, PortSample, SAMPLE_PORTS, Scan, ScanEvent, ScanId, Source};

@@ -328,6 +328,12 @@ pub(super) static FAMILIES: &[Family] = &[
         |view, samples| view.state(|state| samples.count(&[], state.web.scrapes_refused)),
     ),
     counter(
+        "portscan_web_questions_refused_total",
+        &[],
+        "Questions for a source (explain) that got no answer: too many at once, or no capture answered in time.",
+        |view, samples| view.state(|state| samples.count(&[], state.web.questions_refused)),
+    ),
+    counter(
         "portscan_web_accept_failures_total",
         &[],
         "Times a connection could not be accepted, mostly for want of a file descriptor.",

@@ -100,6 +100,8 @@ pub struct WebCounts {
     pub cut: [u64; Cut::ALL.len()],
     /// Scrapes answered 503 because of `--web.max-requests`.
     pub scrapes_refused: u64,
+    /// Questions for a source answered 503.
+    pub questions_refused: u64,
     /// Connections that could not be accepted, mostly for want of a file descriptor.
     pub accept_failures: u64,
 }

@@ -22,6 +22,11 @@ impl ListenAddress {
     pub(super) fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
+
+    /// The port.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 impl FromStr for ListenAddress {

@@ -6,38 +6,46 @@
 //! | the telemetry path, `/metrics` | GET | the exposition, gzip if asked; 503 beyond `--web.max-requests` at once |
 //! | `/-/healthy` | GET | 200 while every capture loop has ticked in the last 10 s, else 503 |
 //! | `/-/ready` | GET | 200 when every interface captures and has published, else 503 |
+//! | `/api/v1/explain?source=ADDRESS` | GET | what the captures know of a source, JSON; 503 beyond 8 questions at once |
 //! | `/-/reload` | POST | reads the configuration file again; only with `--web.enable-lifecycle`, and not for other sites' pages |
 //!
 //! A client may be slow or hostile: `Limits` says how long it may take and how much it may hold, `fair` who gives way when
 //! places are short, and no request body is read. A page of metrics is made once for many scrapes. The server has a
 //! thread of its own.
 
+mod client;
 mod connection;
 mod exposition;
 mod fair;
 mod guard;
 mod listen;
 mod page;
+mod question;
 mod server;
 
+pub use client::get;
 pub use listen::{BindError, ListenAddress, Listeners, bind};
 pub use server::{Limits, Server, serve, serve_within};
 
 use crate::board::{Board, Standing};
 use crate::clock;
 use crate::metrics::{self, Cut, ProcessState, WebCounts};
+use crate::pipeline::Question;
 use connection::Watch;
 use exposition::Exposition;
 use fair::Scrapes;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    VARY,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use question::{NoAnswer, Questions};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +91,7 @@ enum Page {
     Metrics,
     Healthy,
     Ready,
+    Explain,
     Reload,
 }
 
@@ -109,6 +118,7 @@ fn routes(telemetry_path: &str) -> Vec<Route> {
         route("/", Methods::Read, Page::Landing),
         route("/-/healthy", Methods::Read, Page::Healthy),
         route("/-/ready", Methods::Read, Page::Ready),
+        route("/api/v1/explain", Methods::Read, Page::Explain),
         route("/-/reload", Methods::Change, Page::Reload),
     ]
 }
@@ -118,6 +128,7 @@ fn routes(telemetry_path: &str) -> Vec<Route> {
 struct Tally {
     cut: [AtomicU64; Cut::ALL.len()],
     scrapes_refused: AtomicU64,
+    questions_refused: AtomicU64,
     accept_failures: AtomicU64,
 }
 
@@ -126,10 +137,19 @@ impl Tally {
         self.cut[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A question that gets no answer now.
+    fn refuse(&self, why: &'static str) -> Response<Full<Bytes>> {
+        self.questions_refused.fetch_add(1, Ordering::Relaxed);
+        let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+    }
+
     fn counts(&self) -> WebCounts {
         WebCounts {
             cut: self.cut.each_ref().map(|count| count.load(Ordering::Relaxed)),
             scrapes_refused: self.scrapes_refused.load(Ordering::Relaxed),
+            questions_refused: self.questions_refused.load(Ordering::Relaxed),
             accept_failures: self.accept_failures.load(Ordering::Relaxed),
         }
     }
@@ -145,6 +165,7 @@ pub struct App {
     state: Box<StateSource>,
     reload: Box<Reload>,
     scrapes: Arc<Scrapes>,
+    questions: Questions,
     exposition: Exposition,
     tally: Tally,
 }
@@ -168,9 +189,16 @@ impl App {
             board,
             state: Box::new(state),
             reload: Box::new(move || Box::pin(reload())),
+            questions: Questions::to(Vec::new()),
             exposition: Exposition::default(),
             tally: Tally::default(),
         }
+    }
+
+    /// The same with ways to ask every capture thread.
+    #[must_use]
+    pub fn with_questions(self, threads: Vec<SyncSender<Question>>) -> Self {
+        Self { questions: Questions::to(threads), ..self }
     }
 
     async fn answer(&self, request: &Request<Incoming>, watch: &Watch) -> Response<Full<Bytes>> {
@@ -192,6 +220,7 @@ impl App {
             Page::Metrics => self.scrape(request.headers(), watch),
             Page::Healthy => self.healthy(),
             Page::Ready => self.ready(),
+            Page::Explain => self.explain(request, watch).await,
             Page::Reload => self.reload(request).await,
         }
     }
@@ -222,6 +251,24 @@ impl App {
         }
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         response
+    }
+
+    async fn explain(&self, request: &Request<Incoming>, watch: &Watch) -> Response<Full<Bytes>> {
+        match watch.begin_scrape(&self.questions.places) {
+            Some(true) => self.tally.cut(Cut::Crowded),
+            Some(false) => {}
+            None => return self.tally.refuse("too many questions at once\n"),
+        }
+        match self.questions.ask(request.uri().query(), &self.board).await {
+            Ok(answer) => match serde_json::to_vec(&answer) {
+                Ok(json) => respond(StatusCode::OK, "application/json", json),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            },
+            Err(NoAnswer::Bad(why)) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+            Err(NoAnswer::Silence) => self
+                .tally
+                .refuse("no capture answered in time: it starts, stands still, or is asked too much\n"),
+        }
     }
 
     async fn reload(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

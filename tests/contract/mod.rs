@@ -53,6 +53,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_log_records_waiting", &[]),
     ("portscan_web_connections_cut_total", &["reason"]),
     ("portscan_web_scrapes_refused_total", &[]),
+    ("portscan_web_questions_refused_total", &[]),
     ("portscan_web_accept_failures_total", &[]),
     ("process_start_time_seconds", &[]),
     ("process_cpu_seconds_total", &[]),

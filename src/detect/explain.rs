@@ -1,0 +1,267 @@
+//! What a detector knows of one source, for an operator who asks why there is, or is no, alert. It only reads, and costs
+//! some microseconds: a place in the directory, the list of ignored networks, and the peaks that were kept apart.
+
+use super::Detector;
+use crate::detect::policy::Policy;
+use crate::detect::scan::Source;
+use crate::detect::snapshot::Ignored;
+use crate::detect::table::Place;
+use crate::packet::Timestamp;
+use ipnet::IpNet;
+
+/// How many ranges of ignored ports are named: a list can hold all of them.
+pub const NAMED_RANGES: usize = 16;
+
+/// Where what is known of a source is kept. Ordered by how much it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tracked {
+    /// Nowhere.
+    No,
+    /// At the door: one or two ports, as long as the table is crowded.
+    Door,
+    /// It lost its place, and only its peak was kept.
+    Peak,
+    /// In the table.
+    Table,
+}
+
+impl Tracked {
+    /// The word in answers.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Tracked::No => "no",
+            Tracked::Door => "door",
+            Tracked::Peak => "peak",
+            Tracked::Table => "table",
+        }
+    }
+}
+
+/// What a detector knows of one source, and by which rule it judges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The detector's time.
+    pub time: Timestamp,
+    /// The source that the address counts for.
+    pub source: Source,
+    /// The window, in nanoseconds.
+    pub window_nanos: u64,
+    /// The threshold.
+    pub threshold: u32,
+    /// How long a peak stays published, in nanoseconds.
+    pub hold_nanos: u64,
+    /// The least peak that earns a series.
+    pub min_ports: u32,
+    /// The most sources that get a series.
+    pub max_sources: u64,
+    /// Why its probes do not count, if none does.
+    pub ignored: Option<Ignored>,
+    /// The network of the policy that ignores it.
+    pub ignored_network: Option<IpNet>,
+    /// How many ports are ignored, whoever asks for them.
+    pub ignored_ports: u32,
+    /// The lowest of them as ranges, at most `NAMED_RANGES`.
+    pub ignored_ranges: Vec<(u16, u16)>,
+    /// Where it is.
+    pub tracked: Tracked,
+    /// Distinct ports within the window, now; unknown at the door, and 0 then.
+    pub distinct_ports: u32,
+    /// The greatest count reached within the hold.
+    pub peak_distinct_ports: u32,
+    /// Whether memory was short, so that there may have been more ports.
+    pub lower_bound: bool,
+    /// Distinct hosts asked in its latest run of probes.
+    pub distinct_hosts: u32,
+    /// Its latest hit, told for as long as the peak that came with it.
+    pub last_hit: Option<Timestamp>,
+    /// Its latest probe.
+    pub last_probe: Option<Timestamp>,
+    /// Whether a scan is open.
+    pub open_scan: bool,
+}
+
+impl Explanation {
+    /// Takes in what another detector knows that shares the sources of one capture: each source meets one of them, so the
+    /// one that knows more is right, and both are where a reload had them share in another way.
+    pub fn merge(&mut self, other: &Self) {
+        if other.tracked > self.tracked {
+            let peak = self.peak_distinct_ports;
+            *self = Self { time: self.time.min(other.time), ..other.clone() };
+            self.peak_distinct_ports = self.peak_distinct_ports.max(peak);
+            return;
+        }
+        self.time = self.time.min(other.time);
+        self.distinct_ports = self.distinct_ports.max(other.distinct_ports);
+        self.peak_distinct_ports = self.peak_distinct_ports.max(other.peak_distinct_ports);
+        self.lower_bound |= other.lower_bound;
+        self.distinct_hosts = self.distinct_hosts.max(other.distinct_hosts);
+        self.last_hit = self.last_hit.max(other.last_hit);
+        self.last_probe = self.last_probe.max(other.last_probe);
+        self.open_scan |= other.open_scan;
+    }
+}
+
+impl Detector {
+    /// What it knows of an address, or of an IPv6 network, as of the latest `advance`.
+    pub fn explain(&self, asked: IpNet) -> Explanation {
+        let policy = &self.policy;
+        let source = Source::of(asked.addr(), policy.ipv6_prefix);
+        let ignored_network = policy.ignored_sources.iter().find(|network| network.contains(&asked)).copied();
+        let mut explanation = Explanation {
+            time: self.now(),
+            source,
+            window_nanos: policy.window_nanos,
+            threshold: policy.threshold,
+            hold_nanos: self.limits.hold_nanos,
+            min_ports: self.limits.min_ports,
+            max_sources: self.limits.max_sources as u64,
+            ignored: ignored_network.map(|_| Ignored::Source),
+            ignored_network,
+            ignored_ports: distinct(policy),
+            ignored_ranges: lowest_ranges(policy),
+            tracked: Tracked::No,
+            distinct_ports: 0,
+            peak_distinct_ports: 0,
+            lower_bound: false,
+            distinct_hosts: 0,
+            last_hit: None,
+            last_probe: None,
+            open_scan: false,
+        };
+        let earlier = self.retired.iter().find(|earlier| earlier.source == source);
+        let place = self.place(source);
+        let candidate = match (place, earlier) {
+            (Place::Resident(entry), _) => {
+                let known = &self.entries[entry as usize];
+                explanation.tracked = Tracked::Table;
+                explanation.lower_bound = known.ports.is_lower_bound();
+                explanation.open_scan = known.state.is_open();
+                let mut candidate = self.candidate(known);
+                if let Some(earlier) = earlier {
+                    candidate.merge(earlier, self.epoch);
+                }
+                candidate
+            }
+            (_, Some(earlier)) => {
+                explanation.tracked = Tracked::Peak;
+                *earlier
+            }
+            (Place::Guest, None) => {
+                explanation.tracked = Tracked::Door;
+                return explanation;
+            }
+            (Place::Nowhere, None) => return explanation,
+        };
+        explanation.distinct_ports = candidate.counted;
+        // A peak of one port is not kept.
+        explanation.peak_distinct_ports = candidate.peak.max(candidate.counted);
+        explanation.distinct_hosts = candidate.hosts;
+        explanation.last_hit = candidate.detected.map(|at| self.timeline.to_capture(at));
+        explanation.last_probe = Some(self.timeline.to_capture(candidate.last_probe));
+        explanation
+    }
+}
+
+/// The policy's ports are sorted, and may be there twice.
+fn distinct(policy: &Policy) -> u32 {
+    policy.ignored_ports.chunk_by(|one, other| one == other).count() as u32
+}
+
+fn lowest_ranges(policy: &Policy) -> Vec<(u16, u16)> {
+    let runs = policy.ignored_ports.chunk_by(|one, other| other - one <= 1);
+    let ends = runs.filter_map(|run| Some((*run.first()?, *run.last()?)));
+    ends.take(NAMED_RANGES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::{Limits, Origin, Probe, Technique};
+
+    fn asked(text: &str) -> IpNet {
+        text.parse().unwrap_or_else(|_| IpNet::from(text.parse::<std::net::IpAddr>().expect("an address")))
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            ignored_sources: vec![asked("192.0.2.0/24"), asked("2001:db8:1::/48")],
+            ignored_ports: vec![22, 80, 81, 82, 82, 443],
+            ..Policy::default()
+        }
+    }
+
+    /// Twenty-five ports of 198.51.100.7, seven of .8, two of an IPv6 host, at second 1000.
+    fn detector(limits: Limits) -> Detector {
+        let mut detector = Detector::new(policy(), limits, 7, Origin::Live);
+        let mut events = |_| {};
+        for (source, ports) in [("198.51.100.7", 25), ("198.51.100.8", 7), ("2001:db8:2::7", 2)] {
+            for port in 1000..1000 + ports {
+                let probe = Probe {
+                    time: Timestamp::new(1000, 0),
+                    source: source.parse().expect("an address"),
+                    host: "192.0.2.10".parse().expect("an address"),
+                    port,
+                    technique: Technique::Syn,
+                };
+                detector.observe(&[probe], &mut events);
+            }
+        }
+        detector.advance(Timestamp::new(1001, 0), &mut events);
+        detector
+    }
+
+    #[test]
+    fn it_tells_what_is_published_and_what_is_not() {
+        let detector = detector(Limits { memory_bytes: 4 << 20, ..Limits::default() });
+        let told = |text| {
+            let told = detector.explain(asked(text));
+            (told.tracked, told.distinct_ports, told.peak_distinct_ports, told.open_scan)
+        };
+        assert_eq!(told("198.51.100.7"), (Tracked::Table, 25, 25, true));
+        assert_eq!(told("198.51.100.8"), (Tracked::Table, 7, 7, false));
+        assert_eq!(told("2001:db8:2::ffff"), (Tracked::Table, 2, 2, false), "its /64");
+        assert_eq!(told("2001:db8:2::/64"), (Tracked::Table, 2, 2, false));
+        assert_eq!(told("198.51.100.9"), (Tracked::No, 0, 0, false));
+        for row in detector.snapshot().sources {
+            let told = detector.explain(row.source.address.into());
+            let shown = (told.source, told.distinct_ports, told.peak_distinct_ports, told.last_probe);
+            let published = (row.source, row.distinct_ports, row.peak_distinct_ports, Some(row.last_probe));
+            assert_eq!((shown, told.last_hit), (published, row.last_hit), "what the series say");
+        }
+    }
+
+    #[test]
+    fn it_names_the_network_and_the_ports_that_are_ignored() {
+        let detector = detector(Limits { memory_bytes: 4 << 20, ..Limits::default() });
+        let network = |text| detector.explain(asked(text)).ignored_network;
+        assert_eq!(network("192.0.2.200"), Some(asked("192.0.2.0/24")));
+        assert_eq!(network("2001:db8:1:5::1"), Some(asked("2001:db8:1::/48")));
+        assert_eq!(network("2001:db8:1:5::/64"), Some(asked("2001:db8:1::/48")));
+        assert_eq!(network("198.51.100.7"), None);
+        let told = detector.explain(asked("198.51.100.7"));
+        assert_eq!((told.ignored_ports, told.ignored_ranges), (5, vec![(22, 22), (80, 82), (443, 443)]));
+    }
+
+    /// Whoever writes the list can make it long; what is told of it is not.
+    #[test]
+    fn of_many_ignored_ports_few_are_named() {
+        let ignored_ports: Vec<u16> = (0..=u16::MAX).step_by(2).collect();
+        let policy = Policy { ignored_ports, ..Policy::default() };
+        let told = (distinct(&policy), lowest_ranges(&policy));
+        assert_eq!((told.0, told.1.len(), told.1.last()), (32_768, NAMED_RANGES, Some(&(30, 30))));
+    }
+
+    #[test]
+    fn of_two_threads_the_one_that_met_the_source_is_right() {
+        let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+        let idle = Detector::new(policy(), limits, 8, Origin::Live);
+        for other in [("198.51.100.7", 25), ("198.51.100.9", 0)] {
+            let (met, not) = (detector(limits).explain(asked(other.0)), idle.explain(asked(other.0)));
+            let (mut one, mut two) = (met.clone(), not.clone());
+            one.merge(&not);
+            two.merge(&met);
+            assert_eq!(one, two, "in whichever order");
+            assert_eq!(one.distinct_ports, other.1);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The client of our own pages: one question to an exporter that runs here or elsewhere.
+
+use super::ListenAddress;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time;
+
+/// Longer than an exporter takes for any answer; a host that is not there does not say so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whatever answers there, of no more than so many bytes anything is kept.
+const MOST_BYTES: usize = 1 << 20;
+
+/// What a page of the exporter at this address answers, `localhost` if it names no host; an error says why there is none.
+pub fn get(address: &ListenAddress, path: &str) -> Result<(StatusCode, String), String> {
+    let (host, port) = (address.host().unwrap_or("localhost"), address.port());
+    let url =
+        if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let answer = runtime.block_on(async { time::timeout(PATIENCE, ask(host, port, &url, path)).await });
+    // A lookup of a name that hangs must not keep the program.
+    runtime.shutdown_background();
+    let try_this = "is it running there? (--web.listen-address says where)";
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(why)) => Err(format!("no answer from the exporter at {url}: {why}; {try_this}")),
+        Err(_) => {
+            Err(format!("no answer from the exporter at {url} within {} s; {try_this}", PATIENCE.as_secs()))
+        }
+    }
+}
+
+async fn ask(host: &str, port: u16, url: &str, path: &str) -> Result<(StatusCode, String), String> {
+    let socket = TcpStream::connect((host, port)).await.map_err(|error| reason(&error))?;
+    let (mut sender, connection) =
+        http1::handshake::<_, Empty<Bytes>>(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header(HOST, url.trim_start_matches("http://"))
+        .header(CONNECTION, "close")
+        .body(Empty::new())
+        .map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+    let body = body.map_err(|error| error.to_string())?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+fn reason(error: &io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or("").to_lowercase()
+}

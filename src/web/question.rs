@@ -1,0 +1,132 @@
+//! `/api/v1/explain`: what the captures know of an address.
+//!
+//! The adversary reaches the port and asks as fast as he can, or asks and goes away. A question only waits in a short
+//! channel to each capture thread, which answers a few of them at its tick and is not woken; so the most he can do is to
+//! keep others' questions waiting. Clients share the places like those of scrapes.
+
+use super::fair::Scrapes;
+use crate::board::{Board, Standing};
+use crate::explain::{Answer, Told};
+use crate::pipeline::{QUESTIONS, Question};
+use crate::units::parse_source;
+use ipnet::IpNet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+use tokio::time;
+
+/// How long the captures have to answer; they tick once a second.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the board is asked for answers.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The way to the capture threads.
+#[derive(Debug)]
+pub(super) struct Questions {
+    threads: Vec<SyncSender<Question>>,
+    next: AtomicU64,
+    /// Places for those who ask.
+    pub(super) places: Arc<Scrapes>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// The question makes no sense, and why.
+    Bad(String),
+    /// No interface answered in time.
+    Silence,
+}
+
+impl Questions {
+    pub(super) fn to(threads: Vec<SyncSender<Question>>) -> Self {
+        Self { threads, next: AtomicU64::new(0), places: Scrapes::at_most(QUESTIONS) }
+    }
+
+    /// Asks every capture, and waits for what the board shows of their answers.
+    pub(super) async fn ask(&self, query: Option<&str>, board: &Board) -> Result<Answer, NoAnswer> {
+        let asked = asked(query).map_err(NoAnswer::Bad)?;
+        let question = Question { id: self.next.fetch_add(1, Ordering::Relaxed), asked };
+        let mut waiting: Vec<&SyncSender<Question>> = self.threads.iter().collect();
+        let patience = time::sleep(PATIENCE);
+        tokio::pin!(patience);
+        loop {
+            // Where others' questions fill the channel, again a little later; a capture that has ended never answers.
+            waiting.retain(|thread| matches!(thread.try_send(question), Err(TrySendError::Full(_))));
+            if board.answers(question.id).iter().all(Option::is_some) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = &mut patience => break,
+                () = time::sleep(LOOK_EVERY) => {}
+            }
+        }
+        let answer = answer(asked, question.id, board)?;
+        if answer.is_answered() { Ok(answer) } else { Err(NoAnswer::Silence) }
+    }
+}
+
+/// What was asked for: `source=198.51.100.7`, also as browsers and curl encode it.
+fn asked(query: Option<&str>) -> Result<IpNet, String> {
+    const USAGE: &str = "ask for one source: /api/v1/explain?source=198.51.100.7";
+    let mut parameters = query.unwrap_or("").split('&').filter_map(|pair| pair.strip_prefix("source="));
+    let source = parameters.next().ok_or(USAGE)?;
+    if parameters.next().is_some() || source.len() > 100 {
+        return Err(USAGE.to_owned());
+    }
+    // Nothing else in an address is ever encoded.
+    let decoded = [("%3A", ":"), ("%3a", ":"), ("%2F", "/"), ("%2f", "/")]
+        .iter()
+        .fold(source.to_owned(), |text, (code, sign)| text.replace(code, sign));
+    parse_source(&decoded)
+}
+
+fn answer(asked: IpNet, question: u64, board: &Board) -> Result<Answer, NoAnswer> {
+    let (standings, shown, answers) = (board.standings(), board.each(), board.answers(question));
+    let is_address = asked.prefix_len() == asked.max_prefix_len();
+    for known in answers.iter().flatten() {
+        let prefix = known.source.prefix;
+        if !is_address && asked.prefix_len() != prefix {
+            return Err(NoAnswer::Bad(format!("{asked} is no source: here a source is a /{prefix}")));
+        }
+    }
+    let told =
+        standings.iter().zip(&shown).zip(answers).map(|(((interface, standing), shown), explanation)| Told {
+            interface,
+            state: match standing {
+                Standing::Ready => "capturing",
+                Standing::Starting => "starting",
+                Standing::Down => "down",
+                Standing::Stalled => "stalled",
+            },
+            explanation,
+            snapshot: shown.as_deref().map(|snapshot| &snapshot.detection),
+        });
+    Ok(Answer::of(asked, told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_source_and_a_valid_one() {
+        for (query, expected) in [
+            ("source=198.51.100.7", "198.51.100.7/32"),
+            ("x=1&source=2001:db8::7", "2001:db8::7/128"),
+            ("source=2001%3Adb8%3a%3A%2f64", "2001:db8::/64"),
+        ] {
+            assert_eq!(asked(Some(query)).map(|asked| asked.to_string()), Ok(expected.to_owned()), "{query}");
+        }
+        let long = format!("source={}", "1".repeat(101));
+        for query in
+            ["", "source=", "source=a&source=b", "source=host", "source=198.51.100.0/24", "source=%31", &long]
+        {
+            assert!(asked(Some(query)).is_err(), "{query}");
+        }
+        assert!(asked(None).is_err());
+    }
+}
