@@ -152,6 +152,6 @@ mod tests {
         assert_eq!(zeros::<u16>(3).unwrap(), [0; 3]);
         assert!(zeros::<u16>(0).unwrap().is_empty());
         let aligned = Aligned::<u32>::new(100).unwrap();
-        assert!(aligned.as_slice().as_ptr().addr() % LINE == 0 && aligned.as_slice().len() >= 100);
+        assert!(aligned.as_slice().as_ptr().addr().is_multiple_of(LINE) && aligned.as_slice().len() >= 100);
     }
 }
