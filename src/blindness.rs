@@ -55,6 +55,7 @@ struct Sight {
     dropped: Losses,
     dropped_by_interface: Losses,
     evicted: Losses,
+    cut_short: Losses,
     events: Losses,
 }
 
@@ -154,6 +155,7 @@ impl Sight {
             dropped: none,
             dropped_by_interface: none,
             evicted: none,
+            cut_short: none,
             events: none,
         }
     }
@@ -281,6 +283,16 @@ impl Sight {
                 seconds, doorkeeper_total = doorkeeper, table_total = table, scan_total = scan;
                 "{lost} sources on {interface} evicted for want of memory within {seconds} s: scans may be missed \
                  (--detection.memory)"
+            );
+        }
+        if let Some(loss) = self.cut_short.look(snapshot.detection.tally.cut_short, 0, now) {
+            let (lost, seconds) = (loss.lost, loss.seconds());
+            let threshold = snapshot.detection.threshold;
+            log::warn!(
+                message_id = EVICTED_ID, title = "sources not counted to the threshold", event = "sources_cut_short",
+                interface, cut_short = lost, threshold, seconds;
+                "{lost} sources on {interface} could not be counted up to the threshold of {threshold} within {seconds} s: \
+                 scans may be missed (--detection.memory)"
             );
         }
         if let Some(loss) = self.events.look(snapshot.events_lost, 0, now) {

@@ -104,10 +104,10 @@ pub struct PublishFlags {
     /// Least peak of distinct ports that earns a source its series [default: 5, or the threshold if that is lower]
     #[arg(long = "publish.min-ports", value_name = "PORTS", value_parser = whole_number, global = true)]
     pub min_ports: Option<u32>,
-    /// How long a peak stays published; at least twice the scrape interval, or scrapes miss it
-    #[arg(long = "publish.hold", value_name = "DURATION", default_value = "5m", global = true,
+    /// How long a peak stays published; at least twice the scrape interval, or scrapes miss it [default: 5m, or the window if that is longer]
+    #[arg(long = "publish.hold", value_name = "DURATION", global = true,
           value_parser = parse_duration)]
-    pub hold: Duration,
+    pub hold: Option<Duration>,
 }
 
 /// `--fleet.*`: the sources that every host of a fleet shows from their first probe on.
@@ -408,7 +408,7 @@ mod tests {
             (|f| f.detection.memory.to_string(), "48MiB", "--detection.memory=1GiB", "1GiB"),
             (|f| f.publish.max_sources.to_string(), "100", "--publish.max-sources=9", "9"),
             (|f| format!("{:?}", f.publish.min_ports), "None", "--publish.min-ports=2", "Some(2)"),
-            (|f| format!("{:?}", f.publish.hold), "300s", "--publish.hold=10m", "600s"),
+            (|f| format!("{:?}", f.publish.hold), "None", "--publish.hold=10m", "Some(600s)"),
             (
                 |f| format!("{:?}", f.fleet.key_file),
                 "None",
@@ -466,7 +466,7 @@ mod tests {
             assert_eq!(replay.format, ReportFormat::Json);
             assert_eq!(flags.detection.window, Some(Duration::from_secs(5)));
             assert_eq!(flags.detection.threshold, Some(7));
-            assert_eq!(flags.publish.hold, Duration::from_secs(60));
+            assert_eq!(flags.publish.hold, Some(Duration::from_secs(60)));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::capture::Account;
 use crate::decode::Skipped;
+use crate::detect::Ignored;
 use crate::order::Disorder;
 use crate::snapshot::InterfaceSnapshot;
 
@@ -16,7 +17,8 @@ pub struct Remark {
 
 /// The remarks on a capture, the gravest first.
 pub fn of(account: &Account, disorder: &Disorder, snapshot: &InterfaceSnapshot) -> Vec<Remark> {
-    let grave = of_order(disorder).into_iter().map(|text| Remark { text, is_grave: true });
+    let grave =
+        of_order(disorder).into_iter().chain(of_memory(snapshot)).map(|text| Remark { text, is_grave: true });
     let others = of_frames(account, snapshot).into_iter().map(|text| Remark { text, is_grave: false });
     grave.chain(others).collect()
 }
@@ -51,6 +53,36 @@ fn of_order(disorder: &Disorder) -> Vec<String> {
     remarks
 }
 
+/// Where hits depend on blocks of memory, and these were spent.
+fn of_memory(snapshot: &InterfaceSnapshot) -> Option<String> {
+    let short = snapshot.detection.tally.cut_short;
+    (short > 0).then(|| {
+        format!(
+            "{} not be counted up to the threshold of {}, so scans may be missing: more --detection.memory",
+            counted(short, "source could", "sources could"),
+            snapshot.detection.threshold,
+        )
+    })
+}
+
+/// Probes that say nothing of a scanner, and why.
+fn of_ignored(snapshot: &InterfaceSnapshot) -> Option<String> {
+    let ignored = &snapshot.detection.tally.ignored;
+    let why = |reason: Ignored| match reason {
+        Ignored::Source => "from ignored sources (ignore.sources)",
+        Ignored::Port => "to ignored ports (ignore.ports)",
+        Ignored::Own => "of the host to itself",
+        Ignored::Martian => "from addresses that no packet can come from (martian)",
+    };
+    let reasons = Ignored::ALL.iter().filter(|reason| ignored[**reason as usize] > 0);
+    let reasons: Vec<String> =
+        reasons.map(|reason| format!("{} {}", ignored[*reason as usize], why(*reason))).collect();
+    let total = ignored.iter().sum();
+    (total > 0).then(|| {
+        format!("{} not counted: {}", counted(total, "probe was", "probes were"), reasons.join(", "))
+    })
+}
+
 fn of_frames(account: &Account, snapshot: &InterfaceSnapshot) -> Vec<String> {
     let mut remarks = Vec::new();
     let skipped = |reason: Skipped| snapshot.skipped[reason as usize];
@@ -73,6 +105,7 @@ fn of_frames(account: &Account, snapshot: &InterfaceSnapshot) -> Vec<String> {
     {
         remarks.push(format!("{} not read: {why}", counted(account.unread, "frame was", "frames were")));
     }
+    remarks.extend(of_ignored(snapshot));
     let probes: u64 = snapshot.detection.tally.probes.iter().flatten().sum();
     if probes == 0 && snapshot.packets > 0 {
         let reasons = Skipped::ALL.iter().filter(|reason| skipped(**reason) > 0);

@@ -73,6 +73,10 @@ impl Settings {
     pub fn of(flags: Flags) -> Result<Self, SettingsError> {
         check_command(&flags)?;
         let policy = read_policy(&flags)?;
+        // What the tables are made for stays when a reload brings a longer window.
+        let mut flags = flags;
+        let window = Duration::from_nanos(policy.window_nanos);
+        flags.publish.hold.get_or_insert(HOLD.max(window));
         let limits = limits(&flags, &policy)?;
         check_capture(&flags.capture)?;
         check_shares(&flags)?;
@@ -226,6 +230,9 @@ fn read_policy(flags: &Flags) -> Result<Policy, SettingsError> {
     })
 }
 
+/// How long a peak stays published unless somebody says otherwise, or the window is longer.
+const HOLD: Duration = Duration::from_secs(300);
+
 /// The limits, checked against the window they must hold.
 fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
     let (publish, memory) = (&flags.publish, flags.detection.memory);
@@ -234,13 +241,14 @@ fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
     // A source with one port holds no place in the table, so there is no peak of 1 to publish.
     let min_ports = publish.min_ports.unwrap_or_else(|| Limits::default().min_ports.min(policy.threshold));
     check("--publish.min-ports", min_ports, 2..=65_536, |n| n.to_string())?;
-    check("--publish.hold", publish.hold, SECOND..=DAY, write_duration)?;
     let window = Duration::from_nanos(policy.window_nanos);
-    if publish.hold < window {
+    let hold = publish.hold.unwrap_or(HOLD.max(window));
+    check("--publish.hold", hold, SECOND..=DAY, write_duration)?;
+    if hold < window {
         return nonsense(format!(
             "--publish.hold must be at least the detection window ({}), not {}",
             write_duration(window),
-            write_duration(publish.hold)
+            write_duration(hold)
         ));
     }
     check_min_ports(min_ports, policy)?;
@@ -248,7 +256,7 @@ fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
         memory_bytes: bytes(memory),
         max_sources: publish.max_sources as usize,
         min_ports,
-        hold_nanos: nanos(publish.hold),
+        hold_nanos: nanos(hold),
     })
 }
 
@@ -680,6 +688,7 @@ mod tests {
             ("--detection.window=1h --publish.hold=1h", "--detection.window=3601s --publish.hold=2h"),
             ("--detection.memory=4MiB", "--detection.memory=4095KiB"),
             ("--detection.memory=64GiB", "--detection.memory=65GiB"),
+            ("--detection.window=1h", "--detection.window=1h --publish.hold=59m"),
             ("--publish.hold=10s", "--publish.hold=9s"),
             ("--publish.hold=24h", "--publish.hold=86401s"),
             ("--publish.min-ports=2", "--publish.min-ports=1"),

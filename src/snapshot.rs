@@ -98,6 +98,7 @@ mod tests {
         detection.tally.clock_steps = 5;
         detection.tally.bursts[9] = 6 * n;
         detection.tally.burst_ports = 8 * n;
+        detection.tally.cut_short = 9 * n;
         detection.open_scans[0] = n;
         detection.peak_distinct_ports = sources.iter().map(|s| s.peak_distinct_ports).max().unwrap_or(0);
         detection.tracked_sources = 11 * n;
@@ -131,6 +132,7 @@ mod tests {
         let tally = &seen.tally;
         assert_eq!((tally.probes[1][0], tally.ignored, tally.hits[0]), (150, [3, 6, 9, 12], 9));
         assert_eq!((tally.evicted[3], tally.bursts[9], tally.burst_ports), (12, 18, 24));
+        assert_eq!(tally.cut_short, 27);
         assert_eq!(tally.clock_steps, 5, "one clock");
         assert_eq!((seen.open_scans[0], seen.peak_distinct_ports), (3, 90));
         assert_eq!((seen.tracked_sources, seen.tracked_sources_limit), (33, 200_000));

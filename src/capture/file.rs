@@ -232,6 +232,8 @@ fn recognise(pieces: &mut Pieces, account: &mut Account) -> Result<Format, Strin
 
 /// First bytes of what people have instead of a capture file, and what to do with it.
 const OTHERS: &[(&[u8], &str)] = &[
+    (&[0x1f, 0x8b], "it is compressed with gzip twice (try: zcat FILE | zcat | portscan_exporter replay -)"),
+    (&[0x1f, 0x9d], "it is compressed with compress (try: zcat FILE | portscan_exporter replay -)"),
     (
         &[0x28, 0xb5, 0x2f, 0xfd],
         "it is compressed with zstd (try: zstd -dc FILE | portscan_exporter replay -)",
@@ -247,6 +249,11 @@ const OTHERS: &[(&[u8], &str)] = &[
 ];
 
 fn not_a_capture(start: &[u8]) -> String {
+    // A skippable frame of zstd, of any kind of sixteen.
+    let start = match start {
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => OTHERS[2].0,
+        start => start,
+    };
     let other = OTHERS.iter().find(|(magic, _)| start.starts_with(magic));
     other.map_or("it is neither a pcap nor a pcapng file", |(_, remedy)| remedy).to_owned()
 }

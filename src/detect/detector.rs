@@ -602,7 +602,10 @@ impl Detector {
         let grows = self.store.grow(&mut ports, entry, self.quantum)
             || self.take_block(entry, &ports, events) && self.store.grow(&mut ports, entry, self.quantum);
         if !(grows && self.store.record(&mut ports, entry, port, bit, self.quantum)) {
+            let was_saturated = ports.is_saturated();
             self.store.replace(&mut ports, entry, port, bit, self.quantum);
+            let is_open = self.entries[entry as usize].state.is_open();
+            self.tally.cut_short += u64::from(!is_open && !was_saturated && ports.is_saturated());
         }
         self.entries[entry as usize].ports = ports;
     }
@@ -624,6 +627,7 @@ impl Detector {
         self.settle(owner, events);
         let known = &mut self.entries[owner as usize];
         self.store.shrink(&mut known.ports, owner, self.quantum);
+        self.tally.cut_short += u64::from(!known.state.is_open() && known.ports.is_saturated());
         true
     }
 

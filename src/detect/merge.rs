@@ -14,7 +14,7 @@ fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
 
 impl Tally {
     fn merge(&mut self, other: &Self) {
-        let Self { probes, ignored, hits, evicted, clock_steps, bursts, burst_ports } = self;
+        let Self { probes, ignored, hits, evicted, clock_steps, bursts, burst_ports, cut_short } = self;
         for (sums, more) in probes.iter_mut().zip(&other.probes) {
             add(sums, more);
         }
@@ -23,6 +23,7 @@ impl Tally {
         add(evicted, &other.evicted);
         add(bursts, &other.bursts);
         *burst_ports += other.burst_ports;
+        *cut_short += other.cut_short;
         // One clock: when it steps, each of them tells.
         *clock_steps = other.clock_steps.max(*clock_steps);
     }

@@ -80,6 +80,8 @@ pub struct Tally {
     pub bursts: [u64; BURST_BOUNDS.len() + 1],
     /// Sum of the peaks of finished bursts.
     pub burst_ports: u64,
+    /// Times a source without an open scan had no room for ports up to the threshold, because the blocks were spent.
+    pub cut_short: u64,
 }
 
 /// One source worth a series.
