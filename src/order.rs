@@ -7,7 +7,7 @@
 //! - Within the **horizon** they are sorted, and disorder changes nothing.
 //! - A frame **beyond the horizon**, ahead or behind, is doubted until what follows it decides. Frames follow that go on
 //!   where the clock was: the step is undone, the doubted count at that moment. Frames go on from there: behind it is a
-//!   step of the clock, ahead it is silence, or the end of an earlier step.
+//!   step of the clock, ahead it is silence.
 //! - A frame **without a time** (0, or later than any clock will show) counts where it lies between two others.
 //! - What cannot be judged is left out and counted, never guessed.
 //!
@@ -39,12 +39,6 @@ const MOST_DOUBTED: usize = 32;
 /// Frames behind the horizon, one of them later than the first by as much, that make a step of the clock.
 const SETTLED: usize = 8;
 
-/// Clocks that a file may return to.
-const MOST_CLOCKS: usize = 4;
-
-/// A file returns to an earlier clock only if that is this far ahead: less is told from silence by nobody.
-const RETURN_NANOS: u64 = 12 * HORIZON_NANOS;
-
 /// No clock shows a later time: the end of the 32-bit seconds of a pcap file, in 2106.
 const LAST_PLAUSIBLE: u64 = (1 << 32) * 1_000_000_000 - 1;
 
@@ -53,15 +47,14 @@ const LAST_PLAUSIBLE: u64 = (1 << 32) * 1_000_000_000 - 1;
 pub enum Ordered {
     /// A probe, no earlier than the one before it.
     Probe(Probe),
-    /// The clock stepped: the moment `from` and the moment `to` are the same.
+    /// The clock stepped back: what was stamped `from` is followed by what is stamped `to`, or up to the horizon before it.
     Step {
-        /// On the clock until here.
+        /// The latest stamp until here.
         from: Timestamp,
-        /// On the clock from here on.
+        /// The first stamp from here on.
         to: Timestamp,
-        /// The clock had stepped just before: nobody can tell how much time passes between such frames, only that
-        /// they must not be counted together.
-        unsure: bool,
+        /// How long the clock had gone since it last stepped; `None` the first time.
+        ran_nanos: Option<u64>,
     },
     /// The clock stepped, but what followed took it back.
     Undone,
@@ -76,6 +69,8 @@ pub struct Disorder {
     pub stray: u64,
     /// Probes that came too late to be sorted, because too many were waiting.
     pub late: u64,
+    /// Probes without a time that count at the time of the frame before, because one follows soon after.
+    pub placed: u64,
     /// Probes left out, because nothing says when they were.
     pub untimed: u64,
 }
@@ -124,8 +119,8 @@ impl Ord for Late {
 pub struct Order {
     /// The latest stamp on the clock in force.
     now: u64,
-    /// The first stamp on it.
-    since: u64,
+    /// The first stamp on it, if it is not the first.
+    since: Option<u64>,
     started: bool,
     /// How far ahead a frame may be and need no thought: the horizon, or nothing while any frame is doubted.
     at_ease: u64,
@@ -139,8 +134,6 @@ pub struct Order {
     /// The latest stamp that has gone on.
     gone: u64,
     doubted: Vec<Doubted>,
-    /// By how much earlier clocks are ahead of the one in force, the latest last.
-    clocks: Vec<u64>,
     /// By how much the latest stray stamp was off.
     stray_by: Option<i128>,
     disorder: Disorder,
@@ -152,7 +145,7 @@ impl Default for Order {
     fn default() -> Self {
         Self {
             now: 0,
-            since: 0,
+            since: None,
             started: false,
             at_ease: 0,
             in_order: 0,
@@ -161,7 +154,6 @@ impl Default for Order {
             arrivals: 0,
             gone: 0,
             doubted: Vec::with_capacity(MOST_DOUBTED),
-            clocks: Vec::with_capacity(MOST_CLOCKS),
             stray_by: None,
             disorder: Disorder::default(),
             span: None,
@@ -305,12 +297,12 @@ impl Order {
     /// The first frame that has a time.
     fn start(&mut self, time: u64, out: &mut impl FnMut(Ordered)) {
         self.started = true;
-        (self.now, self.since) = (time, time);
         let before = std::mem::take(&mut self.doubted);
         // Simulators begin at 0; for anybody else 0 is no time.
         let at_zero = time <= HORIZON_NANOS;
-        if at_zero {
-            (self.now, self.since) = (0, 0);
+        self.now = if at_zero { 0 } else { time };
+        if at_zero && before.iter().any(|frame| frame.time == 0) {
+            self.spans(0);
         }
         for frame in before {
             match frame.probe {
@@ -335,6 +327,7 @@ impl Order {
         let doubted = std::mem::take(&mut self.doubted);
         self.accept(frame, out);
         for frame in doubted {
+            self.disorder.placed += u64::from(!frame.has_time() && frame.probe.is_some());
             let time = if frame.has_time() { frame.time } else { self.now };
             self.accept(Doubted { time, ..frame }, out);
         }
@@ -379,7 +372,10 @@ impl Order {
             let stray = near && (agree || !frame.has_time());
             self.disorder.stray += u64::from(stray && frame.has_time());
             match frame.probe {
-                Some(probe) if stray => self.queue(Probe { time: Timestamp(self.now), ..probe }, out),
+                Some(probe) if stray => {
+                    self.disorder.placed += u64::from(!frame.has_time());
+                    self.queue(Probe { time: Timestamp(self.now), ..probe }, out);
+                }
                 probe => self.disorder.untimed += u64::from(probe.is_some()),
             }
         }
@@ -417,11 +413,11 @@ impl Order {
         let (before, after) = doubted.split_at(first);
         self.disorder.untimed += before.iter().filter(|frame| frame.probe.is_some()).count() as u64;
         let time = after[0].time;
-        match self.earlier_clock(time) {
-            Some(clock) => self.step(self.now.saturating_add(clock), out),
-            None if time < self.now => self.step(time, out),
+        if time < self.now {
+            self.step(time, out);
+        } else {
             // Silence.
-            None => self.now = time,
+            self.now = time;
         }
         // At most one less than were doubted: each round decides at least one frame.
         for frame in after {
@@ -435,34 +431,15 @@ impl Order {
         self.release(out);
     }
 
-    /// By how much the clock that a jump to `time` returns to is ahead.
-    fn earlier_clock(&self, time: u64) -> Option<u64> {
-        let returns = |clock: &&u64| time.abs_diff(self.now.saturating_add(**clock)) <= HORIZON_NANOS;
-        self.clocks.iter().rev().filter(|clock| **clock >= RETURN_NANOS).find(returns).copied()
-    }
-
-    /// The clock steps, from now to `to`.
+    /// The clock steps back, from now to `to`.
     fn step(&mut self, to: u64, out: &mut impl FnMut(Ordered)) {
         self.drain(out);
         self.spans(self.now);
         self.spans(to);
         self.disorder.steps += 1;
-        let unsure = to < self.now && self.now - self.since < HORIZON_NANOS;
-        out(Ordered::Step { from: Timestamp(self.now), to: Timestamp(to), unsure });
-        if let Some(back) = self.now.checked_sub(to) {
-            self.clocks.iter_mut().for_each(|clock| *clock = clock.saturating_add(back));
-            if self.clocks.len() == MOST_CLOCKS {
-                self.clocks.remove(0);
-            }
-            self.clocks.push(back);
-        } else {
-            let ahead = to - self.now;
-            self.clocks.retain_mut(|clock| {
-                *clock = clock.saturating_sub(ahead);
-                *clock >= RETURN_NANOS
-            });
-        }
-        (self.now, self.since, self.gone) = (to, to, 0);
+        let ran_nanos = self.since.map(|since| self.now - since);
+        out(Ordered::Step { from: Timestamp(self.now), to: Timestamp(to), ran_nanos });
+        (self.now, self.since, self.gone) = (to, Some(to), 0);
     }
 }
 
@@ -543,43 +520,8 @@ mod tests {
         let (out, disorder) = order(&times);
         let steps: Vec<&Ordered> = out.iter().filter(|next| matches!(next, Ordered::Step { .. })).collect();
         let [from, to] = [39, 10].map(|second| Timestamp(START + second * SECOND));
-        assert_eq!(steps, [&Ordered::Step { from, to, unsure: false }]);
+        assert_eq!(steps, [&Ordered::Step { from, to, ran_nanos: None }]);
         assert_eq!((disorder.steps, disorder.untimed, out.len()), (1, 0, 91));
-    }
-
-    #[test]
-    fn a_step_that_is_taken_back_later_is_undone() {
-        let on = |clock: i64, seconds: std::ops::Range<i64>| seconds.map(move |second| second - clock);
-        let times: Vec<u64> = on(0, 0..50)
-            .chain(on(3600, 50..100))
-            .chain(on(0, 100..150))
-            .map(|second| START.saturating_add_signed(second * SECOND as i64))
-            .collect();
-        let (out, disorder) = order(&times);
-        // From its beginning to its end, with the steps, 150 seconds pass.
-        let (mut moment, mut last) = (0_i128, i128::from(times[0]));
-        for next in &out {
-            match next {
-                Ordered::Probe(probe) => {
-                    moment += i128::from(probe.time.nanos()) - last;
-                    last = probe.time.nanos().into();
-                }
-                Ordered::Step { from, to, .. } => {
-                    moment += i128::from(from.nanos()) - last;
-                    last = to.nanos().into();
-                }
-                Ordered::Undone => {}
-            }
-        }
-        assert_eq!(disorder.steps, 2);
-        assert!((i128::from(140 * SECOND)..=i128::from(160 * SECOND)).contains(&moment), "{moment}");
-    }
-
-    #[test]
-    fn backwards_order_counts_nothing_together() {
-        let (out, disorder) = order(&(0..100).rev().map(|n| START + n * 30 * SECOND).collect::<Vec<_>>());
-        assert!(disorder.steps >= 99, "{disorder:?}");
-        assert!(out.iter().all(|next| !matches!(next, Ordered::Step { unsure: false, .. })));
     }
 
     #[test]

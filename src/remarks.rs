@@ -43,6 +43,12 @@ fn of_order(disorder: &Disorder) -> Vec<String> {
             counted(disorder.late, "probe was", "probes were"),
         ));
     }
+    if disorder.placed > 0 {
+        remarks.push(format!(
+            "{} a usable time at the time of the frame before: a scan may owe its number to that",
+            counted(disorder.placed, "probe counts without", "probes count without"),
+        ));
+    }
     if disorder.untimed > 0 {
         remarks.push(format!(
             "{} left out without a usable time: none at all, one beyond any clock (a wrong resolution?) or out of any \

@@ -7,7 +7,7 @@ use crate::cli::{ReplayFlags, ReportFormat};
 use crate::decode::Skipped;
 use crate::detect::{Limits, Moment, Origin, Policy, Scan, ScanEvent};
 use crate::metrics;
-use crate::order::{Disorder, Order, Ordered};
+use crate::order::{Disorder, HORIZON_NANOS, Order, Ordered};
 use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
 use crate::remarks;
@@ -125,7 +125,9 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Said> {
         return Err(error);
     }
     if wake.is_stopped() {
-        said.warnings.push(String::from("stopped by a signal: this is what was read until then"));
+        let read =
+            if snapshots.is_empty() { "nothing had been read" } else { "this is what was read until then" };
+        said.warnings.push(format!("stopped by a signal: {read}"));
     }
     match flags.format {
         ReportFormat::Text => write!(printer.out, "{}", printer.table)?,
@@ -232,8 +234,8 @@ impl<'a> Captures<'a> {
                 capture.account.add(account);
                 self.current = Some(capture);
             }
-            // A file without frames is a result of its own, if it could be read.
-            None if read.is_ok() => {
+            // A file without frames is a result of its own, if it could be read and was.
+            None if read.is_ok() && !wake.is_stopped() => {
                 let mut empty = self.fresh();
                 empty.account.add(account);
                 self.outcomes.push(empty.outcome(vec![self.files]));
@@ -367,6 +369,7 @@ impl Capture {
 struct Engine {
     pipeline: Pipeline,
     window_nanos: u64,
+    quiet_nanos: u64,
     /// The files of the capture, and when each begins.
     files: Vec<(usize, Timestamp)>,
     clock_steps: u64,
@@ -379,6 +382,7 @@ impl Engine {
     fn new(policy: Policy, limits: Limits) -> Self {
         Self {
             window_nanos: policy.window_nanos,
+            quiet_nanos: policy.quiet_nanos,
             // The order of stamps says where the clock steps. A fixed seed: whoever writes a file cannot ask what it hashes
             // to, and a report reads the same twice.
             pipeline: Pipeline::new(policy, limits, 1, Origin::Live).with_fragments(),
@@ -397,18 +401,26 @@ impl Engine {
                     self.flush(audience);
                 }
             }
-            Ordered::Step { from, to, unsure } => self.step(from, to, unsure, audience),
+            Ordered::Step { from, to, ran_nanos } => self.step(from, to, ran_nanos, audience),
             Ordered::Undone => self.clock_steps += 1,
         }
     }
 
+    /// The clock steps back. A short step, as a clock is set, is bridged: what counts together over it lies within a window
+    /// by its stamps too. Any other may be another capture, behind the one it precedes: what was before is over.
     #[cold]
-    fn step(&mut self, mut from: Timestamp, to: Timestamp, unsure: bool, audience: &mut dyn Audience) {
+    fn step(
+        &mut self,
+        mut from: Timestamp,
+        to: Timestamp,
+        ran_nanos: Option<u64>,
+        audience: &mut dyn Audience,
+    ) {
         self.flush(audience);
         self.clock_steps += 1;
-        if unsure {
-            // Nothing before it is counted together with anything behind it.
-            from = from.saturating_add(2 * self.window_nanos);
+        let short = from.nanos_since(to).saturating_add(HORIZON_NANOS) <= self.window_nanos;
+        if !short || ran_nanos.is_some_and(|ran| ran < self.window_nanos) {
+            from = from.saturating_add(2 * self.window_nanos + self.quiet_nanos);
             self.advance(from, audience);
         }
         // Moments of a file have 63 bits.

@@ -44,6 +44,8 @@ const ROWS: &[Row] = &[
     (&["f09-two-sections-le-be.pcapng"], &[], ONE_OF_30, &[]),
     (&["f26c-frames-longer-than-snaplen.pcap"], &[], ONE_OF_30, &[And::Says("snap length")]),
     (&["f30-newest-first.pcap"], &[], &[], &[And::Says("clock steps")]),
+    (&["two-days-newest-first.pcap"], &[], &[], &[And::Says("1 clock step")]),
+    (&["zero-stamps-19-become-20.pcap"], &[], &[(SCANNER, 82)], &[And::Says("count without a usable time")]),
     (&["f30b-oldest-first.pcap"], &[], &[], &[]),
     (&["f31-every-10th-stamp-an-hour-back.pcap"], &[], &[(SCANNER, 60)], &[And::Says("clock steps")]),
     (&["f32-ns-stamps-without-tsresol.pcapng"], &[], &[], &[And::Says("without a usable time")]),

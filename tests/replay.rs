@@ -4,6 +4,7 @@
 use assert_cmd::cargo::cargo_bin;
 use portscan_exporter::capture::Wake;
 use portscan_exporter::detect::{Limits, Policy, Scan, ScanId};
+use portscan_exporter::packet::Timestamp;
 use portscan_exporter::replay::replay;
 use proptest::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
@@ -142,9 +143,12 @@ fn files_that_continue_each_other_are_one_capture_and_others_are_not() {
 
 /// Scans of a file without the names of their episodes, which are counted.
 fn scans(file: &[u8]) -> (Vec<Scan>, u64) {
+    scans_by(Policy { threshold: 5, quiet_nanos: 20 * SECOND, ..Policy::default() }, file)
+}
+
+fn scans_by(policy: Policy, file: &[u8]) -> (Vec<Scan>, u64) {
     let mut path = tempfile::NamedTempFile::new().unwrap();
     path.write_all(file).unwrap();
-    let policy = Policy { threshold: 5, quiet_nanos: 20 * SECOND, ..Policy::default() };
     let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
     let mut scans = Vec::new();
     let (outcome, error) =
@@ -191,6 +195,28 @@ proptest! {
             let (with_stray, steps) = scans(&file(&frames));
             prop_assert_eq!(steps, 1);
             prop_assert_eq!(&with_stray, &in_order);
+        }
+    }
+
+    /// Whatever the stamps: a scan begins, is detected, goes on and ends in this order.
+    #[test]
+    fn no_scan_has_impossible_times(
+        runs in prop::collection::vec(
+            (prop_oneof![4 => 0..120_u64, 1 => 0..100_000_u64, 1 => Just(0_u64)], 1..40_u16, 0..3 * SECOND),
+            1..12,
+        ),
+        short in any::<bool>(),
+    ) {
+        let mut file = header();
+        for (begins, frames, step) in runs {
+            let begins = if begins == 0 { 0 } else { START + begins * SECOND };
+            (0..frames).for_each(|n| file.extend(syn(begins + u64::from(n) * step, (n % 2) as u8, n)));
+        }
+        let window_nanos = if short { 10 } else { 60 } * SECOND;
+        let policy = Policy { threshold: 5, window_nanos, quiet_nanos: 60 * SECOND, ..Policy::default() };
+        for scan in scans_by(policy, &file).0 {
+            let times = [scan.started, scan.detected, scan.last_probe, scan.ended.unwrap_or(Timestamp(u64::MAX))];
+            prop_assert!(times.is_sorted(), "{scan:?}");
         }
     }
 }

@@ -644,7 +644,8 @@ impl Detector {
             // What is told is how things stood when it ended, whenever that is noticed.
             let then = (ended / self.quantum_nanos).clamp(from, to);
             let ports = self.store.count_at(&self.entries[entry as usize].ports, entry, from, then);
-            Scan { ports, ended: Some(self.timeline.to_capture(ended)), ..self.scan(entry) }
+            let scan = self.scan(entry);
+            Scan { ports, ended: Some(self.timeline.to_capture(ended).max(scan.last_probe)), ..scan }
         });
         let known = &mut self.entries[entry as usize];
         let counted = self.store.expire(&mut known.ports, entry, from, to);
@@ -924,7 +925,9 @@ impl Detector {
     fn scan(&self, entry: u32) -> Scan {
         let known = &self.entries[entry as usize];
         let source = Source::of(known.address, self.policy.ipv6_prefix);
-        let detected = self.timeline.to_capture(known.detected.unwrap_or(known.since));
+        let started = self.timeline.to_capture(known.since);
+        // A clock that was set back meanwhile must not tell that it was detected before it began.
+        let detected = self.timeline.to_capture(known.detected.unwrap_or(known.since)).max(started);
         Scan {
             id: scan_id(source, detected),
             source,
@@ -932,9 +935,9 @@ impl Detector {
             kind: Kind::Vertical,
             technique: super::probe::Technique::Syn,
             window_nanos: self.policy.window_nanos,
-            started: self.timeline.to_capture(known.since),
+            started,
             detected,
-            last_probe: self.timeline.to_capture(known.last_probe),
+            last_probe: self.timeline.to_capture(known.last_probe).max(detected),
             ended: None,
             probes: u64::from(known.probes),
             ports: known.ports.count(),
