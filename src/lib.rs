@@ -48,7 +48,7 @@
 //! | [`logger`], [`systemd`] | where records go, and manners |
 //! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
 //! | [`text`] | what others wrote, safe to print |
-//! | [`replay`], [`order`], [`remarks`], [`report`] | files in, by their stamps, report out |
+//! | [`replay`], [`rotation`], [`order`], [`remarks`], [`report`] | files in, by their stamps, report out |
 //! | [`clock`], [`memory`], [`privilege`], [`version`] | the only reader of the clocks; what there is of memory; what the process may do; what it is |
 //! | [`app`] | the shell: threads, signals, reload, shutdown |
 //!
@@ -79,6 +79,7 @@ pub mod privilege;
 pub mod remarks;
 pub mod replay;
 pub mod report;
+pub mod rotation;
 pub mod sample;
 pub mod settings;
 pub mod snapshot;

@@ -161,7 +161,8 @@ impl Default for Order {
     }
 }
 
-fn has_time(time: u64) -> bool {
+/// Whether a stamp is a time at all.
+pub fn has_time(time: u64) -> bool {
     (1..=LAST_PLAUSIBLE).contains(&time)
 }
 

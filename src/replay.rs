@@ -7,24 +7,25 @@ use crate::cli::{ReplayFlags, ReportFormat};
 use crate::decode::Skipped;
 use crate::detect::{Limits, Moment, Origin, Policy, Scan, ScanEvent};
 use crate::metrics;
-use crate::order::{Disorder, HORIZON_NANOS, Order, Ordered};
+use crate::order::{Disorder, HORIZON_NANOS, Order, Ordered, has_time};
 use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
 use crate::remarks;
 use crate::report;
+use crate::rotation;
 use crate::sample::{Sample, Sampling};
 use crate::settings::Settings;
 use crate::snapshot::InterfaceSnapshot;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A tick of packet time, in nanoseconds.
 const TICK_NANOS: u64 = 1_000_000_000;
 
-/// By how much the first frame of a file may be earlier than the last of the one before, and still continue it.
-const OVERLAP_NANOS: u64 = 100_000_000;
+/// A file is judged by its first stamps; they are waited for no longer than for so many frames.
+const FIRST_FRAMES: usize = 32;
 
 /// What a capture held: one file, or several that continue each other.
 #[derive(Debug)]
@@ -84,7 +85,8 @@ pub struct Said {
 pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Said> {
     let wake = Wake::new()?;
     stop_on_signals(wake.clone())?;
-    let names: Vec<String> = flags.files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let files = rotation::oldest_first(&flags.files);
+    let names: Vec<String> = files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let mut printer = Printer {
         format: flags.format,
         names: &names,
@@ -101,13 +103,17 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Said> {
     }
     let mut captures = Captures::new(settings.policy.clone(), settings.limits, &mut printer);
     captures.sampling = settings.sampling;
-    for path in flags.files.iter().take_while(|_| !wake.is_stopped()) {
+    for path in files.iter().take_while(|_| !wake.is_stopped()) {
         said.errors.extend(captures.read(path, &wake));
     }
     let outcomes = captures.finish();
+    let spans: Vec<_> =
+        outcomes.iter().map(|outcome| (names[last(&outcome.files)].as_str(), outcome.span)).collect();
+    let apart = rotation::remarks(&spans, reach_nanos(&settings.policy));
     let mut snapshots = Vec::new();
-    for outcome in outcomes {
-        let remarks = remarks::of(&outcome.account, &outcome.disorder, &outcome.snapshot);
+    for (outcome, apart) in outcomes.into_iter().zip(apart) {
+        let mut remarks = remarks::of(&outcome.account, &outcome.disorder, &outcome.snapshot);
+        remarks.extend(apart.map(|text| remarks::Remark { text, is_grave: false }));
         let name = &names[outcome.files[0]];
         let loud = remarks.iter().filter(|remark| remark.is_grave || flags.format != ReportFormat::Text);
         said.warnings.extend(loud.map(|remark| format!("{name}: {}", remark.text)));
@@ -136,6 +142,16 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Said> {
     }
     printer.out.flush()?;
     Ok(said)
+}
+
+/// The last of a capture's files; each has one.
+fn last(files: &[usize]) -> usize {
+    files.last().copied().unwrap_or(0)
+}
+
+/// How long after the end of a file another one may begin, and a scan still go on.
+fn reach_nanos(policy: &Policy) -> u64 {
+    policy.window_nanos.max(policy.quiet_nanos)
 }
 
 /// SIGINT and SIGTERM end the reading, and the report follows; a second one ends everything.
@@ -210,6 +226,9 @@ struct Captures<'a> {
     audience: &'a mut dyn Audience,
     /// Files so far.
     files: usize,
+    /// The file being read, and whether it is the one before once more.
+    path: PathBuf,
+    repeats: bool,
     /// What the next file may continue.
     current: Option<Capture>,
     outcomes: Vec<Outcome>,
@@ -217,14 +236,27 @@ struct Captures<'a> {
 
 impl<'a> Captures<'a> {
     fn new(policy: Policy, limits: Limits, audience: &'a mut dyn Audience) -> Self {
-        Self { policy, limits, sampling: None, audience, files: 0, current: None, outcomes: Vec::new() }
+        Self {
+            policy,
+            limits,
+            sampling: None,
+            audience,
+            files: 0,
+            path: PathBuf::new(),
+            repeats: false,
+            current: None,
+            outcomes: Vec::new(),
+        }
     }
 
     /// Reads the next file; what went wrong.
     fn read(&mut self, path: &Path, wake: &Wake) -> Option<String> {
         let mut progress = None;
         let name = path.to_string_lossy();
-        let mut reader = Reader { captures: self, link: LinkType::Ethernet, capture: None };
+        self.repeats = self.path == path;
+        self.path = path.to_owned();
+        let mut reader =
+            Reader { captures: self, link: LinkType::Ethernet, first: Vec::new(), capture: None };
         let (account, read) = read_file(path, &mut reader, wake, |at| {
             progress.get_or_insert_with(|| report::Progress::of(&name, at.total)).reached(at.bytes);
         });
@@ -253,18 +285,20 @@ impl<'a> Captures<'a> {
         capture
     }
 
-    /// The capture that the next file belongs to, which begins at this time.
-    fn capture(&mut self, begins: Timestamp) -> Capture {
-        let file = (self.files, begins);
-        match self.current.take() {
-            Some(mut current) if current.goes_on(begins, &self.policy) => {
-                current.engine.files.push(file);
+    /// The capture that the next file belongs to, which has these first stamps.
+    fn capture(&mut self, stamps: &[Timestamp]) -> Capture {
+        let current = self.current.take();
+        let goes_on = current.as_ref().and_then(|current| current.goes_on(stamps, &self.policy));
+        match (current, goes_on) {
+            (Some(mut current), Some(begins)) if !self.repeats => {
+                current.engine.files.push((self.files, begins));
                 current
             }
-            current => {
+            (current, _) => {
                 self.end(current);
                 let mut capture = self.fresh();
-                capture.engine.files.push(file);
+                let begins = rotation::begins(stamps).unwrap_or_default();
+                capture.engine.files.push((self.files, begins));
                 capture
             }
         }
@@ -291,8 +325,34 @@ impl<'a> Captures<'a> {
 struct Reader<'a, 'b> {
     captures: &'a mut Captures<'b>,
     link: LinkType,
-    /// From the first frame on.
+    /// The first frames, until there are stamps enough to say which capture that is.
+    first: Vec<(LinkType, Timestamp, Vec<u8>)>,
+    /// From then on.
     capture: Option<Capture>,
+}
+
+impl Reader<'_, '_> {
+    #[cold]
+    fn first(&mut self, time: Timestamp, bytes: &[u8]) {
+        self.first.push((self.link, time, bytes.to_vec()));
+        let stamps = self.first.iter().filter(|(_, time, _)| has_time(time.nanos())).count();
+        if stamps == rotation::STAMPS || self.first.len() == FIRST_FRAMES {
+            self.begin();
+        }
+    }
+
+    #[cold]
+    fn begin(&mut self) {
+        let first = std::mem::take(&mut self.first);
+        let stamps = first.iter().map(|(_, time, _)| *time).filter(|time| has_time(time.nanos()));
+        let mut capture = self.captures.capture(&stamps.collect::<Vec<_>>());
+        for (link, time, bytes) in first {
+            capture.engine.pipeline.opened(link);
+            capture.frame(time, &bytes, self.captures.audience);
+        }
+        capture.engine.pipeline.opened(self.link);
+        self.capture = Some(capture);
+    }
 }
 
 impl FrameSink for Reader<'_, '_> {
@@ -305,15 +365,16 @@ impl FrameSink for Reader<'_, '_> {
 
     #[inline]
     fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
-        let capture = self.capture.get_or_insert_with(|| {
-            let mut capture = self.captures.capture(time);
-            capture.engine.pipeline.opened(self.link);
-            capture
-        });
-        capture.frame(time, bytes, self.captures.audience);
+        match &mut self.capture {
+            Some(capture) => capture.frame(time, bytes, self.captures.audience),
+            None => self.first(time, bytes),
+        }
     }
 
     fn batch_end(&mut self) {
+        if !self.first.is_empty() {
+            self.begin();
+        }
         if let Some(capture) = &mut self.capture {
             capture.engine.flush(self.captures.audience);
         }
@@ -335,14 +396,10 @@ impl Capture {
         Self { order: Order::default(), engine: Engine::new(policy, limits), account: Account::default() }
     }
 
-    /// Whether a file that begins then continues this one: not before its end, nor so much later that no scan could go on.
-    fn goes_on(&self, begins: Timestamp, policy: &Policy) -> bool {
-        let (Some(now), Some((_, first))) = (self.order.now(), self.engine.files.last()) else {
-            return false;
-        };
-        begins > *first
-            && begins.saturating_add(OVERLAP_NANOS) >= now
-            && begins <= now.saturating_add(policy.window_nanos.max(policy.quiet_nanos))
+    /// When a file with these first stamps goes on with this capture, if it does.
+    fn goes_on(&self, stamps: &[Timestamp], policy: &Policy) -> Option<Timestamp> {
+        let (_, first) = self.engine.files.last()?;
+        rotation::goes_on(stamps, *first, self.order.now()?, reach_nanos(policy))
     }
 
     #[inline]

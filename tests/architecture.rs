@@ -41,11 +41,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("order", &["detect", "packet"]),
     ("remarks", &["capture", "decode", "order", "snapshot"]),
     ("report", &["clock", "detect", "packet"]),
+    ("rotation", &["capture", "order", "packet"]),
     (
         "replay",
         &[
             "capture", "cli", "decode", "detect", "metrics", "order", "packet", "pipeline", "remarks",
-            "report", "sample", "settings", "snapshot",
+            "report", "rotation", "sample", "settings", "snapshot",
         ],
     ),
     (

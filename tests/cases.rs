@@ -40,6 +40,7 @@ const ROWS: &[Row] = &[
     (&["f04b-epb-and-spb.pcapng"], &[], ONE_OF_30, &[]),
     (&["f05-scan30.pcap.gz"], &[], ONE_OF_30, &[]),
     (&["f06-rotated.pcap0", "f06-rotated.pcap1"], &[], ONE_OF_30, &[]),
+    (&["rot-disorder.pcap0", "rot-disorder.pcap1"], &[], ONE_OF_30, &[And::Says("as one capture")]),
     (&["f07-snaplen-34.pcap"], &[], &[], &[And::Says("snap length")]),
     (&["f09-two-sections-le-be.pcapng"], &[], ONE_OF_30, &[]),
     (&["f26c-frames-longer-than-snaplen.pcap"], &[], ONE_OF_30, &[And::Says("snap length")]),

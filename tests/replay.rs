@@ -115,7 +115,10 @@ fn files_that_continue_each_other_are_one_capture_and_others_are_not() {
     };
     file("first", half(START, 1000));
     file("second", half(START + 2 * SECOND, 1015));
-    file("elsewhere", half(START + SECOND, 1030));
+    file("long", [half(START, 1000), syn(START + 20 * SECOND, 9, 443)].concat());
+    file("elsewhere", half(START + 2 * SECOND, 1030));
+    file("ring1", half(START + 2 * SECOND, 1015));
+    file("ring2", half(START, 1000));
     file("next-day", half(START + 86_400 * SECOND, 1015));
     let told = |files: &[&str]| {
         let out = Command::new(cargo_bin!("portscan_exporter"))
@@ -135,7 +138,14 @@ fn files_that_continue_each_other_are_one_capture_and_others_are_not() {
         one.contains("\nsecond  198.51.100.7  vertical  syn           30"),
         "where it was detected: {one}"
     );
-    for apart in [["second", "first"], ["first", "elsewhere"], ["first", "next-day"], ["first", "first"]] {
+    let ring = told(&["ring1", "ring2"]);
+    assert!(ring.contains("1 scan by 1 source in ring2 to ring1, 2 files as one capture"), "{ring}");
+    assert!(told(&["second", "first"]).contains("begins 0.600 s after first ends"), "and how to give them");
+    assert!(
+        told(&["long", "elsewhere"]).contains("begins 18.000 s before long ends"),
+        "and how to merge them"
+    );
+    for apart in [["second", "first"], ["long", "elsewhere"], ["first", "next-day"], ["first", "first"]] {
         let two = told(&apart);
         assert_eq!(two.matches("no scans in").count(), 2, "{apart:?}: {two}");
     }
