@@ -96,6 +96,9 @@ fn mutated_captures() {
         // Some frames are enough.
         bytes.truncate(4_000 + draw(4_000));
         for _ in 0..=draw(6) {
+            if bytes.len() < 8 {
+                break;
+            }
             let at = draw(bytes.len());
             match draw(5) {
                 0 => bytes[at] ^= 1 << draw(8),
