@@ -110,17 +110,6 @@ fn the_unit_lives_under_a_real_systemd() {
     let uid = machine.run(&["stat", "-c", "%u", &format!("/proc/{first}")]);
     assert_ne!(uid, "0");
 
-    // Thirty ports of this machine from itself: a scan, told natively and under the unit.
-    machine.run(&[
-        "bash",
-        "-c",
-        "for p in {1001..1030}; do : </dev/tcp/127.0.0.1/$p; done 2>/dev/null; true",
-    ]);
-    machine.eventually("the hit in the journal", |machine| {
-        let found = ["journalctl", "-u", "portscan_exporter", "-o", "cat", "PORTSCAN_EVENT=hit"];
-        machine.run(&found).contains("portscan hit source=127.0.0.1 ports=20 window=10s ")
-    });
-
     // As it runs, by systemd 252: 1.7 of 10.
     machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=17", "portscan_exporter"]);
     let own = machine.run(&["cat", &format!("/proc/{first}/status")]);
@@ -150,11 +139,23 @@ fn the_unit_lives_under_a_real_systemd() {
         });
     };
     up(&machine, "0");
-    for _ in 0..2 {
-        machine.run(&["ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1"]);
-        machine.run(&["ip", "link", "set", "late1", "up"]);
+    // A host beyond it: what this machine asks of itself is nobody's scan.
+    machine.run(&["ip", "netns", "add", "far"]);
+    let far = |command: &str| {
+        machine.run(&["nsenter", "--net=/run/netns/far", "bash", "-c", command]);
+    };
+    for scanner in ["198.51.100.7", "198.51.100.8"] {
+        machine.run(&["ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1", "netns", "far"]);
+        machine.run(&["ip", "addr", "add", "198.51.100.1/24", "dev", "late0"]);
         machine.run(&["ip", "link", "set", "late0", "up"]);
+        far(&format!("ip addr add {scanner}/24 dev late1; ip link set late1 up"));
         up(&machine, "1");
+        // Thirty closed ports: a scan, told natively and under the unit.
+        far("for p in {1001..1030}; do : </dev/tcp/198.51.100.1/$p; done 2>/dev/null; true");
+        machine.eventually("the hit in the journal", |machine| {
+            let found = ["journalctl", "-u", "portscan_exporter", "-o", "cat", "PORTSCAN_EVENT=hit"];
+            machine.run(&found).contains(&format!("portscan hit source={scanner} ports=20 window=10s "))
+        });
         machine.run(&["ip", "link", "del", "late0"]);
         up(&machine, "0");
     }
