@@ -246,9 +246,11 @@ trait Form: Sized {
     fn read(text: &str) -> Result<Self, String>;
 }
 
-/// Decimal digits and nothing else; `parse` alone would take a sign.
+/// Decimal digits and nothing else; `parse` alone would take a sign. Not `020` either: YAML 1.1 means 16 by it, and
+/// whoever wrote it may mean 20.
 fn whole_number<T: FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() < 2 || !text.starts_with('0'));
+    plain.then(|| text.parse().ok()).flatten()
 }
 
 impl Form for u32 {

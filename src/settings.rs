@@ -88,6 +88,7 @@ impl Settings {
     /// The policy after another look at the file; everything else stays as it was at the start.
     pub fn reload(&self) -> Result<Policy, SettingsError> {
         let policy = read_policy(&self.flags)?;
+        // They stay as they are, and must fit the new policy as if it were started with it.
         limits(&self.flags, &policy)?;
         Ok(policy)
     }
@@ -239,19 +240,20 @@ fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
     check("--detection.memory", memory, LEAST_MEMORY..=ByteSize(64 << 30), |size| size.to_string())?;
     check("--publish.max-sources", publish.max_sources, 0..=10_000, |n| n.to_string())?;
     // A source with one port holds no place in the table, so there is no peak of 1 to publish.
-    let min_ports = publish.min_ports.unwrap_or_else(|| Limits::default().min_ports.min(policy.threshold));
+    let min_ports = publish.min_ports.unwrap_or(Limits::default().min_ports);
     check("--publish.min-ports", min_ports, 2..=65_536, |n| n.to_string())?;
     let window = Duration::from_nanos(policy.window_nanos);
     let hold = publish.hold.unwrap_or(HOLD.max(window));
     check("--publish.hold", hold, SECOND..=DAY, write_duration)?;
     if hold < window {
         return nonsense(format!(
-            "--publish.hold must be at least the detection window ({}), not {}",
+            "a detection window of {} is longer than --publish.hold ({})",
             write_duration(window),
             write_duration(hold)
         ));
     }
-    check_min_ports(min_ports, policy)?;
+    // What was not asked for gives way to a lower threshold by itself.
+    publish.min_ports.map_or(Ok(()), |asked| check_min_ports(asked, policy))?;
     Ok(Limits {
         memory_bytes: bytes(memory),
         max_sources: publish.max_sources as usize,
@@ -351,7 +353,7 @@ fn check_shares(flags: &Flags) -> Result<(), SettingsError> {
         let least = ByteSize(least.0 * u64::from(threads));
         if size < least {
             return nonsense(format!(
-                "{name} must be at least {least} with --capture.threads={threads}, which share it, not {size}"
+                "--capture.threads={threads} need {name} of at least {least}, which they share, not {size}"
             ));
         }
     }
@@ -578,12 +580,12 @@ mod tests {
         std::fs::write(file.path(), "detection: {window: 2m}\n").unwrap();
         assert_eq!(
             settings.reload().unwrap_err().to_string(),
-            "--publish.hold must be at least the detection window (2m), not 1m"
+            "a detection window of 2m is longer than --publish.hold (1m)"
         );
     }
 
     #[test]
-    fn a_reload_cannot_bring_a_threshold_below_what_is_published() {
+    fn a_reload_cannot_bring_a_threshold_below_what_was_asked_to_be_published() {
         let file = file("");
         let words = format!("--config.file={} --publish.min-ports=5", file.path().display());
         let settings = settings(&words).unwrap();
@@ -592,6 +594,34 @@ mod tests {
             settings.reload().unwrap_err().to_string(),
             "--publish.min-ports must be at most the detection threshold (4), or scans are hidden, not 5"
         );
+    }
+
+    /// Started with a policy or reloaded to it: the same is accepted, and no flag is blamed that nobody gave.
+    #[test]
+    fn what_a_start_takes_a_reload_takes() {
+        for (flags, policy) in [
+            ("", "{threshold: 2}"),
+            ("", "{threshold: 4}"),
+            ("", "{window: 1h}"),
+            ("--publish.min-ports=3", "{threshold: 2}"),
+            ("--publish.min-ports=3", "{threshold: 3}"),
+            ("--publish.hold=20s", "{window: 21s}"),
+        ] {
+            let file = file("");
+            let words = format!("{flags} --config.file={}", file.path().display());
+            let running = settings(&words).unwrap();
+            std::fs::write(file.path(), format!("detection: {policy}\n")).unwrap();
+            let started = settings(&words);
+            let reloaded = running.reload().map_err(|error| error.to_string());
+            assert_eq!(
+                started.as_ref().map(|settings| &settings.policy),
+                reloaded.as_ref(),
+                "{flags} {policy}"
+            );
+            if let Ok(started) = started {
+                assert_eq!(started.limits, running.limits, "{flags} {policy}");
+            }
+        }
     }
 
     #[test]

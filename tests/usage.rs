@@ -132,7 +132,7 @@ fn bad_flags_are_refused() {
         ("--capture.threads=0", "--capture.threads must be from 1 to 64, not 0"),
         (
             "--capture.threads=16",
-            "--detection.memory must be at least 64MiB with --capture.threads=16, which share it, not 48MiB",
+            "--capture.threads=16 need --detection.memory of at least 64MiB, which they share, not 48MiB",
         ),
         ("--detection.window=500ms", "--detection.window must be from 1s to 1h, not 500ms"),
         ("--detection.window=2h", "--detection.window must be from 1s to 1h, not 2h"),
@@ -147,7 +147,7 @@ fn bad_flags_are_refused() {
             "--publish.min-ports=21",
             "--publish.min-ports must be at most the detection threshold (20), or scans are hidden, not 21",
         ),
-        ("--publish.hold=5s", "--publish.hold must be at least the detection window (10s), not 5s"),
+        ("--publish.hold=5s", "a detection window of 10s is longer than --publish.hold (5s)"),
         ("--publish.hold=25h", "--publish.hold must be from 1s to 24h, not 25h"),
         ("--publish.hold=100ms", "--publish.hold must be from 1s to 24h, not 100ms"),
         ("--web.max-requests=0", "--web.max-requests must be from 1 to 10000, not 0"),
@@ -219,6 +219,14 @@ fn bad_files_are_refused_with_the_line_at_fault() {
             "invalid configuration config.yml: line 2: expected a whole number from 0 to 4294967295, found \"0o24\"",
         ),
         (
+            "detection:\n  threshold: 020\n",
+            "invalid configuration config.yml: line 2: expected a whole number from 0 to 4294967295, found \"020\"",
+        ),
+        (
+            "ignore:\n  ports: [8000-08100]\n",
+            "invalid configuration config.yml: line 2: expected a port or a range of ports like 8000-8100, found \"8000-08100\"",
+        ),
+        (
             "detection:\n  threshold: 1_000\n",
             "invalid configuration config.yml: line 2: expected a whole number from 0 to 4294967295, found \"1_000\"",
         ),
@@ -259,7 +267,7 @@ fn bad_files_are_refused_with_the_line_at_fault() {
             "\ndetection:\n  ipv6_prefix: 8\n",
             "invalid configuration config.yml: line 3: detection.ipv6_prefix must be from 16 to 128, not 8",
         ),
-        ("detection: {window: 10m}", "--publish.hold must be at least the detection window (10m), not 5m"),
+        ("detection: {window: 10m}", "a detection window of 10m is longer than --publish.hold (5m)"),
     ] {
         fs::write(directory.path().join("config.yml"), text).unwrap();
         for words in [&["--config.file=config.yml"][..], &["--config.file=config.yml", "--config.check"]] {

@@ -716,11 +716,16 @@ impl Detector {
         known.state = State::Vacant;
     }
 
+    /// The least peak that earns a series: under a threshold below it, the threshold.
+    fn least_published(&self) -> u32 {
+        self.limits.min_ports.min(self.policy.threshold)
+    }
+
     /// Keeps the peak of a source that loses its entry, if it is among the greatest: a flood that turns the table
     /// over must not take a scanner's series from under an alert.
     fn retire(&mut self, known: &Entry) {
         let mut candidate = self.candidate(known);
-        if candidate.peak < self.limits.min_ports {
+        if candidate.peak < self.least_published() {
             return;
         }
         candidate.counted = 0;
@@ -801,7 +806,7 @@ impl Detector {
         for (_, _, entry) in ending {
             self.review(entry, events);
         }
-        let (epoch, least) = (self.epoch, self.limits.min_ports);
+        let (epoch, least) = (self.epoch, self.least_published());
         self.retired.retain_mut(|retired| {
             retired.peak = retired.peaks.peak(epoch);
             retired.peak >= least
@@ -824,7 +829,7 @@ impl Detector {
         if known.burst_peak == 0
             && known.state == State::Calm
             && known.ports.count() == 0
-            && known.peaks.peak(self.epoch) < self.limits.min_ports
+            && known.peaks.peak(self.epoch) < self.least_published()
         {
             self.directory.clear(known.slot as usize);
             let known = &mut self.entries[entry as usize];
@@ -969,7 +974,7 @@ impl Detector {
                 greatest.pop();
             }
         };
-        let mut returned = Vec::new();
+        let (mut returned, least) = (Vec::new(), self.least_published());
         for earlier in &self.retired {
             let mut candidate = match self.resident(earlier.source) {
                 Some(entry) => {
@@ -979,7 +984,7 @@ impl Detector {
                 None => *earlier,
             };
             candidate.merge(earlier, self.epoch);
-            if candidate.peak >= self.limits.min_ports {
+            if candidate.peak >= least {
                 offer(candidate);
             }
         }
@@ -988,7 +993,7 @@ impl Detector {
                 continue;
             }
             saturated += u64::from(known.ports.is_saturated());
-            if known.peaks.peak(self.epoch) >= self.limits.min_ports && !returned.contains(&entry) {
+            if known.peaks.peak(self.epoch) >= least && !returned.contains(&entry) {
                 offer(self.candidate(known));
             }
         }

@@ -307,7 +307,7 @@ impl Oracle {
                     last_probe: self.outside(history.probes[last].0),
                 }
             })
-            .filter(|source| source.peak >= self.limits.min_ports)
+            .filter(|source| source.peak >= self.limits.min_ports.min(self.policy.threshold))
             .collect();
         all.sort_by(|a, b| {
             let latest = |p: &Published| self.sources[&p.source].probes.last().map(|probe| probe.0);

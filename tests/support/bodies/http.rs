@@ -35,7 +35,7 @@ static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let listeners = bind(&options).expect("a port");
+            let listeners = bind(&options, Vec::new()).expect("a port");
             tell.send(listeners.addresses().next().expect("an address")).expect("somebody waits");
             let app = App::new(options, Arc::new(Board::new(["eth0"])), ProcessState::default, || {
                 std::future::ready(Ok(String::new()))

@@ -438,7 +438,7 @@ impl Account {
         );
         for source in &snapshot.sources {
             assert!(
-                source.peak_distinct_ports >= limits.min_ports
+                source.peak_distinct_ports >= limits.min_ports.min(snapshot.threshold)
                     && source.peak_distinct_ports <= snapshot.peak_distinct_ports,
                 "{source:?}"
             );
