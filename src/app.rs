@@ -20,9 +20,11 @@ use crate::units::write_duration;
 use crate::vantage::{Place, Vantage};
 use crate::vitals::{self, Sign, Vitals};
 use crate::{systemd, version, web};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -165,16 +167,13 @@ fn place(live: &Live) -> Place {
     }
 }
 
-/// What the tables of each thread were made for.
-struct TablesFor {
-    limits: Limits,
-    greatest_threshold: u32,
-}
-
 /// The configuration in force and how the latest reload went.
 struct Reloads {
     settings: Settings,
-    sized: Mutex<TablesFor>,
+    /// Of each thread.
+    limits: Limits,
+    /// What the tables were made for.
+    greatest_threshold: AtomicU32,
     workers: Vec<(Sender<Reload>, Steering, Wake)>,
     state: Mutex<ProcessState>,
     /// When a reload was last told of.
@@ -205,15 +204,13 @@ impl Reloads {
         state
     }
 
-    /// What each capture is told of this policy. A threshold that the tables were not made for, or that is below the least peak
-    /// that is published, takes new ones: all of them are there before the first capture is told, or the old policy stays.
+    /// What each capture is told of this policy. A threshold greater than the tables were made for takes new ones: all of them are
+    /// there before the first capture is told, or the old policy stays.
     fn reloads_of(&self, policy: &Policy) -> Result<Vec<Reload>, String> {
-        let mut sized = self.sized.lock().unwrap_or_else(PoisonError::into_inner);
-        if (sized.limits.min_ports..=sized.greatest_threshold).contains(&policy.threshold) {
+        if policy.threshold <= self.greatest_threshold.load(Ordering::Relaxed) {
             return Ok(self.workers.iter().map(|_| Reload::Policy(policy.clone())).collect());
         }
-        let limits = Limits { min_ports: sized.limits.min_ports.min(policy.threshold), ..sized.limits };
-        let tables = || Detector::try_new(policy.clone(), limits, seed(), Origin::Live).map(Box::new);
+        let tables = || Detector::try_new(policy.clone(), self.limits, seed(), Origin::Live).map(Box::new);
         let tables: Vec<_> = self
             .workers
             .iter()
@@ -221,7 +218,7 @@ impl Reloads {
             .collect::<Result<_, _>>()
             .map_err(|error| error.to_string())?;
         if let Some(one) = tables.first() {
-            *sized = TablesFor { limits, greatest_threshold: one.greatest_threshold() };
+            self.greatest_threshold.store(one.greatest_threshold(), Ordering::Relaxed);
         }
         Ok(tables.into_iter().map(Reload::Tables).collect())
     }
@@ -330,6 +327,8 @@ fn warn_of(warnings: &[String]) {
 
 /// What must be there before anything else.
 pub struct Shell {
+    /// The sockets that systemd passed, if it is to serve on them.
+    passed: Vec<OwnedFd>,
     runtime: Runtime,
     hang_up: Signal,
     /// A log file that may grow no more costs records, not the process: with a listener the write fails instead.
@@ -338,8 +337,14 @@ pub struct Shell {
 
 impl Shell {
     /// A shell that heeds SIGHUP from now on: one that comes while the exporter starts is a reload, not its end. (SIGINT and
-    /// SIGTERM end it at once until it captures.)
-    pub fn new() -> Result<Self, String> {
+    /// SIGTERM end it at once until it captures.) With `takes_sockets` those that systemd passed are to be served on; call
+    /// it before anything is opened.
+    pub fn new(takes_sockets: bool) -> Result<Self, String> {
+        let passed = if takes_sockets {
+            systemd::sockets().map_err(|error| format!("cannot listen on the sockets of systemd: {error}"))?
+        } else {
+            Vec::new()
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -349,7 +354,7 @@ impl Shell {
         let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
         let _too_large = listen(too_large, "SIGXFSZ")?;
         drop(guard);
-        Ok(Self { runtime, hang_up, _too_large })
+        Ok(Self { passed, runtime, hang_up, _too_large })
     }
 }
 
@@ -359,13 +364,21 @@ fn listen(kind: SignalKind, name: &str) -> Result<Signal, String> {
 
 /// What is promised must be there, or the process is killed when a flood first asks for it.
 fn check_memory(wanted: Wanted) -> Result<(), String> {
-    let warning = wanted.compare(&Present::now()).map_err(|error| error.to_string())?;
+    let present = Present::now();
+    let warning = wanted.compare(&present).map_err(|error| error.to_string())?;
     log::info!(
         interfaces = wanted.interfaces, tables_bytes = wanted.tables, rings_bytes = wanted.rings;
         "memory: {wanted}"
     );
     if let Some(warning) = warning {
         log::warn!("little memory is left: {warning}");
+    }
+    if let Some(group) = &present.unread {
+        log::info!(
+            "the memory limit of the control group {} cannot be read here (under `ip netns exec`, use `nsenter --net`): the \
+             memory was compared with this machine's only",
+            printable(group)
+        );
     }
     Ok(())
 }
@@ -393,14 +406,14 @@ fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
     let prefix = settings.policy.ipv6_prefix;
     let mut errors = Vec::new();
     let mut lives = Vec::new();
-    let mut own_names = BTreeSet::new();
+    let mut own_names = BTreeMap::new();
     for mut options in settings.captures(default_interface)? {
         let given = options.interface;
         options.interface = capture::own_name(&given);
-        if !own_names.insert(options.interface.clone()) {
-            let (given, own) = (printable(&given), printable(&options.interface));
+        if let Some(earlier) = own_names.insert(options.interface.clone(), given.clone()) {
+            let (given, earlier) = (printable(&given), printable(&earlier));
             return Err(format!(
-                "cannot capture on {given}: it is another name of {own}, which is captured already"
+                "cannot capture on {given}: it is the same interface as {earlier}, by another name"
             ));
         }
         let opened = Live::open_all(options.clone(), prefix).unwrap_or_else(|error| {
@@ -448,6 +461,11 @@ fn confine(settings: &Settings) -> Result<(), String> {
     };
     let calls = if confined.calls { "restricted" } else { "unrestricted" };
     log::info!(user = who, files, calls; "runs as {who}; files are {files}, system calls {calls}");
+    if confined.shared {
+        log::info!(
+            "any other process of {who} can stop it or take its limits away: --user names an account that nobody else uses"
+        );
+    }
     if let Err(error) = config.map_or(Ok(()), settings::may_read) {
         log::warn!(
             "a reload will be refused: {error} (as {who}; let this user read it, or choose another with --user)"
@@ -472,6 +490,7 @@ fn readable(config: Option<&Path>) -> Vec<PathBuf> {
 ///
 /// The order of the start is a contract; each step needs what a later one takes away, or gives what a later one needs:
 ///
+/// 0. The sockets that systemd passed are taken (`Shell::new`): before anything is opened, since they are known by number only.
 /// 1. SIGHUP is heeded (`Shell::new`), before anything that takes time.
 /// 2. The log is open, for what is found on the way; and the tables are there.
 /// 3. Sockets: each interface with its ring, then the web listeners. Both may need root.
@@ -479,7 +498,7 @@ fn readable(config: Option<&Path>) -> Vec<PathBuf> {
 /// 5. Threads: log, notifier, captures, web. They meet what an attacker sends.
 /// 6. Signals are attended to, and systemd is told that it is ready when every interface has shown itself once.
 pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
-    let Shell { runtime, hang_up, _too_large } = shell;
+    let Shell { passed, runtime, hang_up, _too_large } = shell;
     logger::start(logger_options(&settings)).map_err(|error| error.to_string())?;
     record_panics();
     check_memory(settings.memory())?;
@@ -487,7 +506,7 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     let limits = Limits { memory_bytes: settings.limits.memory_bytes / threads, ..settings.limits };
     let mut pipelines = tables(&settings, limits)?;
     let lives = open_captures(&settings)?;
-    let listeners = web::bind(&settings.web).map_err(|error| error.to_string())?;
+    let listeners = web::bind(&settings.web, passed).map_err(|error| error.to_string())?;
     confine(&settings)?;
     logger::begin();
     banner(&settings, &lives, &listeners);
@@ -522,7 +541,8 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     drop((notices, fates));
 
     let reloads = Arc::new(Reloads {
-        sized: Mutex::new(TablesFor { limits, greatest_threshold }),
+        limits,
+        greatest_threshold: AtomicU32::new(greatest_threshold),
         workers: workers
             .iter()
             .map(|worker| (worker.reloads.clone(), worker.steering.clone(), worker.wake.clone()))

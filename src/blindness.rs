@@ -62,6 +62,8 @@ struct Sight {
 /// A time in which nothing is seen.
 #[derive(Debug)]
 struct Outage {
+    /// The interface, by the name it had then.
+    of: String,
     why: String,
     since: Instant,
     told: bool,
@@ -170,13 +172,16 @@ impl Sight {
     fn goes(&mut self, why: &str, now: Instant) {
         match &mut self.away {
             Some(outage) => why.clone_into(&mut outage.why),
-            None => self.away = Some(Outage { why: why.to_owned(), since: now, told: false }),
+            None => {
+                self.away =
+                    Some(Outage { of: self.interface.clone(), why: why.to_owned(), since: now, told: false })
+            }
         }
         self.tell_outages(now);
     }
 
     fn comes_back(&mut self, now: Instant) {
-        let Some(Outage { why, since, told }) = self.away.take() else { return };
+        let Some(Outage { of, why, since, told }) = self.away.take() else { return };
         let blind = now.saturating_duration_since(since);
         if !told {
             self.untold.outages += 1;
@@ -185,9 +190,17 @@ impl Sight {
             return;
         }
         let (interface, reason, seconds) = (self.interface.as_str(), why.as_str(), seconds(blind));
+        let words = if of == interface {
+            format!("capture on {interface} is back after {seconds} s ({reason})")
+        } else {
+            // It was never captured before: nothing is back.
+            format!(
+                "capturing on {interface} now: the default route leads there (after {seconds} s; {of}: {reason})"
+            )
+        };
         log::warn!(
             message_id = UP_ID, event = "capture_back", interface, reason, blind_seconds = seconds;
-            "capture on {interface} is back after {seconds} s ({reason})"
+            "{words}"
         );
     }
 

@@ -6,12 +6,26 @@ use portscan_exporter::settings::{Ignored, Settings};
 use portscan_exporter::text::printable;
 use portscan_exporter::{app, capture, logger, replay, version, web};
 use std::io::{self, Write};
+use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 const FAILED: u8 = 1;
 const BAD_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    ended(run)
+}
+
+/// A panic ends it like any other fault, and says so whether or not the log is open yet.
+fn ended(run: impl FnOnce() -> ExitCode + UnwindSafe) -> ExitCode {
+    catch_unwind(run).unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<String>().map(String::as_str);
+        let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        fail(FAILED, &format!("panic in the main thread: {why} (please report it)"))
+    })
+}
+
+fn run() -> ExitCode {
     let flags = match cli::parse(std::env::args_os()) {
         Ok(flags) => flags,
         Err(NoRun::Help(text)) => return print(&text),
@@ -20,8 +34,9 @@ fn main() -> ExitCode {
     if flags.version {
         return print(&version::text(&capture::libpcap_version()));
     }
+    let takes_sockets = flags.web.systemd_socket && !flags.config.check;
     // Before the configuration is read, which may take its time: a reload that is asked for meanwhile is one.
-    let shell = flags.command.is_none().then(app::Shell::new);
+    let shell = flags.command.is_none().then(|| app::Shell::new(takes_sockets));
     let settings = match Settings::of(flags) {
         Ok(settings) => settings,
         Err(error) => return fail(BAD_USAGE, &error.to_string()),
@@ -41,7 +56,8 @@ fn main() -> ExitCode {
     if let Some(Command::Explain(flags)) = &settings.flags.command {
         return explain(flags);
     }
-    match shell.unwrap_or_else(app::Shell::new).and_then(|shell| app::run(shell, settings)) {
+    match shell.unwrap_or_else(|| app::Shell::new(takes_sockets)).and_then(|shell| app::run(shell, settings))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(FAILED, &why),
     }
@@ -106,4 +122,18 @@ fn fail(code: u8, why: &str) -> ExitCode {
 
 fn say(line: &str) {
     logger::last_words(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_main_thread_is_a_failure() {
+        let code = |run: fn() -> ExitCode| format!("{:?}", ended(run));
+        let failed = format!("{:?}", ExitCode::from(FAILED));
+        assert_eq!(code(|| panic!("as a test")), failed);
+        assert_eq!(code(|| panic!("as test {}", 2)), failed);
+        assert_eq!(code(|| ExitCode::SUCCESS), format!("{:?}", ExitCode::SUCCESS));
+    }
 }

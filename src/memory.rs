@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 /// What the process needs beside its tables: code, queues, pages being rendered, connections.
 const REST: u64 = 24 << 20;
 
+/// What code, libraries and the stacks of threads take of the address space, whether or not it is ever used: seen on
+/// x86-64 with glibc, at rest.
+const ADDRESSES: u64 = 64 << 20;
+
 /// What is wanted: by how many interfaces, and how much by each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
@@ -54,6 +58,10 @@ pub struct Present {
     pub physical: u64,
     /// The least limit of the control groups that the process is in, and whose it is.
     pub group: Option<(u64, PathBuf)>,
+    /// A control group whose limit cannot be read, if there is one.
+    pub unread: Option<String>,
+    /// The limit of this process's address space (RLIMIT_AS), if it has one.
+    pub address_space: Option<u64>,
 }
 
 /// Too much was promised; shows as one line with the numbers.
@@ -72,6 +80,14 @@ impl Wanted {
     /// An error if it cannot be there; a warning if it is most of what there is.
     pub fn compare(self, present: &Present) -> Result<Option<String>, TooLarge> {
         const TRY: &str = "lower --detection.memory or --capture.buffer-size, or watch fewer interfaces";
+        let address_space = present.address_space.map(|limit| {
+            let own = ADDRESSES.saturating_add(self.all());
+            let whose = format!(
+                "its address space, with {} for code and threads, is limited (ulimit -v) to",
+                ByteSize(ADDRESSES)
+            );
+            (own, limit, whose)
+        });
         let physical = (self.all(), present.physical, String::from("this machine has"));
         let group = present.group.as_ref().map(|(limit, path)| {
             (
@@ -84,7 +100,7 @@ impl Wanted {
             )
         });
         let mut warning = None;
-        for (wanted, limit, whose) in [Some(physical), group].into_iter().flatten() {
+        for (wanted, limit, whose) in [Some(physical), group, address_space].into_iter().flatten() {
             let said = || format!("{self}; {whose} {}", ByteSize(limit));
             if wanted > limit {
                 return Err(TooLarge(format!("not enough memory: {}; {TRY}", said())));
@@ -105,29 +121,44 @@ impl Present {
         // 64 bits where a long has 64: the units are bytes there.
         let physical = info.totalram.saturating_mul(info.mem_unit.into());
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let group = least_limit(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"), |path| {
-            fs::read_to_string(path).ok()
-        });
-        Self { physical, group }
+        let (groups, mounts) = (read("/proc/self/cgroup"), read("/proc/self/mountinfo"));
+        let group = least_limit(&groups, &mounts, |path| fs::read_to_string(path).ok());
+        let address_space = rustix::process::getrlimit(rustix::process::Resource::As).current;
+        Self { physical, group, unread: out_of_sight(&groups, &mounts), address_space }
     }
+}
+
+/// The hierarchy and the file with its limit, if this line of /proc/PID/cgroup is of one that can limit memory:
+/// `0::/path` is version 2, `4:memory:/path` version 1. And the group.
+fn limiting(line: &str) -> Option<(&'static str, &'static str, &str)> {
+    let mut parts = line.splitn(3, ':');
+    let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
+    match controllers {
+        "" => Some(("cgroup2", "memory.max", group)),
+        list if list.split(',').any(|controller| controller == "memory") => {
+            Some(("cgroup", "memory.limit_in_bytes", group))
+        }
+        _ => None,
+    }
+}
+
+/// A group that is not the root and of which no hierarchy is mounted here: `ip netns exec` mounts a /sys without them.
+fn out_of_sight(groups: &str, mounts: &str) -> Option<String> {
+    let limiting: Vec<_> = groups.lines().filter_map(limiting).collect();
+    let is_seen = |(kind, _, group): &(&str, &str, &str)| {
+        mount(mounts, kind).is_some_and(|(_, root)| Path::new(group).starts_with(root))
+    };
+    if limiting.iter().any(is_seen) {
+        return None;
+    }
+    limiting.iter().map(|(_, _, group)| *group).find(|group| *group != "/").map(str::to_owned)
 }
 
 /// The least limit on the way from the root of the hierarchy to the process's group, in both versions of control groups.
 fn least_limit(groups: &str, mounts: &str, read: impl Fn(&Path) -> Option<String>) -> Option<(u64, PathBuf)> {
     let mut least: Option<(u64, PathBuf)> = None;
     for line in groups.lines() {
-        // `0::/path` is version 2, `4:memory:/path` version 1.
-        let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(group)) = (parts.next(), parts.next(), parts.next()) else {
-            continue;
-        };
-        let (kind, file) = match controllers {
-            "" => ("cgroup2", "memory.max"),
-            list if list.split(',').any(|controller| controller == "memory") => {
-                ("cgroup", "memory.limit_in_bytes")
-            }
-            _ => continue,
-        };
+        let Some((kind, file, group)) = limiting(line) else { continue };
         let Some((point, root)) = mount(mounts, kind) else { continue };
         // What the mount shows begins at its root; a group beside it cannot be seen.
         let Ok(below) = Path::new(group).strip_prefix(root) else { continue };
@@ -191,6 +222,8 @@ mod tests {
         Present {
             physical: physical * MIB,
             group: group.map(|mib| (mib * MIB, PathBuf::from("/sys/fs/cgroup/x"))),
+            unread: None,
+            address_space: None,
         }
     }
 
@@ -219,6 +252,39 @@ mod tests {
         let warning = wanted(10, 48).compare(&present(4096, Some(512))).unwrap().unwrap();
         assert!(warning.ends_with("664MiB in all; the control group /sys/fs/cgroup/x (without the rings, which are the kernel's) has 512MiB"), "{warning}");
         assert!(wanted(1, 900).compare(&present(1000, None)).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_address_space_that_is_too_small_is_refused() {
+        let limited = |mib: u64| Present { address_space: Some(mib * MIB), ..present(4096, None) };
+        assert_eq!(
+            wanted(1, 48).compare(&limited(100)).unwrap_err().to_string(),
+            "not enough memory: 48MiB of tables, 16MiB of kernel rings, 24MiB for the rest: 88MiB in all; its address \
+             space, with 64MiB for code and threads, is limited (ulimit -v) to 100MiB; lower --detection.memory or \
+             --capture.buffer-size, or watch fewer interfaces"
+        );
+        assert!(wanted(1, 48).compare(&limited(160)).unwrap().is_some());
+        assert_eq!(wanted(1, 48).compare(&limited(512)), Ok(None));
+    }
+
+    /// As `ip netns exec` shows it: the group is named, its files are not there.
+    #[test]
+    fn a_group_that_is_not_mounted_is_out_of_sight() {
+        let v2 = "25 1 0:22 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let v1 = "31 1 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let inside = "31 1 0:29 /docker/7 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        for (groups, mounts, unread) in [
+            ("0::/system.slice/x\n", v2, None),
+            ("0::/system.slice/x\n", "", Some("/system.slice/x")),
+            ("0::/system.slice/x\n", inside, Some("/system.slice/x")),
+            ("0::/docker/7/a\n", inside, None),
+            ("4:memory:/x\n1:cpu:/y\n0::/\n", v1, None),
+            ("4:memory:/x\n1:cpu:/y\n0::/\n", "", Some("/x")),
+            ("1:cpu:/y\n0::/\n", "", None),
+            ("", v2, None),
+        ] {
+            assert_eq!(out_of_sight(groups, mounts).as_deref(), unread, "{groups}{mounts}");
+        }
     }
 
     #[test]

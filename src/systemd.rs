@@ -1,9 +1,10 @@
 //! Telling the service manager how we are: ready, reloading, stopping, alive. Without one, each call does
 //! nothing.
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use sd_notify::NotifyState;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Up and capturing; `status` is what `systemctl status` shows.
@@ -41,12 +42,35 @@ fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// The sockets of a `.socket` unit (sd_listen_fds(3)). Call it once.
+/// The first descriptor that is passed (sd_listen_fds(3)).
+const FIRST_PASSED: RawFd = 3;
+
+/// The descriptors that a `.socket` unit passed (sd_listen_fds(3)). They are known by number only: call it once, before
+/// this process opens anything, or what it opened is taken for one of them.
 pub fn sockets() -> io::Result<Vec<OwnedFd>> {
-    let descriptors = sd_notify::listen_fds()?;
-    // SAFETY: systemd passed these descriptors to this process, and nobody else takes them over.
+    let said = |name| std::env::var(name).unwrap_or_default();
+    if said("LISTEN_PID") != std::process::id().to_string() {
+        return Ok(Vec::new());
+    }
+    let count = said("LISTEN_FDS");
+    let wrong = || {
+        io::Error::other(format!("LISTEN_FDS is no number of descriptors: {}", crate::text::quote(&count)))
+    };
+    let end =
+        count.parse::<RawFd>().ok().filter(|count| *count >= 0).and_then(|n| FIRST_PASSED.checked_add(n));
+    let numbers = FIRST_PASSED..end.ok_or_else(wrong)?;
+    // All of them, before one is taken: dropping an `OwnedFd` closes it.
+    for number in numbers.clone() {
+        // SAFETY: only asked whether it is open, and told to stay in this process.
+        #[allow(unsafe_code, reason = "systemd passes numbers, not descriptors")]
+        let asked = unsafe { BorrowedFd::borrow_raw(number) };
+        fcntl_setfd(asked, FdFlags::CLOEXEC).map_err(|_| {
+            io::Error::other(format!("LISTEN_FDS announces {count}, and descriptor {number} is not open"))
+        })?;
+    }
+    // SAFETY: they are open, they were before this process opened anything, and nobody else takes them over.
     #[allow(unsafe_code, reason = "systemd passes numbers, not owned descriptors")]
-    Ok(descriptors.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }).collect())
+    Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
 }
 
 #[cfg(test)]

@@ -1001,6 +1001,9 @@ fn started_by_root_it_is_nobody_and_still_reloads_and_reopens() {
                 assert!(own.contains(line), "{line:?} in {own}");
             }
         }
+        let shared =
+            "any other process of nobody can stop it or take its limits away: --user names an account";
+        assert!(journal_text().contains(shared), "{}", journal_text());
         // Its own numbers are still there.
         let page = exporter.metrics().unwrap();
         for family in [
@@ -1058,6 +1061,26 @@ fn a_user_may_be_named_and_what_he_cannot_read_is_said_at_start() {
             path.display()
         );
         assert!(journal_text().contains(&warning), "{}", journal_text());
+        assert!(!journal_text().contains("any other process of"), "{}", journal_text());
+        ends_well(exporter);
+
+        // To setresuid(2) this number means no change: it would stay root, and say that it is not.
+        for (user, why) in [
+            (
+                "4294967295",
+                "nobody can become \"4294967295\" (--user): the number 4294967295 means no change",
+            ),
+            ("", "there is no user \"\" (--user)"),
+            ("no such user", "there is no user \"no such user\" (--user)"),
+        ] {
+            let flags = ["-i", "eth0", &format!("--user={user}"), "--log.format=logfmt"];
+            let output = lab.exporter_command(&flags[2..]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(&format!("cannot give up privileges: {why}")), "{said}");
+        }
+        let exporter = lab.exporter(&["--user=4294967294"]);
+        assert_eq!(status(&exporter, "Uid"), ["4294967294"; 4].join(" "));
         ends_well(exporter);
 
         let exporter = lab.exporter(&["--user=root"]);
@@ -1438,7 +1461,7 @@ fn an_alternative_name_means_the_interface() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
             said.contains(&format!(
-                "cannot capture on {long}: it is another name of eth0, which is captured already"
+                "cannot capture on {long}: it is the same interface as eth0, by another name"
             )),
             "{said}"
         );
@@ -1471,7 +1494,7 @@ fn the_default_route_is_followed() {
             assert_eq!(exporter.value(UP.0, UP.1), None, "it is one capture");
             for said in [
                 "capture on eth0 lost: the default route leads through other0 now",
-                "capture on other0 is back",
+                "capturing on other0 now: the default route leads there",
             ] {
                 eventually(said, PATIENCE, || journal_text().contains(said).then_some(()));
             }

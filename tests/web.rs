@@ -92,7 +92,7 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let listeners = web::bind(&options).unwrap();
+                let listeners = web::bind(&options, Vec::new()).unwrap();
                 bound.send(listeners.addresses().next().unwrap()).unwrap();
                 let reload = move || std::future::ready(reload());
                 let app = App::new(options, board, ProcessState::default, reload).with_questions(threads);
@@ -676,7 +676,7 @@ fn a_client_that_never_finishes_does_not_hold_up_the_stop() {
 
 fn bind(addresses: &[&str]) -> Result<Vec<SocketAddr>, String> {
     let listen = addresses.iter().map(|address| address.parse().unwrap()).collect();
-    let bound = web::bind(&Options { listen, ..options() }).map_err(|error| error.to_string())?;
+    let bound = web::bind(&Options { listen, ..options() }, Vec::new()).map_err(|error| error.to_string())?;
     let addresses: Vec<_> = bound.addresses().collect();
     for address in &addresses {
         // `[::]` is reached through both families.
@@ -962,4 +962,28 @@ fn an_exporter_that_is_not_there_is_exit_one_with_what_to_try() {
          (--web.listen-address says where)\n"
     );
     assert_eq!((output.status.code(), said), (Some(1), expected));
+}
+/// More announced than passed: what it opens itself must not be taken for a socket (it aborted on its own epoll).
+#[test]
+fn sockets_that_were_announced_and_not_passed_are_an_error_of_start() {
+    use std::process::Command;
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for (count, why) in [
+        ("2", "LISTEN_FDS announces 2, and descriptor 4 is not open"),
+        ("99999", "LISTEN_FDS announces 99999, and descriptor 4 is not open"),
+        ("4294967295", "LISTEN_FDS is no number of descriptors: \"4294967295\""),
+        ("-1", "LISTEN_FDS is no number of descriptors: \"-1\""),
+        ("0", "none were passed (is the .socket unit started?)"),
+    ] {
+        let script = "exec 3<&0 4<&-; export LISTEN_FDS=$0 LISTEN_PID=$$; exec \"$@\"";
+        let output = Command::new("sh")
+            .args(["-c", script, count, env!("CARGO_BIN_EXE_portscan_exporter")])
+            .args(["-i", "lo", "--web.systemd-socket", "--log.format=logfmt"])
+            .stdin(std::os::fd::OwnedFd::from(tcp.try_clone().unwrap()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{count}: {said}");
+        assert!(said.contains(&format!("cannot listen on the sockets of systemd: {why}")), "{said}");
+    }
 }

@@ -865,7 +865,7 @@ impl Detector {
     }
 
     /// Takes the policy of another detector, and its tables in place of its own, which are emptied: open scans are told as
-    /// ended. `other` has seen nothing yet; its limits may differ in the least peak that is published.
+    /// ended. `other` has seen nothing yet, and is under the same limits.
     pub fn resize(&mut self, other: Self, events: &mut dyn FnMut(ScanEvent)) {
         let policy = other.policy.clone();
         self.take(policy, Some(other), events);
@@ -890,10 +890,10 @@ impl Detector {
         }
         if let Some(other) = tables {
             // Places follow from the hash, so its keys come with them.
-            let Self { hasher, directory, order, entries, vacant, capacity, plan, store, limits, .. } = other;
+            let Self { hasher, directory, order, entries, vacant, capacity, plan, store, .. } = other;
             (self.hasher, self.directory, self.order) = (hasher, directory, order);
             (self.entries, self.vacant, self.capacity) = (entries, vacant, capacity);
-            (self.plan, self.store, self.limits) = (plan, store, limits);
+            (self.plan, self.store) = (plan, store);
         }
         self.policy = policy;
         self.measure();

@@ -35,6 +35,8 @@ pub struct Options {
 pub struct Confined {
     /// The user that root became, if it was root.
     pub became: Option<String>,
+    /// Whether that is an account which others use: nobody named one.
+    pub shared: bool,
     /// Why it is still root, if it is.
     pub still_root: Option<String>,
     /// Whether the kernel holds it to the files it may read (Landlock), and how far.
@@ -69,6 +71,7 @@ impl std::error::Error for ConfineError {}
 /// 3. The supplementary groups, the group, the user, in this order: only root may change the first two. The kernel would
 ///    take all capabilities away with the user, were it not asked to keep them.
 /// 4. All capabilities but CAP_NET_RAW: after the user is changed, since that takes CAP_SETUID and clears those in effect.
+///    Then a look at what came of 3 and 4: what the kernel was asked for is not always what it did.
 /// 5. Landlock, after the user's name was looked up in files.
 /// 6. The list of system calls, last: it refuses some of the above.
 pub fn confine(options: &Options) -> Result<Confined, ConfineError> {
@@ -89,7 +92,10 @@ pub fn confine_thread(options: &Options) -> Result<Confined, ConfineError> {
             // Should someone become root again, the kernel gives him nothing.
             let _ = set_keep_capabilities(false);
             match outcome {
-                Ok(()) => (Some(user.name), None),
+                Ok(()) => {
+                    user.expect_it()?;
+                    (Some(user.name), None)
+                }
                 Err(error) if options.user.is_some() => {
                     return Err(ConfineError(format!("cannot become {}: {error}", user.name)));
                 }
@@ -100,9 +106,11 @@ pub fn confine_thread(options: &Options) -> Result<Confined, ConfineError> {
         None => (None, None),
     };
     keep_only_net_raw().map_err(failed("capabilities"))?;
+    expect_only_net_raw(capabilities(None).map_err(failed("capabilities"))?)?;
     let files = sandbox::restrict_files(&options.readable).map_err(ConfineError)?;
     let calls = sandbox::restrict_calls().map_err(ConfineError)?;
-    Ok(Confined { became, still_root, files, calls })
+    let shared = became.is_some() && options.user.is_none();
+    Ok(Confined { became, shared, still_root, files, calls })
 }
 
 /// Another thread would stay what it is, root with all its privileges.
@@ -130,4 +138,34 @@ fn keep_only_net_raw() -> io::Result<()> {
         None,
         CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() },
     )
+}
+
+/// An error if there is more left than should be.
+fn expect_only_net_raw(left: CapabilitySets) -> Result<(), ConfineError> {
+    let beyond = (left.permitted | left.effective | left.inheritable) - CapabilitySet::NET_RAW;
+    if beyond.is_empty() && left.inheritable.is_empty() {
+        return Ok(());
+    }
+    Err(ConfineError(format!("these capabilities are left: {left:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_beyond_net_raw_is_noticed() {
+        let none = CapabilitySet::empty();
+        let raw = CapabilitySet::NET_RAW;
+        let left = |effective, permitted, inheritable| CapabilitySets { effective, permitted, inheritable };
+        assert_eq!(expect_only_net_raw(left(raw, raw, none)), Ok(()));
+        assert_eq!(expect_only_net_raw(left(none, none, none)), Ok(()));
+        for more in [
+            left(raw, raw | CapabilitySet::SETUID, none),
+            left(raw | CapabilitySet::SYS_ADMIN, raw, none),
+            left(raw, raw, raw),
+        ] {
+            assert!(expect_only_net_raw(more).is_err(), "{more:?}");
+        }
+    }
 }

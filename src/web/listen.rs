@@ -1,7 +1,6 @@
 //! Where to listen: `:10220`, `127.0.0.1:10220`, `[::1]:10220`, `localhost:10220`, or sockets from systemd.
 
 use super::Options;
-use crate::systemd;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::io;
@@ -114,12 +113,12 @@ impl Listeners {
     }
 }
 
-/// Listens on every address, or on none.
-pub fn bind(options: &Options) -> Result<Listeners, BindError> {
+/// Listens on every address, or on none; on the sockets that systemd passed, if the options say so.
+pub fn bind(options: &Options, passed: Vec<OwnedFd>) -> Result<Listeners, BindError> {
     let mut listeners = Vec::new();
     if options.systemd_socket {
         let fail = |why| BindError { what: String::from("the sockets of systemd"), why };
-        for socket in systemd::sockets().map_err(fail)? {
+        for socket in passed {
             check(&socket).map_err(fail)?;
             listeners.push(adopt(StdListener::from(socket)).map_err(fail)?);
         }
