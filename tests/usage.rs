@@ -148,6 +148,10 @@ fn bad_flags_are_refused() {
             "--publish.min-ports must be at most the detection threshold (20), or scans are hidden, not 21",
         ),
         ("--publish.hold=5s", "a detection window of 10s is longer than --publish.hold (5s)"),
+        (
+            "--detection.window=10m --publish.hold=5m",
+            "a detection window of 10m is longer than --publish.hold (5m)",
+        ),
         ("--publish.hold=25h", "--publish.hold must be from 1s to 24h, not 25h"),
         ("--publish.hold=100ms", "--publish.hold must be from 1s to 24h, not 100ms"),
         ("--web.max-requests=0", "--web.max-requests must be from 1 to 10000, not 0"),
@@ -267,7 +271,6 @@ fn bad_files_are_refused_with_the_line_at_fault() {
             "\ndetection:\n  ipv6_prefix: 8\n",
             "invalid configuration config.yml: line 3: detection.ipv6_prefix must be from 16 to 128, not 8",
         ),
-        ("detection: {window: 10m}", "a detection window of 10m is longer than --publish.hold (5m)"),
     ] {
         fs::write(directory.path().join("config.yml"), text).unwrap();
         for words in [&["--config.file=config.yml"][..], &["--config.file=config.yml", "--config.check"]] {
