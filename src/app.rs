@@ -10,7 +10,7 @@ use crate::logger;
 use crate::memory::{self, Present, Wanted};
 use crate::metrics::{Build, ProcessState};
 use crate::notify::{Notice, Notifier};
-use crate::pipeline::{LiveSink, Outlet, Pipeline, QUESTIONS, Question, Reload};
+use crate::pipeline::{LiveSink, Outlet, Pipeline, QUESTIONS, Question, Reload, random_seed};
 use crate::privilege::{self, Files};
 use crate::sample::{Sample, Sampling};
 use crate::settings::{self, Ignored, Settings};
@@ -21,7 +21,6 @@ use crate::vantage::{Place, Vantage};
 use crate::vitals::{self, Sign, Vitals};
 use crate::{systemd, version, web};
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -210,7 +209,8 @@ impl Reloads {
         if policy.threshold <= self.greatest_threshold.load(Ordering::Relaxed) {
             return Ok(self.workers.iter().map(|_| Reload::Policy(policy.clone())).collect());
         }
-        let tables = || Detector::try_new(policy.clone(), self.limits, seed(), Origin::Live).map(Box::new);
+        let tables =
+            || Detector::try_new(policy.clone(), self.limits, random_seed(), Origin::Live).map(Box::new);
         let tables: Vec<_> = self
             .workers
             .iter()
@@ -267,11 +267,6 @@ impl Reloads {
         }
         outcome.map(|()| String::from("configuration reloaded"))
     }
-}
-
-/// Keys come from the wire: nobody may know how they hash.
-fn seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 /// What is to be said of a reload; an error if the file was refused.
@@ -393,7 +388,7 @@ fn tables(settings: &Settings, limits: Limits) -> Result<Vec<Pipeline>, String> 
     let sampling = settings.sampling.map(|all| Sampling { max_sources: all.max_sources / shards, ..all });
     let sample = || sampling.map(|sampling| Sample::new(sampling, settings.policy.clone()));
     let one = |_| {
-        let pipeline = Pipeline::try_new(settings.policy.clone(), limits, seed(), Origin::Live)?;
+        let pipeline = Pipeline::try_new(settings.policy.clone(), limits, random_seed(), Origin::Live)?;
         Ok(pipeline.with_sample(sample()))
     };
     let all: Result<Vec<_>, OutOfMemory> = (0..threads).map(one).collect();

@@ -12,9 +12,15 @@ use crate::sample::Sample;
 use crate::snapshot::InterfaceSnapshot;
 use crate::vantage::Vantage;
 use ipnet::IpNet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
+
+/// A key for the tables. What they hold comes from the wire: nobody may know how it hashes.
+pub fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
 
 /// The way of a packet, for a live capture and for files alike: decode, gather a batch, observe.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::detect::{Limits, Moment, Origin, Policy, Scan, ScanEvent};
 use crate::metrics;
 use crate::order::{Disorder, HORIZON_NANOS, Order, Ordered, has_time};
 use crate::packet::{LinkType, Timestamp};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, random_seed};
 use crate::remarks;
 use crate::report;
 use crate::rotation;
@@ -440,9 +440,9 @@ impl Engine {
         Self {
             window_nanos: policy.window_nanos,
             quiet_nanos: policy.quiet_nanos,
-            // The order of stamps says where the clock steps. A fixed seed: whoever writes a file cannot ask what it hashes
-            // to, and a report reads the same twice.
-            pipeline: Pipeline::new(policy, limits, 1, Origin::Live).with_fragments(),
+            // A random seed, or whoever writes a file could choose addresses that hide a scan. The report does not depend
+            // on it.
+            pipeline: Pipeline::new(policy, limits, random_seed(), Origin::Sorted).with_fragments(),
             files: Vec::new(),
             clock_steps: 0,
             tick_at: Timestamp(0),

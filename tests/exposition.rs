@@ -48,7 +48,7 @@ fn scanned() -> InterfaceSnapshot {
                 probes: [[5000], [179]],
                 ignored: [8, 9, 10, 11],
                 hits: [2],
-                evicted: [10, 11, 12, 13],
+                evicted: [10, 11, 12, 13, 14],
                 clock_steps: 14,
                 bursts: [40, 20, 5, 4, 3, 2, 1, 0, 1, 1],
                 burst_ports: 4321,

@@ -1674,7 +1674,7 @@ impl Wire {
         let told = self.told.lock().unwrap();
         let detection = &told.latest.as_ref().unwrap().detection;
         assert_eq!((detection.tracked_sources, detection.open_scans), (0, [0]), "{detection:?}");
-        assert_eq!((detection.tally.evicted, told.hits.len()), ([0; 4], hits.len() + 1));
+        assert_eq!((detection.tally.evicted, told.hits.len()), ([0; 5], hits.len() + 1));
         // What is shown is in the clock's time, not in the detector's own.
         assert!(self.wall().nanos().abs_diff(detection.time.nanos()) < 2 * SECOND);
     }

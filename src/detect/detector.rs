@@ -9,6 +9,7 @@ pub use explain::{Explanation, NAMED_RANGES, Tracked};
 use super::activity::{Plan, PortStore, Ports};
 use super::block::Ring;
 use super::cache::{OutOfMemory, prefetch, room_for};
+use super::eviction::{Evidence, Order, Rank, SPREAD, Turn, UNITS};
 use super::hosts::{Hosts, NOWHERE};
 use super::peaks::{self, Peaks};
 use super::policy::{Limits, Policy};
@@ -16,7 +17,7 @@ use super::probe::{Family, Probe};
 use super::quantum::{self, QUANTA, Stamp, quantum_nanos, stamp};
 use super::scan::{Kind, Moment, Scan, ScanEvent, ScanId, Source};
 use super::snapshot::{BURST_BOUNDS, Evicted, Ignored, PublishedSource, Snapshot, Tally};
-use super::table::{Directory, Displaced, Order, Place, UNITS};
+use super::table::{Asked, Directory, Displaced, Guest, Place, Spot};
 use super::timeline::{Origin, Timeline};
 use crate::packet::Timestamp;
 use std::cmp::{Ordering, Reverse};
@@ -40,8 +41,8 @@ struct Entry {
     state: State,
     /// Quanta in which it probed since `since`, after the first; up to `SPREAD`.
     spread: u8,
-    /// It goes next unless it probes: its place in the directory was asked for.
-    is_expendable: bool,
+    /// Its turn to go came and it was moved to the reserve; until it probes.
+    is_reserved: bool,
     /// Port of the first probe since `since`.
     first_port: u16,
     /// A port that `target_host` was asked for.
@@ -126,8 +127,8 @@ impl Candidate {
 /// A probe that waits for its batch to be full.
 #[derive(Debug, Clone, Copy)]
 struct Gathered {
-    /// The hash of its source.
-    hash: u64,
+    /// Where its source belongs.
+    spot: Spot,
     /// The entry that its source had when that was looked up, or `NOBODY`.
     likely: u32,
     probe: Probe,
@@ -145,10 +146,15 @@ pub struct Detector {
     policy: Policy,
     limits: Limits,
     hasher: foldhash::quality::FixedState,
+    /// Hosts are estimated by their hashes, and what is told of a file must not depend on the seed. (Who writes a file can
+    /// make the estimate of his own hosts wrong, and nobody's else.)
+    host_hasher: foldhash::quality::FixedState,
     timeline: Timeline,
     quantum_nanos: u64,
     epoch_nanos: u64,
     unit_nanos: u64,
+    /// Quanta between the ports of an even scan that just reaches the threshold.
+    pace: u8,
     quantum: u64,
     /// When the next quantum or epoch begins: most packets need no division.
     turn_at: u64,
@@ -177,30 +183,30 @@ pub struct Detector {
 /// The table counts as crowded when this share of it is taken: then new sources wait at the door.
 const CROWDED: (usize, usize) = (1, 2);
 
-/// Credit for each distinct port, in units of window/1024: about a hundredth of the window.
-const CREDIT: u64 = 10;
+/// The doorkeeper gets this part of the memory, 8 bytes a source. A greater one remembers a scanner's first port for longer in
+/// a flood of one-port sources; a smaller one leaves more entries, and lets fewer of those in that pace their ports. With
+/// this one 48 MiB hold 100,000 entries.
+const DOORKEEPER: (usize, usize) = (3, 32);
 
-/// Credit for each further quantum in which a source probed, in units of window/1024, up to `SPREAD`: a scanner
-/// comes back, a burst does not, however many ports it has.
-const SPREAD_CREDIT: u64 = 51;
-const SPREAD: u8 = 4;
-
-/// By what a resident's deadline is reckoned, when somebody must go: a probe writes down none.
+/// By what a resident's turn is reckoned, when somebody must go: a probe writes down none of it.
 #[derive(Clone, Copy)]
 struct Terms {
     unit_nanos: u64,
-    inline_ports: u32,
+    threshold: u32,
 }
 
 impl Terms {
-    /// When a resident may go, in units of window/1024.
-    fn deadline(self, known: &Entry) -> u64 {
-        if known.is_expendable {
-            return 0;
+    fn evidence(self, known: &Entry) -> Evidence {
+        Evidence {
+            last_probe: known.last_probe / self.unit_nanos,
+            ports: known.ports.count(),
+            spread: known.spread,
+            is_reserved: known.is_reserved,
         }
-        known.last_probe / self.unit_nanos
-            + CREDIT * u64::from(known.ports.count().min(self.inline_ports))
-            + SPREAD_CREDIT * u64::from(known.spread)
+    }
+
+    fn rank(self, known: &Entry) -> Rank {
+        self.evidence(known).rank(self.threshold)
     }
 }
 
@@ -217,7 +223,9 @@ impl Detector {
     /// wire; `origin` says whose clock wrote the timestamps.
     pub fn try_new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Result<Self, OutOfMemory> {
         let plan = Plan::new(policy.threshold, limits.memory_bytes);
-        let directory = Directory::new(limits.memory_bytes / 12)?;
+        let hasher = foldhash::quality::FixedState::with_seed(seed);
+        let directory =
+            Directory::new(limits.memory_bytes / DOORKEEPER.1 * DOORKEEPER.0, hasher.hash_one(seed))?;
         let entry_bytes = size_of::<Entry>()
             + size_of::<u32>()
             + Order::ENTRY_BYTES
@@ -229,7 +237,12 @@ impl Detector {
             quantum_nanos: 0,
             epoch_nanos: peaks::epoch_nanos(limits.hold_nanos),
             unit_nanos: 0,
-            hasher: foldhash::quality::FixedState::with_seed(seed),
+            pace: 0,
+            host_hasher: match origin {
+                Origin::Live => hasher.clone(),
+                Origin::File | Origin::Sorted => foldhash::quality::FixedState::with_seed(0),
+            },
+            hasher,
             timeline: Timeline::new(origin),
             quantum: 0,
             turn_at: 0,
@@ -265,6 +278,7 @@ impl Detector {
     fn measure(&mut self) {
         self.quantum_nanos = quantum_nanos(self.policy.window_nanos);
         self.unit_nanos = (self.policy.window_nanos / UNITS).max(1);
+        self.pace = QUANTA.div_ceil(u64::from(self.policy.threshold.max(2)) - 1) as u8;
         self.policy.ignored_ports.sort_unstable();
     }
 
@@ -274,16 +288,16 @@ impl Detector {
     #[inline]
     #[must_use]
     pub fn gather(&mut self, probe: Probe) -> bool {
-        let hash = match self.batch.last() {
+        let spot = match self.batch.last() {
             // A scan is often a burst of one source.
-            Some(last) if last.probe.source == probe.source => last.hash,
+            Some(last) if last.probe.source == probe.source => last.spot,
             _ => {
-                let hash = self.hash(probe.source);
-                self.directory.prefetch(hash);
-                hash
+                let spot = self.spot(probe.source);
+                self.directory.prefetch(spot);
+                spot
             }
         };
-        self.batch.push(Gathered { hash, likely: NOBODY, probe });
+        self.batch.push(Gathered { spot, likely: NOBODY, probe });
         if let Some(arrived) = self.batch.len().checked_sub(AHEAD) {
             self.batch[arrived].likely = self.look_ahead(&self.batch, arrived);
         }
@@ -294,13 +308,13 @@ impl Detector {
     /// there by now.
     #[inline]
     fn look_ahead(&self, batch: &[Gathered], at: usize) -> u32 {
-        let hash = batch[at].hash;
+        let spot = batch[at].spot;
         if let Some(before) = at.checked_sub(1)
-            && batch[before].hash == hash
+            && batch[before].spot == spot
         {
             return batch[before].likely;
         }
-        let Some(entry) = self.directory.likely(hash) else { return NOBODY };
+        let Some(entry) = self.directory.likely(spot) else { return NOBODY };
         if let Some(known) = self.entries.get(entry as usize) {
             prefetch(known);
             prefetch(&known.peaks);
@@ -352,7 +366,7 @@ impl Detector {
 
     #[inline]
     fn probe(&mut self, gathered: &Gathered, events: &mut dyn FnMut(ScanEvent)) {
-        let &Gathered { hash, likely, ref probe } = gathered;
+        let &Gathered { spot, likely, ref probe } = gathered;
         self.timeline.packet(probe.time);
         if self.timeline.now() >= self.turn_at {
             self.turn(events);
@@ -379,57 +393,37 @@ impl Detector {
         let (prefix, entries) = (self.policy.ipv6_prefix, &self.entries);
         let (slot, place) = self
             .directory
-            .find(hash, |entry| Source::is_one(entries[entry as usize].address, probe.source, prefix));
+            .find(spot, |entry| Source::is_one(entries[entry as usize].address, probe.source, prefix));
         match place {
             Place::Resident(entry) => self.settle(entry, events),
-            Place::Guest => match self.directory.greet(slot, probe.port, self.stamp) {
-                Err(finished) => {
+            Place::Guest => match self.directory.greet(slot, probe.port, self.stamp, !self.is_full()) {
+                Asked::Waits(finished) => {
                     if let Some(guest) = finished {
                         self.finish_burst(guest.count());
                     }
                     return;
                 }
-                Ok(guest) => {
-                    let entry = self.admit(slot, hash, probe, events);
-                    let age = u64::from(quantum::age(self.stamp, guest.stamp));
-                    self.entries[entry as usize].since =
-                        self.timeline.now().saturating_sub(age * self.quantum_nanos);
-                    // Both ports are entered at the age of the older.
-                    let then = self.quantum - age.min(self.quantum);
-                    let known = &mut self.entries[entry as usize];
-                    known.probes = guest.count();
-                    known.burst_peak = guest.count();
-                    known.spread = u8::from(guest.came_apart());
-                    for port in guest.ports {
-                        // A short list holds two.
-                        let _ = self.store.record(&mut known.ports, entry, port, 0, then);
-                    }
-                    known.quantum = then;
-                    self.settle(entry, events);
+                // Somebody would have to go for it. A scan at the pace of the rule asks for three ports within a tenth of
+                // a window somewhere; who does not may wait, less its oldest port.
+                Asked::Earned(guest) if self.is_full() && guest.is_slow(self.stamp) => {
+                    self.tally.evicted[Evicted::Evidence as usize] += 1;
+                    return self.directory.put_guest(
+                        slot,
+                        spot,
+                        guest.without_oldest(probe.port, self.stamp),
+                    );
+                }
+                Asked::Earned(guest) => {
+                    let entry = self.promote(slot, spot, guest, probe, events);
                     return self.count(entry, probe, events);
                 }
             },
             Place::Nowhere => {
-                let (terms, entries) = (self.terms(), &self.entries);
-                let deadline = |entry| terms.deadline(&entries[entry as usize]);
-                let (slot, displaced) = self.directory.make_room(hash, self.stamp, deadline);
-                match displaced {
-                    Displaced::Nobody => {}
-                    Displaced::Gone(guest) => self.finish_burst(guest.count()),
-                    Displaced::Guest(_) => self.tally.evicted[Evicted::Doorkeeper as usize] += 1,
-                    // The set is full of residents: make the least of them go when its turn comes, and let this
-                    // newcomer come again. One packet of a newcomer is lost, of a scanner with many to send.
-                    Displaced::Resident(entry) => {
-                        self.entries[entry as usize].is_expendable = true;
-                        self.tally.evicted[Evicted::Doorkeeper as usize] += 1;
-                        return;
-                    }
-                }
+                let slot = self.make_room(spot, events);
                 if self.is_crowded() {
-                    let guest = super::table::Guest { ports: [probe.port; 2], stamp: self.stamp };
-                    return self.directory.put_guest(slot, hash, guest);
+                    return self.directory.put_guest(slot, spot, Guest::new(probe.port, self.stamp));
                 }
-                let entry = self.admit(slot, hash, probe, events);
+                let entry = self.admit(slot, spot, probe, events);
                 return self.count(entry, probe, events);
             }
         }
@@ -438,8 +432,96 @@ impl Detector {
         }
     }
 
+    /// A slot for a new source. Whoever must make room for it is counted as what it is.
+    fn make_room(&mut self, spot: Spot, events: &mut dyn FnMut(ScanEvent)) -> usize {
+        let (terms, entries) = (self.terms(), &self.entries);
+        let rank = |entry: u32| terms.rank(&entries[entry as usize]);
+        let (slot, displaced) = self.directory.make_room(spot, self.stamp, self.pace, rank);
+        match displaced {
+            Displaced::Nobody => {}
+            Displaced::Gone(guest) => self.finish_burst(guest.count()),
+            Displaced::Guest(guest) => {
+                let may_return = guest.age(self.stamp) <= self.pace;
+                let reason = if may_return { Evicted::Evidence } else { Evicted::Doorkeeper };
+                self.tally.evicted[reason as usize] += 1;
+            }
+            Displaced::Resident(entry) => {
+                self.evict(entry, events);
+                self.vacant.push(entry);
+            }
+        }
+        slot
+    }
+
+    /// Gives a guest an entry, with all that the door knew of it.
+    fn promote(
+        &mut self,
+        slot: usize,
+        spot: Spot,
+        guest: Guest,
+        probe: &Probe,
+        events: &mut dyn FnMut(ScanEvent),
+    ) -> u32 {
+        let entry = self.admit(slot, spot, probe, events);
+        let age = u64::from(quantum::age(self.stamp, guest.stamp)).min(self.quantum);
+        let known = &mut self.entries[entry as usize];
+        known.since = self.timeline.now().saturating_sub(age * self.quantum_nanos);
+        known.probes = guest.count();
+        known.burst_peak = guest.count();
+        // A burst sends all it has at once and is gone; a scanner comes back.
+        known.spread = u8::from(guest.gap > 0);
+        let older = self.quantum - age;
+        for (port, then) in guest.ports.into_iter().zip([older, older + u64::from(guest.gap)]) {
+            // A short list holds two.
+            let _ = self.store.record(&mut known.ports, entry, port, 0, then);
+            known.quantum = then;
+        }
+        // The probe that earned the entry may be a further time that it came back.
+        known.last_probe = known.quantum * self.quantum_nanos;
+        self.settle(entry, events);
+        entry
+    }
+
+    /// Whom a full table must give up.
+    fn weakest(&mut self) -> u32 {
+        let terms = self.terms();
+        // Whoever is moved to the reserve is not moved again, so each turn brings the end nearer.
+        loop {
+            let entries = &self.entries;
+            let turn = self.order.pop(|entry| terms.rank(&entries[entry as usize]));
+            match turn.expect("everyone in a full table is filed") {
+                Turn::Leaves(entry) => return entry,
+                Turn::LeavesOrRests(entry) => {
+                    let known = &mut self.entries[entry as usize];
+                    if !terms.evidence(known).is_strong(terms.threshold) {
+                        return entry;
+                    }
+                    known.is_reserved = true;
+                    self.order.file(entry, terms.rank(known));
+                }
+            }
+        }
+    }
+
+    /// Counts a resident as given up, by what it was, and vacates its entry.
+    fn evict(&mut self, entry: u32, events: &mut dyn FnMut(ScanEvent)) {
+        let known = &self.entries[entry as usize];
+        let silent = self.quantum - (known.last_probe / self.quantum_nanos).min(self.quantum);
+        let reason = if known.state.is_open() {
+            Evicted::Scan
+        } else if silent <= u64::from(self.pace)
+            || self.terms().evidence(known).is_strong(self.policy.threshold)
+        {
+            Evicted::Evidence
+        } else {
+            Evicted::Table
+        };
+        self.tally.evicted[reason as usize] += 1;
+        self.vacate(entry, events);
+    }
+
     fn terms(&self) -> Terms {
-        Terms { unit_nanos: self.unit_nanos, inline_ports: self.plan.inline_ports as u32 }
+        Terms { unit_nanos: self.unit_nanos, threshold: self.policy.threshold }
     }
 
     #[inline]
@@ -447,8 +529,13 @@ impl Detector {
         (self.entries.len() - self.vacant.len()) * CROWDED.1 >= self.capacity * CROWDED.0
     }
 
+    /// Whether somebody must go for whoever gets an entry.
+    fn is_full(&self) -> bool {
+        self.vacant.is_empty() && self.entries.len() == self.capacity
+    }
+
     /// Gives a source an entry, if need be that of the resident who must go first.
-    fn admit(&mut self, slot: usize, hash: u64, probe: &Probe, events: &mut dyn FnMut(ScanEvent)) -> u32 {
+    fn admit(&mut self, slot: usize, spot: Spot, probe: &Probe, events: &mut dyn FnMut(ScanEvent)) -> u32 {
         let entry = match self.vacant.pop() {
             Some(entry) => entry,
             None if self.entries.len() < self.capacity => self.entries.len() as u32,
@@ -456,12 +543,8 @@ impl Detector {
                 if !self.order.is_kept() {
                     self.refile();
                 }
-                let (terms, entries) = (self.terms(), &self.entries);
-                let entry = self.order.pop(|entry| terms.deadline(&entries[entry as usize]));
-                let reason =
-                    if self.entries[entry as usize].state.is_open() { Evicted::Scan } else { Evicted::Table };
-                self.tally.evicted[reason as usize] += 1;
-                self.vacate(entry, events);
+                let entry = self.weakest();
+                self.evict(entry, events);
                 entry
             }
         };
@@ -484,7 +567,7 @@ impl Detector {
             peaks: Peaks::NONE,
             burst_peak: 0,
             spread: 0,
-            is_expendable: false,
+            is_reserved: false,
             scan_peak: 0,
             tell_at: 0,
             state: State::Calm,
@@ -493,8 +576,8 @@ impl Detector {
             Some(old) => *old = fresh,
             None => self.entries.push(fresh),
         }
-        self.directory.put_resident(slot, hash, entry);
-        self.order.file(entry, now / self.unit_nanos);
+        self.directory.put_resident(slot, spot, entry);
+        self.order.file(entry, Rank::fresh(now / self.unit_nanos));
         entry
     }
 
@@ -503,8 +586,8 @@ impl Detector {
     fn count(&mut self, entry: u32, probe: &Probe, events: &mut dyn FnMut(ScanEvent)) {
         let now = self.timeline.now();
         let host = match probe.host {
-            IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
-            IpAddr::V6(v6) => self.hasher.hash_one(v6.to_bits()),
+            IpAddr::V4(v4) => self.host_hasher.hash_one(v4.to_bits()),
+            IpAddr::V6(v6) => self.host_hasher.hash_one(v6.to_bits()),
         };
         let mut known = &mut self.entries[entry as usize];
         if known.burst_peak == 0 && !known.state.is_open() {
@@ -514,6 +597,7 @@ impl Detector {
             known.spread += 1;
         }
         known.last_probe = now;
+        known.is_reserved = false;
         known.probes = known.probes.saturating_add(1);
         let place = known.hosts.find(host).unwrap_or_else(|| known.hosts.note(host));
         let (bit, before) = (Hosts::bit(place), known.ports.count());
@@ -539,7 +623,6 @@ impl Detector {
             self.greatest_now = count;
             self.greatest.reach(self.epoch, count);
         }
-        known.is_expendable = false;
         let above = count >= self.policy.threshold;
         match known.state {
             State::Calm if above => {
@@ -819,7 +902,7 @@ impl Detector {
         let oldest = (self.timeline.now() / self.unit_nanos).saturating_sub(UNITS);
         let filed = (0_u32..).zip(&self.entries).filter(|(_, known)| known.state != State::Vacant);
         let terms = self.terms();
-        self.order.refile(oldest, filed.map(|(entry, known)| (entry, terms.deadline(known))));
+        self.order.refile(oldest, filed.map(|(entry, known)| (entry, terms.rank(known))));
     }
 
     /// Brings an entry to the present and lets it go if it has nothing left to tell.
@@ -1038,15 +1121,15 @@ impl Detector {
     fn place(&self, source: Source) -> Place {
         let prefix = self.policy.ipv6_prefix;
         let is = |entry: u32| Source::is_one(self.entries[entry as usize].address, source.address, prefix);
-        self.directory.find(self.hash(source.address), is).1
+        self.directory.find(self.spot(source.address), is).1
     }
 
     #[inline]
-    fn hash(&self, address: IpAddr) -> u64 {
-        match Source::of(address, self.policy.ipv6_prefix).address {
+    fn spot(&self, address: IpAddr) -> Spot {
+        self.directory.spot(match Source::of(address, self.policy.ipv6_prefix).address {
             IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
             IpAddr::V6(v6) => self.hasher.hash_one(v6.to_bits()),
-        }
+        })
     }
 }
 
@@ -1100,4 +1183,57 @@ fn scan_id(source: Source, detected: Timestamp) -> ScanId {
         z ^ (z >> 31)
     };
     ScanId(mix(mix(mix(bits as u64) ^ (bits >> 64) as u64) ^ detected.nanos()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::probe::Technique;
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn syn(source: u32, port: u16, nanos: u64) -> Probe {
+        Probe {
+            time: Timestamp(1_700_000_000_000_000_000 + nanos),
+            source: IpAddr::V4(Ipv4Addr::from_bits(source)),
+            host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)),
+            port,
+            technique: Technique::Syn,
+        }
+    }
+
+    /// Whoever knows the key chooses neighbours: as many as the two sets of a source hold, with three ports each, and again after
+    /// each probe of the source. The source is seen all the same, and each that goes for it is counted.
+    #[test]
+    fn chosen_neighbours_hide_nobody() {
+        for seed in 1..4 {
+            let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+            let mut detector = Detector::new(Policy::default(), limits, seed, Origin::File);
+            let scanner = 0xc633_6407;
+            let home = detector.spot(syn(scanner, 0, 0).source).set();
+            let neighbours: Vec<u32> = (0x0a00_0000..0x0aff_ffff)
+                .filter(|&source| detector.spot(syn(source, 0, 0).source).set() | 1 == home | 1)
+                .take(16)
+                .collect();
+            assert_eq!(neighbours.len(), 16);
+            let mut hits = Vec::new();
+            let mut events = |event: ScanEvent| {
+                if event.moment == Moment::Hit {
+                    hits.push(event.scan.source_address);
+                }
+            };
+            let settled: Vec<_> =
+                neighbours.iter().flat_map(|&n| (1..4).map(move |port| syn(n, port, 0))).collect();
+            detector.observe(&settled, &mut events);
+            assert_eq!(detector.tally.evicted, [0; 5]);
+            for n in 0..100 {
+                let at = u64::from(n) * 100_000_000;
+                detector.observe(&[syn(scanner, n, at)], &mut events);
+                // One of them comes anew: it takes the place of another of its kind.
+                detector.observe(&[syn(neighbours[usize::from(n) % 16], 9, at)], &mut events);
+            }
+            assert_eq!(hits, [syn(scanner, 0, 0).source]);
+            let evicted: u64 = detector.tally.evicted.iter().sum();
+            assert!(evicted > 0, "who had to go is counted");
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod activity;
 mod block;
 mod cache;
 mod detector;
+mod eviction;
 mod hosts;
 mod merge;
 mod peaks;

@@ -21,17 +21,23 @@ pub const OCCUPIED: Head = 1 << 31;
 pub const RESIDENT: Head = 1 << 30;
 /// Its own set was full of residents, so it lives in the neighbouring one.
 pub const AWAY: Head = 1 << 29;
-/// These bits of the hash.
-pub const TAG: Head = ((1 << 21) - 1) << TAG_SHIFT;
-/// Where they begin.
-pub const TAG_SHIFT: u32 = 8;
+/// Bits of the hash in a tag.
+pub const TAG_BITS: u32 = 18;
+/// Where the tag begins.
+pub const TAG_SHIFT: u32 = 11;
+/// The tag.
+pub const TAG: Head = ((1 << TAG_BITS) - 1) << TAG_SHIFT;
 /// What is compared to find a source.
 const SOUGHT: Head = OCCUPIED | AWAY | TAG;
+/// Where the quanta between a guest's two ports begin.
+pub const GAP_SHIFT: u32 = 8;
+/// The quanta between a guest's two ports.
+pub const GAP: Head = 7 << GAP_SHIFT;
 /// A guest's stamp, as of its older port.
 pub const STAMP: Head = 0xff;
 
 /// Quanta by which a guest whose ports came apart outstays the others: a slow scanner's third port is as far from
-/// its second as that from the first. (They came apart if the greater port is the first.)
+/// its second as that from the first.
 const APART: i32 = 6;
 
 /// Ranks: a free slot goes first, then guests by what is left to them, residents last.
@@ -91,14 +97,14 @@ fn holding_one_by_one(set: &Set, wanted: Head) -> u32 {
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn least_one_by_one(set: &Set, now: Stamp) -> i32 {
     let rank = |way: usize| {
-        let (head, tail) = (set[way], set[WAYS + way]);
+        let head = set[way];
         if head == 0 {
             FREE
         } else if head & RESIDENT != 0 {
             NEVER
         } else {
             let age = i32::from(super::quantum::age(now, (head & STAMP) as Stamp));
-            FRESH - age + if tail >> 16 > tail & 0xffff { APART } else { 0 }
+            FRESH - age + if head & GAP != 0 { APART } else { 0 }
         }
     };
     (0..WAYS).map(|way| rank(way) * 8 + way as i32).min().unwrap_or(0)
@@ -137,12 +143,12 @@ mod x86 {
     #[target_feature(enable = "sse2")]
     pub(super) fn least(set: &Set, now: Stamp) -> i32 {
         let ranks = |from: usize| {
-            let (heads, tails) = (four(set, from), four(set, WAYS + from));
+            let heads = four(set, from);
             let ahead = _mm_sub_epi32(all(i32::from(now)), _mm_and_si128(heads, all(STAMP as i32)));
             let age = _mm_add_epi32(ahead, _mm_and_si128(_mm_srai_epi32(ahead, 31), all(255)));
-            let apart = _mm_cmpgt_epi32(_mm_srli_epi32(tails, 16), _mm_and_si128(tails, all(0xffff)));
-            let guest = _mm_sub_epi32(all(FRESH), age);
-            let guest = _mm_add_epi32(guest, _mm_and_si128(apart, all(APART)));
+            let together = _mm_cmpeq_epi32(_mm_and_si128(heads, all(GAP as i32)), all(0));
+            let guest = _mm_sub_epi32(all(FRESH + APART), age);
+            let guest = _mm_sub_epi32(guest, _mm_and_si128(together, all(APART)));
             // The resident's bit is the second: once shifted it is the sign.
             let resident = _mm_srai_epi32(_mm_slli_epi32(heads, 1), 31);
             let kept = _mm_and_si128(resident, all(NEVER));
@@ -169,7 +175,7 @@ mod tests {
             (0..3_u32, any::<bool>()).prop_map(|(tag, away)| tag | if away { AWAY >> TAG_SHIFT } else { 0 });
         prop_oneof![
             Just(0),
-            (tag.clone(), 0..256_u32).prop_map(|(tag, stamp)| OCCUPIED | tag << TAG_SHIFT | stamp),
+            (tag.clone(), 0..2048_u32).prop_map(|(tag, times)| OCCUPIED | tag << TAG_SHIFT | times),
             tag.prop_map(|tag| OCCUPIED | RESIDENT | tag << TAG_SHIFT),
         ]
     }

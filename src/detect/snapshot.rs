@@ -38,19 +38,25 @@ impl Ignored {
 /// Why a source was given up before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evicted {
-    /// A source of one or two ports, pushed out of the doorkeeper by newer ones.
+    /// A source of one or two ports, pushed out of the doorkeeper by newer ones. An even scan at the pace of the rule
+    /// would have come back sooner.
     Doorkeeper,
-    /// A source with a place in the table and no open scan, which had least evidence and recency.
+    /// A source with a place in the table, of few ports, that was silent for longer than an even scan at the pace of the
+    /// rule.
     Table,
-    /// A source with an open scan, likewise; the scan was reported as ended.
+    /// A source with an open scan; the scan was reported as ended.
     Scan,
     /// A reload changed the window or the aggregation, which empties the table.
     Reload,
+    /// A source that could have been on its way to a hit: it had half of the threshold's ports, or had asked so lately that a
+    /// scan at the pace of the rule would still come back. A scan may have been missed.
+    Evidence,
 }
 
 impl Evicted {
     /// Every reason, in label order.
-    pub const ALL: [Evicted; 4] = [Evicted::Doorkeeper, Evicted::Table, Evicted::Scan, Evicted::Reload];
+    pub const ALL: [Evicted; 5] =
+        [Evicted::Doorkeeper, Evicted::Table, Evicted::Scan, Evicted::Reload, Evicted::Evidence];
 
     /// The label in metrics.
     pub const fn label(self) -> &'static str {
@@ -59,6 +65,7 @@ impl Evicted {
             Evicted::Table => "table",
             Evicted::Scan => "scan",
             Evicted::Reload => "reload",
+            Evicted::Evidence => "evidence",
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum Origin {
     Live,
     /// Whoever wrote the file: a jump back is a step, a jump forward is silence.
     File,
+    /// Whoever wrote the file, but the shell has put the stamps in order and tells of the steps.
+    Sorted,
 }
 
 /// Steps whose times are told exactly; of more within the life of a scan, the oldest are forgotten.

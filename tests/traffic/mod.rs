@@ -87,7 +87,7 @@ impl Space {
 pub enum Flood {
     /// Each source sends so many distinct ports at once and is never seen again.
     Burst(u64),
-    /// Each source spreads so many distinct ports evenly over a window of 10 s and is then replaced.
+    /// Each source spreads so many distinct ports evenly over a window and is then replaced.
     Paced(u64),
 }
 
@@ -98,14 +98,20 @@ pub enum Pace {
     Even,
     /// At random moments.
     Random,
+    /// As slowly as the rule allows: 20 ports at even distances over 0.99 of a window.
+    Slowest,
+    /// 19 ports at once, nothing for 0.95 of a window, then 19 others.
+    Silent,
 }
 
-/// An attack: so many scanners of 25 to 60 ports each over 8 s, hidden among spoofed sources.
+/// An attack: so many scanners of 25 to 60 ports each over 0.8 of a window, hidden among spoofed sources.
 #[derive(Debug, Clone, Copy)]
 pub struct Attack {
     pub space: Space,
     pub flood: Flood,
     pub pace: Pace,
+    /// The window of the rule, in nanoseconds.
+    pub window: u64,
     /// Spoofed packets, and how many come in a second of packet time.
     pub packets: u64,
     pub rate: u64,
@@ -123,6 +129,7 @@ impl Attack {
             space: Space::Ipv4,
             flood,
             pace: Pace::Even,
+            window: 10 * SECOND,
             packets: 10_000_000,
             rate: 1_000_000,
             scanners: 200,
@@ -137,7 +144,7 @@ impl Attack {
             Flood::Burst(ports) => (n / ports, n % ports),
             Flood::Paced(ports) => {
                 // As many sources at once as the rate feeds; they are born and die one after another.
-                let crowd = self.rate * 10 / ports;
+                let crowd = self.rate * (self.window / SECOND) / ports;
                 let (turn, place) = (n / crowd, n % crowd);
                 let step = turn + place * ports / crowd;
                 (step / ports * crowd + place, step % ports)
@@ -154,19 +161,30 @@ impl Attack {
         }
     }
 
+    /// The rule.
+    fn policy(&self) -> Policy {
+        Policy { window_nanos: self.window, ..Policy::default() }
+    }
+
     /// Every probe of the scanners, in order of time.
     pub fn scans(&self) -> Vec<Probe> {
         let mut probes = Vec::new();
-        let span = 8 * SECOND;
+        let span = self.window * 8 / 10;
         for n in 0..self.scanners {
             let mut draw = Draw(0xace0_0000 + n);
-            let ports = 25 + n * 35 / self.scanners.max(2).saturating_sub(1);
+            let ports = match self.pace {
+                Pace::Even | Pace::Random => 25 + n * 35 / self.scanners.max(2).saturating_sub(1),
+                Pace::Slowest => 20,
+                Pace::Silent => 38,
+            };
             let phase = draw.below(span / ports);
             let first = draw.next() as u16;
             for k in 0..ports {
                 let at = match self.pace {
                     Pace::Even => phase + k * span / ports,
                     Pace::Random => draw.below(span),
+                    Pace::Slowest => phase + k * (self.window * 99 / 100) / 19,
+                    Pace::Silent => phase + k / 19 * (self.window * 95 / 100),
                 };
                 probes.push(Probe {
                     time: Timestamp(START + self.scan_after + at),
@@ -183,7 +201,7 @@ impl Attack {
 
     /// Runs it against a detector.
     pub fn run(&self, limits: Limits) -> Outcome {
-        let mut detector = Detector::new(Policy::default(), limits, self.seed, Origin::File);
+        let mut detector = Detector::new(self.policy(), limits, self.seed, Origin::File);
         let mut found = BTreeSet::new();
         let mut others = BTreeSet::new();
         let scanners: BTreeSet<_> = (0..self.scanners)
@@ -213,7 +231,7 @@ impl Attack {
                 sent += batch.len() as u64;
                 batch.clear();
                 if probe.time.nanos() >= tick {
-                    tick += SECOND;
+                    tick += self.window / 10;
                     detector.advance(probe.time, &mut told);
                 }
             }

@@ -283,7 +283,7 @@ fn compare(snapshot: &Snapshot, oracle: &Oracle) {
     assert_eq!(snapshot.tally.bursts, bursts);
     assert_eq!(snapshot.tally.clock_steps, oracle.steps);
     assert_eq!([snapshot.tally.probes[0][0], snapshot.tally.probes[1][0]], oracle.probes);
-    assert_eq!((snapshot.tally.evicted, snapshot.saturated_sources), ([0; 4], 0), "there was room");
+    assert_eq!((snapshot.tally.evicted, snapshot.saturated_sources), ([0; 5], 0), "there was room");
 }
 
 /// Events in an order that does not depend on when they were handed out, without the episode's name.
