@@ -490,14 +490,15 @@ fn alone(packets: u64, sources: u64) -> f64 {
     spent.as_secs_f64() * 1e9 / packets as f64
 }
 
-/// How many of 200 scanners are found in the strongest attack: sources that pace their ports over the window.
+/// How many of 200 scanners are found where not all are: sources that pace their ports over the window, scanners that just
+/// reach the threshold, and evidence that must outlast noise.
 fn attacks() {
     println!(
-        "\n| scanners | spoofed sources | packets/s | memory | found of 200 | evicted, door | evicted, table |"
+        "\n| scanners | spoofed sources | window | packets/s | memory | found of 200 | door | table | evidence |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for pace in [Pace::Even, Pace::Random] {
-        for flood in [Flood::Burst(1), Flood::Burst(2), Flood::Burst(3), Flood::Burst(5), Flood::Burst(15)] {
+        for flood in [1, 2, 3, 5, 7, 15, 19].map(Flood::Burst) {
             attack(Attack { pace, ..Attack::of(flood) }, 48);
         }
         for ports in [15, 19] {
@@ -511,18 +512,35 @@ fn attacks() {
             }
         }
     }
+    for rate in [100_000, 600_000, 1_000_000, 1_500_000] {
+        let of = Attack { rate, packets: rate * 12, pace: Pace::Slowest, ..Attack::of(Flood::Burst(1)) };
+        for mebibytes in [48, 64] {
+            attack(of, mebibytes);
+        }
+    }
+    for window in [10, 60, 600, 3_600] {
+        let rate = 1_000_000 / window;
+        let of = Attack {
+            rate,
+            packets: rate * window * 5 / 4,
+            window: window * SECOND,
+            ..Attack::of(Flood::Burst(3))
+        };
+        attack(Attack { pace: Pace::Silent, scan_after: of.window / 5, ..of }, 48);
+    }
 }
 
 fn attack(attack: Attack, mebibytes: usize) -> u64 {
     let outcome = attack.run(Limits { memory_bytes: mebibytes << 20, ..Limits::default() });
-    let [door, table, ..] = outcome.snapshot.tally.evicted;
+    let [door, table, .., evidence] = outcome.snapshot.tally.evicted;
     let sources = match attack.flood {
         Flood::Burst(ports) => format!("{ports} ports at once"),
         Flood::Paced(ports) => format!("{ports} ports over 10 s"),
     };
     println!(
-        "| {:?} | {sources} | {} | {mebibytes} MiB | {}{} | {door} | {table} |",
+        "| {:?} | {sources} | {} s | {} | {mebibytes} MiB | {}{} | {door} | {table} | {evidence} |",
         attack.pace,
+        attack.window / SECOND,
         attack.rate,
         outcome.found,
         if outcome.others > 0 { " and false hits" } else { "" },

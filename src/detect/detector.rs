@@ -486,12 +486,11 @@ impl Detector {
     fn weakest(&mut self) -> u32 {
         let terms = self.terms();
         // Whoever is moved to the reserve is not moved again, so each turn brings the end nearer.
-        loop {
+        for _ in 0..=self.entries.len() {
             let entries = &self.entries;
-            let turn = self.order.pop(|entry| terms.rank(&entries[entry as usize]));
-            match turn.expect("everyone in a full table is filed") {
-                Turn::Leaves(entry) => return entry,
-                Turn::LeavesOrRests(entry) => {
+            match self.order.pop(|entry| terms.rank(&entries[entry as usize])) {
+                Some(Turn::Leaves(entry)) => return entry,
+                Some(Turn::LeavesOrRests(entry)) => {
                     let known = &mut self.entries[entry as usize];
                     if !terms.evidence(known).is_strong(terms.threshold) {
                         return entry;
@@ -499,8 +498,11 @@ impl Detector {
                     known.is_reserved = true;
                     self.order.file(entry, terms.rank(known));
                 }
+                None => break,
             }
         }
+        debug_assert!(false, "everyone in a full table is filed");
+        0
     }
 
     /// Counts a resident as given up, by what it was, and vacates its entry.

@@ -79,9 +79,10 @@ impl Evidence {
             let shelf = if self.spread >= COMES_BACK { Shelf::Returned } else { Shelf::Bursts };
             return Rank { shelf, deadline: self.last_probe + UNITS / u64::from(missing) };
         }
-        // More ports than this say no more.
+        // More ports than this say no more, and no credit outlasts the window.
         let ports = u64::from(self.ports.min(threshold.saturating_mul(2)));
-        let deadline = self.last_probe + CREDIT * ports + SPREAD_CREDIT * u64::from(self.spread);
+        let credit = (CREDIT * ports).min(UNITS) + SPREAD_CREDIT * u64::from(self.spread);
+        let deadline = self.last_probe + credit;
         Rank { shelf: Shelf::Open, deadline }
     }
 }
@@ -114,7 +115,9 @@ pub enum Turn {
 const NONE: u32 = u32::MAX;
 /// The link of an entry in no bucket.
 const UNFILED: u32 = 0;
+/// Of deadlines: a window back, a window until all are filed anew, and the greatest credit fit.
 const BUCKETS: usize = 4096;
+const _: () = assert!(BUCKETS as u64 > 3 * UNITS + SPREAD_CREDIT * SPREAD as u64);
 
 /// Entries in buckets by deadline.
 #[derive(Debug)]
@@ -180,8 +183,9 @@ impl Order {
     /// Takes out the entry whose turn it is, if any is filed.
     pub fn pop(&mut self, rank: impl Fn(u32) -> Rank) -> Option<Turn> {
         debug_assert!(self.is_kept, "only who is filed can be found");
-        // Each turn of the loop moves a frontier on, or an entry to where it belongs: twice at most.
-        loop {
+        // Each turn moves a frontier on, or an entry to where it belongs: from one shelf to another at most once, and within
+        // one at most once, for its deadline stands still while this runs.
+        for _ in 0..Shelf::ALL.len() * BUCKETS + 2 * self.next.len() {
             let is_full = |shelf: &Shelf| self.queues[*shelf as usize].filed > shelf.limit(self.next.len());
             let shelf = [Shelf::Bursts, Shelf::Returned].into_iter().find(is_full).unwrap_or(Shelf::Open);
             let queue = &mut self.queues[shelf as usize];
@@ -208,6 +212,7 @@ impl Order {
             }
             self.file(entry, rank);
         }
+        None
     }
 
     /// Files everyone anew, each with a rank; what is older than `oldest` counts as that old.
