@@ -287,13 +287,14 @@ impl Sight {
             );
         }
         let evicted = |reason| snapshot.detection.tally.evicted[reason as usize];
-        let all = [Evicted::Doorkeeper, Evicted::Table, Evicted::Scan].map(evicted);
+        let all = [Evicted::Doorkeeper, Evicted::Table, Evicted::Scan, Evicted::Evidence].map(evicted);
         if let Some(loss) = self.evicted.look(all.iter().sum(), 0, now) {
             let (lost, seconds) = (loss.lost, loss.seconds());
-            let [doorkeeper, table, scan] = all;
+            let [doorkeeper, table, scan, evidence] = all;
             log::warn!(
                 message_id = EVICTED_ID, title = "sources evicted", event = "sources_evicted", interface, evicted = lost,
-                seconds, doorkeeper_total = doorkeeper, table_total = table, scan_total = scan;
+                seconds, doorkeeper_total = doorkeeper, table_total = table, scan_total = scan,
+                evidence_total = evidence;
                 "{lost} sources on {interface} evicted for want of memory within {seconds} s: scans may be missed \
                  (--detection.memory)"
             );

@@ -1003,7 +1003,8 @@ impl Detector {
             .zip(&self.entries)
             .filter(|(_, known)| known.state.is_open())
             .map(|(entry, known)| {
-                let detected = self.timeline.to_capture(known.detected.unwrap_or(known.since));
+                let started = self.timeline.to_capture(known.since);
+                let detected = self.timeline.to_capture(known.detected.unwrap_or(known.since)).max(started);
                 (detected, Source::of(known.address, self.policy.ipv6_prefix), entry)
             })
             .collect();

@@ -151,6 +151,9 @@ impl Oracle {
             open.union.iter().filter(|port| asked.get(port).is_some_and(|a| a.1.contains(host))).count()
         };
         let busiest = hosts.iter().map(|host| on(host) as u32).max();
+        // A clock that was set back meanwhile does not turn the order of a scan's times round.
+        let started = self.outside(run[0].0);
+        let detected = self.outside(open.detected).max(started);
         Scan {
             id: portscan_exporter::detect::ScanId(0),
             source,
@@ -158,9 +161,9 @@ impl Oracle {
             kind: Kind::Vertical,
             technique: Technique::Syn,
             window_nanos: self.policy.window_nanos,
-            started: self.outside(run[0].0),
-            detected: self.outside(open.detected),
-            last_probe: self.outside(run[run.len() - 1].0),
+            started,
+            detected,
+            last_probe: self.outside(run[run.len() - 1].0).max(detected),
             ended: None,
             probes: run.len() as u64,
             ports: self.count(history, at),
@@ -197,7 +200,7 @@ impl Oracle {
             history.open.as_ref().and_then(|open| open.fell).map(|fell| fell + self.policy.quiet_nanos);
         if let Some(ended) = ended.filter(|&ended| ended <= self.now) {
             let scan = self.moment(source, &history, ended);
-            let scan = Scan { ended: Some(self.outside(ended)), ..scan };
+            let scan = Scan { ended: Some(self.outside(ended).max(scan.last_probe)), ..scan };
             self.events.push(ScanEvent { moment: Moment::Ended, scan });
             history.open = None;
             history.run = None;
