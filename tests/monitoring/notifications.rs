@@ -97,7 +97,7 @@ impl Page {
         put("portscan_suppressed_sources", eth0, self.suppressed);
         put("portscan_published_sources_limit", eth0, 100);
         put("portscan_log_records_suppressed_total", "", self.hits.saturating_sub(100));
-        put("portscan_sources_evicted_total", "{interface=\"eth0\",reason=\"table\"}", self.evicted);
+        put("portscan_sources_evicted_total", "{interface=\"eth0\",reason=\"evidence\"}", self.evicted);
         for (source, peak) in &self.sources {
             let labels = format!("{{interface=\"eth0\",source=\"{source}\",window=\"10s\"}}");
             put("portscan_source_peak_distinct_ports", &labels, (*peak).into());
