@@ -6,11 +6,11 @@ mod traffic;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use portscan_exporter::capture::CaptureStatus;
-use portscan_exporter::decode::decode;
 use portscan_exporter::detect::{BATCH, Detector, Limits, Origin, Policy, Probe};
-use portscan_exporter::metrics::{self, ProcessState};
+use portscan_exporter::packet::decode::decode;
 use portscan_exporter::packet::{LinkType, Timestamp};
-use portscan_exporter::snapshot::InterfaceSnapshot;
+use portscan_exporter::publish::metrics::{self, ProcessState};
+use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use std::sync::Arc;
 use traffic::{Attack, Flood, SECOND, START, Space};
 

@@ -27,66 +27,45 @@
 //! which a source scans. *Hit*: the moment it gets there. *Scan*: the episode a hit opens, and quiet closes. *Hold*: how long
 //! a peak stays published. *Backscatter*: replies to someone else's packets, never a probe.
 //!
-//! # Modules, in the order of the flow
+//! # Rooms, in the order of the flow
 //!
-//! | module | is |
+//! | room | is |
 //! |---|---|
-//! | [`packet`] | the vocabulary of the wire |
+//! | [`packet`] | the vocabulary of the wire; the kernel filter; bytes → `Packet`, or why not; fragments of files put together |
 //! | [`capture`] | frames of an interface (libpcap) or of a file; the only trait, `FrameSink` |
-//! | [`filter`] | the kernel filter |
-//! | [`decode`] | bytes → `Packet`, or why not |
-//! | [`vantage`] | which sources a capture cannot see where it stands |
-//! | [`fragments`] | IPv4 datagrams of files, put together within bounds |
 //! | [`detect`] | the core: pure, deterministic, bounded |
-//! | [`sample`] | a share of all sources that every host of a fleet shows |
-//! | [`pipeline`] | one interface end to end |
-//! | [`snapshot`], [`board`], [`vitals`] | what an interface shows, where it is put, and whether its threads live |
-//! | [`metrics`] | the one list of families |
-//! | [`explain`] | why there is, or is no, alert for an address |
+//! | [`pipeline`] | one interface end to end, and which sources it cannot see where it stands |
+//! | [`publish`] | what an interface shows, where the latest is put, the metrics, the fleet's sample, why there is no alert |
+//! | [`events`] | records of scans, and of what is not seen |
+//! | [`logger`] | where records go |
 //! | [`web`] | the pages, and the client of one |
-//! | [`notify`], [`blindness`] | records of scans, and of what is not seen |
-//! | [`logger`], [`systemd`] | where records go, and manners |
-//! | [`cli`], [`config`], [`settings`], [`units`] | flags, file, and what they mean together |
-//! | [`text`] | what others wrote, safe to print |
-//! | [`replay`], [`rotation`], [`order`], [`remarks`], [`report`] | files in, by their stamps, report out |
-//! | [`clock`], [`memory`], [`privilege`], [`version`] | the only reader of the clocks; what there is of memory; what the process may do; what it is |
+//! | [`settings`] | flags, file, and what they mean together |
+//! | [`replay`] | files in, by their stamps, report out |
+//! | [`system`] | the only reader of the clocks; what there is of memory; what the process may do; what it is |
+//! | [`text`] | what others wrote, safe to print; numbers with units |
 //! | [`app`] | the shell: threads, signals, reload, shutdown |
 //!
 //! Arrows point one way, and `tests/architecture.rs` holds them.
 
-pub mod app;
-pub mod blindness;
-pub mod board;
-pub mod capture;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod decode;
-pub mod detect;
-pub mod explain;
-pub mod filter;
-pub mod fragments;
-#[cfg(test)]
-mod frames;
-pub mod logger;
-pub mod memory;
-pub mod metrics;
-pub mod notify;
-pub mod order;
+// The way of a packet.
 pub mod packet;
+pub mod capture;
+pub mod detect;
 pub mod pipeline;
-pub mod privilege;
-pub mod remarks;
-pub mod replay;
-pub mod report;
-pub mod rotation;
-pub mod sample;
-pub mod settings;
-pub mod snapshot;
-pub mod systemd;
-pub mod text;
-pub mod units;
-pub mod vantage;
-pub mod version;
-pub mod vitals;
+
+// What comes of it.
+pub mod publish;
+pub mod events;
+pub mod logger;
 pub mod web;
+
+// The same with files.
+pub mod replay;
+
+// What is asked for, and the machine beneath.
+pub mod settings;
+pub mod system;
+pub mod text;
+
+// All of it, started and stopped.
+pub mod app;

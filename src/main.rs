@@ -1,10 +1,11 @@
 //! The command: parse, start the logger, run, exit code (0 done, 1 failed, 2 bad usage).
 
-use portscan_exporter::cli::{self, AnswerFormat, Command, ExplainFlags, NoRun, ReplayFlags};
-use portscan_exporter::explain::Answer;
+use portscan_exporter::publish::explain::Answer;
+use portscan_exporter::settings::flags::{self, AnswerFormat, Command, ExplainFlags, NoRun, ReplayFlags};
 use portscan_exporter::settings::{Ignored, Settings};
+use portscan_exporter::system::version;
 use portscan_exporter::text::printable;
-use portscan_exporter::{app, capture, logger, replay, version, web};
+use portscan_exporter::{app, capture, logger, replay, web};
 use std::io::{self, Write};
 use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ fn ended(run: impl FnOnce() -> ExitCode + UnwindSafe) -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let flags = match cli::parse(std::env::args_os()) {
+    let flags = match flags::parse(std::env::args_os()) {
         Ok(flags) => flags,
         Err(NoRun::Help(text)) => return print(&text),
         Err(NoRun::BadUsage(why)) => return fail(BAD_USAGE, &why),

@@ -1,78 +1,144 @@
 //! Who may use whom: arrows point one way, each outside crate has one owner, and documents name only what exists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each module of the crate and those it may use.
+/// Each module of the crate and those it may use. A room (the first word) may hold several that differ in what they may use;
+/// a file belongs to the longest name that fits it.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("packet", &[]),
+    ("packet::filter", &["packet"]),
+    ("packet::frames", &["packet"]),
+    ("packet::decode", &["packet", "packet::frames"]),
+    ("packet::fragments", &["packet", "packet::decode", "packet::frames"]),
     ("text", &[]),
-    ("units", &[]),
-    ("version", &[]),
-    ("privilege", &["text"]),
-    ("memory", &["units"]),
-    ("clock", &["packet"]),
-    ("filter", &["packet"]),
-    ("frames", &["packet"]),
-    ("decode", &["packet", "frames"]),
-    ("fragments", &["decode", "frames", "packet"]),
+    ("text::time", &["packet"]),
+    ("text::units", &[]),
+    ("system", &[]),
+    ("system::version", &[]),
+    ("system::systemd", &["text"]),
+    ("system::privilege", &["text"]),
+    ("system::memory", &["text::units"]),
+    ("system::clock", &["packet"]),
+    (
+        "capture",
+        &["packet", "packet::filter", "packet::frames", "system::clock", "system::privilege", "text"],
+    ),
     ("detect", &["packet"]),
-    ("capture", &["packet", "clock", "filter", "privilege", "frames", "text"]),
-    ("sample", &["detect", "packet"]),
-    ("snapshot", &["capture", "decode", "detect", "packet", "sample"]),
-    ("vantage", &["detect", "packet"]),
+    ("publish", &[]),
+    ("publish::sample", &["detect", "packet"]),
+    ("publish::snapshot", &["capture", "detect", "packet", "packet::decode", "publish::sample"]),
+    ("publish::board", &["detect", "publish::snapshot", "system::clock"]),
+    ("publish::vitals", &["publish::board"]),
+    (
+        "publish::metrics",
+        &[
+            "capture",
+            "detect",
+            "packet",
+            "packet::decode",
+            "publish::sample",
+            "publish::snapshot",
+            "system::clock",
+        ],
+    ),
+    ("publish::explain", &["detect", "text", "text::time", "text::units"]),
     (
         "pipeline",
-        &["capture", "clock", "decode", "detect", "fragments", "packet", "sample", "snapshot", "vantage"],
+        &[
+            "capture",
+            "detect",
+            "packet",
+            "packet::decode",
+            "packet::fragments",
+            "pipeline::vantage",
+            "publish::sample",
+            "publish::snapshot",
+            "system::clock",
+        ],
     ),
-    ("board", &["clock", "detect", "snapshot"]),
-    ("vitals", &["board"]),
-    ("metrics", &["capture", "clock", "decode", "detect", "packet", "sample", "snapshot"]),
-    ("explain", &["detect", "report", "text", "units"]),
-    ("web", &["board", "clock", "explain", "metrics", "pipeline", "systemd", "units", "version"]),
-    ("logger", &["clock", "text"]),
-    ("notify", &["clock", "detect", "logger", "packet"]),
-    ("blindness", &["board", "detect", "logger", "snapshot"]),
-    ("systemd", &["text"]),
-    ("cli", &["capture", "detect", "units", "version"]),
-    ("config", &["detect", "text", "units"]),
-    ("settings", &["capture", "cli", "config", "detect", "memory", "sample", "text", "units", "web"]),
-    ("order", &["detect", "packet"]),
-    ("remarks", &["capture", "decode", "detect", "order", "snapshot"]),
-    ("report", &["clock", "detect", "packet"]),
-    ("rotation", &["capture", "order", "packet"]),
+    ("pipeline::vantage", &["detect", "packet"]),
+    ("logger", &["system::clock", "text"]),
+    ("events", &[]),
+    ("events::notify", &["detect", "logger", "packet", "system::clock", "text::time"]),
+    ("events::blindness", &["detect", "logger", "publish::board", "publish::snapshot"]),
+    (
+        "web",
+        &[
+            "pipeline",
+            "publish::board",
+            "publish::explain",
+            "publish::metrics",
+            "system::clock",
+            "system::systemd",
+            "system::version",
+            "text::units",
+        ],
+    ),
+    ("settings::flags", &["capture", "detect", "system::version", "text::units"]),
+    ("settings::file", &["detect", "text", "text::units"]),
+    (
+        "settings",
+        &[
+            "capture",
+            "detect",
+            "publish::sample",
+            "settings::file",
+            "settings::flags",
+            "system::memory",
+            "text",
+            "text::units",
+            "web",
+        ],
+    ),
+    ("replay::order", &["detect", "packet"]),
+    ("replay::remarks", &["capture", "detect", "packet::decode", "publish::snapshot", "replay::order"]),
+    ("replay::report", &["detect", "packet", "system::clock", "text::time"]),
+    ("replay::rotation", &["capture", "packet", "replay::order"]),
     (
         "replay",
         &[
-            "capture", "cli", "decode", "detect", "metrics", "order", "packet", "pipeline", "remarks",
-            "report", "rotation", "sample", "settings", "snapshot",
+            "capture",
+            "detect",
+            "packet",
+            "packet::decode",
+            "pipeline",
+            "publish::metrics",
+            "publish::sample",
+            "publish::snapshot",
+            "replay::order",
+            "replay::remarks",
+            "replay::report",
+            "replay::rotation",
+            "settings",
+            "settings::flags",
         ],
     ),
     (
         "app",
         &[
-            "blindness",
-            "board",
             "capture",
-            "cli",
-            "clock",
             "detect",
+            "events::blindness",
+            "events::notify",
             "logger",
-            "memory",
-            "metrics",
-            "notify",
             "pipeline",
-            "privilege",
-            "sample",
+            "pipeline::vantage",
+            "publish::board",
+            "publish::metrics",
+            "publish::sample",
+            "publish::snapshot",
+            "publish::vitals",
             "settings",
-            "snapshot",
-            "systemd",
+            "settings::flags",
+            "system::clock",
+            "system::memory",
+            "system::privilege",
+            "system::systemd",
+            "system::version",
             "text",
-            "units",
-            "vantage",
-            "version",
-            "vitals",
+            "text::units",
             "web",
         ],
     ),
@@ -83,46 +149,57 @@ const OWNERS: &[(&str, &str)] = &[
     ("pcap", "capture"),
     ("libc", "capture"),
     // Its list of system calls, by number.
-    ("libc", "privilege"),
-    ("libc", "memory"),
-    ("landlock", "privilege"),
-    ("seccompiler", "privilege"),
-    ("nix", "privilege"),
-    ("etherparse", "decode"),
-    ("prometheus", "metrics"),
+    ("libc", "system::privilege"),
+    ("libc", "system::memory"),
+    ("landlock", "system::privilege"),
+    ("seccompiler", "system::privilege"),
+    ("nix", "system::privilege"),
+    ("etherparse", "packet::decode"),
+    ("prometheus", "publish::metrics"),
     ("hyper", "web"),
-    ("clap", "cli"),
-    ("serde_saphyr", "config"),
-    ("sd_notify", "systemd"),
-    ("indicatif", "report"),
+    ("clap", "settings::flags"),
+    ("serde_saphyr", "settings::file"),
+    ("sd_notify", "system::systemd"),
+    ("indicatif", "replay::report"),
     ("flate2", "capture"),
     ("flate2", "web"),
     ("foldhash", "detect"),
-    ("siphasher", "sample"),
+    ("siphasher", "publish::sample"),
 ];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The files of each module.
-fn modules() -> Vec<(String, Vec<PathBuf>)> {
-    let mut modules = Vec::new();
-    for entry in fs::read_dir(root().join("src")).expect("src is there") {
+/// The rows of `MAY_USE` that a path begins with: the longest.
+fn row(path: &str) -> Option<&'static (&'static str, &'static [&'static str])> {
+    let begins =
+        |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    MAY_USE.iter().filter(|(name, _)| begins(name)).max_by_key(|(name, _)| name.len())
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder is there") {
         let path = entry.expect("readable").path();
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        if ["build", "lib", "main"].contains(&name.as_str()) {
-            continue;
-        }
-        let files = if path.is_dir() {
-            fs::read_dir(&path).expect("readable").map(|file| file.expect("readable").path()).collect()
-        } else {
-            vec![path]
-        };
-        modules.push((name, files));
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
-    modules.sort();
-    modules
+    found.sort();
+    found
+}
+
+/// The files of the crate, each with its path in it: `packet::decode`.
+fn modules() -> Vec<(String, PathBuf)> {
+    let source = root().join("src");
+    let module = |file: &Path| {
+        let path = file.strip_prefix(&source).expect("below src").with_extension("");
+        let words: Vec<_> =
+            path.iter().map(|word| word.to_string_lossy()).filter(|word| word != "mod").collect();
+        words.join("::")
+    };
+    let named = files(&source).into_iter().map(|file| (module(&file), file));
+    named.filter(|(name, _)| !["build", "lib", "main"].contains(&name.as_str())).collect()
 }
 
 /// Code without its comments and its tests.
@@ -132,65 +209,89 @@ fn code(file: &Path) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The words that follow `crate::`, in paths and in braces.
+/// The paths that follow `crate::`, those in braces one by one.
 fn used(code: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        let word =
-            |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-        match rest.strip_prefix('{') {
-            Some(list) => {
-                let list = list.split("};").next().unwrap_or("");
-                let mut depth = 0;
-                let mut item = String::new();
-                for c in list.chars().chain([',']) {
-                    match c {
-                        '{' => depth += 1,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => {
-                            used.insert(word(item.trim()));
-                            item.clear();
-                            continue;
-                        }
-                        _ => {}
-                    }
-                    item.push(c);
-                }
-            }
-            None => {
-                used.insert(word(rest));
-            }
+        branches("", &code[at + "crate::".len()..], &mut used);
+    }
+    used
+}
+
+/// Gathers the paths of a tree of uses (`a::{b, c::d}`) and says what follows it.
+fn branches<'a>(stem: &str, tree: &'a str, used: &mut BTreeSet<String>) -> &'a str {
+    let end = tree.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(tree.len());
+    let (path, mut rest) = tree.split_at(end);
+    let path = format!("{stem}{path}");
+    if !path.ends_with("::") || !rest.starts_with('{') {
+        used.insert(path);
+        return rest;
+    }
+    loop {
+        rest = branches(&path, rest[1..].trim_start(), used).trim_start();
+        rest = rest.find([',', '}']).map_or("", |at| &rest[at..]);
+        if !rest.starts_with(',') {
+            return rest.get(1..).unwrap_or("");
+        }
+        if let Some(after) = rest[1..].trim_start().strip_prefix('}') {
+            return after;
         }
     }
-    used.remove("");
-    used
+}
+
+#[test]
+fn uses_are_read_as_the_compiler_reads_them() {
+    let code = "use crate::a::{self, b::C,\n    d::{E, F},\n};\nlet x = crate::g::h(1, 2);";
+    let used: Vec<_> = used(code).into_iter().collect();
+    assert_eq!(used, ["a::b::C", "a::d::E", "a::d::F", "a::self", "g::h"]);
 }
 
 #[test]
 fn arrows_point_one_way() {
     let mut wrong = Vec::new();
-    for (module, files) in modules() {
-        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
+    for (module, file) in modules() {
+        let Some((name, allowed)) = row(&module) else {
             panic!("{module} has no place in the architecture: add it to MAY_USE");
         };
-        for file in files {
-            for other in used(&code(&file)) {
-                if other != module && !allowed.contains(&other.as_str()) {
-                    wrong.push(format!("{module} uses {other} in {}", file.display()));
-                }
+        for path in used(&code(&file)) {
+            match row(path.trim_end_matches("::self")) {
+                Some((other, _)) if other == name || allowed.contains(other) => {}
+                other => wrong.push(format!("{module} uses {path} ({:?})", other.map(|row| row.0))),
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whether one can come back to where one began.
+fn circle<'a>(from: &'a str, arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>, path: &mut Vec<&'a str>) -> bool {
+    if path.contains(&from) {
+        path.push(from);
+        return true;
+    }
+    path.push(from);
+    for to in arrows.get(from).into_iter().flatten() {
+        if circle(to, arrows, path) {
+            return true;
+        }
+    }
+    path.pop();
+    false
+}
+
 #[test]
-fn the_list_itself_has_no_circle() {
-    for (module, allowed) in MAY_USE {
-        for other in *allowed {
-            let back = MAY_USE.iter().find(|(name, _)| name == other).expect("a module of the list").1;
-            assert!(!back.contains(module), "{module} and {other} use each other");
+fn the_list_itself_has_no_circle_between_modules_or_rooms() {
+    let room = |name: &'static str| name.split("::").next().expect("a word");
+    let (mut modules, mut rooms) = (BTreeMap::new(), BTreeMap::<_, BTreeSet<_>>::new());
+    for (name, allowed) in MAY_USE {
+        modules.insert(*name, allowed.iter().copied().collect::<BTreeSet<_>>());
+        let others = allowed.iter().map(|other| room(other)).filter(|other| *other != room(name));
+        rooms.entry(room(name)).or_default().extend(others);
+    }
+    for arrows in [&modules, &rooms] {
+        for from in arrows.keys() {
+            let mut path = Vec::new();
+            assert!(!circle(from, arrows, &mut path), "a circle: {}", path.join(" → "));
         }
     }
 }
@@ -198,16 +299,14 @@ fn the_list_itself_has_no_circle() {
 #[test]
 fn each_outside_crate_has_one_owner() {
     let mut wrong = Vec::new();
-    for (module, files) in modules() {
-        for file in files {
-            let code = code(&file);
-            for (outside, owner) in OWNERS {
-                let named = [format!("use {outside}::"), format!(" {outside}::"), format!("({outside}::")];
-                if !OWNERS.contains(&(*outside, module.as_str()))
-                    && named.iter().any(|text| code.contains(text.as_str()))
-                {
-                    wrong.push(format!("{module} uses {outside}, which belongs to {owner}"));
-                }
+    for (module, file) in modules() {
+        let module = row(&module).expect("a place in the architecture").0;
+        let code = code(&file);
+        for (outside, owner) in OWNERS {
+            let named = [format!("use {outside}::"), format!(" {outside}::"), format!("({outside}::")];
+            if !OWNERS.contains(&(*outside, module)) && named.iter().any(|text| code.contains(text.as_str()))
+            {
+                wrong.push(format!("{module} uses {outside}, which belongs to {owner}"));
             }
         }
     }
@@ -216,7 +315,7 @@ fn each_outside_crate_has_one_owner() {
 
 #[test]
 fn documents_name_only_metrics_that_exist() {
-    let known: BTreeSet<&str> = portscan_exporter::metrics::family_names().into_iter().collect();
+    let known: BTreeSet<&str> = portscan_exporter::publish::metrics::family_names().into_iter().collect();
     let mut files = vec![root().join("README.md")];
     let mut folders = vec![root().join("alerts"), root().join("grafana"), root().join("deploy")];
     while let Some(folder) = folders.pop() {
@@ -259,7 +358,7 @@ fn documents_name_only_metrics_that_exist() {
 #[test]
 fn the_readme_names_every_metric_and_every_field() {
     let readme = fs::read_to_string(root().join("README.md")).expect("readable");
-    let mut missing: Vec<String> = portscan_exporter::metrics::family_names()
+    let mut missing: Vec<String> = portscan_exporter::publish::metrics::family_names()
         .into_iter()
         .filter(|name| name.starts_with("portscan_") && !readme.contains(&format!("`{name}`")))
         .map(str::to_owned)
@@ -268,7 +367,7 @@ fn the_readme_names_every_metric_and_every_field() {
     let scan: serde_json::Value = serde_json::from_str(json.lines().next().expect("a scan")).expect("JSON");
     let fields = scan.as_object().expect("an object").keys();
     missing.extend(fields.filter(|field| !readme.contains(&format!("`{field}`"))).cloned());
-    let notify = fs::read_to_string(root().join("src/notify.rs")).expect("readable");
+    let notify = fs::read_to_string(root().join("src/events/notify.rs")).expect("readable");
     let code = notify.split("mod tests {").next().expect("code");
     let fields = code.split("(\"").skip(1).filter_map(|rest| rest.split_once("\", ")).map(|(field, _)| field);
     let fields: Vec<_> =

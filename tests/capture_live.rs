@@ -9,9 +9,9 @@ use portscan_exporter::capture::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake, default_interface,
     interfaces,
 };
-use portscan_exporter::decode::{Skipped, decode};
+use portscan_exporter::packet::decode::{Skipped, decode};
 use portscan_exporter::packet::{LinkType, Packet, Timestamp};
-use portscan_exporter::{clock, privilege};
+use portscan_exporter::system::{clock, privilege};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;

@@ -3,10 +3,10 @@
 
 use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{self, PublishedSource, Source, Tally};
-use portscan_exporter::metrics::{self, Build, ProcessState, Usage, WebCounts};
 use portscan_exporter::packet::Timestamp;
-use portscan_exporter::sample::{SampleSnapshot, SampledSource};
-use portscan_exporter::snapshot::InterfaceSnapshot;
+use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage, WebCounts};
+use portscan_exporter::publish::sample::{SampleSnapshot, SampledSource};
+use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -12,11 +12,11 @@ mod wire;
 
 use lab::{Exporter, Lab, ends_well, eventually, in_room, journal, journal_text};
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
-use portscan_exporter::clock::{self, StepWatch};
 use portscan_exporter::detect::{Limits, Moment, Origin, Policy, ScanEvent};
 use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::pipeline::{LiveSink, Outlet, Pipeline};
-use portscan_exporter::snapshot::InterfaceSnapshot;
+use portscan_exporter::publish::snapshot::InterfaceSnapshot;
+use portscan_exporter::system::clock::{self, StepWatch};
 use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit, Signal, kill_process, prlimit};
 use std::fs::{self, File};

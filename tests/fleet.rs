@@ -7,12 +7,12 @@ mod wire;
 
 use assert_cmd::cargo::cargo_bin;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
-use portscan_exporter::clock::StepWatch;
 use portscan_exporter::detect::{Limits, Origin, Policy, Probe, ScanEvent, Technique};
 use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::pipeline::{LiveSink, Outlet, Pipeline, Reload};
-use portscan_exporter::sample::{Key, Sample, SampleSnapshot, Sampling};
-use portscan_exporter::snapshot::InterfaceSnapshot;
+use portscan_exporter::publish::sample::{Key, Sample, SampleSnapshot, Sampling};
+use portscan_exporter::publish::snapshot::InterfaceSnapshot;
+use portscan_exporter::system::clock::StepWatch;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

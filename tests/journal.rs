@@ -4,11 +4,13 @@
 //! there starts `program` below: what the exporter does with its events, without a capture.
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 
-use portscan_exporter::clock;
 use portscan_exporter::detect::{Kind, Moment, PortSample, Scan, ScanEvent, ScanId, Source, Technique};
+use portscan_exporter::events::notify::{
+    BURST, ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, RATE, SUPPRESSED_ID,
+};
 use portscan_exporter::logger::{self, Format, LEVELS, Options};
-use portscan_exporter::notify::{BURST, ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, RATE, SUPPRESSED_ID};
 use portscan_exporter::packet::Timestamp;
+use portscan_exporter::system::clock;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};

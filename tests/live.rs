@@ -13,8 +13,8 @@ use lab::{
     Ended, HERE, Lab, PATIENCE, WATCHED, WATCHED_V6, ends_well, eventually, in_room, journal, journal_text,
     written,
 };
-use portscan_exporter::clock;
 use portscan_exporter::packet::Timestamp;
+use portscan_exporter::system::clock;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -5,9 +5,9 @@
 
 use pcap::Capture;
 use portscan_exporter::capture::{CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake};
-use portscan_exporter::clock;
-use portscan_exporter::decode::{Skipped, decode};
+use portscan_exporter::packet::decode::{Skipped, decode};
 use portscan_exporter::packet::{LinkType, Timestamp};
+use portscan_exporter::system::clock;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::{BTreeMap, BTreeSet};

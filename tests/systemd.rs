@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what was not run")]
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 
-use portscan_exporter::clock;
+use portscan_exporter::system::clock;
 use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;

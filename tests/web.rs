@@ -3,13 +3,13 @@
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
 use flate2::read::GzDecoder;
-use portscan_exporter::board::Board;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect;
-use portscan_exporter::metrics::ProcessState;
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::pipeline::{LiveSink, Outlet, Pipeline, QUESTIONS, Question};
-use portscan_exporter::snapshot::InterfaceSnapshot;
+use portscan_exporter::publish::board::Board;
+use portscan_exporter::publish::metrics::ProcessState;
+use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::web::{self, App, Limits, Options};
 use rustix::net::{AddressFamily, SocketType};
 use std::io::{ErrorKind, Read, Write};

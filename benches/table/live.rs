@@ -13,7 +13,7 @@ pub use send::{Kind, send};
 
 use crate::wire::inside;
 use lab::Lab;
-use portscan_exporter::clock;
+use portscan_exporter::system::clock;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};

@@ -15,8 +15,8 @@ mod wire;
 mod live;
 
 use etherparse::{SlicedPacket, TransportSlice};
-use portscan_exporter::clock;
 use portscan_exporter::detect::{Detector, Limits, Origin, Policy, Probe};
+use portscan_exporter::system::clock;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

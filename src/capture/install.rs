@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "two calls of libpcap that the pcap crate keeps to itself")]
 
-use crate::filter::Instruction;
+use crate::packet::filter::Instruction;
 use pcap::{Active, Capture};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 

@@ -10,10 +10,10 @@ use super::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, LiveOptions, Wake, said, supported_link,
     timestamp,
 };
-use crate::clock;
-use crate::filter;
+use crate::packet::filter;
 use crate::packet::{LinkType, Timestamp};
-use crate::privilege;
+use crate::system::clock;
+use crate::system::privilege;
 use pcap::{Active, Capture, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};

@@ -6,19 +6,19 @@ mod explain;
 
 pub use explain::{Explanation, NAMED_RANGES, Tracked};
 
-use super::activity::{Plan, PortStore, Ports};
-use super::block::Ring;
-use super::cache::{OutOfMemory, prefetch, room_for};
-use super::eviction::{Evidence, Order, Rank, SPREAD, Turn, UNITS};
-use super::hosts::{Hosts, NOWHERE};
-use super::peaks::{self, Peaks};
-use super::policy::{Limits, Policy};
-use super::probe::{Family, Probe};
-use super::quantum::{self, QUANTA, Stamp, quantum_nanos, stamp};
-use super::scan::{Kind, Moment, Scan, ScanEvent, ScanId, Source};
-use super::snapshot::{BURST_BOUNDS, Evicted, Ignored, PublishedSource, Snapshot, Tally};
-use super::table::{Asked, Directory, Displaced, Guest, Place, Spot};
-use super::timeline::{Origin, Timeline};
+use crate::detect::distinct::block::Ring;
+use crate::detect::distinct::hosts::{Hosts, NOWHERE};
+use crate::detect::distinct::peaks::{self, Peaks};
+use crate::detect::distinct::{Plan, PortStore, Ports};
+use crate::detect::memory::{OutOfMemory, prefetch, room_for};
+use crate::detect::policy::{Limits, Policy};
+use crate::detect::probe::{Family, Probe};
+use crate::detect::scan::{Kind, Moment, Scan, ScanEvent, ScanId, Source};
+use crate::detect::snapshot::{BURST_BOUNDS, Evicted, Ignored, PublishedSource, Snapshot, Tally};
+use crate::detect::table::eviction::{Evidence, Order, Rank, SPREAD, Turn, UNITS};
+use crate::detect::table::{Asked, Directory, Displaced, Guest, Place, Spot};
+use crate::detect::time::quantum::{self, QUANTA, Stamp, quantum_nanos, stamp};
+use crate::detect::time::timeline::{Origin, Timeline};
 use crate::packet::Timestamp;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -1024,7 +1024,7 @@ impl Detector {
             source,
             source_address: known.address,
             kind: Kind::Vertical,
-            technique: super::probe::Technique::Syn,
+            technique: crate::detect::probe::Technique::Syn,
             window_nanos: self.policy.window_nanos,
             started,
             detected,
@@ -1190,8 +1190,8 @@ fn scan_id(source: Source, detected: Timestamp) -> ScanId {
 
 #[cfg(test)]
 mod tests {
-    use super::super::probe::Technique;
     use super::*;
+    use crate::detect::probe::Technique;
     use std::net::Ipv4Addr;
 
     fn syn(source: u32, port: u16, nanos: u64) -> Probe {

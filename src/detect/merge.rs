@@ -1,7 +1,7 @@
 //! Detectors that shared the sources of one capture among them, as one. Each source was seen by one of them only, so
 //! numbers of sources add up; what all of them saw alike (the clock) counts once.
 
-use super::snapshot::{PublishedSource, Snapshot, Tally};
+use crate::detect::snapshot::{PublishedSource, Snapshot, Tally};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 

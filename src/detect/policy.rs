@@ -1,6 +1,6 @@
 //! What counts as a scan (reloads) and how much may be kept (fixed at start).
 
-use super::activity::Plan;
+use crate::detect::distinct::Plan;
 use ipnet::IpNet;
 use std::net::IpAddr;
 

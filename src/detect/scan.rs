@@ -1,6 +1,6 @@
 //! The scan: an episode that a hit opens and quiet closes, and the events that tell of it.
 
-use super::probe::Technique;
+use crate::detect::probe::Technique;
 use crate::packet::Timestamp;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,7 +1,7 @@
 //! What a detector shows of itself at a tick: plain values, immutable once made.
 
-use super::probe::{Family, Technique};
-use super::scan::{Kind, Source};
+use crate::detect::probe::{Family, Technique};
+use crate::detect::scan::{Kind, Source};
 use crate::packet::Timestamp;
 
 /// Upper bounds of the burst histogram; half-integers, so that `le` means exactly "fewer than".

@@ -2,7 +2,7 @@
 //! escaped here, once, for every format, and no text is longer than `LONGEST_TEXT`.
 
 use super::SYSLOG_IDENTIFIER;
-use crate::clock;
+use crate::system::clock;
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
 use std::fmt::Write as _;

@@ -374,7 +374,7 @@ const fn slot(level: Level) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use crate::system::clock;
     use log::Log as _;
     use log::kv;
     use std::io::Read as _;

@@ -4,8 +4,8 @@
 
 use super::fair::{Holder, Permit, Scrapes};
 use super::server::Limits;
-use crate::clock;
-use crate::metrics::Cut;
+use crate::publish::metrics::Cut;
+use crate::system::clock;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;

@@ -1,6 +1,6 @@
 //! The page of metrics, made once for many scrapes.
 
-use crate::clock;
+use crate::system::clock;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Bytes;

@@ -103,7 +103,7 @@ impl Scrapes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use crate::system::clock;
     use std::time::Duration;
 
     fn address(last: u8) -> IpAddr {

@@ -27,10 +27,10 @@ pub use client::get;
 pub use listen::{BindError, ListenAddress, Listeners, bind};
 pub use server::{Limits, Server, serve, serve_within};
 
-use crate::board::{Board, Standing};
-use crate::clock;
-use crate::metrics::{self, Cut, ProcessState, WebCounts};
 use crate::pipeline::Question;
+use crate::publish::board::{Board, Standing};
+use crate::publish::metrics::{self, Cut, ProcessState, WebCounts};
+use crate::system::clock;
 use connection::Watch;
 use exposition::Exposition;
 use fair::Scrapes;
@@ -285,7 +285,7 @@ impl App {
     }
 
     fn healthy(&self) -> Response<Full<Bytes>> {
-        match self.board.stalled(clock::steady(), crate::board::STALLED).as_slice() {
+        match self.board.stalled(clock::steady(), crate::publish::board::STALLED).as_slice() {
             [] => text(StatusCode::OK, "portscan_exporter is healthy\n"),
             stalled => {
                 let lines = stalled.iter().map(|(interface, silence)| {

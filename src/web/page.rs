@@ -1,7 +1,7 @@
 //! The landing page, in the style of the Prometheus exporters.
 
-use crate::board::Standing;
-use crate::version;
+use crate::publish::board::Standing;
+use crate::system::version;
 use std::fmt::Write as _;
 
 const STYLE: &str = "body{font-family:system-ui,sans-serif;margin:0;color:#222}header{background:#e6522c;color:#fff;\

@@ -5,10 +5,10 @@
 //! keep others' questions waiting. Clients share the places like those of scrapes.
 
 use super::fair::Scrapes;
-use crate::board::{Board, Standing};
-use crate::explain::{Answer, Told};
 use crate::pipeline::{QUESTIONS, Question};
-use crate::units::parse_source;
+use crate::publish::board::{Board, Standing};
+use crate::publish::explain::{Answer, Told};
+use crate::text::units::parse_source;
 use ipnet::IpNet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,8 +2,8 @@
 
 use super::connection::{Phase, Transport, Watch, Watched};
 use super::{App, Listeners, fair};
-use crate::clock;
-use crate::metrics::Cut;
+use crate::publish::metrics::Cut;
+use crate::system::clock;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;

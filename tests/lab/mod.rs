@@ -8,8 +8,8 @@
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
-use portscan_exporter::clock;
 use portscan_exporter::packet::Timestamp;
+use portscan_exporter::system::clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::cell::RefCell;

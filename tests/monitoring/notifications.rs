@@ -5,7 +5,7 @@
 //! seconds here. Beside the Alertmanager that is right stand those that lack one inhibition each; they must be found out.
 
 use crate::contract;
-use portscan_exporter::clock;
+use portscan_exporter::system::clock;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -1,7 +1,7 @@
 //! The sender, a process of its own: frames over a packet socket, many a system call, paced to a rate.
 
 use crate::traffic::{SECOND, Space};
-use portscan_exporter::clock;
+use portscan_exporter::system::clock;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 use std::net::IpAddr;

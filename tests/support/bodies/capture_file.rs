@@ -6,7 +6,7 @@ use portscan_exporter::capture::{CaptureStatus, FrameSink, read_file};
 use portscan_exporter::detect::{Limits, Policy, Scan};
 use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::replay::replay;
-use portscan_exporter::report::json_line;
+use portscan_exporter::replay::report::json_line;
 use std::path::Path;
 
 /// The bytes of a capture file.

@@ -1,25 +1,25 @@
 //! The YAML file, from its bytes to the settings.
 
 use super::{assert_one_line, in_memory};
-use portscan_exporter::cli;
-use portscan_exporter::config::{self, File, Located, MAX_NETWORKS};
 use portscan_exporter::settings::Settings;
-use portscan_exporter::units::write_duration;
+use portscan_exporter::settings::file::{self, File, Located, MAX_NETWORKS};
+use portscan_exporter::settings::flags;
+use portscan_exporter::text::units::write_duration;
 use std::ffi::OsString;
 use std::fmt::Write;
 
 /// The bytes of a configuration file.
 pub fn config(bytes: &[u8]) {
     let path = in_memory(bytes);
-    let read = config::load(&path);
-    assert_eq!(read, config::load(&path), "the same file reads the same twice");
+    let read = file::load(&path);
+    assert_eq!(read, file::load(&path), "the same file reads the same twice");
     let flags = [
         OsString::from("portscan_exporter"),
         "--publish.hold=24h".into(),
         "--config.file".into(),
         path.clone().into(),
     ];
-    let settings = Settings::of(cli::parse(flags).expect("flags that parse"));
+    let settings = Settings::of(flags::parse(flags).expect("flags that parse"));
     match read {
         Err(error) => {
             assert_one_line(&error.to_string());
@@ -49,7 +49,7 @@ pub fn config(bytes: &[u8]) {
             // Written out in the plainest way, it reads the same.
             let written = write(&file);
             let again =
-                config::load(&in_memory(written.as_bytes())).unwrap_or_else(|e| panic!("{e}\n{written}"));
+                file::load(&in_memory(written.as_bytes())).unwrap_or_else(|e| panic!("{e}\n{written}"));
             assert_eq!(without_lines(again), without_lines(file), "{written}");
         }
     }

@@ -1,7 +1,7 @@
 //! `decode` against a reading of the RFCs with nothing fast in it.
 
-use portscan_exporter::decode::{Skipped, decode as decode_frame};
-use portscan_exporter::filter::{self, Instruction};
+use portscan_exporter::packet::decode::{Skipped, decode as decode_frame};
+use portscan_exporter::packet::filter::{self, Instruction};
 use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Timestamp};
 use std::net::IpAddr;
 

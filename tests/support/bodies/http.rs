@@ -1,8 +1,8 @@
 //! The HTTP server, over a real connection: bytes in, whole answers out, and it goes on.
 
 use flate2::read::GzDecoder;
-use portscan_exporter::board::Board;
-use portscan_exporter::metrics::ProcessState;
+use portscan_exporter::publish::board::Board;
+use portscan_exporter::publish::metrics::ProcessState;
 use portscan_exporter::web::{App, Options, bind, serve};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};

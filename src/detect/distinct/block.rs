@@ -1,0 +1,386 @@
+//! Blocks: where the ports of a source lie once they outgrow its short list. Exact, and counted in constant time.
+//!
+//! A block is an open-addressed table of 192 or 1,984 cells, or one cell for each of the 65,536 ports. The blocks of one
+//! size are a pool, which is fixed at start.
+
+use crate::detect::distinct::hosts::KNOWN;
+use crate::detect::memory::{Aligned, OutOfMemory, room_for};
+use crate::detect::time::quantum::{QUANTA, Stamp, age, counts, stamp};
+use std::num::NonZeroU32;
+
+/// A port, the stamp of its latest probe, and which known hosts were asked for it:
+/// `port << 16 | stamp << 8 | OCCUPIED | hosts`.
+pub type Cell = u32;
+const OCCUPIED: Cell = 0x80;
+
+/// The bits of known hosts in a cell.
+const HOSTS: Cell = 0x7f;
+
+pub fn cell(port: u16, at: Stamp, hosts: u8) -> Cell {
+    Cell::from(port) << 16 | Cell::from(at) << 8 | OCCUPIED | (Cell::from(hosts) & HOSTS)
+}
+
+#[inline]
+pub fn port_of(cell: Cell) -> u16 {
+    (cell >> 16) as u16
+}
+
+#[inline]
+pub fn stamp_of(cell: Cell) -> Stamp {
+    (cell >> 8) as Stamp
+}
+
+#[inline]
+pub fn hosts_of(cell: Cell) -> u8 {
+    (cell & HOSTS) as u8
+}
+
+/// Quanta in which a port can count: its own and the 60 after.
+pub const RING: usize = QUANTA as usize + 1;
+
+/// What a block knows beside its cells: whose it is, and how many of its ports count, by the quantum of their latest probe.
+#[derive(Debug, Clone, Copy)]
+pub struct Ring {
+    by_quantum: [u32; RING],
+    pub counted: u32,
+    /// Cells in use, by ports that count and by ports that no longer do.
+    pub occupied: u32,
+    /// Quantum up to which the dead were marked in the cells.
+    pub marked: u64,
+    /// The ports of each known host.
+    pub asked: [u32; KNOWN],
+    /// Probes until a new host may take the place of a known one: to forget that one takes a pass over the block.
+    pub until_new_host: u32,
+    /// Who has the block.
+    pub owner: u32,
+    /// Whether ports that no longer count are kept, because a scan is open.
+    pub keeps_all: bool,
+}
+
+impl Ring {
+    const EMPTY: Ring = Ring {
+        by_quantum: [0; RING],
+        counted: 0,
+        occupied: 0,
+        marked: 0,
+        asked: [0; KNOWN],
+        until_new_host: 0,
+        owner: 0,
+        keeps_all: false,
+    };
+
+    fn slot(quantum: u64) -> usize {
+        (quantum % RING as u64) as usize
+    }
+
+    /// Ports whose latest probe was so many quanta before `now`, the block's present.
+    pub fn of_age(&self, now: u64, age: u64) -> u32 {
+        if age > now { 0 } else { self.by_quantum[Self::slot(now - age)] }
+    }
+
+    /// How many of the ports that count at quantum `from`, the block's present, still do at `to`.
+    pub fn left_at(&self, from: u64, to: u64) -> u32 {
+        if to - from > QUANTA {
+            return 0;
+        }
+        self.counted - ((from + 1)..=to).map(|gone| self.by_quantum[Self::slot(gone)]).sum::<u32>()
+    }
+
+    /// Forgets what leaves the window between two quanta.
+    fn expire(&mut self, from: u64, to: u64) {
+        for gone in (from + 1)..=to.min(from + RING as u64) {
+            let bucket = &mut self.by_quantum[Self::slot(gone)];
+            self.counted -= *bucket;
+            *bucket = 0;
+        }
+    }
+
+    /// A port counts from now on; `was` is its old stamp if it counted before. `to` is now.
+    #[inline]
+    fn count(&mut self, to: u64, was: Option<Stamp>) {
+        match was {
+            Some(then) => {
+                let back = u64::from(age(stamp(to), then));
+                self.by_quantum[Self::slot(to - back)] -= 1;
+            }
+            None => self.counted += 1,
+        }
+        self.by_quantum[Self::slot(to)] += 1;
+    }
+
+    /// The hosts that were asked for a port are others now.
+    #[inline]
+    fn ask(&mut self, before: u8, after: u8) {
+        let mut changed = before ^ after;
+        while changed != 0 {
+            let host = changed.trailing_zeros() as usize;
+            self.asked[host] =
+                if after >> host & 1 == 1 { self.asked[host] + 1 } else { self.asked[host] - 1 };
+            changed &= changed - 1;
+        }
+    }
+}
+
+/// Cells of the three sizes of blocks.
+pub const BLOCK_CELLS: [usize; 3] = [192, 1_984, 65_536];
+
+/// Bytes of a block with so many cells.
+pub const fn block_bytes(cells: usize) -> usize {
+    cells * size_of::<Cell>() + size_of::<Ring>() + size_of::<u32>()
+}
+
+/// Blocks that are looked at in one search for one to take away.
+const LOOKS: usize = 8;
+
+/// Blocks of one size: open-addressed cells, or one cell for each port.
+#[derive(Debug)]
+pub struct Pool {
+    block_cells: usize,
+    cells: Aligned<Cell>,
+    pub rings: Vec<Ring>,
+    free: Vec<u32>,
+    limit: usize,
+    /// The block that was looked at last for one to take away.
+    hand: usize,
+    /// In this quantum so many looks found a block that had to stay.
+    fruitless: (u64, usize),
+}
+
+impl Pool {
+    pub fn new(block_cells: usize, limit: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            block_cells,
+            // Zeroed by the kernel when first touched: memory at rest is what was used, never more than the limit.
+            cells: Aligned::new(block_cells.saturating_mul(limit))?,
+            rings: room_for(limit)?,
+            free: room_for(limit)?,
+            limit,
+            hand: 0,
+            fruitless: (0, 0),
+        })
+    }
+
+    pub fn take(&mut self, owner: u32, now: u64, keeps_all: bool) -> Option<u32> {
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None if self.rings.len() == self.limit => return None,
+            None => {
+                self.rings.push(Ring::EMPTY);
+                self.rings.len() as u32 - 1
+            }
+        };
+        self.rings[at as usize] = Ring { owner, marked: now, keeps_all, ..Ring::EMPTY };
+        Some(at)
+    }
+
+    pub fn give_back(&mut self, at: u32) {
+        self.cells_mut(at).fill(0);
+        self.rings[at as usize] = Ring::EMPTY;
+        self.free.push(at);
+    }
+
+    /// Among the next few blocks, the owner of the one that is worth least; `worth` is `None` if it must stay. Call it only
+    /// when no block is free.
+    ///
+    /// The adversary has a scan on every block and asks for more: what cannot be taken is looked at once a quantum.
+    pub fn least_worth<W: Ord>(&mut self, now: u64, worth: impl Fn(&Ring) -> Option<W>) -> Option<u32> {
+        if self.fruitless.0 != now {
+            self.fruitless = (now, 0);
+        }
+        let mut least: Option<(W, u32)> = None;
+        for _ in 0..LOOKS.min(self.rings.len()) {
+            if self.fruitless.1 >= self.rings.len() {
+                break;
+            }
+            self.hand = if self.hand + 1 < self.rings.len() { self.hand + 1 } else { 0 };
+            let ring = &self.rings[self.hand];
+            match worth(ring) {
+                None => self.fruitless.1 += 1,
+                Some(worth) if least.as_ref().is_none_or(|(least, _)| worth < *least) => {
+                    least = Some((worth, ring.owner));
+                }
+                Some(_) => {}
+            }
+        }
+        least.map(|(_, owner)| owner)
+    }
+
+    pub fn cells(&self, at: u32) -> &[Cell] {
+        &self.cells.as_slice()[at as usize * self.block_cells..][..self.block_cells]
+    }
+
+    fn cells_mut(&mut self, at: u32) -> &mut [Cell] {
+        &mut self.cells.as_mut_slice()[at as usize * self.block_cells..][..self.block_cells]
+    }
+
+    /// Whether a port can be looked up directly by its number.
+    fn is_direct(&self) -> bool {
+        self.block_cells == BLOCK_CELLS[2]
+    }
+
+    /// Where the search for a port starts (Fibonacci hashing). Ports are all a source can choose, and a block has
+    /// few enough cells that the worst choice costs one pass over it.
+    fn home(&self, port: u16) -> usize {
+        ((u64::from(u32::from(port).wrapping_mul(0x9e37_79b9)) * self.block_cells as u64) >> 32) as usize
+    }
+
+    /// Where a port is or would be: one pass at most. `None` if every cell holds another port.
+    #[inline]
+    fn find(&self, at: u32, port: u16) -> Option<usize> {
+        if self.is_direct() {
+            return Some(usize::from(port));
+        }
+        let cells = self.cells(at);
+        let home = self.home(port);
+        let is_it = |&cell: &Cell| cell == 0 || port_of(cell) == port;
+        match cells[home..].iter().position(is_it) {
+            Some(behind) => Some(home + behind),
+            None => cells[..home].iter().position(is_it),
+        }
+    }
+
+    /// Whether a block takes no more than so many ports: searches in a fuller one would be long.
+    pub fn is_filled_by(&self, ports: usize) -> bool {
+        !self.is_direct() && ports * 4 >= self.block_cells * 3
+    }
+
+    /// The most ports that a block takes.
+    pub fn most_ports(cells: usize) -> usize {
+        if cells == BLOCK_CELLS[2] { cells } else { cells * 3 / 4 }
+    }
+
+    #[inline]
+    fn is_full(&self, at: u32) -> bool {
+        self.is_filled_by(self.rings[at as usize].occupied as usize)
+    }
+
+    /// Whether a quarter of a block is taken by ports that no longer count.
+    pub fn is_worth_clearing(&self, at: u32) -> bool {
+        let ring = &self.rings[at as usize];
+        (ring.occupied - ring.counted) as usize * 4 >= self.block_cells
+    }
+
+    /// Marks the ports that no longer count, before their stamps could come round again.
+    fn mark_dead(&mut self, at: u32, to: u64, all: bool) {
+        let now = stamp(to);
+        for cell in self.cells_mut(at) {
+            if *cell != 0 && (all || !counts(now, stamp_of(*cell))) {
+                *cell &= !(0xff << 8);
+            }
+        }
+        self.rings[at as usize].marked = to;
+    }
+
+    pub fn expire(&mut self, at: u32, from: u64, to: u64) -> u32 {
+        let ring = &mut self.rings[at as usize];
+        ring.expire(from, to);
+        let (counted, marked) = (ring.counted, ring.marked);
+        if to - marked > QUANTA {
+            self.mark_dead(at, to, to - from > QUANTA);
+        }
+        counted
+    }
+
+    /// Counts a port now. False if it is not in the block and there is no room for it.
+    #[inline]
+    pub fn record(&mut self, at: u32, port: u16, hosts: u8, to: u64) -> bool {
+        let Some(here) = self.find(at, port) else { return false };
+        let old = self.cells(at)[here];
+        if old == 0 && self.is_full(at) {
+            return false;
+        }
+        let is_forgotten = !self.rings[at as usize].keeps_all && !counts(stamp(to), stamp_of(old));
+        let known = if is_forgotten { 0 } else { hosts_of(old) };
+        self.write(at, here, cell(port, stamp(to), known | hosts), to);
+        true
+    }
+
+    /// Counts a port in the place of the one at its home: the count stops growing, and never falls while the source goes on.
+    pub fn replace(&mut self, at: u32, port: u16, hosts: u8, to: u64) {
+        let here = self.home(port);
+        self.write(at, here, cell(port, stamp(to), hosts), to);
+    }
+
+    #[inline]
+    fn write(&mut self, at: u32, here: usize, new: Cell, to: u64) {
+        let old = std::mem::replace(&mut self.cells_mut(at)[here], new);
+        if old == new {
+            return;
+        }
+        let ring = &mut self.rings[at as usize];
+        ring.occupied += u32::from(old == 0);
+        ring.until_new_host = ring.until_new_host.saturating_sub(1);
+        ring.count(to, (old != 0 && counts(stamp(to), stamp_of(old))).then(|| stamp_of(old)));
+        ring.ask(hosts_of(old), hosts_of(new));
+    }
+
+    /// Puts a port into an empty block that has room for it, with all that is known of it.
+    pub fn insert(&mut self, at: u32, known: Cell, to: u64) {
+        let Some(here) = self.find(at, port_of(known)) else { return };
+        self.cells_mut(at)[here] = known;
+        let ring = &mut self.rings[at as usize];
+        ring.occupied += 1;
+        ring.ask(0, hosts_of(known));
+        if counts(stamp(to), stamp_of(known)) {
+            let back = u64::from(age(stamp(to), stamp_of(known)));
+            ring.by_quantum[Ring::slot(to - back)] += 1;
+            ring.counted += 1;
+        }
+    }
+
+    /// Lets go of the ports that no longer count.
+    pub fn clear_dead(&mut self, at: u32, to: u64, scratch: &mut Vec<Cell>) {
+        let now = stamp(to);
+        let is_dead = |cell: Cell| cell != 0 && !counts(now, stamp_of(cell));
+        if self.is_direct() {
+            let range = at as usize * self.block_cells..(at as usize + 1) * self.block_cells;
+            let ring = &mut self.rings[at as usize];
+            for cell in &mut self.cells.as_mut_slice()[range] {
+                if is_dead(*cell) {
+                    ring.ask(hosts_of(*cell), 0);
+                    ring.occupied -= 1;
+                    *cell = 0;
+                }
+            }
+            return;
+        }
+        let Ring { owner, keeps_all, .. } = self.rings[at as usize];
+        scratch.clear();
+        scratch.extend(self.cells(at).iter().filter(|&&cell| cell != 0 && !is_dead(cell)));
+        self.cells_mut(at).fill(0);
+        self.rings[at as usize] = Ring { owner, keeps_all, marked: to, ..Ring::EMPTY };
+        for &known in scratch.iter() {
+            self.insert(at, known, to);
+        }
+    }
+
+    /// Forgets which ports were asked of some known hosts.
+    pub fn forget_hosts(&mut self, at: u32, hosts: u8) {
+        let pass = (self.block_cells / 64) as u32;
+        for cell in self.cells_mut(at) {
+            *cell &= !(Cell::from(hosts) & HOSTS);
+        }
+        let ring = &mut self.rings[at as usize];
+        ring.until_new_host = pass;
+        for (host, asked) in ring.asked.iter_mut().enumerate() {
+            *asked = if hosts >> host & 1 == 1 { 0 } else { *asked };
+        }
+    }
+}
+
+/// A block of a pool: the pool's number in two bits, the block's in the rest, and one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block(NonZeroU32);
+
+impl Block {
+    pub fn new(pool: usize, at: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(at << 2 | pool as u32))
+    }
+
+    /// Pool and place.
+    #[inline]
+    pub fn parts(self) -> (usize, u32) {
+        let bits = self.0.get() - 1;
+        (bits as usize & 3, bits >> 2)
+    }
+}

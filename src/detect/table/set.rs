@@ -1,0 +1,203 @@
+//! Eight slots of eight bytes that share a hash: one cache line, compared and ranked at once.
+//!
+//! A slot is a *head* (whose it is) and a *tail* (a resident's entry, or a guest's two ports). A set holds eight heads,
+//! then eight tails, so that a question about all of them takes a few instructions and no branch that could be
+//! mispredicted: a flood of new sources asks two of them with every packet.
+
+use crate::detect::time::quantum::Stamp;
+
+/// Slots in a set.
+pub const WAYS: usize = 8;
+
+/// Eight heads, then eight tails. (An array and no structure: zeroed ones come from the kernel untouched.)
+pub type Set = [u32; 2 * WAYS];
+
+/// The first half of a slot; 0 is free.
+pub type Head = u32;
+
+/// Set in every head that is not free.
+pub const OCCUPIED: Head = 1 << 31;
+/// It has an entry; else it is a guest.
+pub const RESIDENT: Head = 1 << 30;
+/// Its own set was full of residents, so it lives in the neighbouring one.
+pub const AWAY: Head = 1 << 29;
+/// Bits of the hash in a tag.
+pub const TAG_BITS: u32 = 18;
+/// Where the tag begins.
+pub const TAG_SHIFT: u32 = 11;
+/// The tag.
+pub const TAG: Head = ((1 << TAG_BITS) - 1) << TAG_SHIFT;
+/// What is compared to find a source.
+const SOUGHT: Head = OCCUPIED | AWAY | TAG;
+/// Where the quanta between a guest's two ports begin.
+pub const GAP_SHIFT: u32 = 8;
+/// The quanta between a guest's two ports.
+pub const GAP: Head = 7 << GAP_SHIFT;
+/// A guest's stamp, as of its older port.
+pub const STAMP: Head = 0xff;
+
+/// Quanta by which a guest whose ports came apart outstays the others: a slow scanner's third port is as far from
+/// its second as that from the first.
+const APART: i32 = 6;
+
+/// Ranks: a free slot goes first, then guests by what is left to them, residents last.
+const FREE: i32 = 0;
+const FRESH: i32 = 512;
+const NEVER: i32 = 4095;
+
+/// What the slot that should go holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A guest.
+    Guest,
+    /// A resident, as all the others.
+    Resident,
+}
+
+/// The ways that hold a source of this tag, one bit each. `wanted` is `OCCUPIED`, the tag, and `AWAY` if it would be.
+#[inline]
+pub fn holding(set: &Set, wanted: Head) -> u32 {
+    // SAFETY: SSE2 is part of x86-64.
+    #[cfg(target_arch = "x86_64")]
+    #[allow(
+        unsafe_code,
+        reason = "vector instructions, for which the compiler asks whether they are there"
+    )]
+    return unsafe { x86::holding(set, wanted) };
+    #[cfg(not(target_arch = "x86_64"))]
+    holding_one_by_one(set, wanted)
+}
+
+/// The way that should go: a free one, or that of the oldest guest, or any if all are residents.
+#[inline]
+pub fn expendable(set: &Set, now: Stamp) -> (usize, Holder) {
+    // SAFETY: SSE2 is part of x86-64.
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code, reason = "vector instructions, for which the compiler asks whether they are there")]
+    let least = unsafe { x86::least(set, now) };
+    #[cfg(not(target_arch = "x86_64"))]
+    let least = least_one_by_one(set, now);
+    let holder = match least >> 3 {
+        FREE => Holder::Nobody,
+        NEVER => Holder::Resident,
+        _ => Holder::Guest,
+    };
+    ((least.cast_unsigned() & 7) as usize, holder)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn holding_one_by_one(set: &Set, wanted: Head) -> u32 {
+    let is = |way: usize| u32::from(set[way] & SOUGHT == wanted);
+    (0..WAYS).fold(0, |ways, way| ways | is(way) << way)
+}
+
+/// The least of rank × 8 + way.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn least_one_by_one(set: &Set, now: Stamp) -> i32 {
+    let rank = |way: usize| {
+        let head = set[way];
+        if head == 0 {
+            FREE
+        } else if head & RESIDENT != 0 {
+            NEVER
+        } else {
+            let age = i32::from(crate::detect::time::quantum::age(now, (head & STAMP) as Stamp));
+            FRESH - age + if head & GAP != 0 { APART } else { 0 }
+        }
+    };
+    (0..WAYS).map(|way| rank(way) * 8 + way as i32).min().unwrap_or(0)
+}
+
+/// The same with SSE2, which every x86-64 processor has.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+    use std::arch::x86_64::*;
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn four(set: &Set, from: usize) -> __m128i {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|lane| set[from + lane].cast_signed());
+        _mm_set_epi32(d, c, b, a)
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn all(value: i32) -> __m128i {
+        _mm_set1_epi32(value)
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn holding(set: &Set, wanted: Head) -> u32 {
+        let (mask, wanted) = (all(SOUGHT.cast_signed()), all(wanted.cast_signed()));
+        let is = |heads| _mm_cmpeq_epi32(_mm_and_si128(heads, mask), wanted);
+        let words = _mm_packs_epi32(is(four(set, 0)), is(four(set, 4)));
+        let bytes = _mm_packs_epi16(words, _mm_setzero_si128());
+        _mm_movemask_epi8(bytes).cast_unsigned()
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn least(set: &Set, now: Stamp) -> i32 {
+        let ranks = |from: usize| {
+            let heads = four(set, from);
+            let ahead = _mm_sub_epi32(all(i32::from(now)), _mm_and_si128(heads, all(STAMP as i32)));
+            let age = _mm_add_epi32(ahead, _mm_and_si128(_mm_srai_epi32(ahead, 31), all(255)));
+            let together = _mm_cmpeq_epi32(_mm_and_si128(heads, all(GAP as i32)), all(0));
+            let guest = _mm_sub_epi32(all(FRESH + APART), age);
+            let guest = _mm_sub_epi32(guest, _mm_and_si128(together, all(APART)));
+            // The resident's bit is the second: once shifted it is the sign.
+            let resident = _mm_srai_epi32(_mm_slli_epi32(heads, 1), 31);
+            let kept = _mm_and_si128(resident, all(NEVER));
+            let occupied = _mm_or_si128(kept, _mm_andnot_si128(resident, guest));
+            _mm_andnot_si128(_mm_cmpeq_epi32(heads, all(0)), occupied)
+        };
+        let ranks = _mm_slli_epi16(_mm_packs_epi32(ranks(0), ranks(4)), 3);
+        let least = _mm_or_si128(ranks, _mm_set_epi16(7, 6, 5, 4, 3, 2, 1, 0));
+        let least = _mm_min_epi16(least, _mm_srli_si128(least, 8));
+        let least = _mm_min_epi16(least, _mm_srli_si128(least, 4));
+        let least = _mm_min_epi16(least, _mm_srli_si128(least, 2));
+        _mm_cvtsi128_si32(least) & 0xffff
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn head() -> impl Strategy<Value = Head> {
+        // Few tags, so that some are the same; every other one away.
+        let tag =
+            (0..3_u32, any::<bool>()).prop_map(|(tag, away)| tag | if away { AWAY >> TAG_SHIFT } else { 0 });
+        prop_oneof![
+            Just(0),
+            (tag.clone(), 0..2048_u32).prop_map(|(tag, times)| OCCUPIED | tag << TAG_SHIFT | times),
+            tag.prop_map(|tag| OCCUPIED | RESIDENT | tag << TAG_SHIFT),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn at_once_is_one_by_one(
+            heads in prop::array::uniform8(head()),
+            tails in prop::array::uniform8(any::<u32>()),
+            tag in 0..3_u32,
+            now in 1..=255_u8,
+        ) {
+            let mut set = [0; 2 * WAYS];
+            set[..WAYS].copy_from_slice(&heads);
+            set[WAYS..].copy_from_slice(&tails);
+            let wanted = OCCUPIED | tag << TAG_SHIFT;
+            prop_assert_eq!(holding(&set, wanted), holding_one_by_one(&set, wanted));
+            let least = least_one_by_one(&set, now);
+            let (way, holder) = expendable(&set, now);
+            prop_assert_eq!(way, (least.cast_unsigned() & 7) as usize);
+            prop_assert_eq!(holder == Holder::Nobody, set[way] == 0);
+            prop_assert_eq!(holder == Holder::Resident, heads.iter().all(|head| head & RESIDENT != 0));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Records: of scans, and of what is not seen.
+
+pub mod blindness;
+pub mod notify;

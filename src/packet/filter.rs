@@ -1,0 +1,605 @@
+//! The kernel filter for the enabled techniques: what reaches user space at all, and how much of it.
+//!
+//! It takes what `decode` turns into probes, what only `decode` can judge (long chains of IPv6 extension headers, more tags
+//! than it steps over itself), and TCP fragments so that they can be counted. Everything else stays in the kernel, where
+//! dropping a frame costs least.
+//!
+//! It is a program of its own and not an expression of pcap-filter(7), which can neither step over a number of tags that it
+//! does not know, nor follow extension headers, nor look behind a tag on `any`, nor take more of one packet than of another.
+
+use crate::packet::LinkType;
+
+/// One instruction of the kernel's filter machine: `struct sock_filter` of linux/filter.h, `struct bpf_insn` of libpcap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Instruction {
+    /// What to do.
+    pub code: u16,
+    /// How many instructions to leave out if a comparison holds.
+    pub jt: u8,
+    /// How many if it does not.
+    pub jf: u8,
+    /// The operand.
+    pub k: u32,
+}
+
+/// How much of a packet is captured: all tags and labels, IPv4 options and TCP.
+const SNAPLEN: u32 = 256;
+
+/// How much of a packet with extension headers. The kernel follows them as long as the packet goes on, so here is all of the
+/// largest frame of ordinary cards (a jumbo frame). Only such packets take this room in the ring.
+const SNAPLEN_EXTENDED: u32 = 9_216;
+
+/// The most that is taken of any packet.
+pub const SNAPLEN_MAX: u32 = SNAPLEN_EXTENDED;
+
+/// Tags, labels and extension headers that the program steps over by itself; what has more is for `decode` to judge. Nobody
+/// has more but somebody who hides, and each costs every filter instructions.
+const TAGS: usize = 4;
+const LABELS: usize = 4;
+const EXTENSIONS: usize = 4;
+
+/// `BPF_*` of linux/bpf_common.h, put together: class, size, mode, operation, operand.
+const LOAD_HALF: u16 = 0x28;
+const LOAD_HALF_AT_X: u16 = 0x48;
+const LOAD_BYTE_AT_X: u16 = 0x50;
+const LOAD_MEMORY: u16 = 0x60;
+const X_IS: u16 = 0x01;
+const STORE: u16 = 0x02;
+const ADD: u16 = 0x04;
+const ADD_X: u16 = 0x0c;
+const AND: u16 = 0x54;
+const SHIFT_LEFT: u16 = 0x64;
+const SHIFT_RIGHT: u16 = 0x74;
+const JUMP: u16 = 0x05;
+const IF_EQUAL: u16 = 0x15;
+const IF_ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+const A_TO_X: u16 = 0x07;
+const X_TO_A: u16 = 0x87;
+
+/// IP protocol numbers, and those of IPv6 extension headers.
+const TCP: u32 = 6;
+const HOP_BY_HOP: u32 = 0;
+const ROUTING: u32 = 43;
+const FRAGMENT: u32 = 44;
+const AUTHENTICATION: u32 = 51;
+const DESTINATION: u32 = 60;
+
+/// The flags that tell a probe, and what they are then: SYN without ACK, RST or FIN. ECE and CWR may be set (RFC 3168).
+const JUDGED_FLAGS: u32 = 0x17;
+const SYN: u32 = 0x02;
+
+/// A place in the program that is jumped to before it is written: the machine only jumps forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Label(usize);
+
+/// Writes the program. X is where the header in question begins, counted from behind the link header.
+#[derive(Debug)]
+struct Writer {
+    program: Vec<Instruction>,
+    /// The length of the link header.
+    link: u32,
+    /// Where each label turned out to be.
+    places: Vec<Option<usize>>,
+    /// Jumps to labels; true if they are taken when the comparison holds (and of those without one).
+    jumps: Vec<(usize, Label)>,
+}
+
+impl Writer {
+    fn new(link: u32) -> Self {
+        Self { program: Vec::new(), link, places: Vec::new(), jumps: Vec::new() }
+    }
+
+    fn label(&mut self) -> Label {
+        self.places.push(None);
+        Label(self.places.len() - 1)
+    }
+
+    /// The label is here.
+    fn place(&mut self, label: Label) {
+        self.places[label.0] = Some(self.program.len());
+    }
+
+    fn put(&mut self, code: u16, k: u32) {
+        self.program.push(Instruction { code, jt: 0, jf: 0, k });
+    }
+
+    /// Jumps if the comparison holds, else goes on.
+    fn when(&mut self, code: u16, k: u32, then: Label) {
+        self.jumps.push((self.program.len(), then));
+        self.put(code, k);
+    }
+
+    fn go(&mut self, to: Label) {
+        self.when(JUMP, 0, to);
+    }
+
+    /// A is the byte so far behind X.
+    fn byte(&mut self, at: u32) {
+        self.put(LOAD_BYTE_AT_X, self.link + at);
+    }
+
+    /// A is the two bytes so far behind X.
+    fn half(&mut self, at: u32) {
+        self.put(LOAD_HALF_AT_X, self.link + at);
+    }
+
+    /// X moves on; A is lost.
+    fn step(&mut self, bytes: u32) {
+        self.put(X_TO_A, 0);
+        self.put(ADD, bytes);
+        self.put(A_TO_X, 0);
+    }
+
+    /// X moves on, and A stays.
+    fn step_with(&mut self, bytes: u32) {
+        self.put(STORE, 0);
+        self.step(bytes);
+        self.put(LOAD_MEMORY, 0);
+    }
+
+    fn give(&mut self, bytes: u32) {
+        self.put(RETURN, bytes);
+    }
+
+    fn drop(&mut self) {
+        self.give(0);
+    }
+
+    fn finish(mut self) -> Vec<Instruction> {
+        for (at, label) in self.jumps {
+            let to = self.places[label.0].expect("every label is placed");
+            let distance = to - at - 1;
+            let jump = &mut self.program[at];
+            if jump.code == JUMP {
+                jump.k = u32::try_from(distance).expect("a program is short");
+            } else {
+                jump.jt = u8::try_from(distance).expect("a comparison is near its target");
+            }
+        }
+        self.program
+    }
+
+    /// A is an ether type, X where what it is the type of begins. Goes on at the IP header, whatever is before it.
+    fn tags(&mut self, ipv4: Label, ipv6: Label) {
+        let (pppoe, mpls, more) = (self.label(), self.label(), self.label());
+        for level in 0..=TAGS {
+            let tag = if level < TAGS { self.label() } else { more };
+            self.when(IF_EQUAL, 0x0800, ipv4);
+            self.when(IF_EQUAL, 0x86dd, ipv6);
+            for tag_type in [0x8100, 0x88a8, 0x9100] {
+                self.when(IF_EQUAL, tag_type, tag);
+            }
+            self.when(IF_EQUAL, 0x8864, pppoe);
+            self.when(IF_EQUAL, 0x8847, mpls);
+            self.when(IF_EQUAL, 0x8848, mpls);
+            self.drop();
+            if level < TAGS {
+                self.place(tag);
+                self.half(2);
+                self.step_with(4);
+            }
+        }
+        self.place(pppoe);
+        self.half(6);
+        self.step_with(8);
+        self.when(IF_EQUAL, 0x0021, ipv4);
+        self.when(IF_EQUAL, 0x0057, ipv6);
+        self.drop();
+
+        self.place(mpls);
+        let bottom = self.label();
+        for _ in 0..LABELS {
+            self.byte(2);
+            self.when(IF_ANY_BIT, 1, bottom);
+            self.step(4);
+        }
+        self.place(more);
+        self.give(SNAPLEN);
+        self.place(bottom);
+        self.step(4);
+        self.by_version(ipv4, ipv6);
+    }
+
+    /// On `any` a kernel of 6.10 or newer names in the cooked header what is behind all tags, and leaves the inner tags where
+    /// they are. What looks like that is for `decode` to judge. (Seldom a packet only looks so: an IPv4 packet of 2,048 bytes.)
+    fn left_tags(&mut self) {
+        let (look, none) = (self.label(), self.label());
+        self.half(2);
+        for behind in [0x0800, 0x86dd, 0x8100, 0x88a8, 0x9100] {
+            self.when(IF_EQUAL, behind, look);
+        }
+        self.go(none);
+        self.place(look);
+        self.give(SNAPLEN);
+        self.place(none);
+    }
+
+    /// The version in the first byte of the packet tells.
+    fn by_version(&mut self, ipv4: Label, ipv6: Label) {
+        self.byte(0);
+        self.put(SHIFT_RIGHT, 4);
+        self.when(IF_EQUAL, 4, ipv4);
+        self.when(IF_EQUAL, 6, ipv6);
+        self.drop();
+    }
+
+    /// X is at an IPv4 header.
+    fn ipv4(&mut self) {
+        let (tcp, piece) = (self.label(), self.label());
+        self.byte(9);
+        self.when(IF_EQUAL, TCP, tcp);
+        self.drop();
+        self.place(tcp);
+        // Fragments first: looking for flags behind the end of a short first fragment (`nmap -f`) rejects the frame at once.
+        self.half(6);
+        self.when(IF_ANY_BIT, 0x3fff, piece);
+        self.byte(0);
+        self.put(AND, 0x0f);
+        self.put(SHIFT_LEFT, 2);
+        self.put(ADD_X, 0);
+        self.put(A_TO_X, 0);
+        self.flags(0, SNAPLEN);
+        self.place(piece);
+        self.give(SNAPLEN);
+    }
+
+    /// A TCP header begins so far behind X.
+    fn flags(&mut self, at: u32, snaplen: u32) {
+        let probe = self.label();
+        self.byte(at + 13);
+        self.put(AND, JUDGED_FLAGS);
+        self.when(IF_EQUAL, SYN, probe);
+        self.drop();
+        self.place(probe);
+        self.give(snaplen);
+    }
+
+    /// X is at an IPv6 header.
+    fn ipv6(&mut self) {
+        let (plain, tcp, piece) = (self.label(), self.label(), self.label());
+        self.byte(6);
+        self.when(IF_EQUAL, TCP, plain);
+        self.step_with(40);
+        for level in 0..EXTENSIONS {
+            self.extension(level == 0, tcp, piece);
+        }
+        // A longer chain.
+        self.give(SNAPLEN_EXTENDED);
+
+        // A is what the fragment header says is next: of UDP nobody wants to hear.
+        self.place(piece);
+        let wanted = self.label();
+        for next in [TCP, HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION] {
+            self.when(IF_EQUAL, next, wanted);
+        }
+        self.drop();
+        self.place(wanted);
+        self.give(SNAPLEN_EXTENDED);
+
+        self.place(tcp);
+        self.flags(0, SNAPLEN_EXTENDED);
+        self.place(plain);
+        self.flags(40, SNAPLEN);
+    }
+
+    /// A is the kind of the header at X. Goes on with the next one's.
+    fn extension(&mut self, first: bool, tcp: Label, piece: Label) {
+        let (options, authentication, fragment, next) =
+            (self.label(), self.label(), self.label(), self.label());
+        self.when(IF_EQUAL, TCP, tcp);
+        if first {
+            self.when(IF_EQUAL, HOP_BY_HOP, options);
+        }
+        self.when(IF_EQUAL, DESTINATION, options);
+        self.when(IF_EQUAL, ROUTING, options);
+        self.when(IF_EQUAL, FRAGMENT, fragment);
+        self.when(IF_EQUAL, AUTHENTICATION, authentication);
+        self.drop();
+
+        self.place(fragment);
+        self.half(2);
+        let whole = self.label();
+        // Nothing of reserved bits: an offset, or more to follow.
+        self.put(AND, 0xfff9);
+        self.when(IF_EQUAL, 0, whole);
+        self.byte(0);
+        self.go(piece);
+        self.place(whole);
+        self.byte(0);
+        self.put(STORE, 0);
+        self.put(X_TO_A, 0);
+        self.put(ADD, 8);
+        self.go(next);
+
+        self.place(authentication);
+        self.length(2, 2);
+        self.go(next);
+
+        self.place(options);
+        self.length(1, 3);
+        self.place(next);
+        self.put(A_TO_X, 0);
+        self.put(LOAD_MEMORY, 0);
+    }
+
+    /// Keeps the kind of the next header; A is where it begins. A header tells its length less `first` units of 2^`shift` bytes.
+    fn length(&mut self, first: u32, shift: u32) {
+        self.byte(0);
+        self.put(STORE, 0);
+        self.byte(1);
+        self.put(ADD, first);
+        self.put(SHIFT_LEFT, shift);
+        self.put(ADD_X, 0);
+    }
+}
+
+/// The filter for frames of this link type, as libpcap sees them: it moves what it reads behind a cooked header to where
+/// the kernel has it.
+///
+/// It does not look at the direction: libpcap also runs a new filter over its first ring of blocks in user space, where the
+/// kernel's knowledge of the direction is missing, and would drop them all. The capture sets the direction instead.
+pub fn program(link: LinkType) -> Vec<Instruction> {
+    let (header, ether_type) = match link {
+        LinkType::Ethernet => (14, Some(12)),
+        LinkType::LinuxSll => (16, Some(14)),
+        LinkType::LinuxSll2 => (20, Some(0)),
+        LinkType::RawIp => (0, None),
+        LinkType::Null | LinkType::Loop => (4, None),
+    };
+    let mut write = Writer::new(header);
+    let (ipv4, ipv6) = (write.label(), write.label());
+    write.put(X_IS, 0);
+    match ether_type {
+        Some(at) => {
+            if matches!(link, LinkType::LinuxSll | LinkType::LinuxSll2) {
+                write.left_tags();
+            }
+            write.put(LOAD_HALF, at);
+            write.tags(ipv4, ipv6);
+        }
+        None => write.by_version(ipv4, ipv6),
+    }
+    write.place(ipv4);
+    write.ipv4();
+    write.place(ipv6);
+    write.ipv6();
+    write.finish()
+}
+
+/// What the kernel makes of a program: how many bytes it takes of the frame, and after how many steps. For tests and the fuzz
+/// target, which have no kernel to ask.
+///
+/// # Panics
+/// If the program has an instruction that `program` never writes.
+pub fn simulate(program: &[Instruction], frame: &[u8]) -> (u32, usize) {
+    let (mut a, mut x, mut memory, mut pc) = (0_u32, 0_u32, 0_u32, 0);
+    for steps in 1..=program.len() {
+        let Instruction { code, jt, jf, k } = program[pc];
+        pc += 1;
+        let bytes = |at: u32, length: usize| frame.get(at as usize..at as usize + length);
+        let number = |bytes: &[u8]| bytes.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+        let load = match code {
+            LOAD_HALF => Some(bytes(k, 2)),
+            LOAD_HALF_AT_X => Some(bytes(x + k, 2)),
+            LOAD_BYTE_AT_X => Some(bytes(x + k, 1)),
+            _ => None,
+        };
+        if let Some(load) = load {
+            // Reading behind the end drops the frame.
+            let Some(load) = load else { return (0, steps) };
+            a = number(load);
+            continue;
+        }
+        match code {
+            LOAD_MEMORY => a = memory,
+            X_IS => x = k,
+            STORE => memory = a,
+            ADD => a += k,
+            ADD_X => a += x,
+            AND => a &= k,
+            SHIFT_LEFT => a <<= k,
+            SHIFT_RIGHT => a >>= k,
+            JUMP => pc += k as usize,
+            IF_EQUAL => pc += usize::from(if a == k { jt } else { jf }),
+            IF_ANY_BIT => pc += usize::from(if a & k != 0 { jt } else { jf }),
+            RETURN => return (k, steps),
+            A_TO_X => x = a,
+            X_TO_A => a = x,
+            _ => panic!("instruction {code:#x} has no meaning here"),
+        }
+    }
+    panic!("the program does not end");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Instruction, LABELS, TAGS, program, simulate};
+    use crate::packet::decode::{Skipped, decode};
+    use crate::packet::frames::*;
+    use crate::packet::{LinkType, Timestamp};
+    use pcap::{Capture, Linktype};
+
+    fn passes(program: &[Instruction], frame: &[u8]) -> bool {
+        simulate(program, frame).0 > 0
+    }
+
+    /// Every kind of packet, and whether user space should see it.
+    fn packets() -> Vec<(&'static str, Vec<u8>, bool)> {
+        let syn = tcp(SYN);
+        let padded = |bytes: usize| {
+            let mut header = vec![0; bytes];
+            header[..2].copy_from_slice(&[TCP, u8::try_from(bytes / 8 - 1).unwrap()]);
+            ipv6(DESTINATION, &[header, syn.clone()].concat())
+        };
+        let chain = |length: usize, flags: u8| {
+            let chain =
+                (1..length).fold(extension(TCP, &tcp(flags)), |behind, _| extension(DESTINATION, &behind));
+            ipv6(DESTINATION, &chain)
+        };
+        vec![
+            ("SYN", ipv4(TCP, &syn), true),
+            ("SYN with ECE and CWR", ipv4(TCP, &tcp(SYN | 0xc0)), true),
+            ("SYN-ACK", ipv4(TCP, &tcp(SYN_ACK)), false),
+            ("ACK", ipv4(TCP, &tcp(ACK)), false),
+            ("SYN and FIN", ipv4(TCP, &tcp(SYN | 1)), false),
+            ("SYN and RST", ipv4(TCP, &tcp(SYN | 4)), false),
+            ("SYN behind IPv4 options", ipv4_options(TCP, &[1; 8], &syn), true),
+            ("ACK behind IPv4 options", ipv4_options(TCP, &[1; 8], &tcp(ACK)), false),
+            ("first TCP fragment", ipv4_fragment(TCP, 0, true, &syn[..8]), true),
+            ("middle TCP fragment", ipv4_fragment(TCP, 1, true, &syn[..8]), true),
+            ("last TCP fragment", ipv4_fragment(TCP, 2, false, &syn[..8]), true),
+            ("UDP", ipv4(UDP, &syn), false),
+            ("UDP fragment", ipv4_fragment(UDP, 1, true, &syn), false),
+            ("ICMP", ipv4(1, &[8; 32]), false),
+            ("IPv6 SYN", ipv6(TCP, &syn), true),
+            ("IPv6 SYN with ECE and CWR", ipv6(TCP, &tcp(SYN | 0xc0)), true),
+            ("IPv6 SYN-ACK", ipv6(TCP, &tcp(SYN_ACK)), false),
+            ("IPv6 ACK", ipv6(TCP, &tcp(ACK)), false),
+            ("IPv6 UDP", ipv6(UDP, &syn), false),
+            ("IPv6 neighbour discovery", ipv6(58, &[135; 32]), false),
+            ("IPv6 SYN behind hop-by-hop", ipv6(HOP_BY_HOP, &extension(TCP, &syn)), true),
+            ("IPv6 SYN behind routing", ipv6(ROUTING, &extension(TCP, &syn)), true),
+            ("IPv6 SYN behind destination options", ipv6(DESTINATION, &extension(TCP, &syn)), true),
+            ("IPv6 ACK behind destination options", ipv6(DESTINATION, &extension(TCP, &tcp(ACK))), false),
+            ("IPv6 SYN behind 192 bytes of options", padded(192), true),
+            ("IPv6 SYN behind 1024 bytes of options", padded(1024), true),
+            ("IPv6 SYN behind AH", ipv6(AUTHENTICATION, &authentication(TCP, &syn)), true),
+            ("IPv6 ACK behind AH", ipv6(AUTHENTICATION, &authentication(TCP, &tcp(ACK))), false),
+            ("IPv6 TCP fragment", ipv6(FRAGMENT, &fragment(TCP, 0, true, &syn)), true),
+            ("IPv6 first fragment of eight bytes", ipv6(FRAGMENT, &fragment(TCP, 0, true, &syn[..8])), true),
+            ("IPv6 later TCP fragment", ipv6(FRAGMENT, &fragment(TCP, 3, false, &syn)), true),
+            ("IPv6 fragment of options", ipv6(FRAGMENT, &fragment(DESTINATION, 0, true, &syn)), true),
+            ("IPv6 SYN in the only fragment", ipv6(FRAGMENT, &fragment(TCP, 0, false, &syn)), true),
+            ("IPv6 ACK in the only fragment", ipv6(FRAGMENT, &fragment(TCP, 0, false, &tcp(ACK))), false),
+            ("IPv6 SYN behind two", ipv6(HOP_BY_HOP, &extension(DESTINATION, &extension(TCP, &syn))), true),
+            ("IPv6 SYN behind three", chain(3, SYN), true),
+            ("IPv6 ACK behind three", chain(3, ACK), false),
+            ("IPv6 SYN behind thirty", chain(30, SYN), true),
+            ("IPv6 multicast listener report", ipv6(HOP_BY_HOP, &extension(58, &[143; 16])), false),
+            ("IPv6 UDP fragment", ipv6(FRAGMENT, &fragment(UDP, 0, true, &syn)), false),
+        ]
+    }
+
+    fn ether_type(packet: &[u8]) -> u16 {
+        if packet[0] >> 4 == 6 { IPV6 } else { IPV4 }
+    }
+
+    #[test]
+    fn every_link_type_passes_what_decode_needs_and_nothing_else() {
+        for (kind, _) in LINKS {
+            let program = program(kind);
+            for (name, packet, wanted) in packets() {
+                // A NULL header is in the byte order of the capturing machine, which is this one.
+                assert_eq!(passes(&program, &link(kind, &packet)), wanted, "{kind:?}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn unpadded_frames_pass_by_the_same_rules() {
+        let program = program(LinkType::Ethernet);
+        for (name, packet, wanted) in packets() {
+            assert_eq!(passes(&program, &unpadded(ether_type(&packet), &packet)), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_stands_before_ip_changes_nothing() {
+        let program = program(LinkType::Ethernet);
+        for tags in TAGGINGS {
+            for (name, packet, wanted) in packets() {
+                let frame = tagged(tags, ether_type(&packet), &packet);
+                assert_eq!(passes(&program, &frame), wanted, "{tags:04x?}: {name}");
+                let frame = tagged(tags, 0x8864, &pppoe(&packet));
+                assert_eq!(passes(&program, &frame), wanted, "{tags:04x?}, PPPoE: {name}");
+                for labels in 1..=4 {
+                    let frame = tagged(tags, 0x8847, &mpls(labels, &packet));
+                    assert_eq!(passes(&program, &frame), wanted, "{tags:04x?}, {labels} labels: {name}");
+                }
+            }
+            assert!(!passes(&program, &tagged(tags, 0x0806, &[0; 28])), "tagged ARP");
+        }
+        assert!(!passes(&program, &ethernet(0x0806, &[0; 28])), "ARP");
+        assert!(!passes(&program, &ethernet(0x88cc, &[0; 28])), "LLDP");
+        assert!(!passes(&program, &ethernet(0x8863, &[0; 28])), "PPPoE discovery");
+        let echo = [0x11, 0, 0, 1, 0, 10, 0xc0, 0x21, 9, 0, 0, 8];
+        assert!(!passes(&program, &ethernet(0x8864, &echo)), "PPP link control");
+        let ethernet_inside = [&[0, 0, 0x11, 64, 0, 0, 0, 0][..], &[2; 60]].concat();
+        assert!(!passes(&program, &ethernet(0x8847, &ethernet_inside)), "a pseudowire");
+    }
+
+    #[test]
+    fn more_tags_than_it_steps_over_are_for_decode_to_judge() {
+        let program = program(LinkType::Ethernet);
+        let ack = ipv4(TCP, &tcp(ACK));
+        assert!(passes(&program, &tagged(&[0x8100; TAGS + 1], IPV4, &ack)));
+        assert!(passes(&program, &ethernet(0x8847, &mpls(LABELS + 1, &ack))));
+    }
+
+    /// On `any` what is behind the cooked header may be a tag as well, named there or not.
+    #[test]
+    fn cooked_frames_may_be_tagged() {
+        for (kind, header, at) in [(LinkType::LinuxSll, 16, 14), (LinkType::LinuxSll2, 20, 0)] {
+            let program = program(kind);
+            for (name, packet, wanted) in packets() {
+                let mut frame = link(kind, &packet);
+                let [high, low] = ether_type(&packet).to_be_bytes();
+                frame.splice(header..header, [0, 10, 0x81, 0, 0, 11, high, low]);
+                frame[at..at + 2].copy_from_slice(&[0x88, 0xa8]);
+                assert!(passes(&program, &frame) || !wanted, "{kind:?}: {name}");
+                let mut unnamed = link(kind, &packet);
+                unnamed.splice(header..header, [0, 11, high, low]);
+                assert!(passes(&program, &unnamed) || !wanted, "{kind:?}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_probe_that_decode_finds_is_lost_in_the_kernel_nor_cut() {
+        for (kind, _) in LINKS {
+            let program = program(kind);
+            for (name, packet, _) in packets() {
+                let frame = link(kind, &packet);
+                let decoded = decode(kind, Timestamp::default(), &frame);
+                let hidden = [Skipped::Fragment, Skipped::TinyFragment, Skipped::ExtensionHeaders];
+                if decoded.is_err_and(|reason| !hidden.contains(&reason)) {
+                    continue;
+                }
+                let taken = simulate(&program, &frame).0 as usize;
+                assert!(taken > 0, "{kind:?}: {name} is {decoded:?}");
+                let captured = &frame[..taken.min(frame.len())];
+                assert_eq!(decode(kind, Timestamp::default(), captured), decoded, "{kind:?}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn libpcap_takes_the_program_and_agrees() {
+        // libpcap's own check and its own machine, from a text of its own for the plainest of packets.
+        for (number, kind) in [(1, LinkType::Ethernet), (113, LinkType::LinuxSll), (12, LinkType::RawIp)] {
+            let dead = Capture::dead(Linktype(number)).unwrap();
+            let theirs =
+                dead.compile("tcp[13] & 0x17 == 0x02 or (ip6[6] == 6 and ip6[53] & 0x17 == 0x02)", true);
+            let (theirs, ours) = (theirs.unwrap(), program(kind));
+            for flags in 0..=255 {
+                for packet in [ipv4(TCP, &tcp(flags)), ipv6(TCP, &tcp(flags))] {
+                    let frame = link(kind, &packet);
+                    assert_eq!(passes(&ours, &frame), theirs.filter(&frame), "{kind:?}: {flags:02x}");
+                }
+            }
+        }
+    }
+
+    /// Whoever mirrors a network runs this for each of its packets.
+    #[test]
+    fn ordinary_packets_leave_after_a_few_steps() {
+        let program = program(LinkType::Ethernet);
+        let steps = |ether_type, packet: &[u8]| simulate(&program, &ethernet(ether_type, packet)).1;
+        assert_eq!(steps(IPV4, &ipv4(TCP, &tcp(ACK))), 16);
+        assert_eq!(steps(IPV6, &ipv6(TCP, &tcp(ACK))), 10);
+        assert_eq!(steps(IPV4, &ipv4(UDP, &[0; 8])), 6);
+        assert!(program.len() < 300, "{}", program.len());
+    }
+}

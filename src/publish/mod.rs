@@ -1,0 +1,8 @@
+//! What an interface shows: its snapshot, where the latest is put, the metrics made of it, and the answer for one source.
+
+pub mod board;
+pub mod explain;
+pub mod metrics;
+pub mod sample;
+pub mod snapshot;
+pub mod vitals;

@@ -1,0 +1,533 @@
+//! The YAML file: the detection policy, and what is a list. Strict, so that a slip of the pen is an error
+//! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
+
+use crate::text::units::parse_duration;
+use crate::text::{printable, quote};
+use ipnet::{IpNet, Ipv4Net};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde_saphyr::{DefaultMessageFormatter, Error, MessageFormatter, Options, Spanned};
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The largest file that is read, in bytes.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// The most networks in `ignore.sources`: each is compared with the source of every probe.
+pub const MAX_NETWORKS: usize = 1000;
+
+/// The open(2) flag by which a FIFO does not wait for its other end.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+
+/// A configuration file, as written: what it does not say is `None` or empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// `detection:`, what counts as a scan.
+    #[serde(default, deserialize_with = "or_default")]
+    pub detection: Detection,
+    /// `ignore:`, what does not count.
+    #[serde(default, deserialize_with = "or_default")]
+    pub ignore: Ignore,
+}
+
+/// `detection:`; each value with its line, for `settings` to judge.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detection {
+    /// The sliding span in which distinct ports are counted.
+    #[serde(default, deserialize_with = "located")]
+    pub window: Option<Located<Duration>>,
+    /// Distinct ports at which a source counts as scanning.
+    #[serde(default, deserialize_with = "located")]
+    pub threshold: Option<Located<u32>>,
+    /// How long the count must stay below the threshold for a scan to end.
+    #[serde(default, deserialize_with = "located")]
+    pub quiet: Option<Located<Duration>>,
+    /// IPv6 sources are aggregated to networks of this many bits.
+    #[serde(default, deserialize_with = "located")]
+    pub ipv6_prefix: Option<Located<u8>>,
+}
+
+/// `ignore:`; checked, sorted and without repetitions.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ignore {
+    /// Networks whose probes do not count; adjacent and nested ones joined.
+    #[serde(default, deserialize_with = "networks")]
+    pub sources: Vec<IpNet>,
+    /// Ports whose probes do not count, ascending.
+    #[serde(default, deserialize_with = "ports")]
+    pub ports: Vec<u16>,
+}
+
+/// A value and the line it stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// The line, from 1.
+    pub line: u64,
+}
+
+/// Why a configuration file cannot be used; shows as one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// The line at fault; without one the file could not be read at all.
+    pub line: Option<u64>,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = printable(&self.path.to_string_lossy());
+        match self.line {
+            Some(line) => write!(f, "invalid configuration {path}: line {line}: {}", printable(&self.what)),
+            None => write!(f, "cannot read {path}: {}", printable(&self.what)),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The configuration in a file.
+pub fn load(path: &Path) -> Result<File, ConfigError> {
+    let wrong = |line, what: String| ConfigError { path: path.to_owned(), line, what };
+    let text = read(path).map_err(|(line, what)| wrong(line, what))?;
+    parse(&text).map_err(|(line, what)| wrong(line, what))
+}
+
+/// The text of another file that settings need, under the same bounds.
+pub fn text(path: &Path) -> Result<String, ConfigError> {
+    read(path).map_err(|(line, what)| ConfigError { path: path.to_owned(), line, what })
+}
+
+/// The file's text, or why there is none.
+fn read(path: &Path) -> Result<String, (Option<u64>, String)> {
+    let cause = |error: io::Error| {
+        let what = match error.kind() {
+            io::ErrorKind::NotFound => "no such file".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+            _ => error.to_string(),
+        };
+        (None, what)
+    };
+    let mut bytes = Vec::new();
+    // A FIFO would keep the reload waiting for its writer, and everything else with it.
+    let file = fs::File::options().read(true).custom_flags(NONBLOCK).open(path).map_err(cause)?;
+    let kind = file.metadata().map_err(cause)?.file_type();
+    if !kind.is_file() {
+        let what = if kind.is_dir() { "it is a directory" } else { "it is not a regular file" };
+        return Err((None, what.to_owned()));
+    }
+    // One byte more than allowed tells what is too large (or endless) from what just fits.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cause)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err((None, format!("it is larger than {} KiB", MAX_BYTES >> 10)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        (Some(line), "it is not UTF-8 text".to_owned())
+    })
+}
+
+/// The configuration in a text, or the line that is wrong and why.
+fn parse(text: &str) -> Result<File, (Option<u64>, String)> {
+    let document: Option<File> =
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| explain(&error))?;
+    Ok(document.unwrap_or_default())
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        with_snippet: false,
+        // "yes" is a word, and 0o22 is not a port anyone means.
+        strict_booleans: true,
+        merge_keys: serde_saphyr::options::MergeKeyPolicy::Error,
+        // A file of this kind repeats little: aliases that unfold to more than the file could hold are a bomb.
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 20_000,
+            max_replay_stack_depth: 8,
+        },
+        budget: serde_saphyr::budget! {
+            max_documents: 2, // so that a second one is told as such
+            max_depth: 16,
+            flow_nesting_limit: 16,
+            max_aliases: 1_000,
+            max_anchors: 1_000,
+            max_merge_keys: 0,
+        },
+    }
+}
+
+/// The line and the cause of a parser's error, in our words where it is one that people will meet.
+fn explain(error: &Error) -> (Option<u64>, String) {
+    let error = error.without_snippet();
+    let line = error.location().map(|location| location.line());
+    let what = match error {
+        Error::AliasError { error, .. } => return (line, explain(error).1),
+        Error::Message { msg, .. } | Error::HookError { msg, .. } => msg.clone(),
+        Error::SerdeUnknownField { field, expected, .. } => {
+            format!("unknown key {} (known: {})", quote(field), expected.join(", "))
+        }
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("key {} is given twice", quote(key)),
+        Error::SerdeInvalidType { unexpected, expected, .. }
+        | Error::SerdeInvalidValue { unexpected, expected, .. } => {
+            format!("expected {expected}, found {unexpected}")
+        }
+        Error::Unexpected { expected: "mapping start", .. } => "expected a mapping (key: value)".to_owned(),
+        Error::Unexpected { expected: "sequence start", .. } => "expected a list".to_owned(),
+        Error::Unexpected { expected: "string scalar", .. } => {
+            "expected one value, found a list or a mapping".to_owned()
+        }
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::Budget { .. } => "too much nesting or repetition for a configuration file".to_owned(),
+        Error::MergeKeyNotAllowed { .. } => "merge keys (<<) are not allowed".to_owned(),
+        Error::MultipleDocuments { .. } => "a second document; one file holds one".to_owned(),
+        other => DefaultMessageFormatter.format_message(other).replace('\n', " "),
+    };
+    (line, what)
+}
+
+/// `detection:` with nothing below it, as when every line is commented out, says nothing.
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
+}
+
+fn located<'de, T: Form, D: Deserializer<'de>>(from: D) -> Result<Option<Located<T>>, D::Error> {
+    let spanned = Option::<Spanned<Word<T>>>::deserialize(from)?;
+    Ok(spanned.map(|s| Located { line: s.referenced.line(), value: s.value.0 }))
+}
+
+fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    let written = Option::<Vec<Word<IpNet>>>::deserialize(from)?.unwrap_or_default();
+    // Aggregated, sorted: the same networks written in another way are the same policy.
+    let mut joined = IpNet::aggregate(&written.into_iter().map(|word| word.0).collect());
+    joined.sort();
+    if joined.len() > MAX_NETWORKS {
+        return Err(de::Error::custom(format!(
+            "{} networks; at most {MAX_NETWORKS}, after joining adjacent ones",
+            joined.len()
+        )));
+    }
+    Ok(joined)
+}
+
+fn ports<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
+    let written = Option::<Vec<Word<RangeInclusive<u16>>>>::deserialize(from)?.unwrap_or_default();
+    let mut given = vec![false; 1 << 16];
+    for word in written {
+        given[usize::from(*word.0.start())..=usize::from(*word.0.end())].fill(true);
+    }
+    Ok((0..=u16::MAX).filter(|&port| given[usize::from(port)]).collect())
+}
+
+/// A scalar with a form of its own, read from the text as it is written: YAML's own numbers would take `0x14`, `0o24` and
+/// `1_000` as well.
+struct Word<T>(T);
+
+/// What a `Word` can hold.
+trait Form: Sized {
+    const EXPECTED: &'static str;
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+/// Decimal digits and nothing else; `parse` alone would take a sign. Not `020` either: YAML 1.1 means 16 by it, and
+/// whoever wrote it may mean 20.
+fn whole_number<T: FromStr>(text: &str) -> Option<T> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() < 2 || !text.starts_with('0'));
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+impl Form for u32 {
+    const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
+
+    fn read(text: &str) -> Result<Self, String> {
+        whole_number(text).ok_or_else(|| expected::<Self>(text))
+    }
+}
+
+impl Form for u8 {
+    const EXPECTED: &'static str = "a whole number from 0 to 255";
+
+    fn read(text: &str) -> Result<Self, String> {
+        whole_number(text).ok_or_else(|| expected::<Self>(text))
+    }
+}
+
+impl Form for Duration {
+    const EXPECTED: &'static str = "a duration like 10s, 5m or 1m30s";
+
+    fn read(text: &str) -> Result<Self, String> {
+        parse_duration(text).map_err(|_| expected::<Self>(text))
+    }
+}
+
+impl Form for IpNet {
+    const EXPECTED: &'static str = "an address or a network like 192.0.2.0/24";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let network = match text.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => text.parse::<IpNet>().map_err(|_| expected::<Self>(text))?,
+        };
+        if network.addr() != network.network() {
+            // One of the two is a slip, and guessing wrong ignores a scanner.
+            return Err(format!(
+                "{} has bits set beyond its prefix (did you mean {}?)",
+                quote(text),
+                network.trunc()
+            ));
+        }
+        Ok(canonical(network))
+    }
+}
+
+/// An IPv4 network written as IPv6 (`::ffff:192.0.2.0/120`) as what it means: a packet's source is never so written, so
+/// that nothing would be ignored.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    let (IpNet::V6(v6), Some(bits)) = (network, network.prefix_len().checked_sub(MAPPED)) else {
+        return network;
+    };
+    let v4 = v6.addr().to_ipv4_mapped().and_then(|address| Ipv4Net::new(address, bits).ok());
+    v4.map_or(network, IpNet::V4)
+}
+
+impl Form for RangeInclusive<u16> {
+    const EXPECTED: &'static str = "a port or a range of ports like 8000-8100";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (whole_number(first.trim()), whole_number(last.trim())) {
+            (Some(first), Some(last)) if first <= last => Ok(first..=last),
+            _ => Err(expected::<Self>(text)),
+        }
+    }
+}
+
+fn expected<T: Form>(text: &str) -> String {
+    format!("expected {}, found {}", T::EXPECTED, quote(text))
+}
+
+impl<'de, T: Form> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Scalar<T>(std::marker::PhantomData<T>);
+
+        impl<T: Form> Visitor<'_> for Scalar<T> {
+            type Value = Word<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::EXPECTED)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Word<T>, E> {
+                T::read(text).map(Word).map_err(E::custom)
+            }
+        }
+
+        from.deserialize_str(Scalar(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let (line, what) = parse(text).expect_err(text);
+        line.map_or(what.clone(), |line| format!("line {line}: {what}"))
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let file = parse(
+            "detection:\n  window: 5s\n  threshold: 7\n  quiet: 1m30s\n  ipv6_prefix: 48\n\
+             ignore:\n  sources:\n    - 192.0.2.7\n    - 198.51.100.0/24\n    - 2001:db8::/32\n  ports: [22, 8000-8002, \"80\"]\n",
+        )
+        .unwrap();
+        assert_eq!(file.detection.window, Some(Located { value: Duration::from_secs(5), line: 2 }));
+        assert_eq!(file.detection.threshold, Some(Located { value: 7, line: 3 }));
+        assert_eq!(file.detection.quiet, Some(Located { value: Duration::from_secs(90), line: 4 }));
+        assert_eq!(file.detection.ipv6_prefix, Some(Located { value: 48, line: 5 }));
+        let sources: Vec<String> = file.ignore.sources.iter().map(IpNet::to_string).collect();
+        assert_eq!(sources, ["192.0.2.7/32", "198.51.100.0/24", "2001:db8::/32"]);
+        assert_eq!(file.ignore.ports, [22, 80, 8000, 8001, 8002]);
+    }
+
+    #[test]
+    fn what_says_nothing_is_the_default() {
+        for text in [
+            "",
+            "\n",
+            "# nothing\n",
+            "---\n",
+            "~\n",
+            "{}\n",
+            "detection:\nignore:\n",
+            "ignore:\n  sources:\n  ports: []\n",
+            "detection:\n  window:\n",
+        ] {
+            assert_eq!(parse(text), Ok(File::default()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn networks_are_joined_and_sorted() {
+        let file =
+            parse("ignore: {sources: [198.51.100.128/25, 192.0.2.1, 198.51.100.0/25, 192.0.2.1]}").unwrap();
+        let sources: Vec<String> = file.ignore.sources.iter().map(IpNet::to_string).collect();
+        assert_eq!(sources, ["192.0.2.1/32", "198.51.100.0/24"]);
+    }
+
+    /// Packets never come from such an address: as written, the entry would never apply.
+    #[test]
+    fn an_ipv4_address_in_ipv6_is_ipv4() {
+        let file = parse(
+            "ignore: {sources: ['::ffff:198.51.100.7', '::ffff:192.0.2.0/120', '::/95', '::ffff:0:0/96']}",
+        );
+        let sources: Vec<String> = file.unwrap().ignore.sources.iter().map(IpNet::to_string).collect();
+        assert_eq!(sources, ["0.0.0.0/0", "::/95"]);
+        let file = parse("ignore: {sources: ['::ffff:198.51.100.7', '::ffff:192.0.2.0/120']}").unwrap();
+        let sources: Vec<String> = file.ignore.sources.iter().map(IpNet::to_string).collect();
+        assert_eq!(sources, ["192.0.2.0/24", "198.51.100.7/32"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        for (text, message) in [
+            (
+                "detection:\n  window: 5s\n  treshold: 20\n",
+                "line 3: unknown key \"treshold\" (known: window, threshold, quiet, ipv6_prefix)",
+            ),
+            ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, ignore)"),
+            ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
+            (
+                "detection:\n  threshold: twenty\n",
+                "line 2: expected a whole number from 0 to 4294967295, found \"twenty\"",
+            ),
+            (
+                "detection:\n  threshold: -1\n",
+                "line 2: expected a whole number from 0 to 4294967295, found \"-1\"",
+            ),
+            (
+                "detection:\n  threshold: 20.5\n",
+                "line 2: expected a whole number from 0 to 4294967295, found \"20.5\"",
+            ),
+            (
+                "detection:\n  ipv6_prefix: 300\n",
+                "line 2: expected a whole number from 0 to 255, found \"300\"",
+            ),
+            ("detection:\n  window: 10\n", "line 2: expected a duration like 10s, 5m or 1m30s, found \"10\""),
+            (
+                "detection:\n  window: soon\n",
+                "line 2: expected a duration like 10s, 5m or 1m30s, found \"soon\"",
+            ),
+            ("detection:\n  window: [10s]\n", "line 2: expected one value, found a list or a mapping"),
+            (
+                "ignore:\n  sources:\n    - 192.0.2.0/24\n    - 192.0.2.0/33\n",
+                "line 4: expected an address or a network like 192.0.2.0/24, found \"192.0.2.0/33\"",
+            ),
+            (
+                "ignore:\n  sources:\n    - 192.0.2.1/24\n",
+                "line 3: \"192.0.2.1/24\" has bits set beyond its prefix (did you mean 192.0.2.0/24?)",
+            ),
+            ("ignore:\n  sources: 192.0.2.0/24\n", "line 2: expected a list"),
+            (
+                "ignore:\n  ports: [22, 65536]\n",
+                "line 2: expected a port or a range of ports like 8000-8100, found \"65536\"",
+            ),
+            (
+                "ignore:\n  ports: [90-80]\n",
+                "line 2: expected a port or a range of ports like 8000-8100, found \"90-80\"",
+            ),
+            (
+                "ignore:\n  ports: [true]\n",
+                "line 2: expected a port or a range of ports like 8000-8100, found \"true\"",
+            ),
+            ("detection: 5\n", "line 1: expected a mapping (key: value)"),
+            ("- detection\n", "line 1: expected a mapping (key: value)"),
+            ("detection: {\n", "line 1: unclosed bracket '{'"),
+            ("a\n---\nb\n", "line 1: expected a mapping (key: value)"),
+            ("{}\n---\n{}\n", "line 3: a second document; one file holds one"),
+            ("detection: *a\n", "line 1: alias references unknown anchor"),
+            ("detection: &a {threshold: 7}\nignore: {<<: *a}\n", "line 2: merge keys (<<) are not allowed"),
+            ("\tdetection: 1\n", "line 1: expected a mapping (key: value)"),
+        ] {
+            assert_eq!(error(text), message, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_of_aliases_is_refused() {
+        let refused = "line 1: too much nesting or repetition for a configuration file";
+        let repeated = format!("ignore: {{sources: [&a 192.0.2.1{}]}}", ", *a".repeat(1001));
+        assert_eq!(error(&repeated), refused);
+        let few = format!("ignore: {{sources: [&a 192.0.2.1{}]}}", ", *a".repeat(50));
+        assert_eq!(parse(&few).unwrap().ignore.sources.len(), 1);
+        let mut nested = String::from("ignore: {sources: [&a0 [192.0.2.1]");
+        for n in 1..9 {
+            nested.push_str(&format!(", &a{n} [{}]", vec![format!("*a{}", n - 1); 10].join(",")));
+        }
+        assert_eq!(error(&format!("{nested}]}}")), "line 1: expected one value, found a list or a mapping");
+        let deep = format!("ignore: {{ports: {}{}}}", "[".repeat(2000), "]".repeat(2000));
+        assert_eq!(error(&deep), "line 1: recursion limit exceeded");
+    }
+
+    #[test]
+    fn more_networks_than_a_probe_can_be_compared_with_are_refused() {
+        let list =
+            |n: usize| (0..n).map(|i| format!("198.18.{}.{}", i / 128, i % 128 * 2)).collect::<Vec<_>>();
+        let file = |n: usize| format!("ignore:\n  sources: [{}]\n", list(n).join(", "));
+        assert_eq!(parse(&file(MAX_NETWORKS)).unwrap().ignore.sources.len(), MAX_NETWORKS);
+        assert_eq!(
+            error(&file(MAX_NETWORKS + 1)),
+            "line 2: 1001 networks; at most 1000, after joining adjacent ones"
+        );
+    }
+
+    #[test]
+    fn the_example_is_valid_and_says_what_is_so_anyway_apart_from_its_lists() {
+        let file =
+            load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/config.example.yml"))).unwrap();
+        let policy = crate::detect::Policy::default();
+        let nanos = |located: Option<Located<Duration>>| located.unwrap().value.as_nanos();
+        assert_eq!(nanos(file.detection.window), u128::from(policy.window_nanos));
+        assert_eq!(nanos(file.detection.quiet), u128::from(policy.quiet_nanos));
+        assert_eq!(file.detection.threshold.unwrap().value, policy.threshold);
+        assert_eq!(file.detection.ipv6_prefix.unwrap().value, policy.ipv6_prefix);
+        assert!(!file.ignore.sources.is_empty() && !file.ignore.ports.is_empty());
+    }
+
+    proptest::proptest! {
+        /// A reload reads whatever is there, so no text may do more harm than an error with a line in the text.
+        #[test]
+        fn no_text_does_more_than_be_refused(
+            words in proptest::collection::vec(proptest::sample::select(vec![
+                "detection", "ignore", "window", "threshold", "sources", "ports", "10s", "20", "192.0.2.0/24", "22-80",
+                ": ", ":", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ", ", "&a ", "*a", "<<", "---\n", "|", ">",
+                "\"", "'", "#", "!", "!!binary ", "~", "\t", "\u{feff}", "\u{0}", "é", "-1", "1e99", ".nan",
+            ]), 0..40),
+        ) {
+            let text = words.concat();
+            if let Err((line, what)) = parse(&text) {
+                proptest::prop_assert!(!what.is_empty() && !what.contains('\n'), "{what:?}");
+                proptest::prop_assert!(line.is_none_or(|line| line <= 1 + text.lines().count() as u64), "{line:?}");
+            }
+        }
+    }
+}

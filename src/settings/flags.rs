@@ -1,0 +1,477 @@
+//! The flags as typed: names, help, defaults, and what each value must look like. `settings` says what
+//! they mean together. The only module that knows clap.
+
+use crate::capture::{Direction, Fragments};
+use crate::text::units::{ByteSize, parse_duration, parse_source};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The command line, parsed. A flag that the configuration file may also set is `None` unless given.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "portscan_exporter",
+    about = "Passive port-scan detector for people who run Prometheus. It listens, it never sends a packet.",
+    after_help = "Without a command it captures live and serves metrics until it is told to stop.",
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+pub struct Flags {
+    /// Show the version and what it was built with, and exit.
+    #[arg(long)]
+    pub version: bool,
+    /// Unprivileged user to become when started as root, once all is open [default: nobody]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// `--capture.*`.
+    #[command(flatten, next_help_heading = "Capture")]
+    pub capture: CaptureFlags,
+    /// `--detection.*`.
+    #[command(flatten, next_help_heading = "Detection")]
+    pub detection: DetectionFlags,
+    /// `--publish.*`.
+    #[command(flatten, next_help_heading = "Publishing")]
+    pub publish: PublishFlags,
+    /// `--fleet.*`.
+    #[command(flatten, next_help_heading = "Fleet")]
+    pub fleet: FleetFlags,
+    /// `--web.*`.
+    #[command(flatten, next_help_heading = "Web")]
+    pub web: WebFlags,
+    /// `--config.*`.
+    #[command(flatten, next_help_heading = "Configuration file")]
+    pub config: ConfigFlags,
+    /// `--log.*`.
+    #[command(flatten, next_help_heading = "Log")]
+    pub log: LogFlags,
+    /// What to do instead of capturing live.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// `--capture.*`: what a live capture listens to.
+#[derive(Debug, Clone, Args)]
+pub struct CaptureFlags {
+    /// Interface to capture on; repeat for several [default: the one of the default route]
+    #[arg(long = "capture.interface", short = 'i', value_name = "NAME")]
+    pub interfaces: Vec<String>,
+    /// Packets to look at: `inout` is for mirror ports, where nothing is the host's own
+    #[arg(long = "capture.direction", value_name = "in|out|inout", default_value = "in",
+          hide_possible_values = true, value_parser = directions())]
+    pub direction: Direction,
+    /// Ask the network card for packets that are not for this host
+    #[arg(long = "capture.promiscuous")]
+    pub promiscuous: bool,
+    /// Kernel buffer for each interface
+    #[arg(long = "capture.buffer-size", value_name = "SIZE", default_value = "16MiB")]
+    pub buffer_size: ByteSize,
+    /// Kernel buffers of all interfaces together, in equal parts, instead of so much for each
+    #[arg(long = "capture.buffer-total", value_name = "SIZE", conflicts_with = "buffer_size")]
+    pub buffer_total: Option<ByteSize>,
+    /// Threads for each interface; they share its packets by source, and its buffer and memory in equal parts
+    #[arg(long = "capture.threads", value_name = "THREADS", default_value_t = 1, value_parser = whole_number)]
+    pub threads: u32,
+    /// IPv4 fragments: `reassemble` has the kernel put them together first, where it can; `count` only counts them
+    #[arg(long = "capture.fragments", value_name = "reassemble|count", default_value = "reassemble",
+          hide_possible_values = true, value_parser = fragments())]
+    pub fragments: Fragments,
+}
+
+/// `--detection.*`: what counts as a scan.
+#[derive(Debug, Clone, Args)]
+pub struct DetectionFlags {
+    /// Sliding span in which a source's distinct ports are counted [default: 10s]
+    #[arg(long = "detection.window", value_name = "DURATION", global = true, value_parser = parse_duration)]
+    pub window: Option<Duration>,
+    /// Distinct ports within the window at which a source counts as scanning [default: 20]
+    #[arg(long = "detection.threshold", value_name = "PORTS", global = true, value_parser = whole_number)]
+    pub threshold: Option<u32>,
+    /// Memory for the tables of each interface, taken at start; what arrives cannot make them grow
+    #[arg(long = "detection.memory", value_name = "SIZE", default_value = "48MiB", global = true)]
+    pub memory: ByteSize,
+}
+
+/// `--publish.*`: which sources get series of their own, and for how long.
+#[derive(Debug, Clone, Args)]
+pub struct PublishFlags {
+    /// Most sources of an interface that get series of their own
+    #[arg(long = "publish.max-sources", value_name = "SOURCES", default_value_t = 100, value_parser = whole_number, global = true)]
+    pub max_sources: u32,
+    /// Least peak of distinct ports that earns a source its series [default: 5, or the threshold if that is lower]
+    #[arg(long = "publish.min-ports", value_name = "PORTS", value_parser = whole_number, global = true)]
+    pub min_ports: Option<u32>,
+    /// How long a peak stays published; at least twice the scrape interval, or scrapes miss it [default: 5m, or the window if that is longer]
+    #[arg(long = "publish.hold", value_name = "DURATION", global = true,
+          value_parser = parse_duration)]
+    pub hold: Option<Duration>,
+}
+
+/// `--fleet.*`: the sources that every host of a fleet shows from their first probe on.
+#[derive(Debug, Clone, Args)]
+pub struct FleetFlags {
+    /// File with the secret that all hosts of a fleet share, 32 hexadecimal digits; without it nothing is sampled
+    #[arg(long = "fleet.key-file", value_name = "FILE", global = true)]
+    pub key_file: Option<PathBuf>,
+    /// Share of all sources that every host with the key shows from the first probe on [default: 1/64]
+    #[arg(long = "fleet.share", value_name = "1/N", global = true, value_parser = share)]
+    pub share: Option<u32>,
+    /// Most sources of the sample that get a series on an interface [default: 32]
+    #[arg(
+        id = "fleet.max_sources",
+        long = "fleet.max-sources",
+        value_name = "SOURCES",
+        global = true,
+        value_parser = whole_number
+    )]
+    pub max_sources: Option<u32>,
+}
+
+/// `--web.*`: where and how metrics are served.
+#[derive(Debug, Clone, Args)]
+pub struct WebFlags {
+    /// Address to serve on, `:PORT`, `HOST:PORT` or `[V6]:PORT`; repeat for several
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":10220")]
+    pub listen_addresses: Vec<String>,
+    /// Path under which metrics are served
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    pub telemetry_path: String,
+    /// Serve on the sockets systemd passes instead of on addresses
+    #[arg(long = "web.systemd-socket", conflicts_with = "listen_addresses")]
+    pub systemd_socket: bool,
+    /// Most requests served at the same time
+    #[arg(long = "web.max-requests", value_name = "REQUESTS", default_value_t = 40, value_parser = whole_number)]
+    pub max_requests: u32,
+    /// Let a POST to /-/reload re-read the configuration file
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
+}
+
+/// `--config.*`: the YAML file.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigFlags {
+    /// YAML file with what is a list or can be reloaded; none is needed
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    pub file: Option<PathBuf>,
+    /// Check the flags and the configuration file, start nothing
+    #[arg(long = "config.check", global = true)]
+    pub check: bool,
+}
+
+/// `--log.*`: what is written, and how.
+#[derive(Debug, Clone, Args)]
+pub struct LogFlags {
+    /// Least severe records to write
+    #[arg(
+        long = "log.level",
+        value_name = "debug|info|warn|error",
+        default_value = "info",
+        global = true,
+        hide_possible_values = true
+    )]
+    pub level: LogLevel,
+    /// How to write records: `auto` is journald when it listens, else logfmt on standard error
+    #[arg(
+        long = "log.format",
+        value_name = "auto|journald|logfmt|json",
+        default_value = "auto",
+        global = true,
+        hide_possible_values = true
+    )]
+    pub format: LogFormat,
+}
+
+/// What to do instead of capturing live.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Report the scans in capture files (pcap or pcapng), on the packets' own time; needs no privilege
+    Replay(ReplayFlags),
+    /// Ask the running exporter why there is, or is no, alert for an address; needs no privilege
+    Explain(ExplainFlags),
+}
+
+/// `replay`: which files, and how to report.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayFlags {
+    /// Capture files; `-` reads standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How to report: a table, one JSON object per scan, or the metrics at the end
+    #[arg(
+        id = "replay.format",
+        long = "format",
+        value_name = "text|json|metrics",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    pub format: ReportFormat,
+}
+
+/// `explain`: whom to ask for, and whom to ask.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainFlags {
+    /// Address of a source, or an IPv6 source as in the labels, `2001:db8::/64`
+    #[arg(value_name = "ADDRESS", value_parser = parse_source)]
+    pub address: IpNet,
+    /// Where the exporter listens; without a host it is this one
+    #[arg(
+        id = "explain.listen_address",
+        long = "web.listen-address",
+        value_name = "HOST:PORT",
+        default_value = ":10220"
+    )]
+    pub exporter: String,
+    /// How to print the answer
+    #[arg(
+        id = "explain.format",
+        long = "format",
+        value_name = "text|json",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    pub format: AnswerFormat,
+}
+
+/// How `explain` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerFormat {
+    /// Lines for people.
+    Text,
+    /// What the exporter answered.
+    Json,
+}
+
+/// How `replay` reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A table for people.
+    Text,
+    /// One JSON object per line and scan.
+    Json,
+    /// The exposition at the end of the files.
+    Metrics,
+}
+
+/// The least severe records to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// The ordinary course of things.
+    Info,
+    /// Hits, and what needs a look.
+    Warn,
+    /// Failures only.
+    Error,
+}
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// journald when it listens, else logfmt.
+    Auto,
+    /// Native journal fields.
+    Journald,
+    /// One logfmt line on standard error.
+    Logfmt,
+    /// One JSON object per line on standard error.
+    Json,
+}
+
+fn whole_number(text: &str) -> Result<u32, String> {
+    // `parse` alone would take a sign.
+    let digits = if text.bytes().all(|byte| byte.is_ascii_digit()) { text } else { "" };
+    digits.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
+}
+
+/// One in so many, written `1/N`.
+fn share(text: &str) -> Result<u32, String> {
+    let parts = text.strip_prefix("1/").and_then(|parts| whole_number(parts).ok());
+    parts.ok_or_else(|| "expected a share like 1/64".to_owned())
+}
+
+fn directions() -> impl TypedValueParser<Value = Direction> {
+    PossibleValuesParser::new(["in", "out", "inout"]).map(|word| match word.as_str() {
+        "out" => Direction::Out,
+        "inout" => Direction::InOut,
+        _ => Direction::In,
+    })
+}
+
+fn fragments() -> impl TypedValueParser<Value = Fragments> {
+    PossibleValuesParser::new(["reassemble", "count"]).map(|word| match word.as_str() {
+        "count" => Fragments::Count,
+        _ => Fragments::Reassemble,
+    })
+}
+
+/// Why the command line leads to no run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoRun {
+    /// Help was asked for: print this, exit 0.
+    Help(String),
+    /// It makes no sense, and why, in one line: exit 2.
+    BadUsage(String),
+}
+
+/// The flags in a command line, of which the first word is the program's own name.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Flags, NoRun> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words).map_err(no_run)?;
+    Flags::from_arg_matches(&matches).map_err(no_run)
+}
+
+/// The command as clap knows it: for the manual page and shell completions.
+pub fn command() -> clap::Command {
+    Flags::command()
+}
+
+fn no_run(error: clap::Error) -> NoRun {
+    match error.kind() {
+        ErrorKind::DisplayHelp => NoRun::Help(error.render().to_string()),
+        _ => NoRun::BadUsage(one_line(&error)),
+    }
+}
+
+/// clap explains itself over several lines; a log wants one. Its first paragraph says what is wrong, its
+/// suggestion is worth keeping, its usage is what `--help` is for.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").next().unwrap_or_default();
+    let mut line = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    line = line.replace(" [possible values:", " (possible values:").replace(']', ")");
+    let asked = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => name.as_str(),
+        _ => "",
+    };
+    if asked == "--web.config.file" {
+        // Other exporters have it, and what sounds like it (--config.file) is another thing.
+        line.push_str(" (no TLS or passwords here: put a proxy in front that has them)");
+        return line;
+    }
+    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand];
+    match suggested.into_iter().find_map(|kind| error.get(kind)) {
+        Some(ContextValue::String(name)) if of_one_group(asked, name) => {
+            line.push_str(&format!(" (did you mean {name}?)"))
+        }
+        Some(ContextValue::Strings(names)) if !names.is_empty() => {
+            line.push_str(&format!(" (did you mean {}?)", names.join(" or ")));
+        }
+        // What was wrong with a value has been said with it.
+        _ if matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) => {}
+        _ => line.push_str(" (try --help)"),
+    }
+    line
+}
+
+/// Whether two long flags begin with the same word, `--web.` and the like; a suggestion from elsewhere misleads.
+fn of_one_group(asked: &str, suggested: &str) -> bool {
+    let group = |name: &str| name.split_once('.').map(|(group, _)| group.to_owned());
+    match (group(asked), group(suggested)) {
+        (Some(asked), Some(suggested)) => asked == suggested,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(words: &str) -> Flags {
+        let words = std::iter::once("portscan_exporter").chain(words.split_whitespace()).map(OsString::from);
+        parse(words).unwrap_or_else(|no_run| panic!("{no_run:?}"))
+    }
+
+    /// One row per flag: how it reads by default, a command line that sets it, and how it reads then.
+    #[test]
+    fn every_flag_has_its_default_and_takes_its_value() {
+        type Read = fn(&Flags) -> String;
+        let rows: &[(Read, &str, &str, &str)] = &[
+            (|f| f.capture.interfaces.join(","), "", "-i eth0 --capture.interface=eth1", "eth0,eth1"),
+            (|f| format!("{:?}", f.capture.direction), "In", "--capture.direction=inout", "InOut"),
+            (|f| format!("{:?}", f.capture.direction), "In", "--capture.direction=out", "Out"),
+            (|f| f.capture.promiscuous.to_string(), "false", "--capture.promiscuous", "true"),
+            (|f| f.capture.buffer_size.to_string(), "16MiB", "--capture.buffer-size=64MiB", "64MiB"),
+            (
+                |f| format!("{:?}", f.capture.buffer_total),
+                "None",
+                "--capture.buffer-total=1GiB",
+                "Some(ByteSize(1073741824))",
+            ),
+            (|f| f.capture.threads.to_string(), "1", "--capture.threads=4", "4"),
+            (|f| format!("{:?}", f.capture.fragments), "Reassemble", "--capture.fragments=count", "Count"),
+            (|f| format!("{:?}", f.detection.window), "None", "--detection.window=1m30s", "Some(90s)"),
+            (|f| format!("{:?}", f.detection.threshold), "None", "--detection.threshold=7", "Some(7)"),
+            (|f| f.detection.memory.to_string(), "48MiB", "--detection.memory=1GiB", "1GiB"),
+            (|f| f.publish.max_sources.to_string(), "100", "--publish.max-sources=9", "9"),
+            (|f| format!("{:?}", f.publish.min_ports), "None", "--publish.min-ports=2", "Some(2)"),
+            (|f| format!("{:?}", f.publish.hold), "None", "--publish.hold=10m", "Some(600s)"),
+            (
+                |f| format!("{:?}", f.fleet.key_file),
+                "None",
+                "--fleet.key-file=fleet.key",
+                "Some(\"fleet.key\")",
+            ),
+            (|f| format!("{:?}", f.fleet.share), "None", "--fleet.share=1/16", "Some(16)"),
+            (|f| format!("{:?}", f.fleet.max_sources), "None", "--fleet.max-sources=9", "Some(9)"),
+            (
+                |f| f.web.listen_addresses.join(" "),
+                ":10220",
+                "--web.listen-address=127.0.0.1:1 --web.listen-address=[::1]:2",
+                "127.0.0.1:1 [::1]:2",
+            ),
+            (|f| f.web.telemetry_path.clone(), "/metrics", "--web.telemetry-path=/m", "/m"),
+            (|f| f.web.systemd_socket.to_string(), "false", "--web.systemd-socket", "true"),
+            (|f| f.web.max_requests.to_string(), "40", "--web.max-requests=3", "3"),
+            (|f| f.web.enable_lifecycle.to_string(), "false", "--web.enable-lifecycle", "true"),
+            (|f| format!("{:?}", f.config.file), "None", "--config.file=a.yml", "Some(\"a.yml\")"),
+            (|f| f.config.check.to_string(), "false", "--config.check", "true"),
+            (|f| format!("{:?}", f.log.level), "Info", "--log.level=debug", "Debug"),
+            (|f| format!("{:?}", f.log.format), "Auto", "--log.format=journald", "Journald"),
+            (|f| f.version.to_string(), "false", "--version", "true"),
+            (|f| format!("{:?}", f.user), "None", "--user=portscan", "Some(\"portscan\")"),
+        ];
+        let default = flags("");
+        for (read, by_default, given, then) in rows {
+            assert_eq!(read(&default), *by_default, "default of {given}");
+            assert_eq!(read(&flags(given)), *then, "{given}");
+        }
+        // A new flag belongs in this table.
+        let named: std::collections::BTreeSet<&str> = rows
+            .iter()
+            .flat_map(|row| row.2.split_whitespace())
+            .filter_map(|word| word.strip_prefix("--"))
+            .map(|word| word.split('=').next().unwrap())
+            .collect();
+        let mut command = command();
+        command.build();
+        let all = command.get_arguments().filter_map(|arg| arg.get_long()).filter(|long| *long != "help");
+        for long in all {
+            assert!(named.contains(long), "--{long} has no row");
+        }
+    }
+
+    #[test]
+    fn replay_takes_files_a_format_and_the_detection_and_publish_flags_on_either_side() {
+        for words in [
+            "replay a.pcap - --format json --detection.window=5s --detection.threshold 7 --publish.hold 1m",
+            "--detection.window=5s --detection.threshold 7 --publish.hold 1m replay --format=json a.pcap -",
+        ] {
+            let flags = flags(words);
+            let Some(Command::Replay(replay)) = &flags.command else { panic!("{words}: no replay") };
+            assert_eq!(replay.files, [PathBuf::from("a.pcap"), PathBuf::from("-")]);
+            assert_eq!(replay.format, ReportFormat::Json);
+            assert_eq!(flags.detection.window, Some(Duration::from_secs(5)));
+            assert_eq!(flags.detection.threshold, Some(7));
+            assert_eq!(flags.publish.hold, Some(Duration::from_secs(60)));
+        }
+    }
+
+    #[test]
+    fn clap_finds_nothing_wrong_with_the_flags() {
+        command().debug_assert();
+    }
+}

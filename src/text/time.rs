@@ -1,0 +1,38 @@
+//! A moment as people and programs read it: RFC 3339 in UTC.
+
+use crate::packet::Timestamp;
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// RFC 3339 in UTC with microseconds (what is finer is cut): `2026-11-23T10:00:00.123456Z`.
+pub fn rfc3339(time: Timestamp) -> String {
+    Rfc3339(time).to_string()
+}
+
+/// The same without a string of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Rfc3339(pub Timestamp);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(self.0.nanos())).fmt(f)
+    }
+}
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_moment_a_packet_can_carry_has_a_date() {
+        assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(rfc3339(Timestamp(u64::MAX)), "2554-07-21T23:34:33.709551Z");
+    }
+}
