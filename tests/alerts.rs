@@ -113,6 +113,35 @@ fn the_rules_name_only_metrics_of_the_contract() {
 }
 
 #[test]
+fn their_tests_name_only_series_that_there_can_be() {
+    let recorded = names(&yaml(RULES), "record");
+    for (_, tests) in TESTS {
+        for test in yaml(tests)["tests"].as_array().expect("tests") {
+            for series in test["input_series"].as_array().expect("series") {
+                assert_within(series["series"].as_str().expect("a series"), &recorded);
+            }
+        }
+    }
+}
+
+/// What was renamed in the code must not live on in a rule, a dashboard or a simulated exporter.
+#[test]
+fn a_metric_a_label_or_a_reason_that_there_is_not_is_found_out() {
+    for (right, wrong) in [
+        ("portscan_capture_up == 0", "portscan_capturing == 0"),
+        ("portscan_hits_total{interface=\"eth0\"}", "portscan_hits_total{device=\"eth0\"}"),
+        (
+            "portscan_sources_evicted_total{reason=~\"evidence|scan\"}",
+            "portscan_sources_evicted_total{reason=~\"proof|scan\"}",
+        ),
+    ] {
+        assert_within(right, &[]);
+        let refused = std::panic::catch_unwind(|| assert_within(wrong, &[]));
+        assert!(refused.is_err(), "{wrong} passes");
+    }
+}
+
+#[test]
 fn every_alert_says_how_bad_where_what_and_what_to_do() {
     let file = yaml(RULES);
     let mut runbooks = BTreeSet::new();
@@ -257,6 +286,9 @@ fn a_number_of_the_health_rules_that_is_off_fails_the_tests() {
             ("        for: 5m\n", "        for: 1m\n"),
             ("        for: 10m\n", ""),
             ("        for: 1h\n", ""),
+            (" > 1\n        for: 30m\n", " > 2\n        for: 30m\n"),
+            (" > 1\n        for: 30m\n", " > 1\n        for: 20m\n"),
+            ("count_values by (job, key) (\"share\", portscan", "count by (job, key) (portscan"),
         ],
     );
 }

@@ -179,10 +179,10 @@ fn they_ask_only_for_metrics_of_the_contract() {
             let query = query(target);
             assert!(!query.contains('$'), "{title}: {query}");
             assert_within(&query, &[]);
-            for (metric, labels) in contract::selectors(&query) {
-                assert!(labels.contains(&"job".to_owned()), "{title}: {metric} of every job");
-                let chosen = index == 1 || labels.contains(&"instance".to_owned());
-                assert!(chosen, "{title}: {metric} of every instance");
+            for contract::Selector { metric, matchers } in contract::selectors(&query) {
+                let chosen = |wanted: &str| matchers.iter().any(|(label, _)| label == wanted);
+                assert!(chosen("job"), "{title}: {metric} of every job");
+                assert!(index == 1 || chosen("instance"), "{title}: {metric} of every instance");
             }
         }
         for annotation in dashboard["annotations"]["list"].as_array().expect("annotations").iter().skip(1) {
@@ -211,4 +211,64 @@ fn prometheus_understands_every_query() {
     assert!(fine && said.contains(&format!("{} rules found", queries.len())), "{said}");
     queries.push("sum(portscan_hits_total".to_owned());
     assert!(!check(&queries).0, "a broken query must not pass");
+}
+
+/// Grafana's keys of a provisioning file, as its documentation lists them; it ignores any other without a word.
+fn assert_known(part: &Value, keys: &[&str]) {
+    for key in part.as_object().expect("a mapping").keys() {
+        assert!(keys.contains(&key.as_str()), "Grafana has no {key}: {part}");
+    }
+}
+
+#[test]
+fn provisioning_names_what_there_is() {
+    let read = |file: &str| {
+        let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let yaml = |file: &str| -> Value { serde_saphyr::from_str(&read(file)).expect("YAML") };
+
+    let dashboards = yaml("grafana/provisioning/dashboards.yml");
+    assert_known(&dashboards, &["apiVersion", "providers"]);
+    assert_eq!(dashboards["apiVersion"], 1);
+    let [provider] = &dashboards["providers"].as_array().expect("providers")[..] else {
+        panic!("one provider: {dashboards}")
+    };
+    let known = ["name", "orgId", "folder", "folderUid", "type", "disableDeletion", "updateIntervalSeconds"];
+    assert_known(provider, &[&known[..], &["allowUiUpdates", "options"]].concat());
+    assert_known(&provider["options"], &["path", "foldersFromFilesStructure"]);
+    assert_eq!(provider["type"], "file");
+    // Grafana takes every .json of the folder; the README says which go there.
+    let folder = text(&provider["options"], "path");
+    let readme = read("README.md");
+    for said in [
+        folder,
+        "`grafana/*.json`",
+        "/etc/grafana/provisioning/dashboards/",
+        "/etc/grafana/provisioning/datasources/",
+    ] {
+        assert!(readme.contains(said), "the README does not say {said}");
+    }
+
+    let sources = yaml("grafana/provisioning/datasources.yml");
+    assert_known(&sources, &["apiVersion", "datasources", "deleteDatasources", "prune"]);
+    assert_eq!(sources["apiVersion"], 1);
+    let [source] = &sources["datasources"].as_array().expect("data sources")[..] else {
+        panic!("one data source: {sources}")
+    };
+    assert_known(
+        source,
+        &["name", "uid", "type", "access", "orgId", "url", "isDefault", "jsonData", "editable"],
+    );
+    assert_known(&source["jsonData"], &["timeInterval", "httpMethod", "prometheusType", "prometheusVersion"]);
+    assert_eq!(source["access"], "proxy");
+    // The dashboards ask for a source of this type, by default the default one; it is scraped as deploy/prometheus.yml says.
+    for dashboard in &self::dashboards() {
+        let variables = dashboard["templating"]["list"].as_array().expect("variables");
+        let variable = variables.iter().find(|variable| variable["type"] == "datasource");
+        assert_eq!(variable.expect("a variable for the data source")["query"], source["type"]);
+    }
+    assert_eq!(source["isDefault"], true);
+    let prometheus = yaml("deploy/prometheus.yml");
+    assert_eq!(source["jsonData"]["timeInterval"], prometheus["scrape_configs"][0]["scrape_interval"]);
 }

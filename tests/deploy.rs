@@ -87,6 +87,7 @@ fn alertmanager_accepts_its_configuration_and_routes_every_alert() {
         ("alertname=PortScanFleet severity=critical source=198.51.100.7", "wide-scans"),
         ("alertname=PortScanFleetSweep severity=warning source=198.51.100.7", "scans"),
         ("alertname=PortScanFleetSweep severity=warning source=203.0.113.191", "nobody"),
+        ("alertname=PortScanFleetSampleDiffers severity=warning", "health"),
         ("alertname=PortScanStorm severity=critical", "scans"),
         ("alertname=PortScanUnexplained severity=warning", "scans"),
         ("alertname=PortScanSourcesSuppressed severity=warning", "scans"),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test that includes this uses its own part")]
 
+use std::collections::BTreeSet;
+
 /// Families and their labels.
 pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_exporter_build_info", &["version", "revision", "rustversion", "libpcap"]),
@@ -60,8 +62,30 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("process_resident_memory_bytes", &[]),
 ];
 
-/// The metrics a query names, each with the labels of its selector; recorded names (with colons) are among them.
-pub fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
+/// The golden page, which `exposition.rs` holds to the code: it has every value of a closed label.
+const PAGE: &str = include_str!("../exposition.prom");
+
+/// Labels whose values are a closed list of the code.
+const CLOSED: &[&str] = &["family", "kind", "level", "reason", "technique"];
+
+/// The values that a closed label of a family has.
+fn values(metric: &str, label: &str) -> BTreeSet<&'static str> {
+    let of_metric = PAGE.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix('{'));
+    let value = |labels: &'static str| {
+        let (_, rest) = labels.split_once(&format!("{label}=\""))?;
+        rest.split('"').next()
+    };
+    of_metric.filter_map(value).collect()
+}
+
+/// A metric that a query names, and each label of its selector with what it is matched with.
+pub struct Selector {
+    pub metric: String,
+    pub matchers: Vec<(String, String)>,
+}
+
+/// The metrics a query names; recorded names (with colons) are among them.
+pub fn selectors(query: &str) -> Vec<Selector> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
     let mut rest = query;
@@ -76,43 +100,53 @@ pub fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
         if !(word == "up" || word.starts_with("process_") || word.contains("portscan_")) {
             continue;
         }
-        let mut labels = Vec::new();
+        let mut matchers = Vec::new();
         if let Some(inside) = after.strip_prefix('{') {
-            let mut matchers = inside;
+            let mut left = inside;
             loop {
-                matchers = matchers.trim_start_matches([',', ' ']);
-                if let Some(end) = matchers.strip_prefix('}') {
+                left = left.trim_start_matches([',', ' ']);
+                if let Some(end) = left.strip_prefix('}') {
                     rest = end;
                     break;
                 }
-                let (label, value) =
-                    matchers.split_at(matchers.find(['=', '!']).expect("a matcher has an operator"));
-                labels.push(label.to_owned());
+                let (label, value) = left.split_at(left.find(['=', '!']).expect("a matcher has an operator"));
                 let string = &value[value.find('"').expect("a matcher has a string") + 1..];
-                matchers = &string[string.find('"').expect("a string ends") + 1..];
+                let (string, after) = string.split_at(string.find('"').expect("a string ends"));
+                matchers.push((label.to_owned(), string.to_owned()));
+                left = &after[1..];
             }
         }
-        found.push((word.to_owned(), labels));
+        found.push(Selector { metric: word.to_owned(), matchers });
     }
     found
 }
 
-/// Asserts that a query names nothing but the contract, `up`, and `recorded` names.
+/// Asserts that a query names nothing but the contract, `up`, and `recorded` names: families, labels, and the values of closed
+/// labels, so that a reason that was renamed in the code cannot live on in a rule, a dashboard or a simulated exporter.
 pub fn assert_within(query: &str, recorded: &[String]) {
     let selectors = selectors(query);
     assert!(!selectors.is_empty(), "names no metric of ours: {query}");
-    for (metric, labels) in selectors {
+    for Selector { metric, matchers } in selectors {
         if metric == "up" || recorded.contains(&metric) {
             continue;
         }
         let Some((_, known)) = FAMILIES.iter().find(|(name, _)| *name == metric) else {
             panic!("{metric} is no metric of the exporter: {query}");
         };
-        for label in &labels {
+        for (label, value) in &matchers {
             assert!(
                 ["job", "instance"].contains(&&**label) || known.contains(&&**label),
                 "{metric} has no label {label}: {query}"
             );
+            if CLOSED.contains(&&**label) {
+                let known = values(&metric, label);
+                for value in value.split('|') {
+                    assert!(
+                        known.contains(value),
+                        "{metric} has no {label}=\"{value}\" (the code has {known:?}): {query}"
+                    );
+                }
+            }
         }
     }
 }
