@@ -1,8 +1,10 @@
 //! The examples of deploy/response, with the real programs and real records: fail2ban, nftables, a webhook.
 
 use crate::lab::{Ended, HERE, Lab, PATIENCE, WATCHED, WATCHED_V6, eventually, in_room, journal};
+use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 fn response(file: &str) -> String {
@@ -42,6 +44,42 @@ fn fail2ban_finds(lab: &Lab, messages: &[String]) {
     assert!(jail.contains("enabled = false") && jail.contains("ignoreip = "));
 }
 
+/// Promtail and Vector are no Debian packages. That they read fields which real records have, and make no label of what an
+/// attacker can write, is what can be seen without them.
+fn loki_can_be_fed(record: &Value) {
+    let unit = "portscan_exporter.service";
+    assert!(Path::new(&format!("{HERE}/deploy/{unit}")).exists());
+    let read = |file: &str| -> (String, Value) {
+        let text = std::fs::read_to_string(response(file)).unwrap();
+        let yaml = serde_saphyr::from_str(&text).unwrap();
+        (text, yaml)
+    };
+    let (_, promtail) = read("promtail.yml");
+    let scrape = &promtail["scrape_configs"][0];
+    assert_eq!(scrape["journal"]["matches"], format!("_SYSTEMD_UNIT={unit}"));
+    let mut fields = Vec::new();
+    let mut labels = Vec::new();
+    for rule in scrape["relabel_configs"].as_array().unwrap() {
+        let field = rule["source_labels"][0].as_str().unwrap().strip_prefix("__journal_").unwrap();
+        fields.push(field.to_uppercase());
+        labels.push(rule["target_label"].as_str().unwrap().to_owned());
+    }
+    let (text, vector) = read("vector.yml");
+    assert_eq!(vector["sources"]["journal"]["include_units"], serde_json::json!([unit]));
+    assert_eq!(vector["transforms"]["records"]["inputs"][0], "journal");
+    let loki = &vector["sinks"]["loki"];
+    assert_eq!(loki["inputs"][0], "records");
+    labels.extend(loki["labels"].as_object().unwrap().keys().cloned());
+    let ends = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    fields.extend(text.split('.').map(|rest| rest.split(ends).next().unwrap().to_owned()));
+    fields.retain(|field| field.starts_with("PORTSCAN_"));
+    assert_eq!(fields, ["PORTSCAN_EVENT", "PORTSCAN_EVENT"], "one of each");
+    assert!(fields.iter().all(|field| record[field].is_string()), "{record}");
+    labels.sort();
+    labels.dedup();
+    assert_eq!(labels, ["event", "host", "unit"]);
+}
+
 /// What is banned in the watched host's network.
 fn banned(lab: &Lab) -> String {
     let sets = lab.run("t", "nft", &["list", "table", "inet", "portscan"]).stdout;
@@ -72,6 +110,7 @@ fn act_on_scans(lab: &Lab) {
     let messages: Vec<_> =
         records.iter().map(|record| record["MESSAGE"].as_str().unwrap().to_owned()).collect();
     fail2ban_finds(lab, &messages);
+    records.iter().for_each(loki_can_be_fed);
 
     // The neighbour is put on the never-list: it is named, and still gets in.
     lab.run("t", "nft", &["add", "element", "inet", "portscan", "never4", "{ 198.51.100.8 }"]);
