@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("system::privilege", &["text"]),
     ("system::memory", &["text::units"]),
     ("system::clock", &["packet"]),
+    ("system::counters", &[]),
     (
         "capture",
         &["packet", "packet::filter", "packet::frames", "system::clock", "system::privilege", "text"],
@@ -41,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "publish::sample",
             "publish::snapshot",
             "system::clock",
+            "system::counters",
         ],
     ),
     ("publish::explain", &["detect", "text", "text::time", "text::units"]),
@@ -59,10 +61,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("pipeline::vantage", &["detect", "packet"]),
-    ("logger", &["system::clock", "text"]),
+    ("logger", &["system::clock", "system::counters", "text"]),
     ("events", &[]),
     ("events::notify", &["detect", "logger", "packet", "system::clock", "text::time"]),
-    ("events::blindness", &["detect", "logger", "publish::board", "publish::snapshot"]),
+    ("events::blindness", &["detect", "logger", "publish::board", "publish::snapshot", "system::counters"]),
     (
         "web",
         &[
@@ -71,12 +73,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "publish::explain",
             "publish::metrics",
             "system::clock",
+            "system::counters",
             "system::systemd",
             "system::version",
             "text::units",
         ],
     ),
-    ("settings::flags", &["capture", "detect", "system::version", "text::units"]),
+    ("settings::flags", &["capture", "detect", "logger", "system::version", "text::units"]),
     ("settings::file", &["detect", "text", "text::units"]),
     (
         "settings",

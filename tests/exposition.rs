@@ -4,9 +4,10 @@
 use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{self, PublishedSource, Source, Tally};
 use portscan_exporter::packet::Timestamp;
-use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage, WebCounts};
+use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
 use portscan_exporter::publish::sample::{SampleSnapshot, SampledSource};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
+use portscan_exporter::system::counters::{Counter, Counts};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -106,17 +107,24 @@ fn state() -> ProcessState {
         config_last_reload_success: Some(Timestamp::new(1_699_999_999, 0)),
         ignored_addresses: [0.00390625, 0.0],
         ignored_ports: 2,
-        log_records: [1, 2, 3, 4],
-        log_records_suppressed: 5,
-        log_records_redirected: 6,
-        log_records_lost: 7,
         log_records_waiting: 5,
-        web: WebCounts {
-            cut: [8, 9, 10, 11, 12],
-            scrapes_refused: 13,
-            questions_refused: 15,
-            accept_failures: 14,
-        },
+        counts: Counts::default().with([
+            (Counter::RecordsError, 1),
+            (Counter::RecordsWarning, 2),
+            (Counter::RecordsInfo, 3),
+            (Counter::RecordsDebug, 4),
+            (Counter::RecordsSuppressed, 5),
+            (Counter::RecordsRedirected, 6),
+            (Counter::RecordsLost, 7),
+            (Counter::CutCrowded, 8),
+            (Counter::CutFull, 9),
+            (Counter::CutHeader, 10),
+            (Counter::CutIdle, 11),
+            (Counter::CutRequest, 12),
+            (Counter::ScrapesRefused, 13),
+            (Counter::AcceptFailures, 14),
+            (Counter::QuestionsRefused, 15),
+        ]),
     }
 }
 

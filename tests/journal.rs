@@ -8,9 +8,10 @@ use portscan_exporter::detect::{Kind, Moment, PortSample, Scan, ScanEvent, ScanI
 use portscan_exporter::events::notify::{
     BURST, ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, RATE, SUPPRESSED_ID,
 };
-use portscan_exporter::logger::{self, Format, LEVELS, Options};
+use portscan_exporter::logger::{self, Format, Options};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::system::clock;
+use portscan_exporter::system::counters::Counter;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -189,16 +190,24 @@ fn program() {
     }
     drop(sender);
     notifier.join().unwrap();
-    while logger::counts().waiting > 0 {
+    while logger::waiting() > 0 {
         log::logger().flush();
     }
     let counts = logger::counts();
-    let written: serde_json::Map<_, _> =
-        LEVELS.iter().zip(counts.written).map(|(level, count)| ((*level).to_owned(), json!(count))).collect();
+    let written: serde_json::Map<_, _> = Counter::ALL
+        .into_iter()
+        .filter_map(|counter| Some(((*counter.series().values.first()?).to_owned(), counter)))
+        .filter(|(_, counter)| counter.series().labels == ["level"])
+        .map(|(level, counter)| (level, json!(counts.of(counter))))
+        .collect();
     println!(
         "\n{}",
-        json!({ "written": written, "redirected": counts.redirected, "lost": counts.lost,
-                "suppressed": counts.suppressed })
+        json!({
+            "written": written,
+            "redirected": counts.of(Counter::RecordsRedirected),
+            "lost": counts.of(Counter::RecordsLost),
+            "suppressed": counts.of(Counter::RecordsSuppressed),
+        })
     );
 }
 

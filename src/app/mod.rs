@@ -12,7 +12,6 @@ use crate::publish::metrics::{Build, ProcessState};
 use crate::publish::sample::{Sample, Sampling};
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::publish::vitals::{self, Sign, Vitals};
-use crate::settings::flags::LogFormat;
 use crate::settings::{self, Ignored, Settings};
 use crate::system::clock;
 use crate::system::memory::{self, Present, Wanted};
@@ -195,12 +194,8 @@ impl Reloads {
 
     fn state(&self) -> ProcessState {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let counts = logger::counts();
-        state.log_records = counts.written;
-        state.log_records_suppressed = counts.suppressed;
-        state.log_records_redirected = counts.redirected;
-        state.log_records_lost = counts.lost;
-        state.log_records_waiting = counts.waiting;
+        state.log_records_waiting = logger::waiting();
+        state.counts = logger::counts();
         state
     }
 
@@ -495,7 +490,8 @@ fn readable(config: Option<&Path>) -> Vec<PathBuf> {
 /// 6. Signals are attended to, and systemd is told that it is ready when every interface has shown itself once.
 pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
     let Shell { passed, runtime, hang_up, _too_large } = shell;
-    logger::start(logger_options(&settings)).map_err(|error| error.to_string())?;
+    logger::start(logger::Options { level: settings.flags.log.level, format: settings.flags.log.format })
+        .map_err(|error| error.to_string())?;
     record_panics();
     check_memory(settings.memory())?;
     let threads = settings.flags.capture.threads as usize;
@@ -763,17 +759,6 @@ impl Eyes {
 /// The first who has ended.
 fn ended(all: impl IntoIterator<Item = (String, bool)>) -> Option<String> {
     all.into_iter().find_map(|(who, ended)| ended.then_some(who))
-}
-
-fn logger_options(settings: &Settings) -> logger::Options {
-    let flags = &settings.flags.log;
-    let format = match flags.format {
-        LogFormat::Auto => logger::Format::Auto,
-        LogFormat::Journald => logger::Format::Journald,
-        LogFormat::Logfmt => logger::Format::Logfmt,
-        LogFormat::Json => logger::Format::Json,
-    };
-    logger::Options { level: settings::log_level(flags), format }
 }
 
 /// A great threshold is reached in a block of memory: says for how many sources there is one, loudly if they are few.

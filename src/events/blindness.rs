@@ -7,9 +7,10 @@
 //! cable can take it out and put it in all day.
 
 use crate::detect::Evicted;
-use crate::logger::{self, LogCounts};
+use crate::logger;
 use crate::publish::board::Standing;
 use crate::publish::snapshot::InterfaceSnapshot;
+use crate::system::counters::{Counter, Counts};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -341,7 +342,7 @@ impl Blindness {
         &mut self,
         standings: &[(impl AsRef<str>, Standing)],
         snapshots: &[Arc<InterfaceSnapshot>],
-        log_records: &LogCounts,
+        counts: &Counts,
         now: Instant,
     ) {
         for (sight, (interface, standing)) in self.interfaces.iter_mut().zip(standings) {
@@ -354,7 +355,7 @@ impl Blindness {
                 sight.look(snapshot, now);
             }
         }
-        if let Some(loss) = self.log_records.look(log_records.lost, 0, now) {
+        if let Some(loss) = self.log_records.look(counts.of(Counter::RecordsLost), 0, now) {
             let (lost, seconds) = (loss.lost, loss.seconds());
             log::warn!(
                 message_id = LOST_ID, title = "log records lost", event = "records_lost", lost, seconds;
@@ -390,7 +391,7 @@ mod tests {
 
     fn look(blindness: &mut Blindness, standings: [Standing; 2], now: Instant) -> String {
         let standings: Vec<_> = ETH.into_iter().zip(standings).collect();
-        blindness.look(&standings, &[], &LogCounts::default(), now);
+        blindness.look(&standings, &[], &Counts::default(), now);
         blindness.status()
     }
 
@@ -490,7 +491,7 @@ mod tests {
         let mut blindness = Blindness::new(["eth0"], now);
         let mut snapshot = fixture::quiet("wwan0");
         snapshot.capture.dropped = 7;
-        blindness.look(&[("wwan0", Standing::Ready)], &[Arc::new(snapshot)], &LogCounts::default(), now);
+        blindness.look(&[("wwan0", Standing::Ready)], &[Arc::new(snapshot)], &Counts::default(), now);
         assert_eq!(blindness.status(), "capturing on wwan0");
         assert_eq!(blindness.interfaces[0].dropped.lost, 7);
         blindness.changed(0, "wwan0", Some("the default route leads through eth1 now"), now);

@@ -2,9 +2,10 @@
 //! escaped here, once, for every format, and no text is longer than `LONGEST_TEXT`.
 
 use super::SYSLOG_IDENTIFIER;
+use super::level::Severity;
 use crate::system::clock;
+use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
-use log::{Level, Record};
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -30,12 +31,7 @@ pub(super) enum Layout {
 impl Layout {
     /// The record as one line, with its line feed: `ts`, `level`, `msg`, then its key-values.
     pub(super) fn line(self, record: &Record<'_>) -> String {
-        let level = match record.level() {
-            Level::Error => "error",
-            Level::Warn => "warn",
-            Level::Info => "info",
-            Level::Debug | Level::Trace => "debug",
-        };
+        let level = Severity::of(record.level()).word;
         let time = UNIX_EPOCH + Duration::from_nanos(clock::wall().nanos());
         let time = humantime::format_rfc3339_millis(time);
         let message = title(record);
@@ -69,12 +65,7 @@ impl Layout {
 /// A record in the journal's fields: `MESSAGE`, `PRIORITY`, `SYSLOG_IDENTIFIER`, and each key-value as
 /// `PORTSCAN_…`. Values hold no line feed once escaped, so the protocol's simple form is always right.
 pub(super) fn datagram(record: &Record<'_>) -> String {
-    let priority = match record.level() {
-        Level::Error => 3,
-        Level::Warn => 4,
-        Level::Info => 6,
-        Level::Debug | Level::Trace => 7,
-    };
+    let priority = Severity::of(record.level()).priority;
     let mut out = String::with_capacity(1024);
     out.push_str("MESSAGE=");
     push_escaped(&mut out, &record.args().to_string());
@@ -200,6 +191,7 @@ fn push_json(out: &mut String, value: &Value<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use log::Level;
 
     const PAIRS: [(&str, &str); 2] = [("source", "198.51.100.7"), (MESSAGE_ID_KEY, "abc")];
 

@@ -7,11 +7,14 @@
 //! drops its privileges, which belong to threads.
 
 mod journal;
+pub mod level;
 mod lines;
 mod writer;
 
+use crate::system::counters::{Counter, Counters, Counts};
 use crate::text::printable;
 use journal::Journal;
+use level::Severity;
 use lines::{Layout, datagram};
 use log::{Level, LevelFilter, Record};
 use std::fmt;
@@ -21,7 +24,6 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 use writer::{Lines, Waiting, Writer};
@@ -137,67 +139,46 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// The levels records are counted by, as metrics name them; `trace` counts as `debug`.
-pub const LEVELS: [&str; 4] = ["error", "warning", "info", "debug"];
-
-/// What became of the records, since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LogCounts {
-    /// Records written, by level in the order of `LEVELS`.
-    pub written: [u64; LEVELS.len()],
-    /// Of these, records that journald did not take and stderr got instead.
-    pub redirected: u64,
-    /// Records that nobody took.
-    pub lost: u64,
-    /// Records that wait to be written now, and copies for a terminal.
-    pub waiting: u64,
-    /// Records about scans withheld by the flood limit (`notify`).
-    pub suppressed: u64,
-}
-
-/// Counters that several threads write and a scrape reads.
+/// What becomes of the records, counted.
 #[derive(Debug)]
-struct Tally {
+struct Account {
+    counters: Counters,
     waiting: Waiting,
-    written: [AtomicU64; LEVELS.len()],
-    redirected: AtomicU64,
-    lost: AtomicU64,
-    suppressed: AtomicU64,
 }
 
-impl Tally {
+impl Account {
     const fn new() -> Self {
-        Self {
-            waiting: Waiting::new(),
-            written: [const { AtomicU64::new(0) }; LEVELS.len()],
-            redirected: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            suppressed: AtomicU64::new(0),
-        }
+        Self { counters: Counters::new(), waiting: Waiting::new() }
     }
 
-    fn counts(&self) -> LogCounts {
-        LogCounts {
-            written: self.written.each_ref().map(|count| count.load(Ordering::Relaxed)),
-            redirected: self.redirected.load(Ordering::Relaxed),
-            lost: self.lost.load(Ordering::Relaxed),
-            waiting: self.waiting.count(),
-            suppressed: self.suppressed.load(Ordering::Relaxed),
+    fn wrote(&self, line: &Line, written: bool) {
+        if line.kind == LineKind::Copy {
+            return;
+        }
+        let counter = if written { Severity::of(line.level).written } else { Counter::RecordsLost };
+        self.counters.count(counter);
+        if written && line.kind == LineKind::Redirected {
+            self.counters.count(Counter::RecordsRedirected);
         }
     }
 }
 
-/// The process has one log, hence one tally of it.
-static TALLY: Tally = Tally::new();
+/// The process has one log, hence one account of it.
+static ACCOUNT: Account = Account::new();
 
 /// What became of the records so far.
-pub fn counts() -> LogCounts {
-    TALLY.counts()
+pub fn counts() -> Counts {
+    ACCOUNT.counters.counts()
 }
 
-/// Count records that the flood limit withheld.
+/// Records that wait to be written now, and copies for a terminal.
+pub fn waiting() -> u64 {
+    ACCOUNT.waiting.count()
+}
+
+/// Counts records that a flood limit withheld.
 pub fn count_suppressed(records: u64) {
-    TALLY.suppressed.fetch_add(records, Ordering::Relaxed);
+    ACCOUNT.counters.add(Counter::RecordsSuppressed, records);
 }
 
 /// Sends the process's log records where `options` says, once `begin` is called.
@@ -214,7 +195,7 @@ pub fn start(options: Options) -> Result<(), StartError> {
     let echo = options.format == Format::Auto && io::IsTerminal::is_terminal(&stderr);
     // A descriptor of its own, so that a thread that is stuck in a write holds no lock of the standard library's.
     let sink = stderr.as_fd().try_clone_to_owned().map_err(StartError::NoStandardError)?;
-    let logger = Logger::new(options.level, layout, journal, echo, File::from(sink), &TALLY);
+    let logger = Logger::new(options.level, layout, journal, echo, File::from(sink), &ACCOUNT);
     log::set_boxed_logger(Box::new(logger)).map_err(|_| StartError::Started)?;
     log::set_max_level(options.level);
     // A panic is told like any other error: as one record, counted, and without waiting for a terminal.
@@ -277,7 +258,7 @@ struct Logger {
     /// Whether stderr gets a copy of what the journal takes.
     echo: bool,
     lines: Arc<Writer<Line>>,
-    tally: &'static Tally,
+    account: &'static Account,
 }
 
 impl Logger {
@@ -287,44 +268,31 @@ impl Logger {
         journal: Option<Journal>,
         echo: bool,
         sink: File,
-        tally: &'static Tally,
+        account: &'static Account,
     ) -> Self {
         let mut lines = Lines::new(sink);
-        let lines = Arc::new(Writer::new("log-stderr", &tally.waiting, move |line: Line| {
+        let lines = Arc::new(Writer::new("log-stderr", &account.waiting, move |line: Line| {
             let written = lines.write(&line.text).is_ok();
-            tally.wrote(&line, written);
+            account.wrote(&line, written);
         }));
         let journal = journal.map(|mut journal| {
             let instead = Arc::clone(&lines);
-            Writer::new("log-journal", &tally.waiting, move |Native { datagram, line }: Native| {
+            Writer::new("log-journal", &account.waiting, move |Native { datagram, line }: Native| {
                 let level = line.level;
                 if journal.send(&datagram).is_ok() {
-                    tally.written[slot(level)].fetch_add(1, Ordering::Relaxed);
+                    account.counters.count(Severity::of(level).written);
                 } else if !instead.offer(Line { kind: LineKind::Redirected, ..line }) {
-                    tally.lost.fetch_add(1, Ordering::Relaxed);
+                    account.counters.count(Counter::RecordsLost);
                 }
             })
         });
-        Self { level, layout, journal, echo, lines, tally }
+        Self { level, layout, journal, echo, lines, account }
     }
 
     /// Starts the threads that do not run yet.
     fn begin(&self) -> io::Result<()> {
         self.journal.as_ref().map_or(Ok(()), Writer::begin)?;
         self.lines.begin()
-    }
-}
-
-impl Tally {
-    fn wrote(&self, line: &Line, written: bool) {
-        if line.kind == LineKind::Copy {
-            return;
-        }
-        let count = if written { &self.written[slot(line.level)] } else { &self.lost };
-        count.fetch_add(1, Ordering::Relaxed);
-        if written && line.kind == LineKind::Redirected {
-            self.redirected.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -349,25 +317,15 @@ impl log::Log for Logger {
             }
         };
         if !taken {
-            self.tally.lost.fetch_add(1, Ordering::Relaxed);
+            self.account.counters.count(Counter::RecordsLost);
         }
     }
 
     /// Waits for a moment until everything is written.
     fn flush(&self) {
         if self.begin().is_ok() {
-            self.tally.waiting.is_over_within(LAST_PATIENCE);
+            self.account.waiting.is_over_within(LAST_PATIENCE);
         }
-    }
-}
-
-/// Where a level is counted in `LEVELS`.
-const fn slot(level: Level) -> usize {
-    match level {
-        Level::Error => 0,
-        Level::Warn => 1,
-        Level::Info => 2,
-        Level::Debug | Level::Trace => 3,
     }
 }
 
@@ -389,8 +347,8 @@ mod tests {
     }
 
     fn logger(journal: Option<Journal>, echo: bool, sink: File) -> Logger {
-        let tally = Box::leak(Box::new(Tally::new()));
-        Logger::new(LevelFilter::Info, Layout::Logfmt, journal, echo, sink, tally)
+        let account = Box::leak(Box::new(Account::new()));
+        Logger::new(LevelFilter::Info, Layout::Logfmt, journal, echo, sink, account)
     }
 
     impl Logger {
@@ -399,10 +357,10 @@ mod tests {
         }
 
         /// What became of the records, once all are written.
-        fn done(&self) -> LogCounts {
+        fn done(&self) -> Counts {
             self.begin().unwrap();
-            assert!(self.tally.waiting.is_over_within(LONG), "a record is stuck");
-            self.tally.counts()
+            assert!(self.account.waiting.is_over_within(LONG), "a record is stuck");
+            self.account.counters.counts()
         }
     }
 
@@ -450,7 +408,8 @@ mod tests {
         let counts = log("four");
         assert!(heard(&journald).contains("MESSAGE=four\n"));
 
-        assert_eq!(counts, LogCounts { written: [0, 4, 0, 0], redirected: 2, ..LogCounts::default() });
+        let expected = [(Counter::RecordsWarning, 4), (Counter::RecordsRedirected, 2)];
+        assert_eq!(counts, Counts::default().with(expected));
         drop(logger);
         let text = read(reader);
         assert!(text.contains("msg=\"two\"") && text.contains("msg=\"three\""), "{text}");
@@ -468,7 +427,7 @@ mod tests {
         // Far more than the queue of a datagram socket (net.unix.max_dgram_qlen, 10 to 512) or its buffer.
         loop {
             logger.say(Level::Warn, "hit");
-            if logger.done().redirected == 100 {
+            if logger.done().of(Counter::RecordsRedirected) == 100 {
                 break;
             }
         }
@@ -478,7 +437,7 @@ mod tests {
         journald.set_nonblocking(true).unwrap();
         while journald.recv(&mut [0; 4096]).is_ok() {}
         logger.say(Level::Warn, "hit");
-        assert_eq!(logger.done().redirected, 100);
+        assert_eq!(logger.done().of(Counter::RecordsRedirected), 100);
         drop(logger);
         assert_eq!(read(reader).lines().count(), 100);
     }
@@ -489,7 +448,7 @@ mod tests {
         drop(reader);
         let gone = logger(None, false, writer);
         gone.say(Level::Error, "nobody hears");
-        assert_eq!(gone.done(), LogCounts { lost: 1, ..LogCounts::default() });
+        assert_eq!(gone.done(), Counts::default().with([(Counter::RecordsLost, 1)]));
     }
 
     /// A dead ssh session leaves a terminal that takes a few kilobytes and then blocks its writers for ever.
@@ -503,14 +462,16 @@ mod tests {
             stuck.say(Level::Info, &"x".repeat(1000));
         }
         // Had a record waited for the reader, the test would not have come here.
-        let counts = stuck.tally.counts();
-        assert!(counts.lost >= RECORDS - 400 && counts.waiting > 0, "{counts:?}");
+        let lost = stuck.account.counters.counts().of(Counter::RecordsLost);
+        assert!(lost >= RECORDS - 400 && stuck.account.waiting.count() > 0, "{lost}");
         let text = std::thread::spawn(move || read(reader));
         let counts = stuck.done();
-        assert_eq!((counts.written[2] + counts.lost, counts.waiting), (RECORDS, 0), "{counts:?}");
+        let written = counts.of(Counter::RecordsInfo);
+        let waiting = stuck.account.waiting.count();
+        assert_eq!((written + counts.of(Counter::RecordsLost), waiting), (RECORDS, 0), "{counts:?}");
         drop(stuck);
         let text = text.join().unwrap();
-        assert_eq!(text.lines().count() as u64, counts.written[2]);
+        assert_eq!(text.lines().count() as u64, written);
         assert!(text.lines().all(|line| line.starts_with("ts=") && line.ends_with("source=198.51.100.7")));
     }
 
@@ -528,13 +489,13 @@ mod tests {
         for round in 1..=1_000 {
             stuck.say(Level::Warn, &"x".repeat(1000));
             let start = clock::steady();
-            while stuck.tally.counts().written[1] < round {
+            while stuck.account.counters.counts().of(Counter::RecordsWarning) < round {
                 assert!(start.elapsed() < LONG, "the journal waits for the terminal");
                 std::thread::yield_now();
             }
         }
         assert!(heard.join().unwrap());
-        assert_eq!(stuck.tally.counts().lost, 0);
+        assert_eq!(stuck.account.counters.counts().of(Counter::RecordsLost), 0);
         drop(reader);
     }
 
@@ -543,7 +504,7 @@ mod tests {
         let (reader, writer) = pipe();
         let logger = logger(None, false, writer);
         logger.say(Level::Debug, "detail");
-        assert_eq!(logger.done(), LogCounts::default());
+        assert_eq!(logger.done(), Counts::default());
         drop(logger);
         assert_eq!(read(reader), "");
     }

@@ -2,11 +2,14 @@
 //! they mean together. The only module that knows clap.
 
 use crate::capture::{Direction, Fragments};
+use crate::logger::Format;
+use crate::logger::level::LEVELS;
 use crate::text::units::{ByteSize, parse_duration, parse_source};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use log::LevelFilter;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -168,20 +171,22 @@ pub struct LogFlags {
     #[arg(
         long = "log.level",
         value_name = "debug|info|warn|error",
+        value_parser = levels(),
         default_value = "info",
         global = true,
         hide_possible_values = true
     )]
-    pub level: LogLevel,
+    pub level: LevelFilter,
     /// How to write records: `auto` is journald when it listens, else logfmt on standard error
     #[arg(
         long = "log.format",
         value_name = "auto|journald|logfmt|json",
+        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::label)).try_map(|word| word.parse::<Format>()),
         default_value = "auto",
         global = true,
         hide_possible_values = true
     )]
-    pub format: LogFormat,
+    pub format: Format,
 }
 
 /// What to do instead of capturing live.
@@ -255,32 +260,6 @@ pub enum ReportFormat {
     Metrics,
 }
 
-/// The least severe records to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
-    /// Everything.
-    Debug,
-    /// The ordinary course of things.
-    Info,
-    /// Hits, and what needs a look.
-    Warn,
-    /// Failures only.
-    Error,
-}
-
-/// How records are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// journald when it listens, else logfmt.
-    Auto,
-    /// Native journal fields.
-    Journald,
-    /// One logfmt line on standard error.
-    Logfmt,
-    /// One JSON object per line on standard error.
-    Json,
-}
-
 fn whole_number(text: &str) -> Result<u32, String> {
     // `parse` alone would take a sign.
     let digits = if text.bytes().all(|byte| byte.is_ascii_digit()) { text } else { "" };
@@ -299,6 +278,10 @@ fn directions() -> impl TypedValueParser<Value = Direction> {
         "inout" => Direction::InOut,
         _ => Direction::In,
     })
+}
+
+fn levels() -> impl TypedValueParser<Value = LevelFilter> {
+    PossibleValuesParser::new(LEVELS.map(|severity| severity.word)).try_map(|word| word.parse())
 }
 
 fn fragments() -> impl TypedValueParser<Value = Fragments> {

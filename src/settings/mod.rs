@@ -203,16 +203,6 @@ impl Ignored {
     }
 }
 
-/// The least severe records to write, in the logger's terms.
-pub fn log_level(flags: &flags::LogFlags) -> log::LevelFilter {
-    match flags.level {
-        flags::LogLevel::Debug => log::LevelFilter::Debug,
-        flags::LogLevel::Info => log::LevelFilter::Info,
-        flags::LogLevel::Warn => log::LevelFilter::Warn,
-        flags::LogLevel::Error => log::LevelFilter::Error,
-    }
-}
-
 /// The policy that flags, file and defaults make.
 fn read_policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let path = flags.config.file.as_deref();

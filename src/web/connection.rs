@@ -4,8 +4,8 @@
 
 use super::fair::{Holder, Permit, Scrapes};
 use super::server::Limits;
-use crate::publish::metrics::Cut;
 use crate::system::clock;
+use crate::system::counters::Counter;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
@@ -112,12 +112,12 @@ impl Watch {
             }
     }
 
-    /// What the end of patience is called.
-    pub(super) fn impatience(&self) -> Cut {
+    /// Where it counts if it is cut now.
+    pub(super) fn impatience(&self) -> Counter {
         match self.lock().phase {
-            Phase::Idle => Cut::Idle,
-            Phase::Head => Cut::Header,
-            Phase::Answering | Phase::Sending => Cut::Request,
+            Phase::Idle => Counter::CutIdle,
+            Phase::Head => Counter::CutHeader,
+            Phase::Answering | Phase::Sending => Counter::CutRequest,
         }
     }
 

@@ -29,8 +29,9 @@ pub use server::{Limits, Server, serve, serve_within};
 
 use crate::pipeline::Question;
 use crate::publish::board::{Board, Standing};
-use crate::publish::metrics::{self, Cut, ProcessState, WebCounts};
+use crate::publish::metrics::{self, ProcessState};
 use crate::system::clock;
+use crate::system::counters::{Counter, Counters};
 use connection::Watch;
 use exposition::Exposition;
 use fair::Scrapes;
@@ -44,7 +45,6 @@ use hyper::{Method, Request, Response, StatusCode};
 use question::{NoAnswer, Questions};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
 /// How to serve.
@@ -123,38 +123,6 @@ fn routes(telemetry_path: &str) -> Vec<Route> {
     ]
 }
 
-/// What the server gave up, counted while it serves.
-#[derive(Debug, Default)]
-struct Tally {
-    cut: [AtomicU64; Cut::ALL.len()],
-    scrapes_refused: AtomicU64,
-    questions_refused: AtomicU64,
-    accept_failures: AtomicU64,
-}
-
-impl Tally {
-    fn cut(&self, reason: Cut) {
-        self.cut[reason as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A question that gets no answer now.
-    fn refuse(&self, why: &'static str) -> Response<Full<Bytes>> {
-        self.questions_refused.fetch_add(1, Ordering::Relaxed);
-        let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        response
-    }
-
-    fn counts(&self) -> WebCounts {
-        WebCounts {
-            cut: self.cut.each_ref().map(|count| count.load(Ordering::Relaxed)),
-            scrapes_refused: self.scrapes_refused.load(Ordering::Relaxed),
-            questions_refused: self.questions_refused.load(Ordering::Relaxed),
-            accept_failures: self.accept_failures.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// What the pages show, and what they may do.
 pub struct App {
     options: Options,
@@ -167,7 +135,7 @@ pub struct App {
     scrapes: Arc<Scrapes>,
     questions: Questions,
     exposition: Exposition,
-    tally: Tally,
+    counters: Counters,
 }
 
 impl App {
@@ -191,7 +159,7 @@ impl App {
             reload: Box::new(move || Box::pin(reload())),
             questions: Questions::to(Vec::new()),
             exposition: Exposition::default(),
-            tally: Tally::default(),
+            counters: Counters::new(),
         }
     }
 
@@ -232,17 +200,18 @@ impl App {
 
     fn scrape(&self, headers: &HeaderMap, watch: &Watch) -> Response<Full<Bytes>> {
         match watch.begin_scrape(&self.scrapes) {
-            Some(true) => self.tally.cut(Cut::Crowded),
+            Some(true) => self.counters.count(Counter::CutCrowded),
             Some(false) => {}
             None => {
-                self.tally.scrapes_refused.fetch_add(1, Ordering::Relaxed);
+                self.counters.count(Counter::ScrapesRefused);
                 let why = "too many scrapes at once (--web.max-requests)\n";
                 return text(StatusCode::SERVICE_UNAVAILABLE, why);
             }
         }
         let zip = accepts_gzip(headers);
         let page = self.exposition.page(zip, || {
-            let state = ProcessState { web: self.tally.counts(), ..(self.state)() };
+            let mut state = (self.state)();
+            state.counts = state.counts.and(&self.counters.counts());
             metrics::render(&self.board.all(), Some(&state))
         });
         let mut response = respond(StatusCode::OK, metrics::CONTENT_TYPE, page);
@@ -255,9 +224,9 @@ impl App {
 
     async fn explain(&self, request: &Request<Incoming>, watch: &Watch) -> Response<Full<Bytes>> {
         match watch.begin_scrape(&self.questions.places) {
-            Some(true) => self.tally.cut(Cut::Crowded),
+            Some(true) => self.counters.count(Counter::CutCrowded),
             Some(false) => {}
-            None => return self.tally.refuse("too many questions at once\n"),
+            None => return self.refuse_question("too many questions at once\n"),
         }
         match self.questions.ask(request.uri().query(), &self.board).await {
             Ok(answer) => match serde_json::to_vec(&answer) {
@@ -265,10 +234,18 @@ impl App {
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
             Err(NoAnswer::Bad(why)) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
-            Err(NoAnswer::Silence) => self
-                .tally
-                .refuse("no capture answered in time: it starts, stands still, or is asked too much\n"),
+            Err(NoAnswer::Silence) => self.refuse_question(
+                "no capture answered in time: it starts, stands still, or is asked too much\n",
+            ),
         }
+    }
+
+    /// A question that gets no answer now.
+    fn refuse_question(&self, why: &'static str) -> Response<Full<Bytes>> {
+        self.counters.count(Counter::QuestionsRefused);
+        let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        response
     }
 
     async fn reload(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

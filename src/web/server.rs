@@ -2,8 +2,8 @@
 
 use super::connection::{Phase, Transport, Watch, Watched};
 use super::{App, Listeners, fair};
-use crate::publish::metrics::Cut;
 use crate::system::clock;
+use crate::system::counters::Counter;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,7 +15,6 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::task::Poll;
 use std::thread::JoinHandle;
@@ -164,7 +163,7 @@ pub async fn serve_within(
         let Some((socket, peer)) = arrival else { break };
         if open.len() >= limits.connections {
             let made = make_place(&mut open, &Watch::new(id, peer));
-            app.tally.cut(if made { Cut::Crowded } else { Cut::Full });
+            app.counters.count(if made { Counter::CutCrowded } else { Counter::CutFull });
             if !made {
                 // Its client holds as many as any other, and all have a request under way.
                 continue;
@@ -215,7 +214,7 @@ async fn accept(listener: TcpListener, accepted: mpsc::Sender<(TcpStream, IpAddr
                 ) => {}
             // No descriptor or memory left (EMFILE, ENFILE, ENOBUFS, ENOMEM): trying at once would spin a core.
             Err(error) => {
-                app.tally.accept_failures.fetch_add(1, Ordering::Relaxed);
+                app.counters.count(Counter::AcceptFailures);
                 let now = clock::steady();
                 if said.is_none_or(|said| now.duration_since(said) >= SAY_AGAIN) {
                     said = Some(now);
@@ -269,7 +268,7 @@ async fn attend(
             late = served => {
                 if let Some(reason) = late {
                     watch.give_up();
-                    app.tally.cut(reason);
+                    app.counters.count(reason);
                 }
                 return;
             }

@@ -2,6 +2,7 @@
 //! Nothing is kept between scrapes, so several Prometheus servers read the same numbers.
 
 mod families;
+mod family;
 mod process;
 
 #[cfg(test)]
@@ -11,7 +12,9 @@ pub use process::Usage;
 
 use crate::packet::Timestamp;
 use crate::publish::snapshot::InterfaceSnapshot;
-use families::{FAMILIES, Family, View};
+use crate::system::counters::Counts;
+use families::View;
+use family::Family;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 use std::borrow::Cow;
@@ -34,78 +37,6 @@ pub struct Build {
     pub libpcap: Cow<'static, str>,
 }
 
-/// How much a log record matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Something does not work.
-    Error,
-    /// Someone should know: every hit is one.
-    Warning,
-    /// What the exporter does.
-    Info,
-    /// Why it does it.
-    Debug,
-}
-
-impl Level {
-    /// Every level, most urgent first.
-    pub const ALL: [Level; 4] = [Level::Error, Level::Warning, Level::Info, Level::Debug];
-
-    /// The label in metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Level::Error => "error",
-            Level::Warning => "warning",
-            Level::Info => "info",
-            Level::Debug => "debug",
-        }
-    }
-}
-
-/// Why the web server cut a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
-    /// Its client held most of the places, or of the scrapes, and another needed one.
-    Crowded,
-    /// It came when there was no place, and its client already held as many as any other.
-    Full,
-    /// Its client took too long over the header of a request.
-    Header,
-    /// It was idle for too long.
-    Idle,
-    /// Its client took too long to take the answer.
-    Request,
-}
-
-impl Cut {
-    /// Every reason, in label order.
-    pub const ALL: [Cut; 5] = [Cut::Crowded, Cut::Full, Cut::Header, Cut::Idle, Cut::Request];
-
-    /// The label in metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Cut::Crowded => "crowded",
-            Cut::Full => "full",
-            Cut::Header => "header",
-            Cut::Idle => "idle",
-            Cut::Request => "request",
-        }
-    }
-}
-
-/// What the web server gave up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WebCounts {
-    /// Connections cut, by `Cut as usize`.
-    pub cut: [u64; Cut::ALL.len()],
-    /// Scrapes answered 503 because of `--web.max-requests`.
-    pub scrapes_refused: u64,
-    /// Questions for a source answered 503.
-    pub questions_refused: u64,
-    /// Connections that could not be accepted, mostly for want of a file descriptor.
-    pub accept_failures: u64,
-}
-
 /// What the shell knows of itself, besides the interfaces.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ProcessState {
@@ -119,18 +50,10 @@ pub struct ProcessState {
     pub ignored_addresses: [f64; 2],
     /// Ports that the configuration ignores.
     pub ignored_ports: u64,
-    /// Log records written, by `Level as usize`.
-    pub log_records: [u64; Level::ALL.len()],
-    /// Log records withheld by the flood limit.
-    pub log_records_suppressed: u64,
-    /// Log records that journald did not take and standard error got instead.
-    pub log_records_redirected: u64,
-    /// Log records that nobody took.
-    pub log_records_lost: u64,
     /// Log records that wait to be written now.
     pub log_records_waiting: u64,
-    /// What the web server gave up; it fills this in itself.
-    pub web: WebCounts,
+    /// What it has counted; the web server adds its own part.
+    pub counts: Counts,
 }
 
 /// The page: the interfaces, and, for a live exporter, the state of its process. A replay has none, so that the
@@ -148,9 +71,8 @@ pub fn render_with(
     process: Option<(&ProcessState, &Usage)>,
 ) -> Vec<u8> {
     let view = View { interfaces, process };
-    let mut families: Vec<MetricFamily> =
-        FAMILIES.iter().filter_map(|family| family.collect(&view)).collect();
-    families.sort_by(|a, b| a.name().cmp(b.name()));
+    let families: Vec<MetricFamily> =
+        families::all().iter().filter_map(|family| family.collect(&view)).collect();
     let mut page = Vec::new();
     TextEncoder::new()
         .encode(&families, &mut page)
@@ -160,9 +82,12 @@ pub fn render_with(
 
 /// The name of every family there is, sorted; documentation, alerts and dashboards may name no other.
 pub fn family_names() -> Vec<&'static str> {
-    let mut names: Vec<_> = FAMILIES.iter().map(Family::name).collect();
-    names.sort_unstable();
-    names
+    families::all().iter().map(Family::name).collect()
+}
+
+/// Every family by name, with its labels.
+pub fn family_labels() -> Vec<(&'static str, &'static [&'static str])> {
+    families::all().iter().map(|family| (family.name(), family.labels())).collect()
 }
 
 /// The text of the `window` label: a duration as operators write it (`10s`, `1m30s`).

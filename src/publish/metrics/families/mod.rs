@@ -1,0 +1,77 @@
+//! The list of families: name, type, help, labels, and how to read the samples from the snapshots. A new metric is one entry
+//! here, and its lines in the golden page; a new counter of the process is a line in `system::counters`.
+
+mod capture;
+mod process;
+mod scans;
+
+use super::family::{Family, Samples, counter};
+use super::{ProcessState, Usage};
+use crate::capture::CaptureStatus;
+use crate::publish::sample::SampleSnapshot;
+use crate::publish::snapshot::InterfaceSnapshot;
+use crate::system::counters::Counter;
+use std::sync::Arc;
+
+/// Every family there is, by name.
+pub(super) fn all() -> Vec<Family> {
+    let mut all = [process::FAMILIES, capture::FAMILIES, scans::FAMILIES].concat();
+    let mut series: Vec<_> = Counter::ALL.map(Counter::series).into();
+    series.dedup_by_key(|series| series.family);
+    all.extend(
+        series
+            .iter()
+            .map(|of| counter(of.family, of.labels, of.help, |view, samples| view.counters(samples))),
+    );
+    all.sort_unstable_by_key(Family::name);
+    all
+}
+
+/// What a scrape can see.
+pub(super) struct View<'a> {
+    pub(super) interfaces: &'a [Arc<InterfaceSnapshot>],
+    pub(super) process: Option<(&'a ProcessState, &'a Usage)>,
+}
+
+impl View<'_> {
+    fn each(&self, mut read: impl FnMut(&str, &InterfaceSnapshot)) {
+        for snapshot in self.interfaces {
+            read(&snapshot.interface, snapshot);
+        }
+    }
+
+    fn each_capture(&self, mut read: impl FnMut(&str, &CaptureStatus)) {
+        self.each(|interface, snapshot| read(interface, &snapshot.capture));
+    }
+
+    fn each_sample(&self, mut read: impl FnMut(&str, &SampleSnapshot)) {
+        self.each(|interface, snapshot| {
+            if let Some(sample) = &snapshot.sample {
+                read(interface, sample);
+            }
+        });
+    }
+
+    fn state(&self, read: impl FnOnce(&ProcessState)) {
+        if let Some((state, _)) = self.process {
+            read(state);
+        }
+    }
+
+    /// What the process has counted, as far as it belongs to this family.
+    fn counters(&self, samples: &mut Samples) {
+        let family = samples.family();
+        self.state(|state| {
+            for counter in Counter::ALL.into_iter().filter(|counter| counter.series().family == family) {
+                samples.count(counter.series().values, state.counts.of(counter));
+            }
+        });
+    }
+
+    // A number the system would not tell is left out: a zero would be a lie.
+    fn usage(&self, samples: &mut Samples, read: impl FnOnce(&Usage) -> Option<f64>) {
+        if let Some(value) = self.process.and_then(|(_, usage)| read(usage)) {
+            samples.number(&[], value);
+        }
+    }
+}

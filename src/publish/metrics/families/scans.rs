@@ -1,0 +1,217 @@
+//! What each interface has found: scans, the sources that have series, the sample of a fleet, and what memory is left.
+
+use super::super::family::{Family, counter, gauge, histogram_of_bursts};
+use super::super::window_label;
+use crate::detect::{Evicted, Kind};
+use crate::publish::sample::Suppressed;
+
+pub(super) static FAMILIES: &[Family] = &[
+    // Scans.
+    counter(
+        "portscan_hits_total",
+        &["interface", "kind", "window"],
+        "Scans found: times a source without an open scan reached the threshold.",
+        |view, samples| {
+            view.each(|name, s| {
+                let window = window_label(s.detection.window_nanos);
+                for kind in Kind::ALL {
+                    samples.count(&[name, kind.label(), &window], s.detection.tally.hits[kind as usize]);
+                }
+            });
+        },
+    ),
+    gauge("portscan_open_scans", &["interface", "kind"], "Scans that have not ended.", |view, samples| {
+        view.each(|name, s| {
+            for kind in Kind::ALL {
+                samples.count(&[name, kind.label()], s.detection.open_scans[kind as usize]);
+            }
+        });
+    }),
+    gauge(
+        "portscan_peak_distinct_ports",
+        &["interface", "window"],
+        "The most distinct ports any source probed within the window, at any time within the hold.",
+        |view, samples| {
+            view.each(|name, s| {
+                let window = window_label(s.detection.window_nanos);
+                samples.count(&[name, &window], s.detection.peak_distinct_ports.into());
+            });
+        },
+    ),
+    histogram_of_bursts(
+        "portscan_burst_distinct_ports",
+        &["interface"],
+        "The most distinct ports within the window, for each finished burst of probes from one source.",
+        |view, samples| {
+            view.each(|name, s| {
+                let tally = &s.detection.tally;
+                samples.bursts(&[name], tally.bursts, tally.burst_ports as f64);
+            });
+        },
+    ),
+    counter(
+        "portscan_events_lost_total",
+        &["interface"],
+        "Scan events that were not logged because the queue to the log was full.",
+        |view, samples| view.each(|name, s| samples.count(&[name], s.events_lost)),
+    ),
+    // Sources: at most `portscan_published_sources_limit` of them per interface, whatever arrives.
+    gauge(
+        "portscan_source_distinct_ports",
+        &["interface", "source", "window"],
+        "Distinct ports the source probed within the window, now.",
+        |view, samples| {
+            view.each(|name, s| {
+                let window = window_label(s.detection.window_nanos);
+                for source in &s.detection.sources {
+                    let labels = [name, &source.source.to_string(), &window];
+                    samples.count(&labels, source.distinct_ports.into());
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_source_peak_distinct_ports",
+        &["interface", "source", "window"],
+        "The most distinct ports the source probed within the window, at any time within the hold.",
+        |view, samples| {
+            view.each(|name, s| {
+                let window = window_label(s.detection.window_nanos);
+                for source in &s.detection.sources {
+                    let labels = [name, &source.source.to_string(), &window];
+                    samples.count(&labels, source.peak_distinct_ports.into());
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_source_distinct_hosts",
+        &["interface", "source"],
+        "Distinct hosts the source probed in its latest run of probes.",
+        |view, samples| {
+            view.each(|name, s| {
+                for source in &s.detection.sources {
+                    samples.count(&[name, &source.source.to_string()], source.distinct_hosts.into());
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_source_last_hit_timestamp_seconds",
+        &["interface", "source"],
+        "When the source last reached the threshold, in seconds since the Unix epoch.",
+        |view, samples| {
+            view.each(|name, s| {
+                for source in &s.detection.sources {
+                    if let Some(time) = source.last_hit {
+                        samples.number(&[name, &source.source.to_string()], time.as_secs_f64());
+                    }
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_published_sources",
+        &["interface"],
+        "Sources that have series of their own.",
+        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.sources.len() as u64)),
+    ),
+    gauge(
+        "portscan_published_sources_limit",
+        &["interface"],
+        "The most sources that get series of their own.",
+        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.published_sources_limit)),
+    ),
+    gauge(
+        "portscan_suppressed_sources",
+        &["interface"],
+        "Sources with ports enough for series of their own that got none because of the limit; 0 if none are wanted.",
+        |view, samples| {
+            view.each(|name, s| {
+                // A limit of 0 is a choice, not a shortage that someone must be woken for.
+                let wanted = s.detection.published_sources_limit > 0;
+                samples.count(&[name], if wanted { s.detection.suppressed_sources } else { 0 });
+            });
+        },
+    ),
+    // The sample of a fleet: at most `portscan_fleet_sample_sources_limit` sources per interface, whatever arrives.
+    gauge(
+        "portscan_fleet_sample_source",
+        &["interface", "source"],
+        "Distinct ports (8: so many or more) of a source that every host of the fleet shows from its first probe on.",
+        |view, samples| {
+            view.each_sample(|name, sample| {
+                for shown in &sample.sources {
+                    samples.count(&[name, &shown.source.to_string()], shown.ports.into());
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_fleet_sample_sources",
+        &["interface"],
+        "Sources of the fleet's sample that have a series.",
+        |view, samples| {
+            view.each_sample(|name, sample| samples.count(&[name], sample.sources.len() as u64));
+        },
+    ),
+    gauge(
+        "portscan_fleet_sample_sources_limit",
+        &["interface"],
+        "The most sources of the fleet's sample that get a series.",
+        |view, samples| view.each_sample(|name, sample| samples.count(&[name], sample.limit)),
+    ),
+    counter(
+        "portscan_fleet_sample_suppressed_total",
+        &["interface", "reason"],
+        "Sources of the fleet's sample that lost their series (replaced), and probes of those that got none (refused).",
+        |view, samples| {
+            view.each_sample(|name, sample| {
+                for reason in Suppressed::ALL {
+                    samples.count(&[name, reason.label()], sample.suppressed[reason as usize]);
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_fleet_sample_share_ratio",
+        &["key"],
+        "Share of all sources that is in the fleet's sample; the label is alike where the keys are.",
+        |view, samples| {
+            view.each_sample(|_, sample| {
+                samples.number(&[&sample.fingerprint], 1.0 / f64::from(sample.one_in));
+            });
+        },
+    ),
+    // Memory.
+    gauge(
+        "portscan_tracked_sources",
+        &["interface"],
+        "Sources that hold a place in memory.",
+        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.tracked_sources)),
+    ),
+    gauge(
+        "portscan_tracked_sources_limit",
+        &["interface"],
+        "The most sources that can hold a place in memory.",
+        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.tracked_sources_limit)),
+    ),
+    gauge(
+        "portscan_saturated_sources",
+        &["interface"],
+        "Sources whose count has stopped growing because the memory for wide sources is spent.",
+        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.saturated_sources)),
+    ),
+    counter(
+        "portscan_sources_evicted_total",
+        &["interface", "reason"],
+        "Sources given up before their time, by the reason.",
+        |view, samples| {
+            view.each(|name, s| {
+                for reason in Evicted::ALL {
+                    samples.count(&[name, reason.label()], s.detection.tally.evicted[reason as usize]);
+                }
+            });
+        },
+    ),
+];
