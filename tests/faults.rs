@@ -1200,8 +1200,8 @@ fn a_file_capability_is_enough() {
 }
 
 /// The kernel tells the web server something absurd, and it panics: nobody would hear of scans any more, so all ends with 1,
-/// and systemd starts it again. (The capture and the notifier ask the kernel for nothing that can make them panic;
-/// that their end is noticed is tested beside the code.)
+/// and systemd starts it again. (Captures and the notifier ask the kernel for nothing that can make them panic: `tests/panics.rs`
+/// makes them.)
 #[test]
 fn a_web_server_that_panics_ends_the_process() {
     in_room("a_web_server_that_panics_ends_the_process", |lab| {

@@ -1,0 +1,329 @@
+//! The start. Its order is a contract: each step needs what a later one takes away, or gives what a later one needs.
+//!
+//! 0. **The sockets that systemd passed** (`Shell::new`), before anything is opened. They are known by number only: a file
+//!    that was opened earlier would be served on.
+//! 1. **SIGHUP and SIGXFSZ** (`Shell::new`), before anything that takes time. A reload that is asked for during the start
+//!    would end the process.
+//! 2. **The log and its hook for panics**, before anything that can fail. Else what fails is said nowhere.
+//! 3. **Tables**: the memory that is promised is compared with what there is, and allocated. Later, the process would be
+//!    killed in the middle of a flood.
+//! 4. **Sockets**: each interface with its ring, then the web listeners. As the user of step 5 neither can be opened
+//!    everywhere.
+//! 5. **Privileges** go (`system::privilege` has the order inside), before the first thread: a thread that runs already
+//!    keeps its own, root with all of them.
+//! 6. **Threads**: log, notifier, captures, web. The notifier comes before the captures, or their first hits wait; the web
+//!    server comes after them, since it asks them questions. From here on an attacker is heard.
+//! 7. **Supervision** (`supervise`): signals, and systemd is told that it is ready when every interface has shown itself
+//!    once. Earlier, units that wait for a capture would not have one.
+//!
+//! The end is `stop`'s.
+
+use super::banner::banner;
+use super::reload::{Outcome, Reloads};
+use super::stop::Running;
+use super::supervise::{Reports, Supervisor};
+use super::threads::{CaptureThread, QUEUE, ShardSink};
+use crate::capture::{self, Live};
+use crate::detect::{Limits, Origin, OutOfMemory};
+use crate::events::notify::{Notice, Notifier};
+use crate::logger;
+use crate::pipeline::{Outlet, Pipeline, random_seed};
+use crate::publish::board::Board;
+use crate::publish::sample::{Sample, Sampling};
+use crate::settings::{self, Settings};
+use crate::system::memory::{self, Present, Wanted};
+use crate::system::privilege::{self, Files};
+use crate::system::systemd;
+use crate::text::printable;
+use crate::web;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+/// Reports of captures that may wait for the supervisor.
+const REPORTS: usize = 64;
+
+/// Requests for a reload that may wait for the supervisor.
+const REQUESTS: usize = 16;
+
+/// What must be there before anything else.
+pub struct Shell {
+    /// The sockets that systemd passed, if it is to serve on them.
+    passed: Vec<OwnedFd>,
+    runtime: Runtime,
+    hang_up: Signal,
+    /// A log file that may grow no more costs records, not the process: with a listener the write fails instead.
+    _too_large: Signal,
+}
+
+impl Shell {
+    /// A shell that heeds SIGHUP from now on: one that comes while the exporter starts is a reload, not its end. (SIGINT and
+    /// SIGTERM end it at once until it captures.) With `takes_sockets` those that systemd passed are to be served on; call
+    /// it before anything is opened.
+    pub fn new(takes_sockets: bool) -> Result<Self, String> {
+        let passed = if takes_sockets {
+            systemd::sockets().map_err(|error| format!("cannot listen on the sockets of systemd: {error}"))?
+        } else {
+            Vec::new()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot start the runtime: {error}"))?;
+        let guard = runtime.enter();
+        let hang_up = listen(SignalKind::hangup(), "SIGHUP")?;
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _too_large = listen(too_large, "SIGXFSZ")?;
+        drop(guard);
+        Ok(Self { passed, runtime, hang_up, _too_large })
+    }
+}
+
+/// A stream of signals of this kind.
+pub(super) fn listen(kind: SignalKind, name: &str) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot listen for {name}: {error}"))
+}
+
+/// Captures until a signal says stop. An error says what was in the way, and what to try.
+pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
+    run_with(shell, settings, |notices| Notifier::new().run(notices), |sink| sink)
+}
+
+/// The same with another notifier, and with something between each capture and its sink: a test puts in what panics.
+pub fn run_with<O: Outlet + Send + 'static>(
+    shell: Shell,
+    settings: Settings,
+    notifier: impl FnOnce(Receiver<Notice>) + Send + 'static,
+    sink: impl Fn(ShardSink) -> O,
+) -> Result<(), String> {
+    let Shell { passed, runtime, hang_up, _too_large } = shell;
+    let log = logger::Options { level: settings.flags.log.level, format: settings.flags.log.format };
+    logger::start(log).map_err(|error| error.to_string())?;
+    record_panics();
+    check_memory(settings.memory())?;
+    let limits = limits_of_a_thread(&settings);
+    let pipelines = tables(&settings, limits)?;
+    let lives = open_captures(&settings)?;
+    let listeners = web::bind(&settings.web, passed).map_err(|error| error.to_string())?;
+    confine(&settings)?;
+    logger::begin();
+    banner(&settings, &lives, &listeners);
+
+    let threads = settings.flags.capture.threads as usize;
+    let leaders = lives.iter().filter_map(|shards| shards.first());
+    let board = Arc::new(Board::shared(leaders.map(Live::interface), threads));
+    let (notices, waiting) = sync_channel(QUEUE);
+    let (reports, reported) = mpsc::channel(REPORTS);
+    let notifier = start_notifier(move || notifier(waiting))?;
+    let new_sink = |live: &Live, index| {
+        sink(ShardSink::new(live, index, Arc::clone(&board), notices.clone(), reports.clone()))
+    };
+    let (captures, greatest_threshold) = start_captures(lives, pipelines, new_sink)?;
+    // From here on only captures hold them: their ends are seen.
+    drop((notices, reports));
+    let reloads = Arc::new(Reloads::new(settings, limits, greatest_threshold, &captures));
+    let (requests, requested) = mpsc::channel(REQUESTS);
+    let server = web::Server::start(listeners, pages(&reloads, &board, requests, &captures))
+        .map_err(|error| format!("cannot start the web server: {error}"))?;
+
+    let running = Running { captures, notifier, server };
+    let supervisor = Supervisor { reloads: &reloads, board: &board, running: &running };
+    let outcome =
+        runtime.block_on(supervisor.run(hang_up, Reports { captures: reported, reloads: requested }));
+    running.stop(outcome)
+}
+
+/// Every thread of an interface has an equal part of its memory.
+fn limits_of_a_thread(settings: &Settings) -> Limits {
+    let threads = settings.flags.capture.threads as usize;
+    Limits { memory_bytes: settings.limits.memory_bytes / threads, ..settings.limits }
+}
+
+/// What is promised must be there, or the process is killed when a flood first asks for it.
+fn check_memory(wanted: Wanted) -> Result<(), String> {
+    let present = Present::now();
+    let warning = wanted.compare(&present).map_err(|error| error.to_string())?;
+    log::info!(
+        interfaces = wanted.interfaces, tables_bytes = wanted.tables, rings_bytes = wanted.rings;
+        "memory: {wanted}"
+    );
+    if let Some(warning) = warning {
+        log::warn!("little memory is left: {warning}");
+    }
+    if let Some(group) = &present.unread {
+        log::info!(
+            "the memory limit of the control group {} cannot be read here (under `ip netns exec`, use `nsenter --net`): the \
+             memory was compared with this machine's only",
+            printable(group)
+        );
+    }
+    Ok(())
+}
+
+/// The tables of every thread of every interface, allocated once and for good: memory that the system does not give is an
+/// error here.
+fn tables(settings: &Settings, limits: Limits) -> Result<Vec<Pipeline>, String> {
+    memory::map_large_allocations();
+    let threads = settings.memory().interfaces * u64::from(settings.flags.capture.threads);
+    // Each source meets one thread, so its part of the series is enough for its part of the sources.
+    let shards = settings.flags.capture.threads as usize;
+    let sampling = settings.sampling.map(|all| Sampling { max_sources: all.max_sources / shards, ..all });
+    let sample = || sampling.map(|sampling| Sample::new(sampling, settings.policy.clone()));
+    let one = |_| {
+        let pipeline = Pipeline::try_new(settings.policy.clone(), limits, random_seed(), Origin::Live)?;
+        Ok(pipeline.with_sample(sample()))
+    };
+    let all: Result<Vec<_>, OutOfMemory> = (0..threads).map(one).collect();
+    all.map_err(|error| format!("{error}; lower --detection.memory, or watch fewer interfaces"))
+}
+
+/// Opens every interface. One that cannot be opened is tried again while the others capture; an error says that none
+/// could.
+fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
+    let prefix = settings.policy.ipv6_prefix;
+    let mut errors = Vec::new();
+    let mut lives = Vec::new();
+    let mut own_names = BTreeMap::new();
+    for mut options in settings.captures(default_interface)? {
+        let given = options.interface;
+        options.interface = capture::own_name(&given);
+        if let Some(earlier) = own_names.insert(options.interface.clone(), given.clone()) {
+            let (given, earlier) = (printable(&given), printable(&earlier));
+            return Err(format!(
+                "cannot capture on {given}: it is the same interface as {earlier}, by another name"
+            ));
+        }
+        let opened = Live::open_all(options.clone(), prefix).unwrap_or_else(|error| {
+            let waiting = Live::waiting(options, prefix, &error.reason());
+            errors.push(error.to_string());
+            waiting
+        });
+        lives.push(opened);
+    }
+    if errors.len() == lives.len() {
+        return Err(errors.join("; "));
+    }
+    if settings.flags.capture.interfaces.is_empty() {
+        lives.iter().flatten().for_each(Live::follow_default_route);
+    }
+    Ok(lives)
+}
+
+fn default_interface() -> Result<String, String> {
+    let name = capture::default_interface()
+        .ok_or("cannot capture: there is no default route; name an interface with -i")?;
+    if name.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(format!(
+            "cannot capture: the name of the default route's interface ({}) is not UTF-8; rename it, or name another \
+             with -i",
+            printable(&name)
+        ));
+    }
+    Ok(name)
+}
+
+/// Gives up what is not needed any more, and says what is left.
+fn confine(settings: &Settings) -> Result<(), String> {
+    let config = settings.flags.config.file.as_deref();
+    let options = privilege::Options { user: settings.flags.user.clone(), readable: readable(config) };
+    let confined = privilege::confine(&options).map_err(|error| error.to_string())?;
+    if let Some(why) = &confined.still_root {
+        log::warn!("it stays root, with no privilege but CAP_NET_RAW: {why}");
+    }
+    let who = confined.became.as_deref().unwrap_or("the user that started it");
+    let files = match confined.files {
+        Files::Restricted => "restricted",
+        Files::Partly => "partly restricted",
+        Files::Free => "unrestricted",
+    };
+    let calls = if confined.calls { "restricted" } else { "unrestricted" };
+    log::info!(user = who, files, calls; "runs as {who}; files are {files}, system calls {calls}");
+    if confined.shared {
+        log::info!(
+            "any other process of {who} can stop it or take its limits away: --user names an account that nobody else uses"
+        );
+    }
+    if let Err(error) = config.map_or(Ok(()), settings::may_read) {
+        log::warn!(
+            "a reload will be refused: {error} (as {who}; let this user read it, or choose another with --user)"
+        );
+    }
+    Ok(())
+}
+
+/// What is read after the start: the configuration's directory, since a new file takes the place of the old one; that of
+/// the file it may be a link to; and the program itself, for the names in a panic's backtrace.
+fn readable(config: Option<&Path>) -> Vec<PathBuf> {
+    let directory = |file: &Path| match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let linked = config.and_then(|path| path.canonicalize().ok());
+    let directories = config.into_iter().chain(linked.as_deref()).map(directory);
+    directories.chain(std::env::current_exe()).collect()
+}
+
+/// A panic is a record like any other, not only some lines on standard error.
+fn record_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let why = panic.payload_as_str().unwrap_or("no reason given");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        log::error!("panic in thread {name} at {place}: {why}");
+    }));
+}
+
+fn start_notifier(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    std::thread::Builder::new()
+        .name(String::from("notify"))
+        .spawn(run)
+        .map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Starts every thread of every interface; also the greatest threshold that a reload may set without new tables.
+fn start_captures<O: Outlet + Send + 'static>(
+    lives: Vec<Vec<Live>>,
+    mut pipelines: Vec<Pipeline>,
+    new_sink: impl Fn(&Live, usize) -> O,
+) -> Result<(Vec<CaptureThread>, u32), String> {
+    let mut captures = Vec::new();
+    let mut greatest_threshold = u32::MAX;
+    for (index, shards) in lives.into_iter().enumerate() {
+        for live in shards {
+            let pipeline = pipelines.pop().expect("as many as there are threads of interfaces");
+            greatest_threshold = greatest_threshold.min(pipeline.greatest_threshold());
+            let sink = new_sink(&live, index);
+            captures.push(CaptureThread::start(live, pipeline, sink)?);
+        }
+    }
+    Ok((captures, greatest_threshold))
+}
+
+/// The pages, as the shell lets them act: a reload is its own work, at its own pace.
+fn pages(
+    reloads: &Arc<Reloads>,
+    board: &Arc<Board>,
+    requests: mpsc::Sender<oneshot::Sender<Outcome>>,
+    captures: &[CaptureThread],
+) -> web::App {
+    let state = Arc::clone(reloads);
+    let reload = move || {
+        let requests = requests.clone();
+        async move {
+            const ENDING: &str = "the exporter is stopping, or too many wait for a reload";
+            let (reply, replied) = oneshot::channel();
+            requests.send(reply).await.map_err(|_| String::from(ENDING))?;
+            replied.await.unwrap_or_else(|_| Err(String::from(ENDING)))
+        }
+    };
+    let questions = captures.iter().map(|capture| capture.questions.clone()).collect();
+    web::App::new(reloads.settings.web.clone(), Arc::clone(board), move || state.state(), reload)
+        .with_questions(questions)
+}
