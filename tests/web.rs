@@ -10,15 +10,18 @@ use portscan_exporter::pipeline::{LiveSink, Outlet, Pipeline, QUESTIONS, Questio
 use portscan_exporter::publish::board::Board;
 use portscan_exporter::publish::metrics::ProcessState;
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
-use portscan_exporter::web::{self, App, Limits, Options};
+use portscan_exporter::web::{self, Accept, App, ClientLimits, Options, Stream};
 use rustix::net::{AddressFamily, SocketType};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 
 /// No answer may take longer; a test that waits for so long has failed.
@@ -67,14 +70,14 @@ struct Server {
 }
 
 impl Server {
-    fn start(board: Board, options: Options, limits: Limits) -> Self {
+    fn start(board: Board, options: Options, limits: ClientLimits) -> Self {
         Self::start_with(board, options, limits, || Ok(String::from("configuration reloaded")))
     }
 
     fn start_with(
         board: Board,
         options: Options,
-        limits: Limits,
+        limits: ClientLimits,
         reload: impl Fn() -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
         Self::start_asked(Arc::new(board), options, limits, reload, Vec::new())
@@ -83,7 +86,7 @@ impl Server {
     fn start_asked(
         board: Arc<Board>,
         options: Options,
-        limits: Limits,
+        limits: ClientLimits,
         reload: impl Fn() -> Result<String, String> + Send + Sync + 'static,
         threads: Vec<SyncSender<Question>>,
     ) -> Self {
@@ -199,7 +202,7 @@ fn one_ready_interface() -> Board {
 
 #[test]
 fn every_path_by_every_method() {
-    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
     let exposition = "text/plain; version=0.0.4; charset=utf-8";
     let (text, html) = ("text/plain; charset=utf-8", "text/html; charset=utf-8");
     for (method, path, status, kind, allow) in [
@@ -236,6 +239,23 @@ fn every_path_by_every_method() {
     }
 }
 
+/// The list of routes is the server's own: a new one is asked for here without another word.
+#[test]
+fn every_route_takes_its_methods_and_no_others() {
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
+    let landing = server.get("/");
+    for (path, methods) in web::paths("/metrics") {
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+            let reply = server.ask(method, &path, "");
+            let takes = methods.split(", ").any(|one| one == method);
+            assert_eq!(reply.status == 405, !takes, "{method} {path}: {}", reply.status);
+            assert_ne!(reply.status, 404, "{method} {path}");
+            assert_eq!(reply.header("allow"), (!takes).then_some(methods), "{method} {path}");
+        }
+        assert!(landing.text().contains(&path), "the landing page does not name {path}");
+    }
+}
+
 #[test]
 fn the_landing_page_links_and_shows_the_interfaces() {
     let board = Board::new(["eth0", "<b>", "eth2"]);
@@ -243,7 +263,7 @@ fn the_landing_page_links_and_shows_the_interfaces() {
     board.publish(1, quiet("<b>", false));
     let mut options = options();
     options.telemetry_path = String::from("/probe-counts");
-    let server = Server::start(board, options, Limits::default());
+    let server = Server::start(board, options, ClientLimits::default());
     let page = server.get("/");
     for part in [
         "<a href=\"/probe-counts\">Metrics</a>",
@@ -266,7 +286,7 @@ fn ready_is_every_interface_and_healthy_is_every_tick() {
     let board = Board::new(["eth0", "eth1", "eth2"]);
     board.publish(0, quiet("eth0", true));
     board.publish(1, quiet("eth1", false));
-    let server = Server::start(board, options(), Limits::default());
+    let server = Server::start(board, options(), ClientLimits::default());
     let ready = server.get("/-/ready");
     assert_eq!(ready.status, 503);
     assert_eq!(ready.text(), "eth1 does not capture now\neth2 has not published yet\n");
@@ -278,7 +298,7 @@ fn ready_is_every_interface_and_healthy_is_every_tick() {
     #[allow(clippy::disallowed_methods, reason = "a tick of the past")]
     let past = std::time::Instant::now() - Duration::from_secs(12);
     board.publish_at(1, quiet("eth1", true), past);
-    let server = Server::start(board, options(), Limits::default());
+    let server = Server::start(board, options(), ClientLimits::default());
     let healthy = server.get("/-/healthy");
     assert_eq!(healthy.status, 503);
     assert!(healthy.text().starts_with("the capture on eth1 has not ticked for 12 s"), "{}", healthy.text());
@@ -286,7 +306,7 @@ fn ready_is_every_interface_and_healthy_is_every_tick() {
 
 #[test]
 fn gzip_only_when_asked_and_it_is_the_same_page() {
-    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
     let plain = server.get("/metrics");
     assert_eq!(plain.header("content-encoding"), None);
     assert_eq!(plain.header("vary"), Some("Accept-Encoding"));
@@ -320,7 +340,7 @@ fn reload_only_by_post_and_only_when_enabled() {
         _ => Err(String::from("config.yml, line 3: unknown key \"treshold\"")),
     };
     let enabled = Options { enable_lifecycle: true, ..options() };
-    let server = Server::start_with(one_ready_interface(), enabled, Limits::default(), reload);
+    let server = Server::start_with(one_ready_interface(), enabled, ClientLimits::default(), reload);
     assert_eq!(server.get("/-/reload").status, 405);
     assert_eq!(calls.load(Ordering::SeqCst), 0);
     let post = || {
@@ -338,14 +358,14 @@ fn reload_only_by_post_and_only_when_enabled() {
 
 #[test]
 fn a_request_body_is_not_read() {
-    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
     let reply = server.ask("POST", "/metrics", "Content-Length: 1000000000000\r\n");
     assert_eq!(reply.status, 405);
 }
 
 #[test]
 fn oversized_headers_are_refused() {
-    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
     let mut stream = server.connect();
     let long = format!("X-Long: {}\r\n", "x".repeat(64 << 10));
     // The server may close while this is still being written.
@@ -365,7 +385,7 @@ fn oversized_headers_are_refused() {
 
 #[test]
 fn a_client_that_dawdles_over_its_header_is_cut() {
-    let limits = Limits { header: Duration::from_millis(300), ..Limits::default() };
+    let limits = ClientLimits { header: Duration::from_millis(300), ..ClientLimits::default() };
     let server = Server::start(one_ready_interface(), options(), limits);
     let mut silent = server.connect();
     let mut slow = server.connect();
@@ -385,8 +405,11 @@ fn a_client_that_dawdles_over_its_header_is_cut() {
 
 #[test]
 fn a_kept_connection_outlives_the_header_limit_but_not_the_idle_one() {
-    let limits =
-        Limits { header: Duration::from_millis(100), idle: Duration::from_millis(1500), ..Limits::default() };
+    let limits = ClientLimits {
+        header: Duration::from_millis(100),
+        idle: Duration::from_millis(1500),
+        ..ClientLimits::default()
+    };
     let server = Server::start(one_ready_interface(), options(), limits);
     let mut stream = server.connect();
     send(&mut stream, "GET", "/-/ready", "");
@@ -400,7 +423,7 @@ fn a_kept_connection_outlives_the_header_limit_but_not_the_idle_one() {
 
 #[test]
 fn idle_connections_do_not_block_a_scrape() {
-    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
     let idle: Vec<_> = (0..300).map(|_| server.connect()).collect();
     assert_eq!(server.get("/metrics").status, 200);
     // The first came first and went first; of the last, none had to go.
@@ -414,8 +437,11 @@ fn idle_connections_do_not_block_a_scrape() {
 /// A storm from one address pushes out its own connections, not the one Prometheus keeps between two scrapes.
 #[test]
 fn the_client_who_holds_most_gives_a_place_up_first() {
-    let server =
-        Server::start(one_ready_interface(), options(), Limits { connections: 16, ..Limits::default() });
+    let server = Server::start(
+        one_ready_interface(),
+        options(),
+        ClientLimits { connections: 16, ..ClientLimits::default() },
+    );
     let mut kept = connect_from("127.0.0.2", &server);
     send(&mut kept, "GET", "/-/ready", "");
     assert_eq!(Reply::read(&mut kept, false).status, 200);
@@ -437,7 +463,7 @@ fn the_client_who_holds_most_gives_a_place_up_first() {
 
 #[test]
 fn a_client_that_closes_its_side_still_gets_its_answer() {
-    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
     for _ in 0..200 {
         let mut stream = server.connect();
         send(&mut stream, "GET", "/-/ready", "");
@@ -449,7 +475,7 @@ fn a_client_that_closes_its_side_still_gets_its_answer() {
 
 #[test]
 fn scrapes_that_nobody_reads_are_bounded_and_cut() {
-    let limits = Limits { request: Duration::from_millis(1500), ..Limits::default() };
+    let limits = ClientLimits { request: Duration::from_millis(1500), ..ClientLimits::default() };
     let server = with_a_large_page(Options { max_requests: 1, ..options() }, limits);
     let mut stalled = server.connect();
     send(&mut stalled, "GET", "/metrics", "");
@@ -481,7 +507,7 @@ fn connect_from(address: &str, server: &Server) -> TcpStream {
 }
 
 /// A server whose page of metrics is larger than what the kernel takes for a client who does not read.
-fn with_a_large_page(options: Options, limits: Limits) -> Server {
+fn with_a_large_page(options: Options, limits: ClientLimits) -> Server {
     let board = Board::new(["eth0"]);
     let mut snapshot = (*quiet("eth0", true)).clone();
     snapshot.interface = "x".repeat(200_000);
@@ -491,7 +517,7 @@ fn with_a_large_page(options: Options, limits: Limits) -> Server {
 
 #[test]
 fn running_answers_give_way_to_another_client_and_not_to_their_own() {
-    let server = with_a_large_page(options(), Limits { connections: 3, ..Limits::default() });
+    let server = with_a_large_page(options(), ClientLimits { connections: 3, ..ClientLimits::default() });
     let mut busy: Vec<_> = (0..3)
         .map(|_| {
             let mut stream = server.connect();
@@ -518,7 +544,7 @@ fn running_answers_give_way_to_another_client_and_not_to_their_own() {
 /// Clients that ask for the page and never read it, on every place and every scrape that can be had.
 #[test]
 fn answers_that_nobody_reads_do_not_keep_another_client_out() {
-    let limits = Limits { connections: 64, ..Limits::default() };
+    let limits = ClientLimits { connections: 64, ..ClientLimits::default() };
     let server = with_a_large_page(Options { max_requests: 4, ..options() }, limits);
     let mut unread = Vec::new();
     for _ in 0..80 {
@@ -536,8 +562,11 @@ fn answers_that_nobody_reads_do_not_keep_another_client_out() {
 /// A connection that pipelines has one scrape under way, not as many as it has sent requests for.
 #[test]
 fn one_scrape_at_once_is_enough_for_a_connection_that_pipelines() {
-    let server =
-        Server::start(one_ready_interface(), Options { max_requests: 1, ..options() }, Limits::default());
+    let server = Server::start(
+        one_ready_interface(),
+        Options { max_requests: 1, ..options() },
+        ClientLimits::default(),
+    );
     let mut stream = server.connect();
     for _ in 0..20 {
         send(&mut stream, "GET", "/metrics", "");
@@ -562,7 +591,7 @@ fn clients_that_pipeline_do_not_keep_another_client_waiting() {
     };
     snapshot.detection.sources = (0..10_000).map(source).collect();
     board.publish(0, Arc::new(snapshot));
-    let server = Server::start(board, options(), Limits::default());
+    let server = Server::start(board, options(), ClientLimits::default());
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let many = "GET /metrics HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\n\r\n".repeat(50);
     let readers: Vec<_> = (0..40)
@@ -600,7 +629,7 @@ fn clients_that_pipeline_do_not_keep_another_client_waiting() {
 
 #[test]
 fn a_request_names_one_host() {
-    let server = Server::start(one_ready_interface(), options(), Limits::default());
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
     let ask = |request: &str| {
         let mut stream = server.connect();
         stream.write_all(request.as_bytes()).unwrap();
@@ -623,7 +652,7 @@ fn a_page_of_another_site_cannot_reload() {
         Ok(String::from("configuration reloaded"))
     };
     let enabled = Options { enable_lifecycle: true, ..options() };
-    let server = Server::start_with(one_ready_interface(), enabled, Limits::default(), reload);
+    let server = Server::start_with(one_ready_interface(), enabled, ClientLimits::default(), reload);
     let post = |host: &str, headers: &str| {
         let mut stream = server.connect();
         write!(stream, "POST /-/reload HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: 0\r\n\r\n")
@@ -642,7 +671,7 @@ fn a_page_of_another_site_cannot_reload() {
 
 #[test]
 fn stopping_closes_the_idle_and_lets_the_running_finish() {
-    let server = with_a_large_page(options(), Limits { drain: PATIENCE, ..Limits::default() });
+    let server = with_a_large_page(options(), ClientLimits { drain: PATIENCE, ..ClientLimits::default() });
     let address = server.address;
     let mut idle = server.connect();
     send(&mut idle, "GET", "/-/ready", "");
@@ -666,7 +695,7 @@ fn a_client_that_never_finishes_does_not_hold_up_the_stop() {
     let server = Server::start(
         one_ready_interface(),
         options(),
-        Limits { drain: Duration::from_millis(100), ..Limits::default() },
+        ClientLimits { drain: Duration::from_millis(100), ..ClientLimits::default() },
     );
     let mut slow = server.connect();
     slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: te").unwrap();
@@ -811,7 +840,7 @@ fn asked_server(threads: usize) -> (Server, Vec<Capture>, Arc<Board>) {
     let captures =
         ends.into_iter().enumerate().map(|(thread, end)| Capture::new(&board, thread, end)).collect();
     let reload = || Ok(String::new());
-    let server = Server::start_asked(Arc::clone(&board), options(), Limits::default(), reload, ways);
+    let server = Server::start_asked(Arc::clone(&board), options(), ClientLimits::default(), reload, ways);
     (server, captures, board)
 }
 
@@ -963,6 +992,73 @@ fn an_exporter_that_is_not_there_is_exit_one_with_what_to_try() {
     );
     assert_eq!((output.status.code(), said), (Some(1), expected));
 }
+
+/// A connection that is only in memory.
+struct InMemory(tokio::io::DuplexStream);
+
+macro_rules! poll_inner {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        $(fn $name(mut self: Pin<&mut Self>, cx: &mut Context<'_>, $($argument: $type),*) -> Poll<std::io::Result<$result>> {
+            Pin::new(&mut self.0).$name(cx, $($argument),*)
+        })*
+    };
+}
+
+impl tokio::io::AsyncRead for InMemory {
+    poll_inner! { poll_read(buf: &mut tokio::io::ReadBuf<'_>) -> (); }
+}
+
+impl tokio::io::AsyncWrite for InMemory {
+    poll_inner! { poll_write(bytes: &[u8]) -> usize; poll_flush() -> (); poll_shutdown() -> (); }
+}
+
+impl Stream for InMemory {
+    fn discard_unsent(&self) {}
+}
+
+/// Where they come from.
+struct Arrivals(tokio::sync::mpsc::Receiver<InMemory>);
+
+impl Accept for Arrivals {
+    type Stream = InMemory;
+
+    async fn accept(&mut self) -> std::io::Result<(InMemory, IpAddr)> {
+        match self.0.recv().await {
+            Some(stream) => Ok((stream, [192, 0, 2, 1].into())),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The server knows nothing of sockets: what carries a connection may be anything, TLS one day.
+#[test]
+fn it_serves_over_any_kind_of_stream() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let reload = || std::future::ready(Ok(String::new()));
+        let app = App::new(options(), Arc::new(one_ready_interface()), ProcessState::default, reload);
+        let (comes, arrivals) = tokio::sync::mpsc::channel(4);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let limits = ClientLimits { header: Duration::from_millis(300), ..ClientLimits::default() };
+        let server = tokio::spawn(web::serve_on(vec![Arrivals(arrivals)], app, limits, async {
+            let _ = stopped.await;
+        }));
+        // Smaller than an answer: it is sent in many pieces.
+        let (mut client, stream) = tokio::io::duplex(64);
+        comes.send(InMemory(stream)).await.unwrap();
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with('\n'), "{answer}");
+        // The limits hold there, too.
+        let (mut silent, stream) = tokio::io::duplex(64);
+        comes.send(InMemory(stream)).await.unwrap();
+        assert_eq!(silent.read(&mut [0]).await.unwrap(), 0, "cut");
+        stop.send(()).unwrap();
+        server.await.unwrap().unwrap();
+    });
+}
+
 /// More announced than passed: what it opens itself must not be taken for a socket (it aborted on its own epoll).
 #[test]
 fn sockets_that_were_announced_and_not_passed_are_an_error_of_start() {

@@ -1,6 +1,6 @@
 //! The client of our own pages: one question to an exporter that runs here or elsewhere.
 
-use super::ListenAddress;
+use super::listen::ListenAddress;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time;
 
 /// Longer than an exporter takes for any answer; a host that is not there does not say so.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Whatever answers there, of no more than so many bytes anything is kept.
+/// The most that is kept of an answer: something else may listen there.
 const MOST_BYTES: usize = 1 << 20;
 
 /// What a page of the exporter at this address answers, `localhost` if it names no host; an error says why there is none.
@@ -27,16 +27,17 @@ pub fn get(address: &ListenAddress, path: &str) -> Result<(StatusCode, String), 
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let answer = runtime.block_on(async { time::timeout(PATIENCE, ask(host, port, &url, path)).await });
+    let answer = runtime.block_on(async { time::timeout(ANSWER_WITHIN, ask(host, port, &url, path)).await });
     // A lookup of a name that hangs must not keep the program.
     runtime.shutdown_background();
     let try_this = "is it running there? (--web.listen-address says where)";
     match answer {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(why)) => Err(format!("no answer from the exporter at {url}: {why}; {try_this}")),
-        Err(_) => {
-            Err(format!("no answer from the exporter at {url} within {} s; {try_this}", PATIENCE.as_secs()))
-        }
+        Err(_) => Err(format!(
+            "no answer from the exporter at {url} within {} s; {try_this}",
+            ANSWER_WITHIN.as_secs()
+        )),
     }
 }
 

@@ -2,8 +2,8 @@
 //! hyper's own header timeout also runs while a kept connection is idle, which would cut Prometheus off between
 //! two scrapes; so hyper's is off, and this one knows the difference.
 
-use super::fair::{Holder, Permit, Scrapes};
-use super::server::Limits;
+use super::fair::{Permit, Places, Slot};
+use super::limits::ClientLimits;
 use crate::system::clock;
 use crate::system::counters::Counter;
 use std::io;
@@ -33,8 +33,8 @@ pub(super) enum Phase {
 /// One connection, as the server watches it.
 #[derive(Debug)]
 pub(super) struct Watch {
-    id: u64,
-    /// Whose it is: an address, or an IPv6 /64, since whoever has one address of it has all.
+    pub(super) id: u64,
+    /// Whose it is: an address, or an IPv6 /64, since a client that has one address of it has all.
     pub(super) client: IpAddr,
     state: Mutex<State>,
     /// Told when the connection must make place for another.
@@ -47,7 +47,7 @@ pub(super) struct Watch {
 struct State {
     phase: Phase,
     since: Instant,
-    // A scrape counts as running until the client has taken the whole page.
+    // An answer is under way until the client has taken the whole of it.
     permit: Option<Permit>,
 }
 
@@ -76,23 +76,23 @@ impl Watch {
         }
     }
 
-    /// Takes the place of a scrape, to be held until the client has taken the page; whether somebody was cut for it.
-    /// `None` if there is no place.
-    pub(super) fn begin_scrape(&self, scrapes: &Arc<Scrapes>) -> Option<bool> {
+    /// Takes a place for an answer, to be held until the client has taken it; whether another was cut for it. `None` if
+    /// there is no place.
+    pub(super) fn take_place(&self, places: &Arc<Places>) -> Option<bool> {
         if self.lock().permit.is_some() {
-            // Of the page before, which the client has not taken yet.
+            // Of the answer before, which the client has not taken yet.
             return Some(false);
         }
-        let (permit, crowded) = scrapes.admit(self.id, self.client, &self.cut, clock::steady())?;
+        let (permit, crowded) = places.admit(self.id, self.client, &self.cut, clock::steady())?;
         self.lock().permit = Some(permit);
         Some(crowded)
     }
 
-    /// What it holds, in the terms of fairness.
-    pub(super) fn holder(&self) -> Holder {
+    /// The place it holds among connections.
+    pub(super) fn slot(&self) -> Slot {
         let state = self.lock();
-        let waits = matches!(state.phase, Phase::Idle | Phase::Head);
-        Holder { id: self.id, client: self.client, waits, since: state.since }
+        let idle = matches!(state.phase, Phase::Idle | Phase::Head);
+        Slot { id: self.id, client: self.client, idle, since: state.since }
     }
 
     /// Nobody will take what is still to be sent.
@@ -101,8 +101,8 @@ impl Watch {
         self.given_up.store(sending, Ordering::Relaxed);
     }
 
-    /// When patience ends.
-    pub(super) fn deadline(&self, limits: &Limits) -> Instant {
+    /// When it is cut, unless it goes on.
+    pub(super) fn deadline(&self, limits: &ClientLimits) -> Instant {
         let state = self.lock();
         state.since
             + match state.phase {
@@ -112,8 +112,8 @@ impl Watch {
             }
     }
 
-    /// Where it counts if it is cut now.
-    pub(super) fn impatience(&self) -> Counter {
+    /// Where it counts if it is cut then.
+    pub(super) fn timeout_counter(&self) -> Counter {
         match self.lock().phase {
             Phase::Idle => Counter::CutIdle,
             Phase::Head => Counter::CutHeader,
@@ -126,41 +126,42 @@ impl Watch {
     }
 }
 
-/// What carries a connection.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
+/// What carries a connection. One that is encrypted makes its handshake at the first read, so that it counts as a part of the
+/// first header.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// When it is closed, what was not sent yet is thrown away.
     fn discard_unsent(&self);
 }
 
-impl Transport for TcpStream {
+impl Stream for TcpStream {
     fn discard_unsent(&self) {
-        // Else the kernel keeps some hundred kilobytes for minutes, for a client who does not want them.
+        // Else the kernel keeps some hundred kilobytes for minutes, for a client that does not want them.
         let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
     }
 }
 
-/// The socket, telling its watch when a request begins to arrive and when an answer has left.
-pub(super) struct Watched<S: Transport> {
-    pub(super) socket: S,
+/// A stream that tells its watch when a request begins to arrive and when an answer has left.
+pub(super) struct Watched<S: Stream> {
+    pub(super) stream: S,
     pub(super) watch: Arc<Watch>,
 }
 
-impl<S: Transport> Drop for Watched<S> {
+impl<S: Stream> Drop for Watched<S> {
     fn drop(&mut self) {
         if self.watch.given_up.load(Ordering::Relaxed) {
-            self.socket.discard_unsent();
+            self.stream.discard_unsent();
         }
     }
 }
 
-impl<S: Transport> AsyncRead for Watched<S> {
+impl<S: Stream> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_ready() && buf.filled().len() > before {
             self.watch.pass(Phase::Idle, Phase::Head);
         }
@@ -168,9 +169,9 @@ impl<S: Transport> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: Transport> AsyncWrite for Watched<S> {
+impl<S: Stream> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -178,16 +179,16 @@ impl<S: Transport> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     // hyper flushes once everything it held has been written, and every body here is one piece.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_ready() {
             self.watch.pass(Phase::Sending, Phase::Idle);
         }
@@ -195,6 +196,6 @@ impl<S: Transport> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

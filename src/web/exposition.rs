@@ -1,19 +1,11 @@
 //! The page of metrics, made once for many scrapes.
 
+use super::encoding::{Encoding, gzip};
+use super::limits::{PAGE_SERVES_MOST, PAGE_SERVES_TIMES};
 use crate::system::clock;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use hyper::body::Bytes;
-use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// A page serves for so many times as long as it took to make. Clients that ask without end then cost a twentieth of the
-/// thread for pages, however many sources are on them.
-const SERVES_TIMES: u32 = 20;
-
-/// But never for longer than this: a capture publishes once a second.
-const SERVES_MOST: Duration = Duration::from_millis(500);
+use std::time::Instant;
 
 /// The latest page, plain and compressed.
 #[derive(Debug, Default)]
@@ -29,7 +21,8 @@ struct Page {
 
 impl Exposition {
     /// The page, fresh from `render` or made a moment ago. All who get the same page share its bytes.
-    pub(super) fn page(&self, zip: bool, render: impl FnOnce() -> Vec<u8>) -> Bytes {
+    pub(super) fn page(&self, encoding: Encoding, render: impl FnOnce() -> Vec<u8>) -> Bytes {
+        let zip = encoding == Encoding::Gzip;
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let start = clock::steady();
         if latest.as_ref().is_none_or(|page| start >= page.until) {
@@ -39,11 +32,11 @@ impl Exposition {
         let is_made = page.until > start && (page.gzip.is_some() || !zip);
         if !is_made {
             if zip {
-                page.gzip.get_or_insert_with(|| compress(&page.plain));
+                page.gzip.get_or_insert_with(|| gzip(&page.plain));
             }
             let made = clock::steady();
-            let serves = made.duration_since(start) * SERVES_TIMES;
-            page.until = (page.until.max(made) + serves).min(page.begun + SERVES_MOST);
+            let serves = made.duration_since(start) * PAGE_SERVES_TIMES;
+            page.until = (page.until.max(made) + serves).min(page.begun + PAGE_SERVES_MOST);
         }
         match &page.gzip {
             Some(bytes) if zip => bytes.clone(),
@@ -52,16 +45,11 @@ impl Exposition {
     }
 }
 
-fn compress(page: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(page).expect("writing to memory does not fail");
-    encoder.finish().expect("writing to memory does not fail").into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read as _;
+    use std::time::Duration;
 
     #[test]
     fn a_page_serves_for_a_while_and_then_is_made_anew() {
@@ -71,7 +59,8 @@ mod tests {
         let start = clock::steady();
         while start.elapsed() < Duration::from_millis(1_200) {
             let zip = served % 2 == 1;
-            let bytes = exposition.page(zip, || {
+            let encoding = if zip { Encoding::Gzip } else { Encoding::Identity };
+            let bytes = exposition.page(encoding, || {
                 made += 1;
                 std::thread::sleep(Duration::from_millis(1));
                 made.to_string().into_bytes()
@@ -93,8 +82,9 @@ mod tests {
     #[test]
     fn a_page_that_panics_in_the_making_is_made_by_the_next() {
         let exposition = Exposition::default();
-        let broken = std::panic::AssertUnwindSafe(|| exposition.page(false, || panic!("as a test")));
+        let broken =
+            std::panic::AssertUnwindSafe(|| exposition.page(Encoding::Identity, || panic!("as a test")));
         assert!(std::panic::catch_unwind(broken).is_err());
-        assert_eq!(exposition.page(false, || b"whole".to_vec()), "whole");
+        assert_eq!(exposition.page(Encoding::Identity, || b"whole".to_vec()), "whole");
     }
 }

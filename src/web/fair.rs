@@ -1,5 +1,5 @@
-//! Who gives way when places are short. Clients share them: whoever comes with fewer places takes one from the client
-//! who holds most, whatever that one is doing. So a crowd of connections from one address costs that address its own
+//! Which connection gives way when places are short. Clients share them: a client with fewer places takes one from the client
+//! that holds most, whatever that one is doing. So a crowd of connections from one address costs that address its own
 //! places, and Prometheus always finds one.
 
 use std::cmp::Reverse;
@@ -9,38 +9,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
 
-/// One who holds a place.
+/// A place that is taken.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Holder {
+pub(super) struct Slot {
     pub(super) id: u64,
     pub(super) client: IpAddr,
-    /// Whether it does nothing with it.
-    pub(super) waits: bool,
+    /// Whether nothing is done with it.
+    pub(super) idle: bool,
     pub(super) since: Instant,
 }
 
-/// Which of the holders gives way to a newcomer; `None` if the newcomer itself must go.
+/// Which slot gives way to a newcomer; `None` if the newcomer itself must go.
 ///
-/// It is the oldest of the client who holds most, if the newcomer's client holds fewer; those who only wait first. A
-/// client who holds as many as any other can still exchange one of its own that waits.
-pub(super) fn gives_way(holders: &[Holder], newcomer: IpAddr) -> Option<u64> {
+/// It is the oldest of the client that holds most, if the newcomer's client holds fewer; idle ones first. A client that
+/// holds as many as any other can still exchange one of its own that is idle.
+pub(super) fn gives_way(slots: &[Slot], newcomer: IpAddr) -> Option<u64> {
     let mut held: HashMap<IpAddr, usize> = HashMap::new();
-    for holder in holders {
-        *held.entry(holder.client).or_default() += 1;
+    for slot in slots {
+        *held.entry(slot.client).or_default() += 1;
     }
     let most = held.values().copied().max()?;
     let own = held.get(&newcomer).copied().unwrap_or(0);
-    holders
+    slots
         .iter()
-        .filter(|holder| held[&holder.client] == most)
-        .filter(|holder| own < most || (holder.client == newcomer && holder.waits))
-        .min_by_key(|holder| (Reverse(holder.waits), holder.since, holder.id))
-        .map(|holder| holder.id)
+        .filter(|slot| held[&slot.client] == most)
+        .filter(|slot| own < most || (slot.client == newcomer && slot.idle))
+        .min_by_key(|slot| (Reverse(slot.idle), slot.since, slot.id))
+        .map(|slot| slot.id)
 }
 
-/// The scrapes under way, at most so many at once.
+/// The answers of one kind that are under way, at most so many at once.
 #[derive(Debug)]
-pub(super) struct Scrapes {
+pub(super) struct Places {
     most: usize,
     running: Mutex<HashMap<u64, Running>>,
 }
@@ -52,27 +52,27 @@ struct Running {
     cut: Arc<Notify>,
 }
 
-/// The place of one scrape, free again when dropped.
+/// The place of one answer, free again when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    scrapes: Arc<Scrapes>,
+    places: Arc<Places>,
     id: u64,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.scrapes.lock().remove(&self.id);
+        self.places.lock().remove(&self.id);
     }
 }
 
-impl Scrapes {
+impl Places {
     /// 0 is no limit.
     pub(super) fn at_most(most: usize) -> Arc<Self> {
         let most = if most == 0 { usize::MAX } else { most };
         Arc::new(Self { most, running: Mutex::default() })
     }
 
-    /// A place for the scrape on a connection that has none yet; whether somebody was cut for it. `None` if there is none.
+    /// A place for an answer on a connection that has none yet; whether another was cut for it. `None` if there is none.
     pub(super) fn admit(
         self: &Arc<Self>,
         id: u64,
@@ -83,15 +83,15 @@ impl Scrapes {
         let mut running = self.lock();
         let crowded = running.len() >= self.most;
         if crowded {
-            let holders: Vec<Holder> = running
+            let slots: Vec<Slot> = running
                 .iter()
-                .map(|(&id, held)| Holder { id, client: held.client, waits: false, since: held.since })
+                .map(|(&id, held)| Slot { id, client: held.client, idle: false, since: held.since })
                 .collect();
-            let oldest = running.remove(&gives_way(&holders, client)?)?;
+            let oldest = running.remove(&gives_way(&slots, client)?)?;
             oldest.cut.notify_one();
         }
         running.insert(id, Running { client, since: now, cut: Arc::clone(cut) });
-        Some((Permit { scrapes: Arc::clone(self), id }, crowded))
+        Some((Permit { places: Arc::clone(self), id }, crowded))
     }
 
     // Nothing panics while it holds the lock.
@@ -110,31 +110,31 @@ mod tests {
         [192, 0, 2, last].into()
     }
 
-    /// Holders in the order they came, `(client, waits)`.
-    fn holders(clients: &[(u8, bool)]) -> Vec<Holder> {
+    /// Slots in the order they were taken, `(client, idle)`.
+    fn slots(clients: &[(u8, bool)]) -> Vec<Slot> {
         let start = clock::steady();
-        let holder = |(n, &(last, waits)): (usize, &(u8, bool))| {
+        let slot = |(n, &(last, idle)): (usize, &(u8, bool))| {
             let since = start + Duration::from_secs(n as u64);
-            Holder { id: n as u64, client: address(last), waits, since }
+            Slot { id: n as u64, client: address(last), idle, since }
         };
-        clients.iter().enumerate().map(holder).collect()
+        clients.iter().enumerate().map(slot).collect()
     }
 
     #[test]
-    fn the_oldest_of_the_greatest_holder_gives_way() {
-        let (waits, sends) = (true, false);
-        let all = holders(&[(1, sends), (2, sends), (2, sends), (3, waits)]);
+    fn the_oldest_of_the_client_that_holds_most_gives_way() {
+        let (idle, sends) = (true, false);
+        let all = slots(&[(1, sends), (2, sends), (2, sends), (3, idle)]);
         assert_eq!(gives_way(&all, address(9)), Some(1), "although it is sending");
         assert_eq!(gives_way(&all, address(1)), Some(1), "one place is fewer than two");
         assert_eq!(gives_way(&all, address(2)), None, "not its own running answers, nor the others'");
-        let all = holders(&[(1, sends), (2, sends), (2, waits), (2, waits)]);
-        assert_eq!(gives_way(&all, address(9)), Some(2), "whoever waits goes first");
+        let all = slots(&[(1, sends), (2, sends), (2, idle), (2, idle)]);
+        assert_eq!(gives_way(&all, address(9)), Some(2), "an idle one goes first");
         assert_eq!(gives_way(&all, address(2)), Some(2), "it exchanges its own");
     }
 
     #[test]
     fn among_equals_the_oldest_gives_way_to_a_newcomer_and_to_nobody_else() {
-        let all = holders(&[(1, false), (2, false), (3, false)]);
+        let all = slots(&[(1, false), (2, false), (3, false)]);
         assert_eq!(gives_way(&all, address(9)), Some(0));
         assert_eq!(gives_way(&all, address(3)), None);
         assert_eq!(gives_way(&[], address(1)), None);
@@ -142,18 +142,18 @@ mod tests {
 
     #[test]
     fn a_scrape_of_another_client_takes_the_place_of_the_oldest() {
-        let scrapes = Scrapes::at_most(2);
+        let places = Places::at_most(2);
         let now = clock::steady();
         let cut = Arc::new(Notify::new());
-        let first = scrapes.admit(1, address(1), &cut, now).unwrap();
-        let second = scrapes.admit(2, address(1), &cut, now).unwrap();
-        assert!(scrapes.admit(3, address(1), &cut, now).is_none());
-        let (other, crowded) = scrapes.admit(4, address(2), &cut, now).unwrap();
+        let first = places.admit(1, address(1), &cut, now).unwrap();
+        let second = places.admit(2, address(1), &cut, now).unwrap();
+        assert!(places.admit(3, address(1), &cut, now).is_none());
+        let (other, crowded) = places.admit(4, address(2), &cut, now).unwrap();
         assert!(crowded && !first.1 && !second.1);
         // The one that was cut gives nothing back.
         drop(first);
-        assert!(scrapes.admit(5, address(2), &cut, now).is_none());
+        assert!(places.admit(5, address(2), &cut, now).is_none());
         drop((second, other));
-        assert!(scrapes.lock().is_empty());
+        assert!(places.lock().is_empty());
     }
 }

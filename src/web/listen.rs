@@ -1,6 +1,7 @@
 //! Where to listen: `:10220`, `127.0.0.1:10220`, `[::1]:10220`, `localhost:10220`, or sockets from systemd.
 
-use super::Options;
+use super::limits::{BACKLOG, RECEIVE_BUFFER, SEND_BUFFER};
+use super::options::Options;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::io;
@@ -89,14 +90,6 @@ impl fmt::Display for BindError {
 }
 
 impl std::error::Error for BindError {}
-
-/// Connections that may wait in the kernel for an accept: a storm of them must not leave Prometheus outside.
-const BACKLOG: i32 = 1024;
-
-/// What the kernel may hold of answers that a client does not read, and of requests that we do not; it doubles both.
-/// Without a bound a connection can have four megabytes, and the control group pays for them.
-const SEND_BUFFER: usize = 128 << 10;
-const RECEIVE_BUFFER: usize = 32 << 10;
 
 /// Sockets that listen already.
 #[derive(Debug)]

@@ -2,9 +2,10 @@
 //!
 //! The adversary reaches the port and asks as fast as he can, or asks and goes away. A question only waits in a short
 //! channel to each capture thread, which answers a few of them at its tick and is not woken; so the most he can do is to
-//! keep others' questions waiting. Clients share the places like those of scrapes.
+//! keep others' questions waiting. Clients share the places, as they share those of scrapes.
 
-use super::fair::Scrapes;
+use super::fair::Places;
+use super::limits::{ANSWER_WITHIN, LOOK_EVERY, QUERY_BYTES};
 use crate::pipeline::{QUESTIONS, Question};
 use crate::publish::board::{Board, Standing};
 use crate::publish::explain::{Answer, Told};
@@ -13,22 +14,15 @@ use ipnet::IpNet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::Duration;
 use tokio::time;
-
-/// How long the captures have to answer; they tick once a second.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often the board is asked for answers.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The way to the capture threads.
 #[derive(Debug)]
 pub(super) struct Questions {
     threads: Vec<SyncSender<Question>>,
     next: AtomicU64,
-    /// Places for those who ask.
-    pub(super) places: Arc<Scrapes>,
+    /// Places for questions under way.
+    pub(super) places: Arc<Places>,
 }
 
 /// Why there is no answer.
@@ -42,7 +36,7 @@ pub(super) enum NoAnswer {
 
 impl Questions {
     pub(super) fn to(threads: Vec<SyncSender<Question>>) -> Self {
-        Self { threads, next: AtomicU64::new(0), places: Scrapes::at_most(QUESTIONS) }
+        Self { threads, next: AtomicU64::new(0), places: Places::at_most(QUESTIONS) }
     }
 
     /// Asks every capture, and waits for what the board shows of their answers.
@@ -50,8 +44,8 @@ impl Questions {
         let asked = asked(query).map_err(NoAnswer::Bad)?;
         let question = Question { id: self.next.fetch_add(1, Ordering::Relaxed), asked };
         let mut waiting: Vec<&SyncSender<Question>> = self.threads.iter().collect();
-        let patience = time::sleep(PATIENCE);
-        tokio::pin!(patience);
+        let timeout = time::sleep(ANSWER_WITHIN);
+        tokio::pin!(timeout);
         loop {
             // Where others' questions fill the channel, again a little later; a capture that has ended never answers.
             waiting.retain(|thread| matches!(thread.try_send(question), Err(TrySendError::Full(_))));
@@ -60,7 +54,7 @@ impl Questions {
             }
             tokio::select! {
                 biased;
-                () = &mut patience => break,
+                () = &mut timeout => break,
                 () = time::sleep(LOOK_EVERY) => {}
             }
         }
@@ -74,7 +68,7 @@ fn asked(query: Option<&str>) -> Result<IpNet, String> {
     const USAGE: &str = "ask for one source: /api/v1/explain?source=198.51.100.7";
     let mut parameters = query.unwrap_or("").split('&').filter_map(|pair| pair.strip_prefix("source="));
     let source = parameters.next().ok_or(USAGE)?;
-    if parameters.next().is_some() || source.len() > 100 {
+    if parameters.next().is_some() || source.len() > QUERY_BYTES {
         return Err(USAGE.to_owned());
     }
     // Nothing else in an address is ever encoded.

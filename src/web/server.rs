@@ -1,16 +1,18 @@
 //! Accepting, bounding and ending connections.
 
-use super::connection::{Phase, Transport, Watch, Watched};
-use super::{App, Listeners, fair};
+use super::connection::{Phase, Stream, Watch, Watched};
+use super::fair;
+use super::limits::{BACK_OFF, ClientLimits, HEADER_BYTES, RECORD_EVERY};
+use super::listen::Listeners;
+use super::pages::App;
 use crate::system::clock;
 use crate::system::counters::Counter;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -21,58 +23,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time;
 
-/// A request's header may be this long, in bytes; a longer one is answered with 431.
-const HEADER_BYTES: usize = 16 << 10;
+/// Where connections come from.
+pub trait Accept: Send + 'static {
+    /// What carries one.
+    type Stream: Stream;
 
-/// How long to wait when the system has no descriptor or memory for another connection.
-const BACK_OFF: Duration = Duration::from_millis(250);
-
-/// While nothing can be accepted, it is said this often: whoever holds connections must not fill the journal too.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
-
-/// The share of the process' file descriptors that connections may have. The capture needs some to come back.
-const DESCRIPTOR_SHARE: u64 = 3;
-
-/// How much the outside may ask of the server. Whoever reaches the port can hold no more than this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at a time. One more takes the place of the oldest of the client who holds most, if its own holds
-    /// fewer; else of one of its own that waits without a request.
-    pub connections: usize,
-    /// From the first byte of a request to the end of its header.
-    pub header: Duration,
-    /// From the end of the header until the client has taken the answer.
-    pub request: Duration,
-    /// Between two requests; longer than any usual scrape interval.
-    pub idle: Duration,
-    /// For running answers when the server stops.
-    pub drain: Duration,
+    /// The next one, and whose it is. Dropped halfway, it loses none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>> + Send;
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 256,
-            header: Duration::from_secs(10),
-            request: Duration::from_secs(30),
-            idle: Duration::from_secs(180),
-            drain: Duration::from_secs(1),
-        }
-    }
-}
+impl Accept for TcpListener {
+    type Stream = TcpStream;
 
-impl Limits {
-    /// The usual limits, with fewer connections where the system grants few file descriptors.
-    pub fn of_this_process() -> Self {
-        let usual = Self::default();
-        let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / DESCRIPTOR_SHARE;
-        Self {
-            connections: usual.connections.min(usize::try_from(granted).unwrap_or(usize::MAX)).max(1),
-            ..usual
-        }
+    async fn accept(&mut self) -> io::Result<(TcpStream, IpAddr)> {
+        TcpListener::accept(self).await.map(|(stream, peer)| (stream, peer.ip()))
     }
 }
 
@@ -103,15 +70,15 @@ impl Server {
         Ok(Self { thread, stop, ended })
     }
 
-    /// Whether it has ended, which nobody told it to.
+    /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
 
     /// Ends it, and waits for running answers, but not for long; false if it had panicked.
-    pub fn stop(self, patience: Duration) -> bool {
+    pub fn stop(self, within: Duration) -> bool {
         let _ = self.stop.send(());
-        match self.ended.recv_timeout(patience) {
+        match self.ended.recv_timeout(within) {
             Err(RecvTimeoutError::Disconnected) => self.thread.join().is_ok(),
             // It ends with the process.
             _ => true,
@@ -121,86 +88,115 @@ impl Server {
 
 /// Serves until `stop` is done, then lets running answers finish for a moment.
 pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) -> io::Result<()> {
-    serve_within(listeners, app, Limits::of_this_process(), stop).await
+    serve_within(listeners, app, ClientLimits::of_this_process(), stop).await
 }
 
 /// The same within other limits. Needs a tokio runtime, of any flavour.
 pub async fn serve_within(
     listeners: Listeners,
     app: App,
-    limits: Limits,
+    limits: ClientLimits,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    // Few of those who have come are not in `open` yet: they hold a descriptor too.
-    let (accepted, mut arrivals) = mpsc::channel((limits.connections / 8).max(1));
+    let listeners: Vec<_> =
+        listeners.into_inner().into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
+    serve_on(listeners, app, limits, stop).await
+}
+
+/// The same on anything that connections come from.
+pub async fn serve_on<L: Accept>(
+    listeners: Vec<L>,
+    app: App,
+    limits: ClientLimits,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let (accepted, mut arrivals) = mpsc::channel(limits.arrivals());
     let mut acceptors = JoinSet::new();
     let app = Arc::new(app);
-    for listener in listeners.into_inner() {
-        acceptors.spawn(accept(TcpListener::from_std(listener)?, accepted.clone(), Arc::clone(&app)));
+    for listener in listeners {
+        acceptors.spawn(accept_all(listener, accepted.clone(), Arc::clone(&app)));
     }
     let (closing, closed) = watch::channel(false);
-    let mut open: HashMap<u64, Arc<Watch>> = HashMap::new();
-    let mut connections = JoinSet::new();
+    let mut open = Open::default();
     let mut stop = pin!(stop);
-    for id in 0_u64.. {
-        let arrival = loop {
-            tokio::select! {
-                // In this order: a flood of arrivals must not keep the server from stopping or from tidying up.
-                biased;
-                () = &mut stop => break None,
-                Some(ended) = connections.join_next() => {
-                    match ended {
-                        Ok(id) => drop(open.remove(&id)),
-                        // It panicked: nobody but this map holds its watch any more.
-                        Err(_) => open.retain(|_, watch| Arc::strong_count(watch) > 1),
-                    }
-                }
-                // It never ends by itself: it panicked, and nobody would be let in any more.
-                Some(_) = acceptors.join_next() => return Err(io::Error::other("accepting has ended")),
-                Some(arrival) = arrivals.recv() => break Some(arrival),
-            }
-        };
-        let Some((socket, peer)) = arrival else { break };
-        if open.len() >= limits.connections {
-            let made = make_place(&mut open, &Watch::new(id, peer));
-            app.counters.count(if made { Counter::CutCrowded } else { Counter::CutFull });
-            if !made {
-                // Its client holds as many as any other, and all have a request under way.
+    loop {
+        let arrival = tokio::select! {
+            // In this order: a flood of arrivals must not keep the server from stopping or from tidying up.
+            biased;
+            () = &mut stop => break,
+            Some(ended) = open.tasks.join_next() => {
+                open.forget(ended);
                 continue;
             }
+            // It never ends by itself: it panicked, and nobody would be let in any more.
+            Some(_) = acceptors.join_next() => return Err(io::Error::other("accepting has ended")),
+            arrival = arrivals.recv() => arrival,
+        };
+        let Some((stream, peer)) = arrival else { break };
+        if let Some(watch) = open.admit(peer, &limits, &app) {
+            let served = attend(stream, watch, Arc::clone(&app), limits, closed.clone());
+            open.tasks.spawn(served);
         }
-        let watch = Arc::new(Watch::new(id, peer));
-        open.insert(id, Arc::clone(&watch));
-        let served = attend(socket, watch, Arc::clone(&app), limits, closed.clone());
-        connections.spawn(async move {
-            served.await;
-            id
-        });
     }
     acceptors.shutdown().await;
     drop(arrivals);
     closing.send_replace(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    // Whoever has not finished by now is cut when the set is dropped.
+    let drained = async { while open.tasks.join_next().await.is_some() {} };
+    // A client that has not finished by now is cut when the set is dropped.
     let _ = time::timeout(limits.drain, drained).await;
     Ok(())
 }
 
-/// Cuts the connection that must give way to a newcomer, if one must.
-fn make_place(open: &mut HashMap<u64, Arc<Watch>>, newcomer: &Watch) -> bool {
-    let holders: Vec<fair::Holder> = open.values().map(|watch| watch.holder()).collect();
-    let first = fair::gives_way(&holders, newcomer.client).and_then(|id| open.remove(&id));
-    let Some(watch) = first else { return false };
-    watch.cut.notify_one();
-    true
+/// The connections that have a place.
+#[derive(Default)]
+struct Open {
+    next: u64,
+    watches: HashMap<u64, Arc<Watch>>,
+    /// Each gives its number when it ends.
+    tasks: JoinSet<u64>,
 }
 
-async fn accept(listener: TcpListener, accepted: mpsc::Sender<(TcpStream, IpAddr)>, app: Arc<App>) {
-    let mut said = None;
+impl Open {
+    /// A place for a connection; `None` if there is none, since its client holds as many as any other, and all have a request
+    /// under way.
+    fn admit(&mut self, peer: IpAddr, limits: &ClientLimits, app: &App) -> Option<Arc<Watch>> {
+        let watch = Arc::new(Watch::new(self.next, peer));
+        if self.watches.len() >= limits.connections {
+            let made = self.make_place(&watch);
+            app.counters.count(if made { Counter::CutCrowded } else { Counter::CutFull });
+            if !made {
+                return None;
+            }
+        }
+        self.watches.insert(self.next, Arc::clone(&watch));
+        self.next += 1;
+        Some(watch)
+    }
+
+    /// Cuts the connection that must give way to a newcomer, if one must.
+    fn make_place(&mut self, newcomer: &Watch) -> bool {
+        let slots: Vec<fair::Slot> = self.watches.values().map(|watch| watch.slot()).collect();
+        let first = fair::gives_way(&slots, newcomer.client).and_then(|id| self.watches.remove(&id));
+        let Some(watch) = first else { return false };
+        watch.cut.notify_one();
+        true
+    }
+
+    fn forget(&mut self, ended: Result<u64, JoinError>) {
+        match ended {
+            Ok(id) => drop(self.watches.remove(&id)),
+            // It panicked: nobody but this map holds its watch any more.
+            Err(_) => self.watches.retain(|_, watch| Arc::strong_count(watch) > 1),
+        }
+    }
+}
+
+async fn accept_all<L: Accept>(mut listener: L, accepted: mpsc::Sender<(L::Stream, IpAddr)>, app: Arc<App>) {
+    let mut recorded = None;
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => {
-                if accepted.send((socket, peer.ip())).await.is_err() {
+            Ok(arrival) => {
+                if accepted.send(arrival).await.is_err() {
                     return;
                 }
             }
@@ -216,8 +212,8 @@ async fn accept(listener: TcpListener, accepted: mpsc::Sender<(TcpStream, IpAddr
             Err(error) => {
                 app.counters.count(Counter::AcceptFailures);
                 let now = clock::steady();
-                if said.is_none_or(|said| now.duration_since(said) >= SAY_AGAIN) {
-                    said = Some(now);
+                if recorded.is_none_or(|recorded| now.duration_since(recorded) >= RECORD_EVERY) {
+                    recorded = Some(now);
                     log::warn!("cannot accept a connection: {error}");
                 }
                 time::sleep(BACK_OFF).await;
@@ -226,13 +222,14 @@ async fn accept(listener: TcpListener, accepted: mpsc::Sender<(TcpStream, IpAddr
     }
 }
 
+/// Serves one connection to its end; gives its number.
 async fn attend(
-    socket: impl Transport,
+    stream: impl Stream,
     watch: Arc<Watch>,
     app: Arc<App>,
-    limits: Limits,
+    limits: ClientLimits,
     mut closed: watch::Receiver<bool>,
-) {
+) -> u64 {
     let service = service_fn(|request| {
         let (watch, app) = (Arc::clone(&watch), Arc::clone(&app));
         async move {
@@ -244,7 +241,7 @@ async fn attend(
             Ok::<_, Infallible>(answer)
         }
     });
-    let io = TokioIo::new(Watched { socket, watch: Arc::clone(&watch) });
+    let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
     let mut http = http1::Builder::new();
     // A client that has asked and closed its side still waits for the answer.
     http.half_close(true).header_read_timeout(None).max_buf_size(HEADER_BYTES);
@@ -262,7 +259,7 @@ async fn attend(
             if alarm.deadline() != due {
                 alarm.as_mut().reset(due);
             }
-            alarm.as_mut().poll(cx).map(|()| Some(watch.impatience()))
+            alarm.as_mut().poll(cx).map(|()| Some(watch.timeout_counter()))
         });
         tokio::select! {
             late = served => {
@@ -270,9 +267,12 @@ async fn attend(
                     watch.give_up();
                     app.counters.count(reason);
                 }
-                return;
+                return watch.id;
             }
-            () = watch.cut.notified() => return watch.give_up(),
+            () = watch.cut.notified() => {
+                watch.give_up();
+                return watch.id;
+            }
             _ = closed.wait_for(|&closing| closing), if !stops => stops = true,
         }
         connection.as_mut().graceful_shutdown();

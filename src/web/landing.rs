@@ -1,5 +1,6 @@
 //! The landing page, in the style of the Prometheus exporters.
 
+use super::routes::{Methods, Route};
 use crate::publish::board::Standing;
 use crate::system::version;
 use std::fmt::Write as _;
@@ -9,7 +10,15 @@ const STYLE: &str = "body{font-family:system-ui,sans-serif;margin:0;color:#222}h
     text-align:left}a{color:#b03a1a}h1{font-size:1.4rem;margin:0}";
 
 /// The page: what this is, where to go, and how each interface stands.
-pub fn landing(telemetry_path: &str, standings: &[(String, Standing)]) -> String {
+pub(super) fn page<A>(routes: &[Route<A>], standings: &[(String, Standing)]) -> String {
+    let mut links = String::new();
+    for Route { name, path, methods, about, .. } in routes.iter().filter(|route| route.path != "/") {
+        let (path, about) = (escape(path), escape(about));
+        let _ = match methods {
+            Methods::Read => write!(links, "<li><a href=\"{path}\">{name}</a>: {about}</li>"),
+            Methods::Change => write!(links, "<li>{name} ({} {path}): {about}</li>", methods.label()),
+        };
+    }
     let mut rows = String::new();
     for (interface, standing) in standings {
         let word = match standing {
@@ -24,12 +33,10 @@ pub fn landing(telemetry_path: &str, standings: &[(String, Standing)]) -> String
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Portscan Exporter</title>\
          <style>{STYLE}</style></head><body><header><h1>Portscan Exporter</h1></header><main>\
          <p>Passive port-scan detector for Prometheus</p><p>Version: {} (revision {})</p>\
-         <ul><li><a href=\"{}\">Metrics</a></li><li><a href=\"/-/healthy\">Health</a></li>\
-         <li><a href=\"/-/ready\">Readiness</a></li></ul>\
+         <ul>{links}</ul>\
          <table><tr><th>Interface</th><th>State</th></tr>{rows}</table></main></body></html>\n",
         version::VERSION,
         version::REVISION,
-        escape(telemetry_path),
     )
 }
 
