@@ -1,7 +1,7 @@
 //! The command: parse, start the logger, run, exit code (0 done, 1 failed, 2 bad usage).
 
 use portscan_exporter::publish::explain::Answer;
-use portscan_exporter::settings::flags::{self, AnswerFormat, Command, ExplainFlags, NoRun, ReplayFlags};
+use portscan_exporter::settings::flags::{self, AnswerFormat, Command, EarlyExit, ExplainFlags, ReplayFlags};
 use portscan_exporter::settings::{Ignored, Settings};
 use portscan_exporter::system::version;
 use portscan_exporter::text::printable;
@@ -29,8 +29,8 @@ fn ended(run: impl FnOnce() -> ExitCode + UnwindSafe) -> ExitCode {
 fn run() -> ExitCode {
     let flags = match flags::parse(std::env::args_os()) {
         Ok(flags) => flags,
-        Err(NoRun::Help(text)) => return print(&text),
-        Err(NoRun::BadUsage(why)) => return fail(BAD_USAGE, &why),
+        Err(EarlyExit::Help(text)) => return print(&text),
+        Err(EarlyExit::BadUsage(why)) => return fail(BAD_USAGE, &why),
     };
     if flags.version {
         return print(&version::text(&capture::libpcap_version()));
@@ -45,7 +45,7 @@ fn run() -> ExitCode {
     if settings.flags.config.check || settings.flags.command.is_some() {
         // Live, they go where the log goes.
         for warning in Ignored::by(&settings.policy).warnings(settings.policy.threshold) {
-            let _ = fail(BAD_USAGE, &format!("warning: the configuration blinds: {warning}"));
+            say(&format!("warning: the configuration blinds: {warning}"));
         }
     }
     if settings.flags.config.check {
@@ -115,12 +115,13 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Says on standard error why it ends.
+/// Says why it ends.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(why);
     ExitCode::from(code)
 }
 
+/// A line on standard error.
 fn say(line: &str) {
     logger::last_words(line);
 }

@@ -299,6 +299,43 @@ fn the_list_itself_has_no_circle_between_modules_or_rooms() {
     }
 }
 
+/// Rooms whose files may not use one another in a circle, that of the room itself (`mod.rs`) included.
+const WITHOUT_CIRCLES: &[&str] = &["app", "settings", "system", "text", "web"];
+
+#[test]
+fn no_circle_between_the_files_of_a_room() {
+    let modules = modules();
+    let names: BTreeSet<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
+    // The file in which a path ends: the longest that it begins with.
+    let file_of = |path: &str| {
+        let ends = path.match_indices("::").map(|(at, _)| at).chain([path.len()]);
+        ends.filter_map(|end| names.get(&path[..end]).copied()).last()
+    };
+    for room in WITHOUT_CIRCLES {
+        let mut arrows = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (module, file) in modules.iter().filter(|(name, _)| name.split("::").next() == Some(room)) {
+            let code = code(file);
+            let mut paths = used(&code);
+            // `super` is the room of a file in it.
+            let above = module.rsplit_once("::").map_or("", |(above, _)| above);
+            paths.extend(used(&code.replace("super::", &format!("crate::{above}::"))));
+            // A module's own children, by their names alone.
+            if file.ends_with("mod.rs") {
+                let children = names.iter().filter_map(|name| name.strip_prefix(&format!("{module}::")));
+                for child in children.filter(|child| code.contains(&format!("{child}::"))) {
+                    paths.insert(format!("{module}::{child}"));
+                }
+            }
+            let others = paths.iter().filter_map(|path| file_of(path)).filter(|other| other != module);
+            arrows.entry(module).or_default().extend(others.filter(|other| other.starts_with(room)));
+        }
+        for from in arrows.keys() {
+            let mut path = Vec::new();
+            assert!(!circle(from, &arrows, &mut path), "a circle: {}", path.join(" → "));
+        }
+    }
+}
+
 #[test]
 fn each_outside_crate_has_one_owner() {
     let mut wrong = Vec::new();

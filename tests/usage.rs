@@ -1,6 +1,7 @@
 //! Bad usage: what is typed or written wrongly, the one line that says so, and exit code 2.
 
 use assert_cmd::Command;
+use portscan_exporter::settings::bounds::{Row, rows};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -399,6 +400,34 @@ fn help_names_every_flag_on_standard_output() {
         assert_eq!((code, stderr.as_str()), (0, ""));
         assert!(stdout.contains("--detection.threshold"), "{stdout}");
         assert!(stdout.lines().all(|line| line.chars().count() <= 110), "{stdout}");
+    }
+}
+
+/// The checks, `--help` and the README are written from the same rows.
+#[test]
+fn the_bounds_are_said_wherever_a_number_is_explained() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let example =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/config.example.yml")).unwrap();
+    let help = exporter(&["--help"], Path::new(".")).1;
+    // Lines are broken where they get long.
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let missing: Vec<_> = rows().iter().map(Row::markdown).filter(|row| !readme.contains(row)).collect();
+    assert!(missing.is_empty(), "the README lacks\n{}", missing.join("\n"));
+    for row in rows() {
+        if row.is_flag {
+            let flag =
+                help.split(&format!("--{} <", row.name)).nth(1).unwrap_or_else(|| panic!("{}", row.name));
+            let flag = flag.split(" --").next().unwrap();
+            assert!(flag.contains(&format!("({})", row.bounds)), "{}: {flag}", row.name);
+            assert!(flag.contains(&format!("[default: {}]", row.default)), "{}: {flag}", row.name);
+        }
+        if row.is_key {
+            let key = row.name.strip_prefix("detection.").unwrap();
+            let (about, _) = example.split_once(&format!("\n  {key}: {}\n", row.default)).expect(key);
+            let about = about.rsplit("\n  #").take_while(|line| !line.contains(": ")).collect::<String>();
+            assert!(about.contains(&row.bounds), "{key}: {about}");
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 
 use super::banner::banner;
 use super::reload::{Outcome, Reloads};
+use super::signals::listen;
 use super::stop::Running;
 use super::supervise::{Reports, Supervisor};
 use super::threads::{CaptureThread, QUEUE, ShardSink};
@@ -43,7 +44,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::{mpsc, oneshot};
 
 /// Reports of captures that may wait for the supervisor.
@@ -83,11 +84,6 @@ impl Shell {
         drop(guard);
         Ok(Self { passed, runtime, hang_up, _too_large })
     }
-}
-
-/// A stream of signals of this kind.
-pub(super) fn listen(kind: SignalKind, name: &str) -> Result<Signal, String> {
-    signal(kind).map_err(|error| format!("cannot listen for {name}: {error}"))
 }
 
 /// Captures until a signal says stop. An error says what was in the way, and what to try.

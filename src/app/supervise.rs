@@ -2,7 +2,7 @@
 //! main thread for itself, so that no client and no journal makes the watchdog's beat late.
 
 use super::reload::{Due, Outcome, Reloads};
-use super::start::listen;
+use super::signals::listen;
 use super::stop::Running;
 use super::threads::{Change, Report};
 use crate::events::blindness::Blindness;

@@ -208,15 +208,15 @@ fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D)
     Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
-fn located<'de, T: Form, D: Deserializer<'de>>(from: D) -> Result<Option<Located<T>>, D::Error> {
-    let spanned = Option::<Spanned<Word<T>>>::deserialize(from)?;
+fn located<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Option<Located<T>>, D::Error> {
+    let spanned = Option::<Spanned<Scalar<T>>>::deserialize(from)?;
     Ok(spanned.map(|s| Located { line: s.referenced.line(), value: s.value.0 }))
 }
 
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
-    let written = Option::<Vec<Word<IpNet>>>::deserialize(from)?.unwrap_or_default();
+    let written = Option::<Vec<Scalar<IpNet>>>::deserialize(from)?.unwrap_or_default();
     // Aggregated, sorted: the same networks written in another way are the same policy.
-    let mut joined = IpNet::aggregate(&written.into_iter().map(|word| word.0).collect());
+    let mut joined = IpNet::aggregate(&written.into_iter().map(|scalar| scalar.0).collect());
     joined.sort();
     if joined.len() > MAX_NETWORKS {
         return Err(de::Error::custom(format!(
@@ -228,59 +228,59 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
 }
 
 fn ports<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
-    let written = Option::<Vec<Word<RangeInclusive<u16>>>>::deserialize(from)?.unwrap_or_default();
+    let written = Option::<Vec<Scalar<RangeInclusive<u16>>>>::deserialize(from)?.unwrap_or_default();
     let mut given = vec![false; 1 << 16];
-    for word in written {
-        given[usize::from(*word.0.start())..=usize::from(*word.0.end())].fill(true);
+    for Scalar(range) in written {
+        given[usize::from(*range.start())..=usize::from(*range.end())].fill(true);
     }
     Ok((0..=u16::MAX).filter(|&port| given[usize::from(port)]).collect())
 }
 
-/// A scalar with a form of its own, read from the text as it is written: YAML's own numbers would take `0x14`, `0o24` and
+/// A scalar with a syntax of its own, read from the text as it is written: YAML's own numbers would take `0x14`, `0o24` and
 /// `1_000` as well.
-struct Word<T>(T);
+struct Scalar<T>(T);
 
-/// What a `Word` can hold.
-trait Form: Sized {
+/// How a value is written in a scalar.
+trait Syntax: Sized {
     const EXPECTED: &'static str;
-    fn read(text: &str) -> Result<Self, String>;
+    fn parse(text: &str) -> Result<Self, String>;
 }
 
 /// Decimal digits and nothing else; `parse` alone would take a sign. Not `020` either: YAML 1.1 means 16 by it, and
-/// whoever wrote it may mean 20.
+/// the operator may mean 20.
 fn whole_number<T: FromStr>(text: &str) -> Option<T> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() < 2 || !text.starts_with('0'));
     plain.then(|| text.parse().ok()).flatten()
 }
 
-impl Form for u32 {
+impl Syntax for u32 {
     const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
 
-    fn read(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         whole_number(text).ok_or_else(|| expected::<Self>(text))
     }
 }
 
-impl Form for u8 {
+impl Syntax for u8 {
     const EXPECTED: &'static str = "a whole number from 0 to 255";
 
-    fn read(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         whole_number(text).ok_or_else(|| expected::<Self>(text))
     }
 }
 
-impl Form for Duration {
+impl Syntax for Duration {
     const EXPECTED: &'static str = "a duration like 10s, 5m or 1m30s";
 
-    fn read(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         parse_duration(text).map_err(|_| expected::<Self>(text))
     }
 }
 
-impl Form for IpNet {
+impl Syntax for IpNet {
     const EXPECTED: &'static str = "an address or a network like 192.0.2.0/24";
 
-    fn read(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let network = match text.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
             Err(_) => text.parse::<IpNet>().map_err(|_| expected::<Self>(text))?,
@@ -308,10 +308,10 @@ fn canonical(network: IpNet) -> IpNet {
     v4.map_or(network, IpNet::V4)
 }
 
-impl Form for RangeInclusive<u16> {
+impl Syntax for RangeInclusive<u16> {
     const EXPECTED: &'static str = "a port or a range of ports like 8000-8100";
 
-    fn read(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (whole_number(first.trim()), whole_number(last.trim())) {
             (Some(first), Some(last)) if first <= last => Ok(first..=last),
@@ -320,27 +320,27 @@ impl Form for RangeInclusive<u16> {
     }
 }
 
-fn expected<T: Form>(text: &str) -> String {
+fn expected<T: Syntax>(text: &str) -> String {
     format!("expected {}, found {}", T::EXPECTED, quote(text))
 }
 
-impl<'de, T: Form> Deserialize<'de> for Word<T> {
+impl<'de, T: Syntax> Deserialize<'de> for Scalar<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Scalar<T>(std::marker::PhantomData<T>);
+        struct ScalarVisitor<T>(std::marker::PhantomData<T>);
 
-        impl<T: Form> Visitor<'_> for Scalar<T> {
-            type Value = Word<T>;
+        impl<T: Syntax> Visitor<'_> for ScalarVisitor<T> {
+            type Value = Scalar<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(T::EXPECTED)
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Word<T>, E> {
-                T::read(text).map(Word).map_err(E::custom)
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar<T>, E> {
+                T::parse(text).map(Scalar).map_err(E::custom)
             }
         }
 
-        from.deserialize_str(Scalar(std::marker::PhantomData))
+        from.deserialize_str(ScalarVisitor(std::marker::PhantomData))
     }
 }
 

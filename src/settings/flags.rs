@@ -1,15 +1,20 @@
 //! The flags as typed: names, help, defaults, and what each value must look like. `settings` says what
 //! they mean together. The only module that knows clap.
 
+use super::bounds::{
+    self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE,
+    THREADS, THRESHOLD, WINDOW,
+};
 use crate::capture::{Direction, Fragments};
 use crate::logger::Format;
 use crate::logger::level::LEVELS;
-use crate::text::units::{ByteSize, parse_duration, parse_source};
+use crate::text::units::{ByteSize, OneIn, parse_duration, parse_source};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use log::LevelFilter;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,37 +69,37 @@ pub struct CaptureFlags {
     pub interfaces: Vec<String>,
     /// Packets to look at: `inout` is for mirror ports, where nothing is the host's own
     #[arg(long = "capture.direction", value_name = "in|out|inout", default_value = "in",
-          hide_possible_values = true, value_parser = directions())]
+          hide_possible_values = true, value_parser = words(DIRECTIONS))]
     pub direction: Direction,
     /// Ask the network card for packets that are not for this host
     #[arg(long = "capture.promiscuous")]
     pub promiscuous: bool,
     /// Kernel buffer for each interface
-    #[arg(long = "capture.buffer-size", value_name = "SIZE", default_value = "16MiB")]
+    #[arg(long = BUFFER_SIZE.name, value_name = "SIZE", default_value_t = BUFFER_SIZE.default)]
     pub buffer_size: ByteSize,
     /// Kernel buffers of all interfaces together, in equal parts, instead of so much for each
     #[arg(long = "capture.buffer-total", value_name = "SIZE", conflicts_with = "buffer_size")]
     pub buffer_total: Option<ByteSize>,
     /// Threads for each interface; they share its packets by source, and its buffer and memory in equal parts
-    #[arg(long = "capture.threads", value_name = "THREADS", default_value_t = 1, value_parser = whole_number)]
+    #[arg(long = THREADS.name, value_name = "THREADS", default_value_t = THREADS.default, value_parser = whole_number)]
     pub threads: u32,
     /// IPv4 fragments: `reassemble` has the kernel put them together first, where it can; `count` only counts them
     #[arg(long = "capture.fragments", value_name = "reassemble|count", default_value = "reassemble",
-          hide_possible_values = true, value_parser = fragments())]
+          hide_possible_values = true, value_parser = words(FRAGMENTS))]
     pub fragments: Fragments,
 }
 
 /// `--detection.*`: what counts as a scan.
 #[derive(Debug, Clone, Args)]
 pub struct DetectionFlags {
-    /// Sliding span in which a source's distinct ports are counted [default: 10s]
-    #[arg(long = "detection.window", value_name = "DURATION", global = true, value_parser = parse_duration)]
+    /// Sliding span in which a source's distinct ports are counted
+    #[arg(long = WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
     pub window: Option<Duration>,
-    /// Distinct ports within the window at which a source counts as scanning [default: 20]
-    #[arg(long = "detection.threshold", value_name = "PORTS", global = true, value_parser = whole_number)]
+    /// Distinct ports within the window at which a source counts as scanning
+    #[arg(long = THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
     pub threshold: Option<u32>,
     /// Memory for the tables of each interface, taken at start; what arrives cannot make them grow
-    #[arg(long = "detection.memory", value_name = "SIZE", default_value = "48MiB", global = true)]
+    #[arg(long = MEMORY.name, value_name = "SIZE", default_value_t = MEMORY.default, global = true)]
     pub memory: ByteSize,
 }
 
@@ -102,13 +107,14 @@ pub struct DetectionFlags {
 #[derive(Debug, Clone, Args)]
 pub struct PublishFlags {
     /// Most sources of an interface that get series of their own
-    #[arg(long = "publish.max-sources", value_name = "SOURCES", default_value_t = 100, value_parser = whole_number, global = true)]
+    #[arg(long = MAX_SOURCES.name, value_name = "SOURCES", default_value_t = MAX_SOURCES.default, value_parser = whole_number,
+          global = true)]
     pub max_sources: u32,
-    /// Least peak of distinct ports that earns a source its series [default: 5, or the threshold if that is lower]
-    #[arg(long = "publish.min-ports", value_name = "PORTS", value_parser = whole_number, global = true)]
+    /// Least peak of distinct ports that earns a source its series
+    #[arg(long = MIN_PORTS.name, value_name = "PORTS", value_parser = whole_number, global = true)]
     pub min_ports: Option<u32>,
-    /// How long a peak stays published; at least twice the scrape interval, or scrapes miss it [default: 5m, or the window if that is longer]
-    #[arg(long = "publish.hold", value_name = "DURATION", global = true,
+    /// How long a peak stays published; at least twice the scrape interval, or scrapes miss it
+    #[arg(long = HOLD.name, value_name = "DURATION", global = true,
           value_parser = parse_duration)]
     pub hold: Option<Duration>,
 }
@@ -119,13 +125,13 @@ pub struct FleetFlags {
     /// File with the secret that all hosts of a fleet share, 32 hexadecimal digits; without it nothing is sampled
     #[arg(long = "fleet.key-file", value_name = "FILE", global = true)]
     pub key_file: Option<PathBuf>,
-    /// Share of all sources that every host with the key shows from the first probe on [default: 1/64]
-    #[arg(long = "fleet.share", value_name = "1/N", global = true, value_parser = share)]
-    pub share: Option<u32>,
-    /// Most sources of the sample that get a series on an interface [default: 32]
+    /// Share of all sources that every host with the key shows from the first probe on
+    #[arg(long = SHARE.name, value_name = "1/N", global = true)]
+    pub share: Option<OneIn>,
+    /// Most sources of the sample that get a series on an interface
     #[arg(
         id = "fleet.max_sources",
-        long = "fleet.max-sources",
+        long = FLEET_MAX_SOURCES.name,
         value_name = "SOURCES",
         global = true,
         value_parser = whole_number
@@ -146,7 +152,8 @@ pub struct WebFlags {
     #[arg(long = "web.systemd-socket", conflicts_with = "listen_addresses")]
     pub systemd_socket: bool,
     /// Most requests served at the same time
-    #[arg(long = "web.max-requests", value_name = "REQUESTS", default_value_t = 40, value_parser = whole_number)]
+    #[arg(long = MAX_REQUESTS.name, value_name = "REQUESTS", default_value_t = MAX_REQUESTS.default,
+          value_parser = whole_number)]
     pub max_requests: u32,
     /// Let a POST to /-/reload re-read the configuration file
     #[arg(long = "web.enable-lifecycle")]
@@ -266,17 +273,13 @@ fn whole_number(text: &str) -> Result<u32, String> {
     digits.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
 }
 
-/// One in so many, written `1/N`.
-fn share(text: &str) -> Result<u32, String> {
-    let parts = text.strip_prefix("1/").and_then(|parts| whole_number(parts).ok());
-    parts.ok_or_else(|| "expected a share like 1/64".to_owned())
-}
-
-fn directions() -> impl TypedValueParser<Value = Direction> {
-    PossibleValuesParser::new(["in", "out", "inout"]).map(|word| match word.as_str() {
-        "out" => Direction::Out,
-        "inout" => Direction::InOut,
-        _ => Direction::In,
+/// The words of a list, and what each means: another variant is another row.
+fn words<T: Copy + Send + Sync + 'static>(
+    rows: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(rows.iter().map(|(word, _)| *word)).map(|word| {
+        let row = rows.iter().find(|(known, _)| *known == word);
+        row.expect("clap takes no other word").1
     })
 }
 
@@ -284,16 +287,14 @@ fn levels() -> impl TypedValueParser<Value = LevelFilter> {
     PossibleValuesParser::new(LEVELS.map(|severity| severity.word)).try_map(|word| word.parse())
 }
 
-fn fragments() -> impl TypedValueParser<Value = Fragments> {
-    PossibleValuesParser::new(["reassemble", "count"]).map(|word| match word.as_str() {
-        "count" => Fragments::Count,
-        _ => Fragments::Reassemble,
-    })
-}
+const DIRECTIONS: &[(&str, Direction)] =
+    &[("in", Direction::In), ("out", Direction::Out), ("inout", Direction::InOut)];
 
-/// Why the command line leads to no run.
+const FRAGMENTS: &[(&str, Fragments)] = &[("reassemble", Fragments::Reassemble), ("count", Fragments::Count)];
+
+/// A command line that ends the program before it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoRun {
+pub enum EarlyExit {
     /// Help was asked for: print this, exit 0.
     Help(String),
     /// It makes no sense, and why, in one line: exit 2.
@@ -301,21 +302,37 @@ pub enum NoRun {
 }
 
 /// The flags in a command line, of which the first word is the program's own name.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Flags, NoRun> {
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Flags, EarlyExit> {
     let mut command = command();
-    let matches = command.try_get_matches_from_mut(words).map_err(no_run)?;
-    Flags::from_arg_matches(&matches).map_err(no_run)
+    let matches = command.try_get_matches_from_mut(words).map_err(early_exit)?;
+    Flags::from_arg_matches(&matches).map_err(early_exit)
 }
 
 /// The command as clap knows it: for the manual page and shell completions.
 pub fn command() -> clap::Command {
-    Flags::command()
+    let mut rows: BTreeMap<&str, Row> =
+        bounds::rows().into_iter().filter(|row| row.is_flag).map(|row| (row.name, row)).collect();
+    Flags::command().mut_args(|arg| match arg.get_long().and_then(|long| rows.remove(long)) {
+        Some(row) => with_bounds(arg, &row),
+        None => arg,
+    })
 }
 
-fn no_run(error: clap::Error) -> NoRun {
+/// The help of a flag, with its bounds, and with its default where clap does not know it.
+fn with_bounds(arg: Arg, row: &Row) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let default = if arg.get_default_values().is_empty() {
+        format!(" [default: {}]", row.default)
+    } else {
+        String::new()
+    };
+    arg.help(format!("{help} ({}){default}", row.bounds))
+}
+
+fn early_exit(error: clap::Error) -> EarlyExit {
     match error.kind() {
-        ErrorKind::DisplayHelp => NoRun::Help(error.render().to_string()),
-        _ => NoRun::BadUsage(one_line(&error)),
+        ErrorKind::DisplayHelp => EarlyExit::Help(error.render().to_string()),
+        _ => EarlyExit::BadUsage(one_line(&error)),
     }
 }
 
@@ -365,7 +382,7 @@ mod tests {
 
     fn flags(words: &str) -> Flags {
         let words = std::iter::once("portscan_exporter").chain(words.split_whitespace()).map(OsString::from);
-        parse(words).unwrap_or_else(|no_run| panic!("{no_run:?}"))
+        parse(words).unwrap_or_else(|early_exit| panic!("{early_exit:?}"))
     }
 
     /// One row per flag: how it reads by default, a command line that sets it, and how it reads then.
@@ -398,7 +415,7 @@ mod tests {
                 "--fleet.key-file=fleet.key",
                 "Some(\"fleet.key\")",
             ),
-            (|f| format!("{:?}", f.fleet.share), "None", "--fleet.share=1/16", "Some(16)"),
+            (|f| format!("{:?}", f.fleet.share), "None", "--fleet.share=1/16", "Some(OneIn(16))"),
             (|f| format!("{:?}", f.fleet.max_sources), "None", "--fleet.max-sources=9", "Some(9)"),
             (
                 |f| f.web.listen_addresses.join(" "),

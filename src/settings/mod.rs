@@ -1,22 +1,29 @@
-//! What the flags and the configuration file mean together: fills each module's own options, and rejects
-//! nonsense before anything starts. A flag beats the file, the file beats the default.
+//! What the flags and the configuration file mean together: fills each module's own options, and rejects what cannot be
+//! meant before anything starts. A flag beats the file, the file beats the default.
 
+pub mod bounds;
+mod checks;
+mod error;
 pub mod file;
 pub mod flags;
+mod ignored;
+
+pub use error::SettingsError;
+pub use ignored::Ignored;
 
 use crate::capture::LiveOptions;
 use crate::detect::{Limits, Policy};
-use crate::publish::sample::{Key, Sampling};
-use crate::settings::file::{ConfigError, Located};
+use crate::publish::sample::Sampling;
+use crate::settings::bounds::{
+    Bound, HOLD, IPV6_PREFIX, MAX_SOURCES, MEMORY, MIN_PORTS, QUIET, Quantity, THRESHOLD, WINDOW,
+};
+use crate::settings::error::invalid;
+use crate::settings::file::Located;
 use crate::settings::flags::Flags;
 use crate::system::memory::Wanted;
+use crate::text::printable;
 use crate::text::units::{ByteSize, write_duration};
-use crate::text::{printable, quote};
 use crate::web;
-use ipnet::{IpNet, Ipv6Net};
-use std::collections::BTreeSet;
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,62 +42,26 @@ pub struct Settings {
     pub flags: Flags,
 }
 
-/// Why the flags or the file make no sense; shows as one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SettingsError {
-    /// The file cannot be read or understood.
-    Config(ConfigError),
-    /// A value that cannot be meant: which, the bounds, and what was given.
-    Nonsense(String),
-}
-
-impl fmt::Display for SettingsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SettingsError::Config(error) => error.fmt(f),
-            SettingsError::Nonsense(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for SettingsError {}
-
-impl From<ConfigError> for SettingsError {
-    fn from(error: ConfigError) -> Self {
-        SettingsError::Config(error)
-    }
-}
-
-/// The most threads for an interface: more would wait for one another's memory.
-const MAX_THREADS: u32 = 64;
-/// The least of each, for every thread.
-const LEAST_BUFFER: ByteSize = ByteSize(1 << 20);
-const LEAST_MEMORY: ByteSize = ByteSize(4 << 20);
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
 impl Settings {
     /// What these flags mean; reads the configuration file if they name one.
     pub fn of(flags: Flags) -> Result<Self, SettingsError> {
-        check_command(&flags)?;
-        let policy = read_policy(&flags)?;
+        checks::command(&flags)?;
+        let policy = policy(&flags)?;
         // What the tables are made for stays when a reload brings a longer window.
         let mut flags = flags;
         let window = Duration::from_nanos(policy.window_nanos);
-        flags.publish.hold.get_or_insert(HOLD.max(window));
+        flags.publish.hold.get_or_insert(HOLD.default.max(window));
         let limits = limits(&flags, &policy)?;
-        check_capture(&flags.capture)?;
-        check_shares(&flags)?;
-        let sampling = sampling(&flags, &limits)?;
-        let web = web(&flags.web)?;
+        checks::capture(&flags.capture)?;
+        checks::shares(&flags)?;
+        let sampling = checks::sampling(&flags, &limits)?;
+        let web = checks::web(&flags.web)?;
         Ok(Self { policy, limits, sampling, web, flags })
     }
 
     /// The policy after another look at the file; everything else stays as it was at the start.
     pub fn reload(&self) -> Result<Policy, SettingsError> {
-        let policy = read_policy(&self.flags)?;
+        let policy = policy(&self.flags)?;
         // They stay as they are, and must fit the new policy as if it were started with it.
         limits(&self.flags, &policy)?;
         Ok(policy)
@@ -99,9 +70,9 @@ impl Settings {
     /// What tables and rings will want, of all interfaces together.
     pub fn memory(&self) -> Wanted {
         Wanted {
-            interfaces: interfaces(&self.flags.capture),
+            interfaces: checks::interfaces(&self.flags.capture),
             tables: self.limits.memory_bytes as u64,
-            rings: buffer_of_each(&self.flags.capture).0,
+            rings: checks::buffer_of_each(&self.flags.capture).0,
         }
     }
 
@@ -119,7 +90,7 @@ impl Settings {
             interface,
             direction: flags.direction,
             promiscuous: flags.promiscuous,
-            buffer_bytes: bytes(buffer_of_each(flags)),
+            buffer_bytes: bytes(checks::buffer_of_each(flags)),
             threads: flags.threads as usize,
             fragments: flags.fragments,
         };
@@ -127,336 +98,71 @@ impl Settings {
     }
 }
 
-/// How many interfaces are captured; without a flag it is that of the default route.
-fn interfaces(flags: &flags::CaptureFlags) -> u64 {
-    flags.interfaces.len().max(1) as u64
-}
-
-/// The kernel's rings for one interface.
-fn buffer_of_each(flags: &flags::CaptureFlags) -> ByteSize {
-    flags.buffer_total.map_or(flags.buffer_size, |total| ByteSize(total.0 / interfaces(flags)))
-}
-
-/// Whether the configuration file can be read, by whoever the process is now.
+/// Whether the configuration file can be read, by the user that the process is now.
 pub fn may_read(path: &Path) -> Result<(), String> {
     file::load(path).map(drop).map_err(|error| error.to_string())
 }
 
-/// How much a policy leaves out of sight, whoever scans.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Ignored {
-    /// The share of all IPv4 addresses that are ignored as sources.
-    pub ipv4: f64,
-    /// The same of the IPv6 addresses that are in use (2000::/3).
-    pub ipv6: f64,
-    /// Ports that are ignored, of 65,536.
-    pub ports: u32,
-}
-
-impl Ignored {
-    /// The share that a rule for the exception has no business to take away.
-    const MOST: f64 = 0.5;
-
-    /// What this policy ignores.
-    pub fn by(policy: &Policy) -> Self {
-        let in_use: Ipv6Net = "2000::/3".parse().expect("a network");
-        let (mut ipv4, mut ipv6) = (0.0, 0.0);
-        // They do not overlap: `config` has joined them.
-        for network in &policy.ignored_sources {
-            let share = |prefix: u8| 0.5_f64.powi(prefix.into());
-            match network {
-                IpNet::V4(network) => ipv4 += share(network.prefix_len()),
-                IpNet::V6(network) if network.contains(&in_use) => ipv6 = 1.0,
-                IpNet::V6(network) if in_use.contains(network) => ipv6 += share(network.prefix_len() - 3),
-                IpNet::V6(_) => {}
-            }
-        }
-        Self { ipv4, ipv6, ports: u32::try_from(policy.ignored_ports.len()).unwrap_or(u32::MAX) }
-    }
-
-    /// What an operator must be told of it, under this threshold: valid, and most likely not meant.
-    pub fn warnings(&self, threshold: u32) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for (share, family) in [(self.ipv4, "IPv4"), (self.ipv6, "IPv6")] {
-            if share >= 1.0 {
-                warnings
-                    .push(format!("ignore.sources holds every {family} address: no {family} scan is seen"));
-            } else if share >= Self::MOST {
-                warnings.push(format!(
-                    "ignore.sources holds {:.0} % of all {family} addresses: scans from there are not seen",
-                    share * 100.0
-                ));
-            }
-        }
-        let left = 65_536_u32.saturating_sub(self.ports);
-        if left < threshold {
-            warnings.push(format!(
-                "ignore.ports leaves {left} ports, and the threshold is {threshold}: no scan is seen"
-            ));
-        } else if f64::from(self.ports) > 65_536.0 * Self::MOST {
-            warnings.push(format!(
-                "ignore.ports holds {} of 65536 ports: scans of these are not seen",
-                self.ports
-            ));
-        }
-        warnings
-    }
-}
-
 /// The policy that flags, file and defaults make.
-fn read_policy(flags: &Flags) -> Result<Policy, SettingsError> {
+fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let path = flags.config.file.as_deref();
-    let file = path.map(file::load).transpose()?.unwrap_or_default();
-    let default = Policy::default();
-    let place = Place { path };
-
-    let window = place.meant("window", flags.detection.window, file.detection.window);
-    let threshold = place.meant("threshold", flags.detection.threshold, file.detection.threshold);
-    let quiet = place.meant("quiet", None, file.detection.quiet);
-    let ipv6_prefix = place.meant("ipv6_prefix", None, file.detection.ipv6_prefix);
+    let file::File { detection: file, ignore } = path.map(file::load).transpose()?.unwrap_or_default();
+    let flags = &flags.detection;
     Ok(Policy {
-        window_nanos: window.within(SECOND..=HOUR, write_duration)?.map_or(default.window_nanos, nanos),
-        threshold: threshold.within(2..=65_536, |n| n.to_string())?.unwrap_or(default.threshold),
-        quiet_nanos: quiet.within(SECOND..=DAY, write_duration)?.map_or(default.quiet_nanos, nanos),
-        ipv6_prefix: ipv6_prefix.within(16..=128, |n| n.to_string())?.unwrap_or(default.ipv6_prefix),
-        ignored_sources: file.ignore.sources,
-        ignored_ports: file.ignore.ports,
+        window_nanos: nanos(choose(&WINDOW, flags.window, file.window, path)?),
+        threshold: choose(&THRESHOLD, flags.threshold, file.threshold, path)?,
+        quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
+        ipv6_prefix: choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?,
+        ignored_sources: ignore.sources,
+        ignored_ports: ignore.ports,
     })
 }
 
-/// How long a peak stays published unless somebody says otherwise, or the window is longer.
-const HOLD: Duration = Duration::from_secs(300);
+/// The flag if it is given, else what the file says, else the default. An error says where the value stands.
+fn choose<T: Quantity>(
+    bound: &Bound<T>,
+    flag: Option<T>,
+    file: Option<Located<T>>,
+    path: Option<&Path>,
+) -> Result<T, SettingsError> {
+    match (flag, file, path) {
+        (Some(value), _, _) => bound.check(value),
+        (None, Some(Located { value, line }), Some(path)) => {
+            let path = printable(&path.to_string_lossy());
+            bound.check_as(&format!("invalid configuration {path}: line {line}: {}", bound.name), value)
+        }
+        (None, _, _) => Ok(bound.default),
+    }
+}
 
-/// The limits, checked against the window they must hold.
+/// The limits, checked against the policy that they must hold.
 fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
-    let (publish, memory) = (&flags.publish, flags.detection.memory);
-    check("--detection.memory", memory, LEAST_MEMORY..=ByteSize(64 << 30), |size| size.to_string())?;
-    check("--publish.max-sources", publish.max_sources, 0..=10_000, |n| n.to_string())?;
-    // A source with one port holds no place in the table, so there is no peak of 1 to publish.
-    let min_ports = publish.min_ports.unwrap_or(Limits::default().min_ports);
-    check("--publish.min-ports", min_ports, 2..=65_536, |n| n.to_string())?;
+    let publish = &flags.publish;
+    let memory = MEMORY.check(flags.detection.memory)?;
+    let max_sources = MAX_SOURCES.check(publish.max_sources)?;
+    let min_ports = MIN_PORTS.check(publish.min_ports.unwrap_or(MIN_PORTS.default))?;
     let window = Duration::from_nanos(policy.window_nanos);
-    let hold = publish.hold.unwrap_or(HOLD.max(window));
-    check("--publish.hold", hold, SECOND..=DAY, write_duration)?;
+    let hold = HOLD.check(publish.hold.unwrap_or(HOLD.default.max(window)))?;
     if hold < window {
-        return nonsense(format!(
+        return invalid(format!(
             "a detection window of {} is longer than --publish.hold ({})",
             write_duration(window),
             write_duration(hold)
         ));
     }
-    // What was not asked for gives way to a lower threshold by itself.
-    publish.min_ports.map_or(Ok(()), |asked| check_min_ports(asked, policy))?;
+    // A scan that reaches the threshold must earn its source a series. The default gives way by itself.
+    if publish.min_ports.is_some_and(|asked| asked > policy.threshold) {
+        return invalid(format!(
+            "--publish.min-ports must be at most the detection threshold ({}), or scans are hidden, not {min_ports}",
+            policy.threshold
+        ));
+    }
     Ok(Limits {
         memory_bytes: bytes(memory),
-        max_sources: publish.max_sources as usize,
+        max_sources: max_sources as usize,
         min_ports,
         hold_nanos: nanos(hold),
     })
-}
-
-/// What a host of a fleet samples. The key is read once: a reload reads no secret, and hosts change their keys by a restart.
-fn sampling(flags: &Flags, limits: &Limits) -> Result<Option<Sampling>, SettingsError> {
-    let fleet = &flags.fleet;
-    let Some(path) = &fleet.key_file else {
-        let given = [("--fleet.share", fleet.share), ("--fleet.max-sources", fleet.max_sources)];
-        return match given.into_iter().find(|(_, value)| value.is_some()) {
-            Some((name, _)) => nonsense(format!("{name} has no meaning without --fleet.key-file")),
-            None => Ok(None),
-        };
-    };
-    let one_in = fleet.share.unwrap_or(64);
-    check("--fleet.share", one_in, 1..=65_536, |n| format!("1/{n}"))?;
-    let max_sources = fleet.max_sources.unwrap_or_else(|| 32.max(flags.capture.threads));
-    check("--fleet.max-sources", max_sources, 1..=256, |n| n.to_string())?;
-    if max_sources < flags.capture.threads {
-        return nonsense(format!(
-            "--fleet.max-sources must be at least {threads} with --capture.threads={threads}, which share it, not \
-             {max_sources}",
-            threads = flags.capture.threads
-        ));
-    }
-    // What the file holds is not repeated: it may be nearly right, and a log is no place for it.
-    let Some(key) = Key::parse(&file::text(path)?) else {
-        return nonsense(format!(
-            "--fleet.key-file {} must hold 32 hexadecimal digits and nothing else, as `openssl rand -hex 16` writes them",
-            printable(&path.to_string_lossy())
-        ));
-    };
-    Ok(Some(Sampling { key, one_in, max_sources: max_sources as usize, hold_nanos: limits.hold_nanos }))
-}
-
-/// A scan that reaches the threshold must earn its source a series.
-fn check_min_ports(min_ports: u32, policy: &Policy) -> Result<(), SettingsError> {
-    if min_ports <= policy.threshold {
-        return Ok(());
-    }
-    nonsense(format!(
-        "--publish.min-ports must be at most the detection threshold ({}), or scans are hidden, not {min_ports}",
-        policy.threshold
-    ))
-}
-
-fn check_capture(flags: &flags::CaptureFlags) -> Result<(), SettingsError> {
-    let mut named = BTreeSet::new();
-    for interface in &flags.interfaces {
-        // A name becomes a path under /sys/class/net and a label: what the kernel allows, and no more.
-        let allowed = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
-        if interface.is_empty()
-            || !interface.chars().all(allowed)
-            || [".", ".."].contains(&interface.as_str())
-        {
-            let interface = quote(interface);
-            return nonsense(format!("--capture.interface {interface} cannot be the name of an interface"));
-        }
-        // The kernel itself takes `eth0:1` for eth0: two captures of one interface, under two names.
-        if let Some((whole, _)) = interface.split_once(':') {
-            return nonsense(format!(
-                "--capture.interface {} names an address, not an interface: give the interface {}",
-                quote(interface),
-                quote(whole)
-            ));
-        }
-        if !named.insert(interface) {
-            let interface = printable(interface);
-            return nonsense(format!("--capture.interface {interface} is given twice"));
-        }
-    }
-    let sizes = LEAST_BUFFER..=ByteSize(2 << 30);
-    if let Some(total) = flags.buffer_total {
-        let all = |each: ByteSize| ByteSize(each.0 * interfaces(flags));
-        let bounds = all(*sizes.start())..=all(*sizes.end());
-        return check("--capture.buffer-total", total, bounds, |size| size.to_string());
-    }
-    check("--capture.buffer-size", flags.buffer_size, sizes, |size| size.to_string())
-}
-
-/// What is for a whole interface must be enough for each of its threads.
-fn check_shares(flags: &Flags) -> Result<(), SettingsError> {
-    let threads = flags.capture.threads;
-    check("--capture.threads", threads, 1..=MAX_THREADS, |n| n.to_string())?;
-    let buffer = match flags.capture.buffer_total {
-        Some(_) => "--capture.buffer-total for each interface",
-        None => "--capture.buffer-size",
-    };
-    for (name, size, least) in [
-        (buffer, buffer_of_each(&flags.capture), LEAST_BUFFER),
-        ("--detection.memory", flags.detection.memory, LEAST_MEMORY),
-    ] {
-        let least = ByteSize(least.0 * u64::from(threads));
-        if size < least {
-            return nonsense(format!(
-                "--capture.threads={threads} need {name} of at least {least}, which they share, not {size}"
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn web(flags: &flags::WebFlags) -> Result<web::Options, SettingsError> {
-    let path = flags.telemetry_path.as_str();
-    let refuse = |why: &str| nonsense(format!("--web.telemetry-path {why}, not {}", quote(path)));
-    if !path.starts_with('/') {
-        return refuse("must begin with a slash");
-    }
-    if path == "/" || path == "/-" || path.starts_with("/-/") || path.starts_with("/api/v1/") {
-        return refuse("must leave /, /-/ and /api/v1/ to the exporter's own pages");
-    }
-    if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)) {
-        return refuse("must be made of letters, digits and -._~/");
-    }
-    check("--web.max-requests", flags.max_requests, 1..=10_000, |n| n.to_string())?;
-    let mut listen = Vec::new();
-    for text in &flags.listen_addresses {
-        match text.parse() {
-            Ok(address) => listen.push(address),
-            Err(why) => return nonsense(format!("--web.listen-address: {why}")),
-        }
-    }
-    Ok(web::Options {
-        listen,
-        systemd_socket: flags.systemd_socket,
-        telemetry_path: flags.telemetry_path.clone(),
-        max_requests: flags.max_requests as usize,
-        enable_lifecycle: flags.enable_lifecycle,
-    })
-}
-
-fn check_command(flags: &Flags) -> Result<(), SettingsError> {
-    let (command, replay) = match &flags.command {
-        None => return Ok(()),
-        Some(flags::Command::Explain(_)) => ("explain", None),
-        Some(flags::Command::Replay(replay)) => ("replay", Some(replay)),
-    };
-    if !flags.capture.interfaces.is_empty() {
-        return nonsense(format!("--capture.interface has no meaning for {command}"));
-    }
-    let Some(replay) = replay else {
-        // Before the command it says where to listen, not whom to ask; taken for the other it would be ignored.
-        if flags.web.systemd_socket || flags.web.listen_addresses != [":10220"] {
-            return nonsense(String::from("give --web.listen-address after explain: whom to ask"));
-        }
-        return Ok(());
-    };
-    if replay.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
-        return nonsense("standard input (-) can be read only once".to_owned());
-    }
-    Ok(())
-}
-
-/// Where a value of `detection:` may come from, to name it in an error.
-struct Place<'a> {
-    path: Option<&'a Path>,
-}
-
-/// A value that was given, and the name it was given under.
-struct Meant<T> {
-    value: Option<T>,
-    name: String,
-}
-
-impl Place<'_> {
-    /// The flag if it is given, else what the file says.
-    fn meant<T>(&self, key: &str, flag: Option<T>, file: Option<Located<T>>) -> Meant<T> {
-        match (flag, file, self.path) {
-            (None, Some(Located { value, line }), Some(path)) => {
-                let path = printable(&path.to_string_lossy());
-                let name = format!("invalid configuration {path}: line {line}: detection.{key}");
-                Meant { value: Some(value), name }
-            }
-            (value, _, _) => Meant { value, name: format!("--detection.{key}") },
-        }
-    }
-}
-
-impl<T: PartialOrd + Copy> Meant<T> {
-    fn within(
-        &self,
-        bounds: RangeInclusive<T>,
-        write: impl Fn(T) -> String,
-    ) -> Result<Option<T>, SettingsError> {
-        if let Some(value) = self.value {
-            check(&self.name, value, bounds, write)?;
-        }
-        Ok(self.value)
-    }
-}
-
-fn check<T: PartialOrd + Copy>(
-    name: &str,
-    value: T,
-    bounds: RangeInclusive<T>,
-    write: impl Fn(T) -> String,
-) -> Result<(), SettingsError> {
-    if bounds.contains(&value) {
-        return Ok(());
-    }
-    let (least, most) = (write(*bounds.start()), write(*bounds.end()));
-    nonsense(format!("{name} must be from {least} to {most}, not {}", write(value)))
-}
-
-fn nonsense<T>(what: String) -> Result<T, SettingsError> {
-    Err(SettingsError::Nonsense(what))
 }
 
 fn nanos(duration: Duration) -> u64 {

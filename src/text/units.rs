@@ -50,6 +50,27 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// One in so many, written `1/N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OneIn(pub u32);
+
+impl FromStr for OneIn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // `parse` alone would take a sign.
+        let parts = text.strip_prefix("1/").filter(|parts| parts.bytes().all(|byte| byte.is_ascii_digit()));
+        let parts = parts.and_then(|parts| parts.parse().ok());
+        parts.map(Self).ok_or_else(|| "expected a share like 1/64".to_owned())
+    }
+}
+
+impl fmt::Display for OneIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1/{}", self.0)
+    }
+}
+
 /// A duration like `10s`, `5m`, `1m30s` or `500ms`, as flags and the configuration file write it.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a duration like 10s, 5m or 1m30s".to_owned())
@@ -121,6 +142,17 @@ mod tests {
             "18446744073709551615GiB",
         ] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_one_in_so_many() {
+        for (text, share) in [("1/64", 64), ("1/1", 1), ("1/0", 0), ("1/4294967295", u32::MAX)] {
+            assert_eq!(text.parse(), Ok(OneIn(share)), "{text}");
+            assert_eq!(OneIn(share).to_string(), text);
+        }
+        for text in ["", "64", "0.1", "1/", "1/+4", "2/64", "1/ 64", "1/4294967296"] {
+            assert!(text.parse::<OneIn>().is_err(), "{text}");
         }
     }
 

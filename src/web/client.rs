@@ -1,6 +1,6 @@
 //! The client of our own pages: one question to an exporter that runs here or elsewhere.
 
-use super::listen::ListenAddress;
+use super::address::ListenAddress;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;

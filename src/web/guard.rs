@@ -1,6 +1,6 @@
 //! Requests that are not what they seem: for two hosts at once, or made by a browser on behalf of somebody else's page.
 
-use super::listen::ListenAddress;
+use super::address::ListenAddress;
 use hyper::Request;
 use hyper::Version;
 use hyper::header::{HOST, ORIGIN};

@@ -1,5 +1,6 @@
-//! Where to listen: `:10220`, `127.0.0.1:10220`, `[::1]:10220`, `localhost:10220`, or sockets from systemd.
+//! The sockets to serve on: on every address that is given, or those that systemd passed.
 
+use super::address::ListenAddress;
 use super::limits::{BACKLOG, RECEIVE_BUFFER, SEND_BUFFER};
 use super::options::Options;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
@@ -7,64 +8,6 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::str::FromStr;
-
-/// An address as the Prometheus exporters write them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListenAddress {
-    /// `None`: all addresses, IPv6 and IPv4.
-    host: Option<String>,
-    port: u16,
-}
-
-impl ListenAddress {
-    /// The host, if one is named.
-    pub(super) fn host(&self) -> Option<&str> {
-        self.host.as_deref()
-    }
-
-    /// The port.
-    pub(super) fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{why} in {text:?} (write :10220, 127.0.0.1:10220 or [::1]:10220)");
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("no port"))?;
-        let port = match port.parse::<u16>() {
-            Ok(number) if port.bytes().all(|byte| byte.is_ascii_digit()) => number,
-            _ => return Err(wrong("no valid port")),
-        };
-        let host = match host.strip_prefix('[') {
-            Some(rest) => {
-                let inner = rest.strip_suffix(']').ok_or_else(|| wrong("no closing bracket"))?;
-                inner.parse::<Ipv6Addr>().map_err(|_| wrong("no valid IPv6 address"))?;
-                Some(inner.to_owned())
-            }
-            None if host.is_empty() => None,
-            None if host.contains(':') => return Err(wrong("an IPv6 address without brackets")),
-            None if host.contains(|c: char| c.is_whitespace() || c == '/') => {
-                return Err(wrong("no valid host"));
-            }
-            None => Some(host.to_owned()),
-        };
-        Ok(Self { host, port })
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            None => write!(f, ":{}", self.port),
-            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
-            Some(host) => write!(f, "{host}:{}", self.port),
-        }
-    }
-}
 
 /// Why an address cannot be listened on.
 #[derive(Debug)]
@@ -130,11 +73,11 @@ pub fn bind(options: &Options, passed: Vec<OwnedFd>) -> Result<Listeners, BindEr
 }
 
 fn listen_on(address: &ListenAddress) -> io::Result<Vec<StdListener>> {
-    let Some(host) = &address.host else {
+    let Some(host) = address.host() else {
         // One IPv6 socket takes IPv4 too; a kernel without IPv6 has only the other.
-        let all = match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port))) {
+        let all = match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()))) {
             Err(error) if is_unavailable(&error) => {
-                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port)))
+                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
             }
             other => other,
         };
@@ -142,7 +85,7 @@ fn listen_on(address: &ListenAddress) -> io::Result<Vec<StdListener>> {
     };
     let mut listeners = Vec::new();
     let mut unavailable = None;
-    let mut resolved: Vec<SocketAddr> = (host.as_str(), address.port).to_socket_addrs()?.collect();
+    let mut resolved: Vec<SocketAddr> = (host, address.port()).to_socket_addrs()?.collect();
     resolved.sort_unstable();
     resolved.dedup();
     for address in resolved {
@@ -207,33 +150,4 @@ fn check(socket: &OwnedFd) -> io::Result<()> {
         return refuse("a connection, not a listening socket");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_forms_operators_write() {
-        for text in [":10220", "127.0.0.1:10220", "[::1]:10220", "localhost:10220", "0.0.0.0:0"] {
-            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        let hint = "(write :10220, 127.0.0.1:10220 or [::1]:10220)";
-        for (text, why) in [
-            ("10220", "no port"),
-            (":", "no valid port"),
-            (":+1", "no valid port"),
-            ("host:65536", "no valid port"),
-            ("::1:10220", "an IPv6 address without brackets"),
-            ("[::1:10220", "no closing bracket"),
-            ("[host]:10220", "no valid IPv6 address"),
-            ("a b:10220", "no valid host"),
-        ] {
-            assert_eq!(text.parse::<ListenAddress>().unwrap_err(), format!("{why} in {text:?} {hint}"));
-        }
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `options`, `listen` | where to listen, and the sockets |
+//! | `address`, `options`, `listen` | where to listen, and the sockets |
 //! | `limits` | how much a client may hold, and for how long |
 //! | `server` | accepting, bounding and ending connections, on a thread of its own; over any kind of stream |
 //! | `connection`, `fair` | what one connection is doing; which gives way when places are short |
@@ -13,6 +13,7 @@
 //!
 //! A client may be slow or hostile: no request body is read, and every wait and every queue has its limit.
 
+mod address;
 mod client;
 mod connection;
 mod encoding;
@@ -29,10 +30,11 @@ mod reply;
 mod routes;
 mod server;
 
+pub use address::ListenAddress;
 pub use client::get;
 pub use connection::Stream;
 pub use limits::ClientLimits;
-pub use listen::{BindError, ListenAddress, Listeners, bind};
+pub use listen::{BindError, Listeners, bind};
 pub use options::Options;
 pub use pages::{App, paths};
 pub use server::{Accept, Server, serve, serve_on, serve_within};

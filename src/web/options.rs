@@ -1,6 +1,6 @@
 //! How to serve, as `settings` fills it.
 
-use super::listen::ListenAddress;
+use super::address::ListenAddress;
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,9 +3,11 @@
 //! Packets and requests are an attacker's to write. Whoever gets code to run in this process should find an unprivileged user
 //! who can read the configuration, /proc and nothing else, connect nowhere and start no program.
 
+mod error;
 mod sandbox;
 mod user;
 
+pub use error::ConfineError;
 pub use user::{DEFAULT_USER, User};
 
 use rustix::io;
@@ -13,7 +15,6 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
 };
-use std::fmt;
 use std::path::PathBuf;
 
 /// Whether packet sockets can be opened. If the kernel will not say, trying tells.
@@ -46,18 +47,6 @@ pub struct Confined {
 }
 
 pub use sandbox::Files;
-
-/// Why privileges could not be given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfineError(String);
-
-impl fmt::Display for ConfineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot give up privileges: {}", self.0)
-    }
-}
-
-impl std::error::Error for ConfineError {}
 
 /// Gives up every privilege but CAP_NET_RAW, for good.
 ///

@@ -1,6 +1,6 @@
 //! Who the process is: root becomes an unprivileged user.
 
-use super::ConfineError;
+use super::error::ConfineError;
 use crate::text::quote;
 use rustix::io;
 use rustix::process::{Gid, Uid, getgroups};

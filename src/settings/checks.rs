@@ -1,0 +1,181 @@
+//! What flags must mean together, beyond the bounds of each.
+
+use super::bounds::{BUFFER_SIZE, Bound, FLEET_MAX_SOURCES, MAX_REQUESTS, MEMORY, Quantity, SHARE, THREADS};
+use super::error::{SettingsError, invalid};
+use super::file;
+use super::flags::{CaptureFlags, Command, Flags, WebFlags};
+use crate::detect::Limits;
+use crate::publish::sample::{Key, Sampling};
+use crate::text::units::{ByteSize, OneIn};
+use crate::text::{printable, quote};
+use crate::web;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+impl<T: Quantity> Bound<T> {
+    /// An error that names the setting as `name` if the value is out of bounds.
+    pub(super) fn check_as(&self, name: &str, value: T) -> Result<T, SettingsError> {
+        if self.least <= value && value <= self.greatest {
+            return Ok(value);
+        }
+        let (least, greatest, value) = (self.least.write(), self.greatest.write(), value.write());
+        invalid(format!("{name} must be from {least} to {greatest}, not {value}"))
+    }
+
+    /// The value of a flag, or an error if it is out of bounds.
+    pub(super) fn check(&self, value: T) -> Result<T, SettingsError> {
+        self.check_as(&format!("--{}", self.name), value)
+    }
+}
+
+/// How many interfaces are captured; without a flag it is that of the default route.
+pub(super) fn interfaces(flags: &CaptureFlags) -> u64 {
+    flags.interfaces.len().max(1) as u64
+}
+
+/// The kernel's rings for one interface.
+pub(super) fn buffer_of_each(flags: &CaptureFlags) -> ByteSize {
+    flags.buffer_total.map_or(flags.buffer_size, |total| ByteSize(total.0 / interfaces(flags)))
+}
+
+/// `--capture.*`.
+pub(super) fn capture(flags: &CaptureFlags) -> Result<(), SettingsError> {
+    let mut named = BTreeSet::new();
+    for interface in &flags.interfaces {
+        // A name becomes a label, and a path in /sys/class/net of `capture`: what the kernel allows, and no more.
+        let allowed = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
+        if interface.is_empty()
+            || !interface.chars().all(allowed)
+            || [".", ".."].contains(&interface.as_str())
+        {
+            let interface = quote(interface);
+            return invalid(format!("--capture.interface {interface} cannot be the name of an interface"));
+        }
+        // The kernel itself takes `eth0:1` for eth0: two captures of one interface, under two names.
+        if let Some((whole, _)) = interface.split_once(':') {
+            return invalid(format!(
+                "--capture.interface {} names an address, not an interface: give the interface {}",
+                quote(interface),
+                quote(whole)
+            ));
+        }
+        if !named.insert(interface) {
+            let interface = printable(interface);
+            return invalid(format!("--capture.interface {interface} is given twice"));
+        }
+    }
+    match flags.buffer_total {
+        None => BUFFER_SIZE.check(flags.buffer_size)?,
+        Some(total) => {
+            let all = |each: ByteSize| ByteSize(each.0 * interfaces(flags));
+            let (least, greatest) = (all(BUFFER_SIZE.least), all(BUFFER_SIZE.greatest));
+            Bound { name: "capture.buffer-total", least, greatest, ..BUFFER_SIZE }.check(total)?
+        }
+    };
+    Ok(())
+}
+
+/// What is for a whole interface must be enough for each of its threads.
+pub(super) fn shares(flags: &Flags) -> Result<(), SettingsError> {
+    let threads = THREADS.check(flags.capture.threads)?;
+    let buffer = match flags.capture.buffer_total {
+        Some(_) => "--capture.buffer-total for each interface",
+        None => "--capture.buffer-size",
+    };
+    for (name, size, least) in [
+        (buffer, buffer_of_each(&flags.capture), BUFFER_SIZE.least),
+        ("--detection.memory", flags.detection.memory, MEMORY.least),
+    ] {
+        let least = ByteSize(least.0 * u64::from(threads));
+        if size < least {
+            return invalid(format!(
+                "--capture.threads={threads} need {name} of at least {least}, which they share, not {size}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What a host of a fleet samples. The key is read once: a reload reads no secret, and hosts change their keys by a restart.
+pub(super) fn sampling(flags: &Flags, limits: &Limits) -> Result<Option<Sampling>, SettingsError> {
+    let fleet = &flags.fleet;
+    let Some(path) = &fleet.key_file else {
+        let given =
+            [("--fleet.share", fleet.share.is_some()), ("--fleet.max-sources", fleet.max_sources.is_some())];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => invalid(format!("{name} has no meaning without --fleet.key-file")),
+            None => Ok(None),
+        };
+    };
+    let OneIn(one_in) = SHARE.check(fleet.share.unwrap_or(SHARE.default))?;
+    let threads = flags.capture.threads;
+    let max_sources =
+        FLEET_MAX_SOURCES.check(fleet.max_sources.unwrap_or(FLEET_MAX_SOURCES.default.max(threads)))?;
+    if max_sources < threads {
+        return invalid(format!(
+            "--fleet.max-sources must be at least {threads} with --capture.threads={threads}, which share it, not \
+             {max_sources}"
+        ));
+    }
+    // The file's text is not repeated: it may be nearly right, and a log is no place for it.
+    let Some(key) = Key::parse(&file::text(path)?) else {
+        return invalid(format!(
+            "--fleet.key-file {} must hold 32 hexadecimal digits and nothing else, as `openssl rand -hex 16` writes them",
+            printable(&path.to_string_lossy())
+        ));
+    };
+    Ok(Some(Sampling { key, one_in, max_sources: max_sources as usize, hold_nanos: limits.hold_nanos }))
+}
+
+/// `--web.*`.
+pub(super) fn web(flags: &WebFlags) -> Result<web::Options, SettingsError> {
+    let path = flags.telemetry_path.as_str();
+    let refuse = |why: &str| invalid(format!("--web.telemetry-path {why}, not {}", quote(path)));
+    if !path.starts_with('/') {
+        return refuse("must begin with a slash");
+    }
+    if path == "/" || path == "/-" || path.starts_with("/-/") || path.starts_with("/api/v1/") {
+        return refuse("must leave /, /-/ and /api/v1/ to the exporter's own pages");
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)) {
+        return refuse("must be made of letters, digits and -._~/");
+    }
+    MAX_REQUESTS.check(flags.max_requests)?;
+    let mut listen = Vec::new();
+    for text in &flags.listen_addresses {
+        match text.parse() {
+            Ok(address) => listen.push(address),
+            Err(why) => return invalid(format!("--web.listen-address: {why}")),
+        }
+    }
+    Ok(web::Options {
+        listen,
+        systemd_socket: flags.systemd_socket,
+        telemetry_path: flags.telemetry_path.clone(),
+        max_requests: flags.max_requests as usize,
+        enable_lifecycle: flags.enable_lifecycle,
+    })
+}
+
+/// Flags that have no meaning for the command.
+pub(super) fn command(flags: &Flags) -> Result<(), SettingsError> {
+    let (command, replay) = match &flags.command {
+        None => return Ok(()),
+        Some(Command::Explain(_)) => ("explain", None),
+        Some(Command::Replay(replay)) => ("replay", Some(replay)),
+    };
+    if !flags.capture.interfaces.is_empty() {
+        return invalid(format!("--capture.interface has no meaning for {command}"));
+    }
+    let Some(replay) = replay else {
+        // Before the command it says where to listen, not whom to ask; taken for the other it would be ignored.
+        if flags.web.systemd_socket || flags.web.listen_addresses != [":10220"] {
+            return invalid(String::from("give --web.listen-address after explain: whom to ask"));
+        }
+        return Ok(());
+    };
+    if replay.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
+        return invalid("standard input (-) can be read only once".to_owned());
+    }
+    Ok(())
+}
