@@ -1,0 +1,172 @@
+//! Interfaces that go away, come late, have other names, or are no longer where the default route leads.
+
+use crate::lab;
+use crate::lab::{Exporter, ends_well, eventually, in_room, journal_text};
+use crate::service_manager::ServiceManager;
+use crate::support::{PATIENCE, UP, finds_a_scan, ip, is_well_again, revive, settled};
+
+#[test]
+fn an_interface_may_go_away_in_any_way() {
+    in_room("interface::an_interface_may_go_away_in_any_way", |lab| {
+        let exporter = lab.exporter(&[]);
+        let before = settled(&exporter);
+        let down = || exporter.wait_for(UP.0, UP.1, 0.0);
+
+        lab.netlab("unplug");
+        down();
+        lab.netlab("plug");
+        is_well_again("deleted and made again", &exporter, before);
+
+        for name in [&["name", "moved0"], &["netns", "lab-sw"]] {
+            ip(&["-n", "lab-t", "link", "set", "eth0", "down"]);
+            ip(&[&["-n", "lab-t", "link", "set", "eth0"], &name[..]].concat());
+            down();
+            let back: &[&str] = match name[0] {
+                "name" => &["-n", "lab-t", "link", "set", "moved0", "name", "eth0"],
+                _ => &["-n", "lab-sw", "link", "set", "eth0", "netns", "lab-t"],
+            };
+            ip(back);
+            revive();
+            is_well_again(name[0], &exporter, before);
+        }
+
+        // Within one tick, so that the name never means nothing.
+        lab.netlab("unplug");
+        lab.netlab("plug");
+        exporter.wait_for("portscan_capture_restarts_total", &[], 4.0);
+        is_well_again("replaced in an instant", &exporter, before);
+
+        // Renamed, and another one takes its name.
+        ip(&["-n", "lab-t", "link", "set", "eth0", "down"]);
+        ip(&["-n", "lab-t", "link", "set", "eth0", "name", "moved0"]);
+        ip(&["-n", "lab-t", "link", "del", "moved0"]);
+        lab.netlab("plug");
+        exporter.wait_for("portscan_capture_restarts_total", &[], 5.0);
+        is_well_again("another took its name", &exporter, before);
+
+        // A storm of replacements; what counts is that the last one is captured.
+        for _ in 0..10 {
+            lab.netlab("unplug");
+            lab.netlab("plug");
+        }
+        eventually("the storm to be over", PATIENCE, || {
+            let restarts = exporter.value("portscan_capture_restarts_total", &[])?;
+            (restarts > 5.0 && exporter.value(UP.0, UP.1) == Some(1.0)).then_some(())
+        });
+        is_well_again("replaced ten times", &exporter, before);
+        assert_eq!(exporter.value("portscan_clock_steps_total", &[]), Some(0.0));
+        ends_well(exporter);
+    });
+}
+
+/// One of several interfaces is not there yet, or down: the others are watched meanwhile, and it is as soon as it can be.
+#[test]
+fn an_interface_that_is_missing_at_start_does_not_hold_up_the_others() {
+    in_room("interface::an_interface_that_is_missing_at_start_does_not_hold_up_the_others", |lab| {
+        ip(&["-n", "lab-t", "link", "add", "down0", "type", "veth", "peer", "name", "down1"]);
+        for threads in ["1", "2"] {
+            let systemd = ServiceManager::listen(threads);
+            let mut command = lab.exporter_command(&["-i", "wg0", "-i", "down0", "--log.format=journald"]);
+            command.arg(format!("--capture.threads={threads}"));
+            command.env("NOTIFY_SOCKET", &systemd.path);
+            let exporter = Exporter { lab, program: lab::Ended(command.spawn().unwrap()) };
+            systemd.until_ready();
+            exporter.wait_for(UP.0, UP.1, 1.0);
+            let up = |name: &str, is: f64| exporter.wait_for(UP.0, &[&format!("interface=\"{name}\"")], is);
+            up("wg0", 0.0);
+            up("down0", 0.0);
+            finds_a_scan(&exporter);
+            for said in [
+                "capture on wg0 lost: no such device (interfaces: ",
+                "capture on down0 lost: the interface is down (try: ",
+            ] {
+                eventually(said, PATIENCE, || journal_text().contains(said).then_some(()));
+            }
+
+            ip(&["-n", "lab-t", "link", "set", "down0", "up"]);
+            ip(&["-n", "lab-t", "link", "add", "wg0", "type", "veth", "peer", "name", "wg1"]);
+            ip(&["-n", "lab-t", "link", "set", "wg0", "up"]);
+            // The other ends too: without them there is no link.
+            ip(&["-n", "lab-t", "link", "set", "down1", "up"]);
+            ip(&["-n", "lab-t", "link", "set", "wg1", "up"]);
+            up("wg0", 1.0);
+            up("down0", 1.0);
+            ip(&["-n", "lab-t", "link", "del", "wg0"]);
+            ip(&["-n", "lab-t", "link", "set", "down0", "down"]);
+            ends_well(exporter);
+        }
+
+        let mut command = lab.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+        let output = command.args(["-i", "wg0", "-i", "down0", "--log.format=logfmt"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot capture on wg0: no such device"), "{said}");
+        assert!(said.contains("; cannot capture on down0: the interface is down"), "{said}");
+    });
+}
+
+/// `ip link property add`: longer than what libpcap can ask for, and one interface whatever it is called.
+#[test]
+fn an_alternative_name_means_the_interface() {
+    in_room("interface::an_alternative_name_means_the_interface", |lab| {
+        let long = "enx-the-one-to-the-uplink-of-the-lab";
+        ip(&["-n", "lab-t", "link", "property", "add", "dev", "eth0", "altname", long, "altname", "uplink0"]);
+        for name in [long, "uplink0"] {
+            let mut command = lab.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+            command.args(["-i", name, "--web.listen-address=127.0.0.1:10220", "--log.format=journald"]);
+            let exporter = lab.exporter_of(command);
+            exporter.wait_for(UP.0, UP.1, 1.0);
+            finds_a_scan(&exporter);
+            ends_well(exporter);
+        }
+        let output = lab.exporter_command(&["-i", long, "--log.format=logfmt"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains(&format!(
+                "cannot capture on {long}: it is the same interface as eth0, by another name"
+            )),
+            "{said}"
+        );
+    });
+}
+
+/// Without `-i` it watches where the default route leads, also when that changes.
+#[test]
+fn the_default_route_is_followed() {
+    in_room("interface::the_default_route_is_followed", |lab| {
+        // A name that is not UTF-8 must not hide the route.
+        let mut odd = std::process::Command::new("ip");
+        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"odd\xff0");
+        odd.args(["-n", "lab-t", "link", "add"]).arg(name).args(["type", "veth", "peer", "name", "odd1"]);
+        assert!(odd.status().unwrap().success());
+        ip(&["-n", "lab-t", "link", "add", "other0", "type", "veth", "peer", "name", "other1"]);
+        ip(&["-n", "lab-t", "link", "set", "other1", "up"]);
+        ip(&["-n", "lab-t", "link", "set", "other0", "up"]);
+        ip(&["-n", "lab-t", "route", "replace", "default", "dev", "eth0"]);
+        for threads in ["1", "2"] {
+            let mut command = lab.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+            command.args(["--web.listen-address=127.0.0.1:10220", "--log.format=journald"]);
+            command.arg(format!("--capture.threads={threads}"));
+            let exporter = lab.exporter_of(command);
+            exporter.wait_for(UP.0, UP.1, 1.0);
+            finds_a_scan(&exporter);
+            ip(&["-n", "lab-t", "route", "replace", "default", "dev", "other0"]);
+            let moved = [UP.0, "interface=\"other0\""];
+            exporter.wait_for(moved[0], &[moved[1]], 1.0);
+            assert_eq!(exporter.value(UP.0, UP.1), None, "it is one capture");
+            for said in [
+                "capture on eth0 lost: the default route leads through other0 now",
+                "capturing on other0 now: the default route leads there",
+            ] {
+                eventually(said, PATIENCE, || journal_text().contains(said).then_some(()));
+            }
+            // No route is no reason to go away.
+            ip(&["-n", "lab-t", "route", "del", "default"]);
+            ip(&["-n", "lab-t", "route", "add", "default", "dev", "eth0"]);
+            exporter.wait_for(UP.0, UP.1, 1.0);
+            finds_a_scan(&exporter);
+            ends_well(exporter);
+        }
+    });
+}

@@ -1,0 +1,122 @@
+//! Reloads: in a storm, during the start, and to what the tables were not made for.
+
+use crate::lab;
+use crate::lab::{Exporter, ends_well, eventually, in_room, journal_text};
+use crate::service_manager::ServiceManager;
+use crate::support::{Holds, MARGIN_KIB, PATIENCE, finds_a_scan, is_well_again, scan, settled};
+use crate::wire;
+use portscan_exporter::system::clock;
+use rustix::process::{Signal, kill_process};
+use std::fs;
+use std::net::Ipv4Addr;
+
+#[test]
+fn a_storm_of_hang_ups_ends_in_the_last_configuration() {
+    in_room("reload::a_storm_of_hang_ups_ends_in_the_last_configuration", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        let put = |text: &str| {
+            let part = path.with_extension("part");
+            fs::write(&part, text).unwrap();
+            fs::rename(part, &path).unwrap();
+        };
+        put("detection: {threshold: 20}\n");
+        let flag = format!("--config.file={}", path.display());
+        let exporter = lab.exporter(&[&flag]);
+        let before = settled(&exporter);
+        let records = || exporter.value("portscan_log_records_total", &[]).unwrap();
+        let told = records();
+        let start = clock::steady();
+        for n in 0..1_000 {
+            put(if n % 2 == 0 { "detection: {treshold: 7}\n" } else { "detection: {threshold: 19}\n" });
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+        }
+        let took = start.elapsed();
+        put("detection: {threshold: 21}\n");
+        kill_process(exporter.pid(), Signal::HUP).unwrap();
+        exporter.wait_for("portscan_threshold_ports", &[], 21.0);
+        exporter.wait_for("portscan_config_last_reload_successful", &[], 1.0);
+        let more = records() - told;
+        println!("1,001 hang-ups in {took:?}: {more} records");
+        assert!(more <= 4.0 + took.as_secs_f64() * 2.0, "{more} records in {took:?}");
+        is_well_again("a storm of hang-ups", &exporter, before);
+
+        put("detection: {treshold: 7}\n");
+        kill_process(exporter.pid(), Signal::HUP).unwrap();
+        exporter.wait_for("portscan_config_last_reload_successful", &[], 0.0);
+        assert_eq!(exporter.value("portscan_threshold_ports", &[]), Some(21.0), "{}", journal_text());
+        is_well_again("a configuration that is no good", &exporter, before);
+        ends_well(exporter);
+    });
+}
+
+/// A reload that is asked for while it starts is one, neither its end nor a sign that it is ready.
+#[test]
+fn a_hang_up_during_the_start_is_a_reload() {
+    in_room("reload::a_hang_up_during_the_start_is_a_reload", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        fs::write(&path, "detection: {threshold: 20}\n").unwrap();
+        let systemd = ServiceManager::listen("notify");
+        // Two threads: the sockets of a group are open for a third of a second before it runs.
+        let config = format!("--config.file={}", path.display());
+        let mut command = lab.exporter_command(&["--capture.threads=2", "--log.format=journald", &config]);
+        command.env("NOTIFY_SOCKET", &systemd.path);
+        let exporter = Exporter { lab, program: lab::Ended(command.spawn().unwrap()) };
+        eventually("its first socket", PATIENCE, || {
+            let sockets = fs::read_to_string(format!("/proc/{}/net/packet", exporter.pid().as_raw_pid()));
+            (sockets.unwrap().lines().count() > 1).then_some(())
+        });
+        for threshold in 16..19 {
+            fs::write(&path, format!("detection: {{threshold: {threshold}}}\n")).unwrap();
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+        }
+        systemd.until_ready();
+        let ready = lab.get("http://127.0.0.1:10220/-/ready");
+        assert_eq!(ready.as_deref(), Some("portscan_exporter is ready\n"), "when it says so, it is");
+        exporter.wait_for("portscan_threshold_ports", &[], 18.0);
+        ends_well(exporter);
+    });
+}
+
+/// A reload may ask for more than the tables were sized for: they are sized anew, and what is refused is refused by
+/// `--config.check` too.
+#[test]
+fn a_reload_may_raise_the_threshold_and_lower_it_again() {
+    in_room("reload::a_reload_may_raise_the_threshold_and_lower_it_again", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        let config = format!("--config.file={}", path.display());
+        fs::write(&path, "detection: {threshold: 20}\n").unwrap();
+        let exporter = lab.exporter(&[&config, "--capture.threads=2"]);
+        let before = settled(&exporter);
+        let reload = |threshold: u32| {
+            fs::write(&path, format!("detection: {{threshold: {threshold}}}\n")).unwrap();
+            let check = lab.exporter_command(&[&config, "--config.check"]).output().unwrap();
+            assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+            exporter.wait_for("portscan_threshold_ports", &[], f64::from(threshold));
+            assert_eq!(exporter.value("portscan_config_last_reload_successful", &[]), Some(1.0));
+        };
+        let hits = || exporter.value("portscan_hits_total", &[]).unwrap();
+        for threshold in [22, 300, 65_536, 4, 30] {
+            reload(threshold);
+            let hits_before = hits();
+            let source = scan();
+            let series = ["portscan_source_peak_distinct_ports", &format!("source=\"{source}\"")];
+            exporter.wait_for(series[0], &[series[1]], 25.0);
+            assert_eq!(hits() - hits_before, f64::from(u8::from(threshold <= 25)), "{threshold}");
+        }
+        reload(300);
+        let hits_before = hits();
+        let source = Ipv4Addr::new(203, 0, 113, 250);
+        wire::inject("lab-srv", (1..=300).map(|port| wire::syn(source, &[], port)).collect());
+        eventually("a scan of 300 ports", PATIENCE, || (hits() - hits_before == 1.0).then_some(()));
+        reload(20);
+        finds_a_scan(&exporter);
+        let now = Holds::of(&exporter);
+        assert_eq!(now.threads, before.threads);
+        assert!(
+            now.rss_kib <= before.rss_kib + MARGIN_KIB,
+            "the old tables are gone: {before:?}, then {now:?}"
+        );
+        ends_well(exporter);
+    });
+}
