@@ -26,7 +26,116 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "capture",
         &["packet", "packet::filter", "packet::frames", "system::clock", "system::privilege", "text"],
     ),
-    ("detect", &["packet"]),
+    ("detect", &[]),
+    ("detect::tuning", &[]),
+    ("detect::memory", &[]),
+    ("detect::probe", &["packet"]),
+    ("detect::time", &["detect::tuning", "packet"]),
+    ("detect::scan", &["detect::probe", "detect::tuning", "packet"]),
+    ("detect::snapshot", &["detect::probe", "detect::scan", "detect::tuning", "packet"]),
+    ("detect::merge", &["detect::snapshot"]),
+    ("detect::distinct", &["detect::memory", "detect::scan", "detect::time", "detect::tuning"]),
+    ("detect::table", &["detect::memory", "detect::time", "detect::tuning"]),
+    ("detect::rule", &["detect::distinct", "detect::probe", "detect::snapshot"]),
+    ("detect::verdict", &["detect::rule", "detect::scan"]),
+    ("detect::episode", &["detect::scan", "detect::tuning"]),
+    ("detect::majority", &["detect::probe"]),
+    ("detect::retired", &["detect::distinct", "detect::memory", "detect::scan"]),
+    ("detect::sink", &["detect::scan", "detect::time", "packet"]),
+    (
+        "detect::row",
+        &[
+            "detect::distinct",
+            "detect::episode",
+            "detect::majority",
+            "detect::probe",
+            "detect::table",
+            "detect::time",
+            "detect::tuning",
+        ],
+    ),
+    (
+        "detect::rows",
+        &[
+            "detect::distinct",
+            "detect::memory",
+            "detect::probe",
+            "detect::retired",
+            "detect::row",
+            "detect::rule",
+            "detect::scan",
+            "detect::sink",
+            "detect::snapshot",
+            "detect::table",
+            "detect::time",
+            "detect::tuning",
+            "detect::verdict",
+            "packet",
+        ],
+    ),
+    ("detect::batch", &["detect::memory", "detect::probe", "detect::table", "detect::tuning", "packet"]),
+    (
+        "detect::tracker",
+        &[
+            "detect::batch",
+            "detect::distinct",
+            "detect::memory",
+            "detect::probe",
+            "detect::retired",
+            "detect::row",
+            "detect::rows",
+            "detect::rule",
+            "detect::scan",
+            "detect::sink",
+            "detect::snapshot",
+            "detect::table",
+            "detect::time",
+            "detect::tuning",
+        ],
+    ),
+    (
+        "detect::explain",
+        &[
+            "detect::rule",
+            "detect::scan",
+            "detect::snapshot",
+            "detect::table",
+            "detect::time",
+            "detect::tracker",
+            "detect::tuning",
+            "packet",
+        ],
+    ),
+    (
+        "detect::detector",
+        &[
+            "detect::batch",
+            "detect::explain",
+            "detect::memory",
+            "detect::probe",
+            "detect::rule",
+            "detect::scan",
+            "detect::sink",
+            "detect::snapshot",
+            "detect::time",
+            "detect::tracker",
+            "packet",
+        ],
+    ),
+    // Only tests use it, and it may use all.
+    (
+        "detect::world",
+        &[
+            "detect::detector",
+            "detect::explain",
+            "detect::probe",
+            "detect::rule",
+            "detect::scan",
+            "detect::snapshot",
+            "detect::time",
+            "packet",
+        ],
+    ),
     ("publish", &[]),
     ("publish::sample", &["detect", "packet"]),
     ("publish::snapshot", &["capture", "detect", "packet", "packet::decode", "publish::sample"]),
@@ -166,7 +275,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("indicatif", "replay::report"),
     ("flate2", "capture"),
     ("flate2", "web"),
-    ("foldhash", "detect"),
+    ("foldhash", "detect::rows"),
+    ("foldhash", "detect::tracker"),
     ("siphasher", "publish::sample"),
 ];
 
@@ -420,4 +530,20 @@ fn the_readme_names_every_metric_and_every_field() {
             .filter(|name| !readme.contains(&**name)),
     );
     assert!(missing.is_empty(), "the README does not name {missing:?}");
+}
+
+/// The laws of the core are listed where the core begins, and each is held by tests that are there.
+#[test]
+fn the_laws_name_tests_that_exist() {
+    let laws = fs::read_to_string(root().join("src/detect/mod.rs")).expect("readable");
+    let mut named = 0;
+    for law in laws.lines().filter(|line| line.starts_with("//! | ") && line.contains("::")) {
+        for test in law.split('`').filter(|word| word.contains(".rs::")) {
+            let (file, name) = test.split_once("::").expect("just seen");
+            let code = fs::read_to_string(root().join(file)).expect("a file that a law names");
+            assert!(code.contains(&format!("fn {name}(")), "no test {test}");
+            named += 1;
+        }
+    }
+    assert!(named > 10, "does this test still read the laws?");
 }

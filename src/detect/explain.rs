@@ -1,16 +1,15 @@
 //! What a detector knows of one source, for an operator who asks why there is, or is no, alert. It only reads, and costs
 //! some microseconds: a place in the directory, the list of ignored networks, and the peaks that were kept apart.
 
-use super::Detector;
-use crate::detect::policy::Policy;
+use crate::detect::rule::{Limits, Policy};
 use crate::detect::scan::Source;
 use crate::detect::snapshot::Ignored;
 use crate::detect::table::Place;
+use crate::detect::time::timeline::Timeline;
+use crate::detect::tracker::Tracker;
+use crate::detect::tuning::NAMED_RANGES;
 use crate::packet::Timestamp;
 use ipnet::IpNet;
-
-/// How many ranges of ignored ports are named: a list can hold all of them.
-pub const NAMED_RANGES: usize = 16;
 
 /// Where what is known of a source is kept. Ordered by how much it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,64 +100,65 @@ impl Explanation {
     }
 }
 
-impl Detector {
-    /// What it knows of an address, or of an IPv6 network, as of the latest `advance`.
-    pub fn explain(&self, asked: IpNet) -> Explanation {
-        let policy = &self.policy;
-        let source = Source::of(asked.addr(), policy.ipv6_prefix);
-        let ignored_network = policy.ignored_sources.iter().find(|network| network.contains(&asked)).copied();
-        let mut explanation = Explanation {
-            time: self.now(),
-            source,
-            window_nanos: policy.window_nanos,
-            threshold: policy.threshold,
-            hold_nanos: self.limits.hold_nanos,
-            min_ports: self.limits.min_ports,
-            max_sources: self.limits.max_sources as u64,
-            ignored: ignored_network.map(|_| Ignored::Source),
-            ignored_network,
-            ignored_ports: distinct(policy),
-            ignored_ranges: lowest_ranges(policy),
-            tracked: Tracked::No,
-            distinct_ports: 0,
-            peak_distinct_ports: 0,
-            lower_bound: false,
-            distinct_hosts: 0,
-            last_hit: None,
-            last_probe: None,
-            open_scan: false,
-        };
-        let earlier = self.retired.iter().find(|earlier| earlier.source == source);
-        let place = self.place(source);
-        let candidate = match (place, earlier) {
-            (Place::Resident(entry), _) => {
-                let known = &self.entries[entry as usize];
-                explanation.tracked = Tracked::Table;
-                explanation.lower_bound = known.ports.is_lower_bound();
-                explanation.open_scan = known.state.is_open();
-                let mut candidate = self.candidate(known);
-                if let Some(earlier) = earlier {
-                    candidate.merge(earlier, self.epoch);
-                }
-                candidate
-            }
-            (_, Some(earlier)) => {
-                explanation.tracked = Tracked::Peak;
-                *earlier
-            }
-            (Place::Guest, None) => {
-                explanation.tracked = Tracked::Door;
-                return explanation;
-            }
-            (Place::Nowhere, None) => return explanation,
-        };
-        explanation.distinct_ports = candidate.counted;
-        // A peak of one port is not kept.
-        explanation.peak_distinct_ports = candidate.peak.max(candidate.counted);
-        explanation.distinct_hosts = candidate.hosts;
-        explanation.last_hit = candidate.detected.map(|at| self.timeline.to_capture(at));
-        explanation.last_probe = Some(self.timeline.to_capture(candidate.last_probe));
-        explanation
+/// What a tracker knows of an address, or of an IPv6 network, as of the latest tick.
+pub fn explain(
+    asked: IpNet,
+    policy: &Policy,
+    limits: &Limits,
+    tracker: &Tracker,
+    timeline: &Timeline,
+) -> Explanation {
+    let mut explanation = untracked(asked, policy, limits, timeline);
+    let candidate = match (tracker.place(explanation.source), tracker.retired(explanation.source)) {
+        (Place::Resident(at), _) => {
+            let (row, candidate) = tracker.resident(at);
+            explanation.tracked = Tracked::Table;
+            explanation.lower_bound = row.ports.is_lower_bound();
+            explanation.open_scan = row.episode.is_open();
+            candidate
+        }
+        (_, Some(earlier)) => {
+            explanation.tracked = Tracked::Peak;
+            *earlier
+        }
+        (Place::Guest, None) => {
+            explanation.tracked = Tracked::Door;
+            return explanation;
+        }
+        (Place::Nowhere, None) => return explanation,
+    };
+    explanation.distinct_ports = candidate.ports;
+    // A peak of one port is not kept.
+    explanation.peak_distinct_ports = candidate.peak.max(candidate.ports);
+    explanation.distinct_hosts = candidate.hosts;
+    explanation.last_hit = candidate.last_hit.map(|at| timeline.to_capture(at));
+    explanation.last_probe = Some(timeline.to_capture(candidate.last_probe));
+    explanation
+}
+
+/// What can be said of a source that is not tracked: by which rule it would be judged.
+fn untracked(asked: IpNet, policy: &Policy, limits: &Limits, timeline: &Timeline) -> Explanation {
+    let ignored_network = policy.ignored_sources.iter().find(|network| network.contains(&asked)).copied();
+    Explanation {
+        time: timeline.to_capture(timeline.now()),
+        source: Source::of(asked.addr(), policy.ipv6_prefix),
+        window_nanos: policy.window_nanos,
+        threshold: policy.threshold,
+        hold_nanos: limits.hold_nanos,
+        min_ports: limits.min_ports,
+        max_sources: limits.max_sources as u64,
+        ignored: ignored_network.map(|_| Ignored::Source),
+        ignored_network,
+        ignored_ports: distinct(policy),
+        ignored_ranges: lowest_ranges(policy),
+        tracked: Tracked::No,
+        distinct_ports: 0,
+        peak_distinct_ports: 0,
+        lower_bound: false,
+        distinct_hosts: 0,
+        last_hit: None,
+        last_probe: None,
+        open_scan: false,
     }
 }
 
@@ -176,7 +176,7 @@ fn lowest_ranges(policy: &Policy) -> Vec<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{Limits, Origin, Probe, Technique};
+    use crate::detect::{Detector, Limits, Origin, Probe, Technique};
 
     fn asked(text: &str) -> IpNet {
         text.parse().unwrap_or_else(|_| IpNet::from(text.parse::<std::net::IpAddr>().expect("an address")))

@@ -13,7 +13,8 @@ fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
 }
 
 impl Tally {
-    fn merge(&mut self, other: &Self) {
+    /// Takes in what another counted.
+    pub fn merge(&mut self, other: &Self) {
         let Self { probes, ignored, hits, evicted, clock_steps, bursts, burst_ports, cut_short } = self;
         for (sums, more) in probes.iter_mut().zip(&other.probes) {
             add(sums, more);

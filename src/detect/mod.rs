@@ -1,21 +1,68 @@
 //! The core: probes in, scan events and snapshots out. Pure and deterministic: no clock, no I/O, no
 //! logging, no allocation per packet. What every number means is in the README, section "What counts as a scan".
+//!
+//! # Who owns what
+//!
+//! ```text
+//! probes ─▶ detector: the timeline, what is ignored ─▶ tracker, one for each rule ─▶ events, and a snapshot at each tick
+//!             batch: while probes wait, the              table: who has a row, who waits, who must go
+//!             cache fetches their rows                   rows: each source's counts (distinct) and episode, by the verdict
+//!                                                        retired: peaks that outlive their rows
+//! ```
+//!
+//! # Laws
+//!
+//! | law | held by |
+//! |---|---|
+//! | 1. *Deterministic*: the same packets, policy, limits and seed give the same events and snapshots. | `tests/laws.rs::deterministic_and_tick_invariant` |
+//! | 2. *Tick-invariant*: more ticks change when events are handed out, never what they say. | `tests/laws.rs::deterministic_and_tick_invariant` |
+//! | 3. *Exact*: while there is room, counts, peaks, hits and scans equal the oracle's, within a sixtieth of the window. | `tests/laws.rs::exact`, `tests/laws.rs::any_threshold_hits_at_its_own_port_and_counts_on` |
+//! | 4. *Bounded*: memory is fixed at start, whatever arrives; where it is spent, numbers are lower bounds and say so. | `tests/bounded.rs::memory_is_fixed_at_start`, `tests/laws.rs::what_is_told_is_true_or_a_lower_bound_that_says_so` |
+//! | 5. *A flood hides nobody* while its rate times the window fits the doorkeeper; beyond that evictions are counted. | `tests/attack.rs::all_are_found_whatever_the_seed`, `tests/attack.rs::silence_among_noise_hides_nobody`, `tests/attack.rs::the_slowest_scanners_are_found_or_the_loss_is_counted` |
+//! | 6. *Time never runs back*, and a step of the clock makes neither a hit nor blindness. | `src/detect/detector.rs::a_clock_that_is_set_back_neither_hits_nor_blinds`, `tests/laws.rs::exact` |
+//! | 7. *Silence is silence*: captures of ordinary traffic yield nothing. | `tests/cases.rs::every_case_gives_what_it_must` |
+//! | 8. *Keys come from the wire*, so the hash has a seed that nobody knows, and who knows it all the same hides nobody. | `src/detect/tracker.rs::chosen_neighbours_hide_nobody` |
+//! | 9. *Isolation*: another rule changes no event and no count of the others. There is one rule so far; each has a tracker of its own. | `tests/architecture.rs::arrows_point_one_way` |
+//! | 10. *One gate*: goldens and laws stay the same while the code changes; `cargo bench --bench micro` is the gate of speed. | `tests/goldens.rs::text_and_json_are_as_reviewed` |
 
-mod detector;
-mod distinct;
-mod memory;
-mod merge;
-mod policy;
+// What a probe is, and who sent it.
 mod probe;
 mod scan;
-mod snapshot;
-mod table;
-mod time;
 
-pub use detector::{BATCH, Detector, Explanation, NAMED_RANGES, Tracked};
+// By which rule it is judged.
+mod rule;
+mod tuning;
+mod verdict;
+
+// What is kept of a source, and where.
+mod memory;
+mod time;
+mod distinct;
+mod episode;
+mod majority;
+mod row;
+mod rows;
+mod table;
+mod retired;
+
+// Who is tracked, and what is shown of it.
+mod batch;
+mod sink;
+mod tracker;
+mod explain;
+mod snapshot;
+mod merge;
+mod detector;
+
+pub use detector::Detector;
+pub use explain::{Explanation, Tracked};
 pub use memory::OutOfMemory;
-pub use policy::{Limits, Policy};
 pub use probe::{Family, Probe, Technique};
-pub use scan::{Kind, Moment, PortSample, SAMPLE_PORTS, Scan, ScanEvent, ScanId, Source};
-pub use snapshot::{BURST_BOUNDS, Evicted, Ignored, PublishedSource, Snapshot, Tally};
+pub use rule::{Limits, Policy};
+pub use scan::{Kind, Moment, PortSample, Scan, ScanEvent, ScanId, Source};
+pub use snapshot::{Evicted, Ignored, PublishedSource, Snapshot, Tally};
 pub use time::timeline::Origin;
+pub use tuning::{BATCH, BURST_BOUNDS, NAMED_RANGES, SAMPLE_PORTS};
+
+#[cfg(test)]
+mod world;

@@ -1,6 +1,7 @@
 //! The scan: an episode that a hit opens and quiet closes, and the events that tell of it.
 
 use crate::detect::probe::Technique;
+use crate::detect::tuning::SAMPLE_PORTS;
 use crate::packet::Timestamp;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -101,9 +102,6 @@ impl Kind {
     }
 }
 
-/// How many of a scan's ports are kept as a sample: the lowest.
-pub const SAMPLE_PORTS: usize = 16;
-
 /// The lowest ports of a scan, ascending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PortSample {
@@ -138,6 +136,23 @@ impl PortSample {
 /// The name of an episode, the same in every record of it: who, and when the hit came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScanId(pub u64);
+
+impl ScanId {
+    /// The same for the same source and moment, in every process.
+    pub fn of(source: Source, detected: Timestamp) -> Self {
+        let bits = match source.address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        // The finaliser of SplitMix64 (Steele, Lea, Flood 2014), over each half.
+        let mix = |mut z: u64| {
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        Self(mix(mix(mix(bits as u64) ^ (bits >> 64) as u64) ^ detected.nanos()))
+    }
+}
 
 impl fmt::Display for ScanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

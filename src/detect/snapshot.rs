@@ -1,11 +1,9 @@
 //! What a detector shows of itself at a tick: plain values, immutable once made.
 
-use crate::detect::probe::{Family, Technique};
+use crate::detect::probe::{Family, Probe, Technique};
 use crate::detect::scan::{Kind, Source};
+use crate::detect::tuning::BURST_BOUNDS;
 use crate::packet::Timestamp;
-
-/// Upper bounds of the burst histogram; half-integers, so that `le` means exactly "fewer than".
-pub const BURST_BOUNDS: [f64; 9] = [1.5, 2.5, 4.5, 9.5, 19.5, 49.5, 99.5, 499.5, 999.5];
 
 /// Why a probe was not counted for its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +87,21 @@ pub struct Tally {
     pub burst_ports: u64,
     /// Times a source without an open scan had no room for ports up to the threshold, because the blocks were spent.
     pub cut_short: u64,
+}
+
+impl Tally {
+    /// A probe came.
+    #[inline]
+    pub fn count(&mut self, probe: &Probe) {
+        self.probes[Family::of(probe.source) as usize][probe.technique as usize] += 1;
+    }
+
+    /// A run of probes is over, in which this was the greatest count.
+    pub fn finish_burst(&mut self, peak: u32) {
+        let bucket = BURST_BOUNDS.iter().position(|&bound| f64::from(peak) < bound);
+        self.bursts[bucket.unwrap_or(BURST_BOUNDS.len())] += 1;
+        self.burst_ports += u64::from(peak);
+    }
 }
 
 /// One source worth a series.

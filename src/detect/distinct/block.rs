@@ -3,9 +3,9 @@
 //! A block is an open-addressed table of 192 or 1,984 cells, or one cell for each of the 65,536 ports. The blocks of one
 //! size are a pool, which is fixed at start.
 
-use crate::detect::distinct::hosts::KNOWN;
 use crate::detect::memory::{Aligned, OutOfMemory, room_for};
 use crate::detect::time::quantum::{QUANTA, Stamp, age, counts, stamp};
+use crate::detect::tuning::{BLOCK_CELLS, KNOWN, LOOKS};
 use std::num::NonZeroU32;
 
 /// A port, the stamp of its latest probe, and which known hosts were asked for it:
@@ -121,16 +121,10 @@ impl Ring {
     }
 }
 
-/// Cells of the three sizes of blocks.
-pub const BLOCK_CELLS: [usize; 3] = [192, 1_984, 65_536];
-
 /// Bytes of a block with so many cells.
 pub const fn block_bytes(cells: usize) -> usize {
     cells * size_of::<Cell>() + size_of::<Ring>() + size_of::<u32>()
 }
-
-/// Blocks that are looked at in one search for one to take away.
-const LOOKS: usize = 8;
 
 /// Blocks of one size: open-addressed cells, or one cell for each port.
 #[derive(Debug)]

@@ -6,9 +6,7 @@
 //! 1.04/√32 = 18 %), and of the seven that are told apart a new host takes the place of the one with fewest ports: who
 //! asks decoys first hides nothing of what comes after them.
 
-/// Hosts that are told apart.
-pub const KNOWN: usize = 7;
-const REGISTERS: usize = 32;
+use crate::detect::tuning::{KNOWN, REGISTERS};
 
 /// The place of a host that has none; it has no bit.
 pub const NOWHERE: usize = KNOWN;

@@ -2,18 +2,14 @@
 //!
 //! The hold is cut into 16 epochs; a peak stays for at least the hold and at most 17/16 of it.
 
-/// Epochs in a hold.
-pub const EPOCHS: u64 = 16;
+use crate::detect::tuning::EPOCHS;
+
 const SLOTS: usize = EPOCHS as usize + 1;
 
-/// Length of an epoch for a hold, in nanoseconds.
-pub fn epoch_nanos(hold_nanos: u64) -> u64 {
-    hold_nanos.div_ceil(EPOCHS).max(1)
-}
-
 /// The greatest counts by epoch. Counts are kept less one, so that 65,536 fits; 0 and 1 read as 0 and are never
-/// published.
+/// published. Packed, so that a row has room for the episode beside them in one cache line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, packed(2))]
 pub struct Peaks {
     epoch: u64,
     greatest: [u16; SLOTS],
@@ -63,6 +59,33 @@ impl Peaks {
     }
 }
 
+/// The greatest count of any source: it changes seldom, so it is compared with what this epoch has reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Summit {
+    peaks: Peaks,
+    epoch: u64,
+    reached: u32,
+}
+
+impl Summit {
+    /// Nothing reached yet.
+    pub const NONE: Summit = Summit { peaks: Peaks::NONE, epoch: 0, reached: 0 };
+
+    /// A count was reached.
+    #[inline]
+    pub fn reach(&mut self, epoch: u64, count: u32) {
+        if count > self.reached || epoch != self.epoch {
+            (self.epoch, self.reached) = (epoch, count);
+            self.peaks.reach(epoch, count);
+        }
+    }
+
+    /// The greatest count within the hold before `epoch` ends.
+    pub fn peak(&self, epoch: u64) -> u32 {
+        self.peaks.peak(epoch)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +107,14 @@ mod tests {
             peaks.reach(5, count);
             assert_eq!(peaks.peak(5), count);
         }
+    }
+
+    #[test]
+    fn the_summit_is_the_greatest_of_all_sources() {
+        let mut summit = Summit::NONE;
+        for (epoch, count) in [(100, 7), (100, 30), (100, 20), (101, 5)] {
+            summit.reach(epoch, count);
+        }
+        assert_eq!((summit.peak(101), summit.peak(116), summit.peak(117)), (30, 30, 5));
     }
 }

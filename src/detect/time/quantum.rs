@@ -2,8 +2,7 @@
 //! latest probe in one byte. A port counts while its age is at most 60 quanta, so two probes less than a window
 //! apart always count together, and two probes more than 61/60 of a window apart never do.
 
-/// Quanta in a window.
-pub const QUANTA: u64 = 60;
+pub use crate::detect::tuning::QUANTA;
 
 /// The quantum of a latest probe, modulo 255, plus one; 0 says that the port no longer counts.
 pub type Stamp = u8;

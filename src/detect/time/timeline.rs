@@ -1,14 +1,8 @@
 //! One time that never runs back, made of capture timestamps that may.
 
+use crate::detect::tuning::{REMEMBERED_STEPS, SILENCE_NANOS, STEP_NANOS};
 use crate::packet::Timestamp;
 use std::collections::VecDeque;
-
-/// A jump back by more than this is a step of the clock, not disorder: one second.
-const STEP_NANOS: i128 = 1_000_000_000;
-
-/// No silence is longer, to the detector: everything it holds is gone after two days (window, quiet and hold are at most
-/// one). Once half of all time is used up, what a stamp jumps beyond that is left out.
-const SILENCE_NANOS: i128 = 2 * 86_400 * 1_000_000_000;
 
 /// Half of all time, in the year 2262. Each broken stamp of a file uses up as much as it jumps, and must not leave the
 /// detector at the end of time, where every port is within the window.
@@ -25,9 +19,6 @@ pub enum Origin {
     Sorted,
 }
 
-/// Steps whose times are told exactly; of more within the life of a scan, the oldest are forgotten.
-const REMEMBERED: usize = 32;
-
 /// The detector's time: capture time plus the sum of the steps bridged so far, less the silences left out.
 #[derive(Debug, Clone)]
 pub struct Timeline {
@@ -43,7 +34,7 @@ pub struct Timeline {
 impl Timeline {
     /// A timeline that starts with its first timestamp.
     pub fn new(origin: Origin) -> Self {
-        let before = VecDeque::with_capacity(REMEMBERED);
+        let before = VecDeque::with_capacity(REMEMBERED_STEPS);
         Self { origin, offset: 0, now: 0, started: false, steps: 0, before }
     }
 
@@ -95,7 +86,7 @@ impl Timeline {
 
     /// From this moment on another offset is in force.
     fn remember(&mut self, from: u64) {
-        if self.before.len() == REMEMBERED {
+        if self.before.len() == REMEMBERED_STEPS {
             self.before.pop_front();
         }
         self.before.push_back((from, self.offset));

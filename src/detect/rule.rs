@@ -1,8 +1,21 @@
-//! What counts as a scan (reloads) and how much may be kept (fixed at start).
+//! What counts as a scan (a rule, and a policy of rules: both reload), and how much may be kept (limits, fixed at start).
 
 use crate::detect::distinct::Plan;
+use crate::detect::probe::Probe;
+use crate::detect::snapshot::Ignored;
 use ipnet::IpNet;
 use std::net::IpAddr;
+
+/// One rule by which sources are judged: the threshold's distinct ports within the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The sliding span in which distinct ports are counted, in nanoseconds.
+    pub window_nanos: u64,
+    /// Distinct ports at which a source counts as scanning.
+    pub threshold: u32,
+    /// How long the count must stay below the threshold for a scan to end, in nanoseconds.
+    pub quiet_nanos: u64,
+}
 
 /// What counts as a scan. A reload replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +47,26 @@ impl Default for Policy {
     }
 }
 
+/// How many rules a policy has.
+pub const RULES: usize = 1;
+
 impl Policy {
+    /// The rules of the policy, each of which gets a tracker of its own.
+    pub fn rules(&self) -> [Rule; RULES] {
+        let &Self { window_nanos, threshold, quiet_nanos, .. } = self;
+        [Rule { window_nanos, threshold, quiet_nanos }]
+    }
+
+    /// Why a probe does not count, if it does not. The ports must be sorted.
+    #[inline]
+    pub fn ignores(&self, probe: &Probe) -> Option<Ignored> {
+        if !self.ignored_ports.is_empty() && self.ignored_ports.binary_search(&probe.port).is_ok() {
+            return Some(Ignored::Port);
+        }
+        let is_ignored = !self.ignored_sources.is_empty() && self.ignores_source(probe.source);
+        is_ignored.then_some(Ignored::Source)
+    }
+
     /// Whether probes from this address do not count.
     pub fn ignores_source(&self, address: IpAddr) -> bool {
         self.ignored_sources.iter().any(|network| network.contains(&address))

@@ -1,0 +1,124 @@
+//! Probes are observed a batch at a time: while it fills, the cache fetches what each will need, first its set of the
+//! directory and later the row that the set points at.
+
+use crate::detect::memory::{OutOfMemory, room_for};
+use crate::detect::probe::Probe;
+use crate::detect::table::Spot;
+use crate::detect::tuning::{AHEAD, BATCH};
+use crate::packet::Timestamp;
+use std::ops::Range;
+
+/// Probes that wait for their batch to be full.
+#[derive(Debug)]
+pub struct Batch {
+    probes: Vec<Probe>,
+}
+
+impl Batch {
+    /// An empty one.
+    pub fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self { probes: room_for(BATCH)? })
+    }
+
+    /// One more. True once it is full.
+    #[inline]
+    pub fn push(&mut self, probe: Probe) -> bool {
+        self.probes.push(probe);
+        self.probes.len() == BATCH
+    }
+
+    /// The latest.
+    #[inline]
+    pub fn last(&self) -> Option<&Probe> {
+        self.probes.last()
+    }
+
+    /// In the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &Probe> {
+        self.probes.iter()
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.probes.clear();
+    }
+
+    /// The latest time in it, on the capture's clock.
+    pub fn time(&self) -> Option<Timestamp> {
+        self.probes.iter().map(|probe| probe.time).max()
+    }
+
+    /// No probe of it is later than this.
+    pub fn cap(&mut self, latest: Timestamp) {
+        for probe in &mut self.probes {
+            probe.time = probe.time.min(latest);
+        }
+    }
+}
+
+/// No row.
+pub const NO_ROW: u32 = u32::MAX;
+
+/// Where a tracker has the source of a probe, as far as it was looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct Lookup {
+    /// Where it belongs in the directory.
+    pub spot: Spot,
+    /// The row that it had when that was looked up, or `NO_ROW`.
+    pub row: u32,
+}
+
+/// One tracker's lookups of the probes of a batch.
+#[derive(Debug)]
+pub struct Lookups {
+    lookups: Vec<Lookup>,
+}
+
+impl Lookups {
+    /// None.
+    pub fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self { lookups: room_for(BATCH)? })
+    }
+
+    /// One more, of which only the spot is known. Returns the number of the one whose row can be looked up now.
+    #[inline]
+    pub fn push(&mut self, spot: Spot) -> Option<usize> {
+        self.lookups.push(Lookup { spot, row: NO_ROW });
+        self.lookups.len().checked_sub(AHEAD)
+    }
+
+    /// The numbers of those whose rows were not looked up yet, once there come no more.
+    pub fn rest(&self) -> Range<usize> {
+        self.lookups.len().saturating_sub(AHEAD - 1)..self.lookups.len()
+    }
+
+    /// The latest.
+    #[inline]
+    pub fn last(&self) -> Option<Lookup> {
+        self.lookups.last().copied()
+    }
+
+    /// The one of this number.
+    #[inline]
+    pub fn at(&self, at: usize) -> Lookup {
+        self.lookups[at]
+    }
+
+    /// The row of the one before, if that is of the same source.
+    #[inline]
+    pub fn before(&self, at: usize) -> Option<u32> {
+        let before = self.lookups[at.checked_sub(1)?];
+        (before.spot == self.lookups[at].spot).then_some(before.row)
+    }
+
+    /// The row of one was looked up.
+    #[inline]
+    pub fn found(&mut self, at: usize, row: u32) {
+        self.lookups[at].row = row;
+    }
+
+    /// Forgets them all.
+    pub fn clear(&mut self) {
+        self.lookups.clear();
+    }
+}

@@ -1,0 +1,454 @@
+//! The ports of all rows: which are in a short list and which in a block, and how they move from one to the other.
+
+use crate::detect::distinct::block::{Block, Cell, Pool, Ring, cell, hosts_of, port_of, stamp_of};
+use crate::detect::distinct::list::{Lists, mark, mark_stamp};
+use crate::detect::distinct::plan::Plan;
+use crate::detect::distinct::ports::Ports;
+use crate::detect::memory::{OutOfMemory, room_for};
+use crate::detect::scan::PortSample;
+use crate::detect::time::quantum::{DEAD, QUANTA, age, before, counts, stamp};
+use crate::detect::tuning::{BLOCK_CELLS, KNOWN};
+
+/// The ports of all rows of a table.
+#[derive(Debug)]
+pub struct PortStore {
+    lists: Lists,
+    pools: [Pool; 3],
+    /// For a block while its cells are put in order.
+    scratch: Vec<Cell>,
+}
+
+impl PortStore {
+    /// Room for the short lists of so many rows, and for blocks.
+    pub fn new(rows: usize, plan: &Plan) -> Result<Self, OutOfMemory> {
+        let pool = |size: usize| Pool::new(BLOCK_CELLS[size], plan.blocks(size));
+        Ok(Self {
+            lists: Lists::new(rows, plan.inline_ports)?,
+            pools: [pool(0)?, pool(1)?, pool(2)?],
+            scratch: room_for(BLOCK_CELLS[1])?,
+        })
+    }
+
+    /// Ports of a short list.
+    pub fn inline_ports(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// Bytes of a short list.
+    pub fn inline_bytes(inline_ports: usize) -> usize {
+        Lists::bytes(inline_ports)
+    }
+
+    /// Has a row's list brought into the cache.
+    #[inline]
+    pub fn prefetch(&self, row: u32) {
+        self.lists.prefetch(row);
+    }
+
+    // ---- Time passes.
+
+    /// Lets ports leave the window as time goes from one quantum to another. Returns how many count.
+    #[inline]
+    pub fn expire(&mut self, ports: &mut Ports, row: u32, from: u64, to: u64) -> u32 {
+        if from == to || ports.counted == 0 && ports.block.is_none() {
+            return ports.counted;
+        }
+        ports.counted = match ports.block.map(Block::parts) {
+            None if to - from > QUANTA => 0,
+            None if counts(stamp(to), ports.oldest) => return ports.counted,
+            None => self.lists.expire(ports, row, stamp(to)),
+            Some((pool, at)) => self.pools[pool].expire(at, from, to),
+        };
+        if !ports.keeps_all() {
+            self.forget_dead(ports);
+        }
+        ports.counted
+    }
+
+    /// Without an open scan, what no longer counts is of no use.
+    fn forget_dead(&mut self, ports: &mut Ports) {
+        match ports.block.map(Block::parts) {
+            None => ports.listed = ports.counted as u8,
+            Some((pool, at)) if ports.counted == 0 => {
+                self.pools[pool].give_back(at);
+                *ports = Ports::NONE;
+            }
+            Some(_) => {}
+        }
+        if ports.counted == 0 {
+            ports.settle_doubts();
+        }
+    }
+
+    /// Whether no port leaves the window between these quanta, as one look says.
+    #[inline]
+    pub fn none_leaves(ports: &Ports, from: u64, to: u64) -> bool {
+        ports.block.is_none() && to - from <= QUANTA && counts(stamp(to), ports.oldest) && ports.counted > 0
+    }
+
+    /// How many of the ports that count at quantum `from` still do at `to`, if no probe comes.
+    pub fn count_at(&self, ports: &Ports, row: u32, from: u64, to: u64) -> u32 {
+        match ports.block.map(Block::parts) {
+            _ if to - from > QUANTA => 0,
+            None => self.lists.count_at(ports, row, stamp(to)),
+            Some((pool, at)) => self.pools[pool].rings[at as usize].left_at(from, to),
+        }
+    }
+
+    /// The quantum in which the count falls (fell) below `threshold` if no probe comes after quantum `latest`.
+    pub fn falls_below(&self, ports: &Ports, row: u32, threshold: u32, latest: u64) -> u64 {
+        let by_age = match ports.block.map(Block::parts) {
+            None => self.lists.by_age(ports, row, stamp(latest)),
+            Some((pool, at)) => {
+                let ring = &self.pools[pool].rings[at as usize];
+                std::array::from_fn(|age| ring.of_age(latest, age as u64))
+            }
+        };
+        let mut counted = 0;
+        for (age, count) in by_age.into_iter().enumerate() {
+            counted += count;
+            if counted >= threshold {
+                return latest - (age as u64).min(latest) + QUANTA + 1;
+            }
+        }
+        latest
+    }
+
+    // ---- A port is asked for.
+
+    /// Counts a port now (quantum `to`, to which the set was expired). False if there is no room for it: then `grow`.
+    #[inline]
+    pub fn record(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) -> bool {
+        let Some((pool, at)) = ports.block.map(Block::parts) else {
+            return self.lists.record(ports, row, port, hosts, to);
+        };
+        let pool = &mut self.pools[pool];
+        if !pool.record(at, port, hosts, to) {
+            return false;
+        }
+        Self::read(ports, &pool.rings[at as usize]);
+        true
+    }
+
+    /// What the ring of a block says of its ports.
+    #[inline]
+    fn read(ports: &mut Ports, ring: &Ring) {
+        ports.counted = ring.counted;
+        if ports.keeps_all() {
+            ports.union = ports.union.max(ring.occupied);
+        }
+    }
+
+    /// Counts a port for which there is no room, in the place of another: the count stops growing, and never falls
+    /// while the source goes on.
+    pub fn replace(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) {
+        ports.lower_bound = true;
+        let Some((pool, at)) = ports.block.map(Block::parts) else {
+            return self.lists.replace(ports, row, port, hosts, to);
+        };
+        let pool = &mut self.pools[pool];
+        if pool.is_worth_clearing(at) {
+            pool.clear_dead(at, to, &mut self.scratch);
+        }
+        if !pool.record(at, port, hosts, to) {
+            pool.replace(at, port, hosts, to);
+            ports.saturated = true;
+        }
+        Self::read(ports, &pool.rings[at as usize]);
+    }
+
+    // ---- From a list to blocks, and back.
+
+    /// Makes room for one port more: in a larger block, or in the same if much of it is of no use. False if no block is left.
+    pub fn grow(&mut self, ports: &mut Ports, row: u32, to: u64) -> bool {
+        if let Some((size, at)) = ports.block.map(Block::parts)
+            && !ports.keeps_all()
+            && self.pools[size].is_worth_clearing(at)
+        {
+            self.pools[size].clear_dead(at, to, &mut self.scratch);
+            return true;
+        }
+        let keeps_all = ports.keeps_all();
+        let free = self.larger(ports).find_map(|(size, pool)| Some((size, pool.take(row, to, keeps_all)?)));
+        let Some((size, new)) = free else { return false };
+        match ports.block.map(Block::parts) {
+            None => self.spill(ports, row, (size, new), to),
+            Some((old_size, old)) => {
+                let (small, large) = self.pools.split_at_mut(size);
+                let (small, large) = (&mut small[old_size], &mut large[0]);
+                large.rings[new as usize].marked = small.rings[old as usize].marked;
+                for &held in small.cells(old) {
+                    if held != 0 && (keeps_all || counts(stamp(to), stamp_of(held))) {
+                        large.insert(new, held, to);
+                    }
+                }
+                small.give_back(old);
+            }
+        }
+        ports.block = Some(Block::new(size, new));
+        ports.saturated = false;
+        true
+    }
+
+    /// Moves a full list to a block.
+    fn spill(&mut self, ports: &mut Ports, row: u32, (size, new): (usize, u32), to: u64) {
+        let (numbers, marks) = self.lists.first(row, usize::from(ports.listed));
+        for (n, (&port, &mark)) in (0..).zip(numbers.iter().zip(marks)) {
+            let stamp = if n < ports.counted { mark_stamp(mark) } else { DEAD };
+            self.pools[size].insert(new, cell(port, stamp, mark as u8), to);
+        }
+        ports.listed = 0;
+    }
+
+    /// The pools whose blocks have room for more than a set has now, the smallest first.
+    fn larger(&mut self, ports: &Ports) -> impl Iterator<Item = (usize, &mut Pool)> {
+        let (least, held) = match ports.block.map(Block::parts) {
+            None => (0, u32::from(ports.listed)),
+            Some((size, at)) => (size + 1, self.pools[size].rings[at as usize].occupied),
+        };
+        let from_least = self.pools.iter_mut().enumerate().skip(least);
+        from_least.filter(move |(_, pool)| !pool.is_filled_by(held as usize))
+    }
+
+    /// The row that is worth least among a few of those whose blocks a set could grow into; `worth` is `None` for
+    /// one that must keep its block.
+    pub fn least_worth<W: Ord>(
+        &mut self,
+        ports: &Ports,
+        now: u64,
+        worth: impl Fn(&Ring) -> Option<W>,
+    ) -> Option<u32> {
+        self.larger(ports).find_map(|(_, pool)| pool.least_worth(now, &worth))
+    }
+
+    /// Takes the block of a row away. Its youngest ports stay, as many as its short list holds.
+    pub fn shrink(&mut self, ports: &mut Ports, row: u32, to: u64) {
+        let Some((size, at)) = ports.block.take().map(Block::parts) else { return };
+        let (pool, room) = (&mut self.pools[size], self.lists.len());
+        let ring = &pool.rings[at as usize];
+        // Of the ports of this age some find room, of older ones none.
+        let mut younger = 0;
+        let last_age = (0..=QUANTA).find(|&age| {
+            younger += ring.of_age(to, age);
+            younger as usize > room
+        });
+        let (held, had) = (ring.occupied, ring.counted);
+        let rank = |held: Cell| {
+            let age = u64::from(age(stamp(to), stamp_of(held)));
+            match counts(stamp(to), stamp_of(held)) {
+                true if last_age.is_none_or(|last| age < last) => 0,
+                true if last_age == Some(age) => 1,
+                false if ports.keeps_all() => 2,
+                _ => 3,
+            }
+        };
+        let cells = pool.cells(at);
+        let in_order = (0..3).flat_map(|turn| cells.iter().filter(move |&&c| c != 0 && rank(c) == turn));
+        let kept = self.lists.fill(row, in_order.map(|&c| (port_of(c), mark(stamp_of(c), hosts_of(c)))));
+        let (mut counted, mut greatest_age) = (0, 0);
+        for &mark in kept {
+            if counts(stamp(to), mark_stamp(mark)) {
+                counted += 1;
+                greatest_age = greatest_age.max(age(stamp(to), mark_stamp(mark)));
+            }
+        }
+        let listed = kept.len() as u8;
+        pool.give_back(at);
+        ports.saturated = counted < had;
+        ports.lower_bound |= ports.saturated || ports.keeps_all() && u32::from(listed) < held;
+        (ports.counted, ports.listed, ports.oldest) = (counted, listed, before(stamp(to), greatest_age));
+    }
+
+    /// Forgets all ports of a row.
+    pub fn release(&mut self, ports: &mut Ports) {
+        if let Some((pool, at)) = ports.block.map(Block::parts) {
+            self.pools[pool].give_back(at);
+        }
+        *ports = Ports::NONE;
+    }
+
+    // ---- The union of a scan.
+
+    /// A scan begins: from here on the union is kept.
+    pub fn begin_union(&mut self, ports: &mut Ports, to: u64) {
+        if let Some((size, at)) = ports.block.map(Block::parts) {
+            self.pools[size].clear_dead(at, to, &mut self.scratch);
+            self.pools[size].rings[at as usize].keeps_all = true;
+        }
+        ports.union = ports.counted;
+    }
+
+    /// The scan ends, and with it the union: keeps the ports that count. The next run of probes tells its own hosts apart.
+    pub fn end_union(&mut self, ports: &mut Ports, row: u32, to: u64) {
+        ports.union = 0;
+        if ports.counted as usize <= self.lists.len() {
+            self.shrink(ports, row, to);
+            ports.settle_doubts();
+        }
+        match ports.block.map(Block::parts) {
+            Some((size, at)) => {
+                self.pools[size].rings[at as usize].keeps_all = false;
+                self.pools[size].forget_hosts(at, u8::MAX);
+            }
+            None => {
+                ports.listed = ports.counted as u8;
+                self.lists.forget_hosts(row, ports.counted as usize, u8::MAX);
+            }
+        }
+    }
+
+    // ---- Which ports, and of which hosts.
+
+    /// The lowest ports.
+    pub fn sample(&self, ports: &Ports, row: u32) -> PortSample {
+        let (list, block) = match ports.block.map(Block::parts) {
+            None => (self.lists.first(row, usize::from(ports.listed)).0, &[][..]),
+            Some((pool, at)) => (&[][..], self.pools[pool].cells(at)),
+        };
+        let block = block.iter().filter(|&&held| held != 0).map(|&held| port_of(held));
+        PortSample::lowest(list.iter().copied().chain(block))
+    }
+
+    /// Distinct ports of each host that is told apart.
+    #[inline]
+    pub fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; KNOWN] {
+        match ports.block.map(Block::parts) {
+            None => self.lists.ports_by_host(ports, row),
+            Some((pool, at)) => self.pools[pool].rings[at as usize].asked,
+        }
+    }
+
+    /// Whether a host may be forgotten now. In a block that takes a pass over it, so not with every probe: the adversary
+    /// asks a new host each time.
+    pub fn may_forget_host(&self, ports: &Ports) -> bool {
+        match ports.block.map(Block::parts) {
+            None => true,
+            Some((pool, at)) => self.pools[pool].rings[at as usize].until_new_host == 0,
+        }
+    }
+
+    /// Forgets which ports a host was asked for.
+    pub fn forget_host(&mut self, ports: &Ports, row: u32, host: usize) {
+        match ports.block.map(Block::parts) {
+            None => self.lists.forget_hosts(row, usize::from(ports.listed), 1 << host),
+            Some((pool, at)) => self.pools[pool].forget_hosts(at, 1 << host),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ports of one row under the threshold 20, in its own quanta.
+    struct Set {
+        store: PortStore,
+        ports: Ports,
+        quantum: u64,
+    }
+
+    impl Set {
+        /// With a short list of 32 ports, and one block of each size.
+        fn new() -> Self {
+            let plan = Plan::new(20, 0);
+            Self { store: PortStore::new(1, &plan).expect("room"), ports: Ports::NONE, quantum: 1_000 }
+        }
+
+        /// These ports are asked for now, of the first host.
+        fn asks(&mut self, ports: std::ops::Range<u32>) -> &mut Self {
+            for port in ports.map(|port| port as u16) {
+                if !self.store.record(&mut self.ports, 0, port, 1, self.quantum) {
+                    let grows = self.store.grow(&mut self.ports, 0, self.quantum);
+                    if !(grows && self.store.record(&mut self.ports, 0, port, 1, self.quantum)) {
+                        self.store.replace(&mut self.ports, 0, port, 1, self.quantum);
+                    }
+                }
+            }
+            self
+        }
+
+        fn waits(&mut self, quanta: u64) -> &mut Self {
+            self.store.expire(&mut self.ports, 0, self.quantum, self.quantum + quanta);
+            self.quantum += quanta;
+            self
+        }
+
+        fn opens(&mut self) -> &mut Self {
+            self.store.begin_union(&mut self.ports, self.quantum);
+            self
+        }
+
+        fn counts(&self) -> (u32, u32) {
+            (self.ports.count(), self.ports.union())
+        }
+    }
+
+    #[test]
+    fn a_port_counts_for_a_window_and_no_longer() {
+        let mut set = Set::new();
+        assert_eq!(set.asks(1..2).waits(QUANTA).counts().0, 1);
+        assert_eq!(set.waits(1).counts().0, 0);
+        assert_eq!(set.asks(1..2).waits(30).asks(1..2).waits(QUANTA).counts().0, 1, "asked for again");
+    }
+
+    #[test]
+    fn all_ports_are_counted_in_a_list_and_in_every_block() {
+        for most in [31, 32, 33, 144, 145, 1_488, 1_489, 65_536] {
+            let mut set = Set::new();
+            assert_eq!(set.asks(0..most).counts().0, most);
+            assert!(!set.ports.is_lower_bound());
+            assert_eq!(set.asks(0..most).counts().0, most, "again they are no more");
+            assert_eq!(set.store.falls_below(&set.ports, 0, most, set.quantum), set.quantum + QUANTA + 1);
+            assert_eq!(set.waits(QUANTA + 1).counts(), (0, 0));
+            assert!(set.ports.block.is_none(), "the block is given back");
+        }
+    }
+
+    #[test]
+    fn an_open_scan_keeps_what_left_the_window() {
+        for most in [30, 100, 3_000] {
+            let mut set = Set::new();
+            set.asks(0..20).opens().waits(QUANTA / 2).asks(20..most).waits(QUANTA / 2 + 1);
+            assert_eq!(set.counts(), (most - 20, most));
+            let (quantum, ports) = (set.quantum, &mut set.ports);
+            set.store.end_union(ports, 0, quantum);
+            assert_eq!(set.counts(), (most - 20, most - 20));
+        }
+    }
+
+    #[test]
+    fn who_loses_a_block_keeps_its_youngest_ports_and_says_so() {
+        let mut set = Set::new();
+        set.asks(0..50).waits(10).asks(50..70);
+        let (quantum, ports) = (set.quantum, &mut set.ports);
+        set.store.shrink(ports, 0, quantum);
+        assert_eq!((set.counts().0, set.ports.is_saturated(), set.ports.is_lower_bound()), (32, true, true));
+        assert_eq!(set.waits(QUANTA - 9).counts().0, 20, "the younger all stayed");
+    }
+
+    #[test]
+    fn without_a_block_the_count_stops_and_does_not_fall() {
+        let mut set = Set::new();
+        for pool in &mut set.store.pools {
+            assert!(pool.take(7, 0, false).is_some() && pool.take(7, 0, false).is_none(), "one block is all");
+        }
+        assert_eq!(set.asks(0..40).counts().0, 32);
+        assert!(set.ports.is_saturated() && set.ports.is_lower_bound());
+        assert_eq!(set.waits(30).asks(40..60).waits(QUANTA - 30).counts().0, 32);
+        assert_eq!(set.waits(1).counts().0, 20);
+        assert!(!set.ports.is_saturated(), "there is room again");
+    }
+
+    #[test]
+    fn the_lowest_ports_are_the_sample_and_hosts_are_told_apart() {
+        for most in [40, 400] {
+            let mut set = Set::new();
+            set.asks(7..most);
+            assert_eq!(set.store.sample(&set.ports, 0).as_slice(), (7..23).collect::<Vec<u16>>());
+            assert!(set.store.record(&mut set.ports, 0, 9, 0b10, set.quantum));
+            assert_eq!(set.store.ports_by_host(&set.ports, 0)[..3], [most - 7, 1, 0]);
+            set.store.forget_host(&set.ports, 0, 0);
+            assert_eq!(set.store.ports_by_host(&set.ports, 0)[..3], [0, 1, 0]);
+        }
+    }
+}

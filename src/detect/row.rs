@@ -1,0 +1,180 @@
+//! The row of a source that has a place in the table: all that is kept of it, besides its ports.
+
+use crate::detect::distinct::hosts::Hosts;
+use crate::detect::distinct::peaks::Peaks;
+use crate::detect::distinct::{PortStore, Ports};
+use crate::detect::episode::Episode;
+use crate::detect::majority::MostlyBy;
+use crate::detect::probe::Probe;
+use crate::detect::table::eviction::{Evidence, SPREAD};
+use crate::detect::time::present::Present;
+use crate::detect::tuning::COMPARE;
+use std::net::IpAddr;
+
+/// A row. The order of fields is that of need: an ordinary probe touches the first cache line, and one epoch's, one
+/// scan's and one host's worth of the second. Times are nanoseconds of the detector's time.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Row {
+    /// The address that asked first, or that reached the threshold.
+    pub address: IpAddr,
+    /// Whether anybody has the row.
+    pub is_used: bool,
+    /// Quanta in which it probed since `since`, after the first; up to `SPREAD`.
+    pub spread: u8,
+    /// Its turn to go came and it was moved to the reserve; until it probes.
+    pub is_reserved: bool,
+    /// The technique of most probes since `since`.
+    pub technique: MostlyBy,
+    /// Port of the first probe since `since`.
+    first_port: u16,
+    /// A port that `target_host` was asked for.
+    target_port: u16,
+    /// Quantum up to which `ports` is expired.
+    pub quantum: u64,
+    /// The latest probe.
+    pub last_probe: u64,
+    /// Distinct ports.
+    pub ports: Ports,
+    /// Probes since `since`.
+    pub probes: u32,
+    /// The greatest count of the run of probes that is going on; 0 if none is.
+    pub burst_peak: u32,
+    // ---- The second line.
+    /// The greatest counts of the hold.
+    pub peaks: Peaks,
+    /// The open scan, if there is one.
+    pub episode: Episode,
+    /// The hosts that were asked since `since`.
+    pub hosts: Hosts,
+    // ---- The rest.
+    /// First probe of the unbroken run of probes.
+    pub since: u64,
+    /// The latest hit.
+    pub last_hit: Option<u64>,
+    /// Its slot in the directory.
+    pub slot: u32,
+    first_host: IpAddr,
+    /// The host with most ports.
+    target_host: IpAddr,
+}
+
+const _: () =
+    assert!(std::mem::offset_of!(Row, peaks) == 64, "what every probe touches fills the first line");
+const _: () = assert!(
+    std::mem::offset_of!(Row, hosts) == 120,
+    "the second line ends with the first host: most sources ask one"
+);
+const _: () = assert!(size_of::<Row>() == 256, "four lines");
+
+impl Row {
+    /// The row of a source that asks now, with nothing counted yet.
+    pub fn new(probe: &Probe, slot: u32, now: u64, quantum: u64) -> Self {
+        Self {
+            address: probe.source,
+            is_used: true,
+            spread: 0,
+            is_reserved: false,
+            technique: MostlyBy::new(probe.technique),
+            first_port: probe.port,
+            target_port: probe.port,
+            quantum,
+            last_probe: now,
+            ports: Ports::NONE,
+            probes: 0,
+            burst_peak: 0,
+            peaks: Peaks::NONE,
+            episode: Episode::NONE,
+            hosts: Hosts::NONE,
+            since: now,
+            last_hit: None,
+            slot,
+            first_host: probe.host,
+            target_host: probe.host,
+        }
+    }
+
+    /// Notes a probe, but for its port. Returns the place of its host, which its hash names.
+    #[inline]
+    pub fn note(&mut self, probe: &Probe, host: u64, now: u64, present: &Present) -> usize {
+        if self.burst_peak == 0 && !self.episode.is_open() {
+            self.begin(probe, now);
+        } else {
+            self.technique.vote(probe.technique);
+        }
+        if self.spread < SPREAD && self.last_probe < present.quantum_start() {
+            self.spread += 1;
+        }
+        self.last_probe = now;
+        self.is_reserved = false;
+        self.probes = self.probes.saturating_add(1);
+        self.hosts.find(host).unwrap_or_else(|| self.hosts.note(host))
+    }
+
+    /// A run of probes begins.
+    fn begin(&mut self, probe: &Probe, now: u64) {
+        self.since = now;
+        self.address = probe.source;
+        self.technique = MostlyBy::new(probe.technique);
+        (self.first_host, self.first_port) = (probe.host, probe.port);
+        (self.target_host, self.target_port) = (probe.host, probe.port);
+        self.probes = 0;
+        self.spread = 0;
+        self.last_probe = now;
+        self.hosts = Hosts::NONE;
+    }
+
+    /// Whether the host that was asked just now may have most ports: it is told apart, and not yet the one. Of repeats few are
+    /// looked at.
+    #[inline]
+    pub fn may_be_busiest(&self, is_fresh: bool) -> bool {
+        is_fresh || self.probes.is_multiple_of(COMPARE)
+    }
+
+    /// A host was asked: has it most ports now?
+    pub fn compare_with_busiest(&mut self, place: usize, probe: &Probe, store: &PortStore, at: u32) {
+        let ports = store.ports_by_host(&self.ports, at);
+        if ports[place] > ports[self.hosts.busiest()] {
+            self.hosts.set_busiest(place);
+            (self.target_host, self.target_port) = (probe.host, probe.port);
+        }
+    }
+
+    /// A host without a place was asked for a port that did not count: it takes the place of the one with fewest ports.
+    #[cold]
+    pub fn adopt_host(&mut self, hash: u64, port: u16, quantum: u64, store: &mut PortStore, at: u32) {
+        if !store.may_forget_host(&self.ports) {
+            return;
+        }
+        let place = self.hosts.least(&store.ports_by_host(&self.ports, at), self.probes);
+        store.forget_host(&self.ports, at, place);
+        self.hosts.put(place, hash);
+        // It was counted just now: this only notes its host.
+        let _ = store.record(&mut self.ports, at, port, Hosts::bit(place), quantum);
+    }
+
+    /// What decides when it must go.
+    pub fn evidence(&self, unit_nanos: u64) -> Evidence {
+        Evidence {
+            last_probe: self.last_probe / unit_nanos,
+            ports: self.ports.count(),
+            spread: self.spread,
+            is_reserved: self.is_reserved,
+        }
+    }
+
+    /// When the open scan was detected, if one is open.
+    pub fn detected(&self) -> u64 {
+        self.last_hit.unwrap_or(self.since)
+    }
+
+    /// Target of the first probe since `since`.
+    pub fn first_target(&self) -> (IpAddr, u16) {
+        (self.first_host, self.first_port)
+    }
+
+    /// The host with most ports, and a port that it was asked for.
+    pub fn target(&self) -> (IpAddr, u16) {
+        (self.target_host, self.target_port)
+    }
+}

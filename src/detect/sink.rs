@@ -1,0 +1,31 @@
+//! Where events go, and by which clock their times are written.
+
+use crate::detect::scan::{Moment, Scan, ScanEvent};
+use crate::detect::time::timeline::Timeline;
+use crate::packet::Timestamp;
+
+/// Where a tracker reports scans.
+pub struct EventSink<'a> {
+    /// The detector's time.
+    pub timeline: &'a Timeline,
+    /// Whoever takes the events.
+    pub events: &'a mut dyn FnMut(ScanEvent),
+}
+
+impl EventSink<'_> {
+    /// The detector's time, in nanoseconds.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.timeline.now()
+    }
+
+    /// A moment of it on the capture's clock.
+    pub fn to_capture(&self, at: u64) -> Timestamp {
+        self.timeline.to_capture(at)
+    }
+
+    /// Reports a scan.
+    pub fn report(&mut self, moment: Moment, scan: Scan) {
+        (self.events)(ScanEvent { moment, scan });
+    }
+}

@@ -1,0 +1,92 @@
+//! Every number of the core that somebody chose, why it is that, and what breaks at another value. What an operator
+//! chooses is in `rule`; what follows from the layout of a structure stands beside it.
+
+// ---- Batches.
+
+/// Probes that are taken at a time, so that their cache misses overlap. With fewer there are not enough misses in flight; with
+/// more the first lines fetched are gone from the nearest cache again, and a live capture waits longer for its last probe.
+pub const BATCH: usize = 32;
+
+/// Probes gathered between the two steps in which the cache fetches what one will need: its set of the directory, and the row that
+/// the set points at. With fewer the set has not arrived; at `BATCH` all rows are asked for at once, and a processor
+/// waits for no more than some twenty lines at a time.
+pub const AHEAD: usize = 16;
+
+// ---- How the memory of a rule is cut.
+
+/// The doorkeeper gets this part of the memory, 8 bytes a source. A greater one remembers a scanner's first port for longer in
+/// a flood of one-port sources; a smaller one leaves more rows, and lets fewer of those in that pace their ports. With
+/// this one 48 MiB hold 100,000 rows.
+pub const DOORKEEPER: (usize, usize) = (3, 32);
+
+/// Rows there are at least, however little memory was given: with fewer, a handful of sources would push one another out.
+pub const LEAST_ROWS: usize = 64;
+
+/// The table counts as crowded when this share of its rows is taken: then new sources wait at the door. Later, and a flood
+/// of one-port sources fills it before they wait; sooner, and hosts that are scanned a little lose the count of one-port sources.
+pub const CROWDED: (usize, usize) = (1, 2);
+
+// ---- Distinct ports.
+
+/// The greatest threshold that short lists are made for: with longer ones a table would hold too few sources. Thresholds
+/// above it take a block for the hit itself, and blocks can be spent.
+pub const LISTED: u32 = 128;
+
+/// Ports of a short list for greater thresholds. A longer one costs every row memory for what blocks must do anyway; a shorter
+/// one takes a block for each busy client.
+pub const INLINE_PORTS: usize = 96;
+
+/// Cells of the three sizes of blocks: an ordinary scan, nmap's 1,000 ports filled to three quarters at most, and all ports.
+/// Other sizes waste memory on, or saturate, the scans that there are most of.
+pub const BLOCK_CELLS: [usize; 3] = [192, 1_984, 65_536];
+
+/// Blocks that are looked at in one search for one to take away. More, and an attacker who has a scan on every block makes each
+/// new port cost that many looks; fewer, and a block that somebody could do without is found later.
+pub const LOOKS: usize = 8;
+
+/// A probe for a port that counts already seldom makes its host the busiest: of these, one in so many is looked at. At 1 a
+/// gateway pays a look at all hosts of a source with every repeat; at 64 the busiest host is named late.
+pub const COMPARE: u32 = 8;
+
+/// Hosts of a source that are told apart. Their bits share a byte with the mark of a cell in use, so 7 is the most.
+pub const KNOWN: usize = 7;
+
+/// Registers of the estimate of hosts beyond those. More lower its error (18 %) by the root, and do not fit the row.
+pub const REGISTERS: usize = 32;
+
+// ---- Time.
+
+/// Quanta in a window. A port remembers the quantum of its latest probe in one byte, in which quanta come round after 255: with
+/// more than 127 of them the dead could not be told from the living by a sweep a window. With fewer the window is less exact: 60
+/// of them make it right to a sixtieth.
+pub const QUANTA: u64 = 60;
+
+/// Epochs in a hold: a peak stays for the hold and at most a sixteenth more. Each costs a row two bytes.
+pub const EPOCHS: u64 = 16;
+
+/// A jump back by more than this is a step of the clock, not disorder: one second. Less, and packets that overtook one
+/// another on their way through several queues would count as steps; more, and a clock that is set back blinds for as long.
+pub const STEP_NANOS: i128 = 1_000_000_000;
+
+/// No silence is longer, to the detector: everything it holds is gone after two days (window, quiet and hold are at most
+/// one). Once half of all time is used up, what a stamp jumps beyond that is left out.
+pub const SILENCE_NANOS: i128 = 2 * 86_400 * 1_000_000_000;
+
+/// Steps whose times are reported exactly; of more within the life of a scan, the oldest are forgotten. Unbounded, a file of steps
+/// would grow it; a handful would do for clocks that people set.
+pub const REMEMBERED_STEPS: usize = 32;
+
+// ---- What is reported.
+
+/// A scan is reported again each time its distinct ports have grown this many times. At 2 one nmap of all ports makes a dozen
+/// records, at 10 three.
+pub const GROWN: u32 = 10;
+
+/// How many of a scan's ports are named: the lowest. With more a record outgrows a line of a log.
+pub const SAMPLE_PORTS: usize = 16;
+
+/// How many ranges of ignored ports are named: a list can hold all of them.
+pub const NAMED_RANGES: usize = 16;
+
+/// Upper bounds of the burst histogram; half-integers, so that `le` means exactly "fewer than", in Prometheus 2 and 3 alike.
+pub const BURST_BOUNDS: [f64; 9] = [1.5, 2.5, 4.5, 9.5, 19.5, 49.5, 99.5, 499.5, 999.5];
