@@ -47,6 +47,16 @@
 //!
 //! Arrows point one way, and `tests/architecture.rs` holds them.
 
+// What tests are made of, in the crate and outside of it.
+#[cfg(test)]
+extern crate self as portscan_exporter;
+#[cfg(test)]
+#[path = "../tests/support"]
+mod fixture {
+    pub(crate) mod scan;
+    pub(crate) mod snapshot;
+}
+
 // The way of a packet.
 pub mod packet;
 pub mod capture;

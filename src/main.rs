@@ -96,9 +96,9 @@ fn explain(flags: &ExplainFlags) -> ExitCode {
 
 fn replay(settings: &Settings, flags: &ReplayFlags) -> ExitCode {
     match replay::run(settings, flags) {
-        Ok(said) => {
-            said.warnings.iter().chain(&said.errors).for_each(|line| say(line));
-            if said.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        Ok(notes) => {
+            notes.warnings.iter().chain(&notes.errors).for_each(|line| say(line));
+            if notes.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(FAILED, &format!("cannot print: {error}")),

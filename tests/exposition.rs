@@ -1,14 +1,18 @@
 //! The whole page: as a golden file, and as promtool judges it. `UPDATE_GOLDENS=1` writes the golden anew.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod contract;
+
 use portscan_exporter::capture::CaptureStatus;
-use portscan_exporter::detect::{self, PublishedSource, Source, Tally};
+use portscan_exporter::detect::{self, Limits, PublishedSource, Source, Tally};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
 use portscan_exporter::publish::sample::{SampleSnapshot, SampledSource};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::system::counters::{Counter, Counts};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -166,6 +170,43 @@ fn every_family_is_on_the_page_in_order() {
         .map(|line| line.split(' ').next().unwrap())
         .collect();
     assert_eq!(shown, metrics::family_names());
+}
+
+/// The contract flattens histograms, as those who query do.
+#[test]
+fn the_contract_is_the_list_of_families() {
+    let mut families = BTreeMap::new();
+    for (name, labels) in metrics::family_labels() {
+        let labels: BTreeSet<&str> = labels.iter().copied().collect();
+        if page().contains(&format!("# TYPE {name} histogram\n")) {
+            families.insert(format!("{name}_bucket"), &labels | &BTreeSet::from(["le"]));
+            families.insert(format!("{name}_sum"), labels.clone());
+            families.insert(format!("{name}_count"), labels);
+        } else {
+            families.insert(name.to_owned(), labels);
+        }
+    }
+    let contract: BTreeMap<String, BTreeSet<&str>> = contract::FAMILIES
+        .iter()
+        .map(|(name, labels)| ((*name).to_owned(), labels.iter().copied().collect()))
+        .collect();
+    assert_eq!(contract.len(), contract::FAMILIES.len(), "a family twice");
+    assert_eq!(contract, families);
+}
+
+/// The attacker: scans from more sources than get series, for as long as it takes.
+#[test]
+fn no_page_has_more_series_than_the_readme_says() {
+    let most = Limits::default().max_sources;
+    let mut full = scanned();
+    let one = full.detection.sources[0];
+    let source = |n| PublishedSource { source: Source::of(Ipv4Addr::from_bits(n).into(), 64), ..one };
+    full.detection.sources = (0..most as u32).map(source).collect();
+    full.sample = None;
+    let page = metrics::render(&[Arc::new(full)], Some(&state()));
+    let series = String::from_utf8(page).unwrap().lines().filter(|line| !line.starts_with('#')).count();
+    let readme = include_str!("../README.md");
+    assert!(readme.contains(&format!("comes to {series} at most")), "{series} series");
 }
 
 fn promtool_finds(page: &[u8]) -> String {

@@ -4,12 +4,14 @@
 //! there starts `program` below: what the exporter does with its events, without a capture.
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 
-use portscan_exporter::detect::{Kind, Moment, PortSample, Scan, ScanEvent, ScanId, Source, Technique};
-use portscan_exporter::events::notify::{
-    BURST, ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, RATE, SUPPRESSED_ID,
-};
+#[path = "support/scan.rs"]
+mod fixture;
+
+use fixture::{after, scan};
+use portscan_exporter::detect::{Moment, Scan, ScanEvent};
+use portscan_exporter::events::notify::{ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, SUPPRESSED_ID};
+use portscan_exporter::events::{BURST, RATE};
 use portscan_exporter::logger::{self, Format, Options};
-use portscan_exporter::packet::Timestamp;
 use portscan_exporter::system::clock;
 use portscan_exporter::system::counters::Counter;
 use serde_json::{Value, json};
@@ -130,35 +132,24 @@ impl Program {
 }
 
 fn event(moment: Moment, source: &str) -> ScanEvent {
-    let address = source.parse().unwrap();
-    let at = |seconds: u64| Timestamp::new(1_795_428_000 + seconds, 250_000_000);
-    let (ports, distinct_ports, probes, last) = match moment {
-        Moment::Hit => (20, 20, 21, 0),
-        Moment::Grown => (200, 200, 215, 1),
-        Moment::Ended => (0, 1000, 2011, 83),
+    let at = |seconds: u64| after(1_000 * seconds + 250);
+    let (ports, distinct_ports, probes, last_probe) = match moment {
+        // A scan is often over within a moment.
+        Moment::Hit => (20, 20, 21, at(0)),
+        Moment::Grown => (200, 200, 215, at(1).saturating_add(345_000)),
+        Moment::Ended => (0, 1000, 2011, at(83).saturating_add(345_000)),
     };
     let scan = Scan {
-        id: ScanId(0x1f),
-        source: Source::of(address, 64),
-        source_address: address,
-        kind: Kind::Vertical,
-        technique: Technique::Syn,
-        window_nanos: 10_000_000_000,
         started: at(0),
         detected: at(0),
-        // A scan is often over within a moment.
-        last_probe: if last == 0 { at(0) } else { at(last).saturating_add(345_000) },
+        last_probe,
         ended: (moment == Moment::Ended).then_some(at(143)),
         probes,
         ports,
         distinct_ports,
         peak_distinct_ports: distinct_ports,
-        distinct_hosts: 1,
         busiest_host_ports: distinct_ports,
-        first_target: ("192.0.2.10".parse().unwrap(), 22),
-        target: ("192.0.2.10".parse().unwrap(), 22),
-        lower_bound: false,
-        sample_ports: PortSample::lowest([80, 22, 25, 21, 23, 110]),
+        ..scan(source, "192.0.2.10:22")
     };
     ScanEvent { moment, scan }
 }
@@ -264,7 +255,7 @@ fn the_history_of_an_address_is_one_journalctl_away() {
                 "PORTSCAN_TECHNIQUE": "syn",
                 "PORTSCAN_SCAN": "000000000000001f",
                 "PORTSCAN_TARGET": "192.0.2.10:22",
-                "PORTSCAN_SAMPLE_PORTS": "21,22,23,25,80,110",
+                "PORTSCAN_SAMPLE_PORTS": "21,22,23,25,80,110,443",
                 "PORTSCAN_BUSIEST_HOST_PORTS": "20",
                 "PORTSCAN_STARTED": "2026-11-23T10:00:00.250000Z",
                 "PORTSCAN_DETECTED": "2026-11-23T10:00:00.250000Z",

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
+#[path = "support/snapshot.rs"]
+mod fixture;
+
 use flate2::read::GzDecoder;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect;
@@ -28,29 +31,8 @@ use tokio::sync::oneshot;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn quiet(interface: &str, up: bool) -> Arc<InterfaceSnapshot> {
-    Arc::new(InterfaceSnapshot {
-        interface: interface.to_owned(),
-        capture: CaptureStatus { up, ..CaptureStatus::default() },
-        packets: 42,
-        skipped: Default::default(),
-        events_lost: 0,
-        detection: detect::Snapshot {
-            time: Timestamp::new(1_700_000_000, 0),
-            window_nanos: 10_000_000_000,
-            threshold: 20,
-            hold_nanos: 300_000_000_000,
-            tally: detect::Tally::default(),
-            open_scans: Default::default(),
-            peak_distinct_ports: 0,
-            tracked_sources: 0,
-            tracked_sources_limit: 100_000,
-            saturated_sources: 0,
-            sources: Vec::new(),
-            published_sources_limit: 100,
-            suppressed_sources: 0,
-        },
-        sample: None,
-    })
+    let capture = CaptureStatus { up, ..CaptureStatus::default() };
+    Arc::new(InterfaceSnapshot { capture, packets: 42, ..fixture::quiet(interface) })
 }
 
 fn options() -> Options {

@@ -91,7 +91,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind that is detected, in label order.
+    /// Every kind that is detected.
     pub const ALL: [Kind; 1] = [Kind::Vertical];
 
     /// The label in metrics, records and reports.

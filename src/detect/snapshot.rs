@@ -19,7 +19,7 @@ pub enum Ignored {
 }
 
 impl Ignored {
-    /// Every reason, in label order.
+    /// Every reason.
     pub const ALL: [Ignored; 4] = [Ignored::Source, Ignored::Port, Ignored::Own, Ignored::Martian];
 
     /// The label in metrics.
@@ -52,7 +52,7 @@ pub enum Evicted {
 }
 
 impl Evicted {
-    /// Every reason, in label order.
+    /// Every reason.
     pub const ALL: [Evicted; 5] =
         [Evicted::Doorkeeper, Evicted::Table, Evicted::Scan, Evicted::Reload, Evicted::Evidence];
 

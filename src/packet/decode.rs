@@ -33,7 +33,7 @@ pub enum Skipped {
 }
 
 impl Skipped {
-    /// Every reason, in label order.
+    /// Every reason.
     pub const ALL: [Skipped; 11] = [
         Skipped::NotIp,
         Skipped::NotTcp,

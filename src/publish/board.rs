@@ -217,7 +217,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::metrics::fixture;
+    use crate::fixture::snapshot as fixture;
 
     fn named((interface, standing): (&str, Standing)) -> (String, Standing) {
         (interface.to_owned(), standing)

@@ -308,8 +308,8 @@ impl Known {
 mod tests {
     use super::*;
     use crate::detect::{Limits, Source};
+    use crate::fixture::snapshot as fixture;
     use crate::packet::Timestamp;
-    use crate::publish::metrics::fixture;
 
     fn told(peak: u32) -> Explanation {
         let limits = Limits::default();

@@ -118,7 +118,7 @@ pub enum Suppressed {
 }
 
 impl Suppressed {
-    /// Every reason, in label order.
+    /// Every reason.
     pub const ALL: [Suppressed; 2] = [Suppressed::Refused, Suppressed::Replaced];
 
     /// The label in metrics.

@@ -60,8 +60,8 @@ impl InterfaceSnapshot {
 mod tests {
     use super::*;
     use crate::detect::{PublishedSource, Source};
+    use crate::fixture::snapshot as fixture;
     use crate::packet::Timestamp;
-    use crate::publish::metrics::fixture;
 
     fn source(last: u8, peak: u32, last_probe: u64) -> PublishedSource {
         PublishedSource {

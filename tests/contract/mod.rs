@@ -60,6 +60,10 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("process_start_time_seconds", &[]),
     ("process_cpu_seconds_total", &[]),
     ("process_resident_memory_bytes", &[]),
+    ("process_virtual_memory_bytes", &[]),
+    ("process_open_fds", &[]),
+    ("process_max_fds", &[]),
+    ("process_threads", &[]),
 ];
 
 /// The golden page, which `exposition.rs` holds to the code: it has every value of a closed label.

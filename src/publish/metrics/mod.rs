@@ -5,9 +5,6 @@ mod families;
 mod family;
 mod process;
 
-#[cfg(test)]
-pub(crate) mod fixture;
-
 pub use process::Usage;
 
 use crate::packet::Timestamp;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::detect::{PublishedSource, Source};
+use crate::fixture::snapshot as fixture;
 
 fn page(interfaces: Vec<InterfaceSnapshot>) -> String {
     let interfaces: Vec<_> = interfaces.into_iter().map(Arc::new).collect();

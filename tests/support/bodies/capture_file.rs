@@ -4,9 +4,9 @@ use super::{assert_one_line, in_memory};
 use portscan_exporter::capture::Wake;
 use portscan_exporter::capture::{CaptureStatus, FrameSink, read_file};
 use portscan_exporter::detect::{Limits, Policy, Scan};
+use portscan_exporter::events::record::Record;
 use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::replay::replay;
-use portscan_exporter::replay::report::json_line;
 use std::path::Path;
 
 /// The bytes of a capture file.
@@ -54,7 +54,7 @@ pub fn file(bytes: &[u8]) {
         // A source that goes on after its scan ended has ports in the window from before this scan: fewer probes than ports.
         assert!(scan.distinct_ports >= policy.threshold && scan.probes > 0);
         assert!(scan.peak_distinct_ports <= scan.distinct_ports && scan.ports <= scan.peak_distinct_ports);
-        let line = json_line(scan, "input", outcome.disorder.steps);
+        let line = Record { scan, interface: "input", clock_steps: outcome.disorder.steps }.json();
         assert_one_line(&line);
         let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(read["distinct_ports"], scan.distinct_ports);

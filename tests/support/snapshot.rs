@@ -1,12 +1,12 @@
-//! Hand-made snapshots for tests.
+//! A snapshot for tests. What a test is about, it says by name.
 
-use crate::capture::CaptureStatus;
-use crate::detect;
-use crate::packet::Timestamp;
-use crate::publish::snapshot::InterfaceSnapshot;
+use portscan_exporter::capture::CaptureStatus;
+use portscan_exporter::detect;
+use portscan_exporter::packet::Timestamp;
+use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 
-/// An interface that captures and has seen nothing.
-pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
+/// An interface that captures by the default rule and has seen nothing.
+pub fn quiet(interface: &str) -> InterfaceSnapshot {
     InterfaceSnapshot {
         interface: interface.to_owned(),
         capture: CaptureStatus { up: true, ..CaptureStatus::default() },

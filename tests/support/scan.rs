@@ -1,0 +1,43 @@
+//! A scan for tests. What a test is about, it says by name:
+//! `Scan { probes: 2011, ..scan("198.51.100.7", "192.0.2.10:22") }`.
+
+use portscan_exporter::detect::{Kind, PortSample, Scan, ScanId, Source, Technique};
+use portscan_exporter::packet::Timestamp;
+use std::net::SocketAddr;
+
+/// When it starts: 2026-11-23T10:00:00Z.
+pub const START: Timestamp = Timestamp(1_795_428_000_000_000_000);
+
+/// So many milliseconds after its start.
+pub fn after(millis: u64) -> Timestamp {
+    START.saturating_add(millis * 1_000_000)
+}
+
+/// Twenty ports of one host within 0.21 s, as the default rule finds them.
+pub fn scan(source: &str, target: &str) -> Scan {
+    let address = source.parse().expect("an address");
+    let target: SocketAddr = target.parse().expect("an address with a port");
+    let target = (target.ip(), target.port());
+    Scan {
+        id: ScanId(0x1f),
+        source: Source::of(address, 64),
+        source_address: address,
+        kind: Kind::Vertical,
+        technique: Technique::Syn,
+        window_nanos: 10_000_000_000,
+        started: START,
+        detected: after(210),
+        last_probe: after(210),
+        ended: None,
+        probes: 21,
+        ports: 20,
+        distinct_ports: 20,
+        lower_bound: false,
+        peak_distinct_ports: 20,
+        distinct_hosts: 1,
+        busiest_host_ports: 20,
+        first_target: target,
+        target,
+        sample_ports: PortSample::lowest([80, 22, 25, 21, 23, 110, 443]),
+    }
+}
