@@ -155,17 +155,10 @@ impl Outages {
         };
         outage.is_reported = true;
         let reason = outage.why.as_str();
-        let (what, then) = match reason {
-            LINK_DOWN => ("stopped", "it goes on when the link is back"),
-            _ => ("lost", "trying to get it back"),
-        };
-        let before = match outages {
-            0 => String::new(),
-            some => format!(" ({some} outages of {seconds} s in all before it were not told)"),
-        };
+        let words = lost(interface, reason, outages, seconds);
         log::error!(
             message_id = DOWN_ID, event = "capture_lost", interface, reason, untold = outages;
-            "capture on {interface} {what}: {reason}; {then}{before}"
+            "{words}"
         );
     }
 
@@ -182,6 +175,20 @@ impl Outages {
         }
         self.report(now);
     }
+}
+
+/// The sentence on an outage that begins, with those before it that were not reported.
+fn lost(interface: &str, reason: &str, before: u64, seconds: u64) -> String {
+    let (what, then) = match reason {
+        LINK_DOWN => ("stopped", "it goes on when the link is back"),
+        // Where the default route has moved away it does not come back: it goes on elsewhere.
+        _ => ("lost", "trying to capture again"),
+    };
+    let before = match before {
+        0 => String::new(),
+        some => format!(" ({some} outages of {seconds} s in all before it were not told)"),
+    };
+    format!("capture on {interface} {what}: {reason}; {then}{before}")
 }
 
 #[cfg(test)]
@@ -219,5 +226,18 @@ mod tests {
         assert!(outages.current.as_ref().unwrap().is_reported && outages.withheld.outages == 0);
         outages.stands(Standing::Ready, at(701));
         assert!(outages.current.is_none());
+    }
+
+    #[test]
+    fn a_lost_capture_promises_nothing_that_a_moved_route_would_break() {
+        assert_eq!(
+            lost("eth0", "the default route leads through eth1 now", 0, 0),
+            "capture on eth0 lost: the default route leads through eth1 now; trying to capture again"
+        );
+        assert_eq!(
+            lost("eth0", LINK_DOWN, 3, 7),
+            "capture on eth0 stopped: link down; it goes on when the link is back (3 outages of 7 s in all before it were \
+             not told)"
+        );
     }
 }
