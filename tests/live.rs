@@ -299,13 +299,13 @@ fn explain_says_why_there_is_no_alert() {
             let exporter =
                 lab.exporter(&[&config, &format!("--capture.threads={threads}"), "--detection.memory=16MiB"]);
             lab.nmap(&["-sS", "-p1-10,22,80-82", WATCHED]);
-            expect("198.51.100.7", "no alert: it asked for 10 ports at most, and 20 within 10s are a scan");
+            expect("198.51.100.7", "no alert: it probed 10 ports at most, and 20 within 10s are a scan");
             lab.run("s2", "nmap", &["-n", "-Pn", "-T4", "-sS", "-p1-30", WATCHED]);
             expect("198.51.100.8", "no alert: its probes do not count, 198.51.100.8 is in ignore.sources");
-            expect("192.0.2.99", "no alert: nothing is known of it");
-            expect(WATCHED, "no alert: no packet can really come from there");
+            expect("192.0.2.99", "no alert: it is not tracked");
+            expect(WATCHED, "no alert: it is a martian");
             lab.nmap(&["-sS", "-p100-130", WATCHED]);
-            expect("198.51.100.7", "PortScanDetected (warning) fires: it asked for ");
+            expect("198.51.100.7", "PortScanDetected (warning) fires: it probed ");
             println!("{}", explain("198.51.100.7", &[]));
 
             let answer: Value = serde_json::from_str(&explain("198.51.100.7", &["--format=json"])).unwrap();

@@ -8,7 +8,7 @@ use super::fair::Places;
 use super::limits::{ANSWER_WITHIN, LOOK_EVERY, QUERY_BYTES};
 use crate::pipeline::{QUESTIONS, Question};
 use crate::publish::board::{Board, Standing};
-use crate::publish::explain::{Answer, Told};
+use crate::publish::explain::{Answer, Reply};
 use crate::text::units::parse_source;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -88,16 +88,18 @@ fn answer(asked: IpNet, question: u64, board: &Board) -> Result<Answer, NoAnswer
         }
     }
     let told =
-        standings.iter().zip(&shown).zip(answers).map(|(((interface, standing), shown), explanation)| Told {
-            interface,
-            state: match standing {
-                Standing::Ready => "capturing",
-                Standing::Starting => "starting",
-                Standing::Down => "down",
-                Standing::Stalled => "stalled",
-            },
-            explanation,
-            snapshot: shown.as_deref().map(|snapshot| &snapshot.detection),
+        standings.iter().zip(&shown).zip(answers).map(|(((interface, standing), shown), explanation)| {
+            Reply {
+                interface,
+                state: match standing {
+                    Standing::Ready => "capturing",
+                    Standing::Starting => "starting",
+                    Standing::Down => "down",
+                    Standing::Stalled => "stalled",
+                },
+                explanation,
+                snapshot: shown.as_deref().map(|snapshot| &snapshot.detection),
+            }
         });
     Ok(Answer::of(asked, told))
 }

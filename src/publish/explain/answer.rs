@@ -1,0 +1,81 @@
+//! The answer as JSON: what `web` writes, and the command `explain` reads.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer to a question, over all interfaces. Fields may be added, never renamed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The address or network that was asked for.
+    pub asked: String,
+    /// One for each interface, in the order of the flags.
+    pub interfaces: Vec<Interface>,
+}
+
+/// What one interface answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub interface: String,
+    /// Whether it captures: `capturing`, `starting`, `down`, `stalled`.
+    pub state: String,
+    /// What it knows; `null` if it did not answer in time.
+    pub known: Option<Known>,
+    /// The reason in one sentence.
+    pub why: String,
+}
+
+/// What a capture knows of a source, and by which rule it judges.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// The source that the address counts for, as in the labels.
+    pub source: String,
+    /// `table`, `door` (one or two ports, while the table is crowded), `peak` (it lost its place, its peak was kept), `no`.
+    pub tracked: String,
+    /// Distinct ports within the window, now.
+    pub distinct_ports: u32,
+    /// The greatest count within the hold.
+    pub peak_distinct_ports: u32,
+    /// Whether there may have been more, because memory was short.
+    pub lower_bound: bool,
+    /// Distinct hosts in its latest run of probes.
+    pub distinct_hosts: u32,
+    /// RFC 3339.
+    pub last_probe: Option<String>,
+    /// RFC 3339; as long as its peak is held.
+    pub last_hit: Option<String>,
+    /// Whether a scan is open.
+    pub open_scan: bool,
+    /// The rule: so many ports …
+    pub threshold: u32,
+    /// … within so long.
+    pub window_seconds: f64,
+    /// How long a peak is published.
+    pub hold_seconds: f64,
+    /// `source`, `own` or `martian`, if its probes do not count.
+    pub ignored: Option<String>,
+    /// The entry of `ignore.sources` that holds it.
+    pub ignored_network: Option<String>,
+    /// Ports that do not count, whoever asks.
+    pub ignored_ports: u32,
+    /// The lowest of them: `22`, `80-82`; at most 16.
+    pub ignored_port_ranges: Vec<String>,
+    /// Whether it has series.
+    pub published: bool,
+    /// `published`, `below_min_ports`, `beyond_max_sources`.
+    pub publication: String,
+    /// The least peak for a series.
+    pub min_ports: u32,
+    /// The most sources with series.
+    pub max_sources: u64,
+    /// The rule of `alerts/portscan.rules.yml` that fires on what is published, if one does.
+    pub alert: Option<String>,
+    /// Its severity.
+    pub severity: Option<String>,
+}
+
+impl Answer {
+    /// Whether any interface answered.
+    pub fn is_answered(&self) -> bool {
+        self.interfaces.iter().any(|interface| interface.known.is_some())
+    }
+}

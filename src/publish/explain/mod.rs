@@ -1,0 +1,285 @@
+//! Why there is, or is no, alert for an address: what the captures know of it, as JSON (`answer`) and in words (`words`).
+
+mod answer;
+mod words;
+
+pub use answer::{Answer, Interface, Known};
+
+use crate::detect::{self, Explanation};
+use crate::text::time::rfc3339;
+use ipnet::IpNet;
+use std::time::Duration;
+
+/// What one interface knows and shows.
+#[derive(Debug)]
+pub struct Reply<'a> {
+    /// Its name.
+    pub interface: &'a str,
+    /// How it stands.
+    pub state: &'a str,
+    /// What it answered.
+    pub explanation: Option<Explanation>,
+    /// What it publishes.
+    pub snapshot: Option<&'a detect::Snapshot>,
+}
+
+impl Answer {
+    /// The answer made of the reply of each interface.
+    pub fn of<'a>(asked: IpNet, replies: impl IntoIterator<Item = Reply<'a>>) -> Self {
+        Self { asked: written(asked), interfaces: replies.into_iter().map(Interface::of).collect() }
+    }
+}
+
+/// An address without its length.
+fn written(asked: IpNet) -> String {
+    if asked.prefix_len() == asked.max_prefix_len() { asked.addr().to_string() } else { asked.to_string() }
+}
+
+impl Interface {
+    fn of(reply: Reply<'_>) -> Self {
+        let Reply { interface, state, explanation, snapshot } = reply;
+        let (interface, state) = (interface.to_owned(), state.to_owned());
+        let Some(explanation) = explanation else {
+            let why = String::from(
+                "its capture did not answer in time: it is starting, has stalled, or got too many questions at once",
+            );
+            return Self { interface, state, known: None, why };
+        };
+        let known = Known::of(&explanation, snapshot);
+        let why = known.why(&explanation);
+        Self { interface, state, known: Some(known), why }
+    }
+}
+
+fn seconds(nanos: u64) -> f64 {
+    Duration::from_nanos(nanos).as_secs_f64()
+}
+
+/// The rule that fires for a peak: of two with one name, the more severe.
+fn alert(
+    peak: u32,
+    threshold: u32,
+    published: bool,
+    max_sources: u64,
+) -> Option<(&'static str, &'static str)> {
+    match (published, peak >= threshold) {
+        (_, false) => None,
+        (true, true) if peak >= threshold.saturating_mul(10) => Some(("PortScanDetected", "critical")),
+        (true, true) => Some(("PortScanDetected", "warning")),
+        // With 0 it is as it was meant that none has series: then its hit has no explanation among the series.
+        (false, true) if max_sources == 0 => Some(("PortScanUnexplained", "warning")),
+        (false, true) => Some(("PortScanSourcesSuppressed", "warning")),
+    }
+}
+
+impl Known {
+    fn of(explanation: &Explanation, snapshot: Option<&detect::Snapshot>) -> Self {
+        let published = snapshot
+            .is_some_and(|snapshot| snapshot.sources.iter().any(|row| row.source == explanation.source));
+        let publication = match published {
+            true => "published",
+            false if explanation.peak_distinct_ports < explanation.min_ports => "below_min_ports",
+            false => "beyond_max_sources",
+        };
+        let alert =
+            alert(explanation.peak_distinct_ports, explanation.threshold, published, explanation.max_sources);
+        let range = |&(first, last): &(u16, u16)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        };
+        Self {
+            source: explanation.source.to_string(),
+            tracked: explanation.tracked.label().to_owned(),
+            distinct_ports: explanation.distinct_ports,
+            peak_distinct_ports: explanation.peak_distinct_ports,
+            lower_bound: explanation.lower_bound,
+            distinct_hosts: explanation.distinct_hosts,
+            last_probe: explanation.last_probe.map(rfc3339),
+            last_hit: explanation.last_hit.map(rfc3339),
+            open_scan: explanation.open_scan,
+            threshold: explanation.threshold,
+            window_seconds: seconds(explanation.window_nanos),
+            hold_seconds: seconds(explanation.hold_nanos),
+            ignored: explanation.ignored.map(|reason| reason.label().to_owned()),
+            ignored_network: explanation.ignored_network.map(written),
+            ignored_ports: explanation.ignored_ports,
+            ignored_port_ranges: explanation.ignored_ranges.iter().map(range).collect(),
+            published,
+            publication: publication.to_owned(),
+            min_ports: explanation.min_ports,
+            max_sources: explanation.max_sources,
+            alert: alert.map(|(name, _)| name.to_owned()),
+            severity: alert.map(|(_, severity)| severity.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::{Ignored, Limits, Source, Tracked};
+    use crate::fixture::snapshot as fixture;
+    use crate::packet::Timestamp;
+
+    fn explanation(peak: u32) -> Explanation {
+        let limits = Limits::default();
+        Explanation {
+            time: Timestamp::new(1_700_000_000, 0),
+            source: Source::of([198, 51, 100, 7].into(), 64),
+            window_nanos: 10_000_000_000,
+            threshold: 20,
+            hold_nanos: limits.hold_nanos,
+            min_ports: limits.min_ports,
+            max_sources: limits.max_sources as u64,
+            ignored: None,
+            ignored_network: None,
+            ignored_ports: 0,
+            ignored_ranges: Vec::new(),
+            tracked: if peak > 0 { Tracked::Table } else { Tracked::No },
+            distinct_ports: peak / 2,
+            peak_distinct_ports: peak,
+            lower_bound: false,
+            distinct_hosts: 1,
+            last_hit: None,
+            last_probe: None,
+            open_scan: false,
+        }
+    }
+
+    /// The answer of one interface that publishes the source, or not.
+    fn answer(explanation: Explanation, published: bool) -> Interface {
+        let mut snapshot = fixture::quiet("eth0").detection;
+        snapshot.sources.extend(published.then_some(detect::PublishedSource {
+            source: explanation.source,
+            distinct_ports: 0,
+            peak_distinct_ports: explanation.peak_distinct_ports,
+            distinct_hosts: 1,
+            last_hit: None,
+            last_probe: snapshot.time,
+        }));
+        let snapshot = Some(&snapshot);
+        Interface::of(Reply {
+            interface: "eth0",
+            state: "capturing",
+            explanation: Some(explanation),
+            snapshot,
+        })
+    }
+
+    #[test]
+    fn each_case_has_its_reason_and_its_rule() {
+        let network = "198.51.100.0/24".parse().ok();
+        let ignored = |ignored, ignored_network| Explanation {
+            ignored: Some(ignored),
+            ignored_network,
+            ..explanation(0)
+        };
+        let none = Explanation { max_sources: 0, ..explanation(25) };
+        for (explanation, published, alert, publication, why) in [
+            (
+                explanation(25),
+                true,
+                Some("PortScanDetected warning"),
+                "published",
+                "PortScanDetected (warning) fires: it probed 25 ports",
+            ),
+            (
+                explanation(200),
+                true,
+                Some("PortScanDetected critical"),
+                "published",
+                "PortScanDetected (critical) fires",
+            ),
+            (
+                explanation(25),
+                false,
+                Some("PortScanSourcesSuppressed warning"),
+                "beyond_max_sources",
+                "100 sources with greater peaks",
+            ),
+            (
+                none,
+                false,
+                Some("PortScanUnexplained warning"),
+                "beyond_max_sources",
+                "--publish.max-sources=0",
+            ),
+            (
+                explanation(19),
+                true,
+                None,
+                "published",
+                "it probed 19 ports at most, and 20 within 10s are a scan (PortScanFleet",
+            ),
+            (
+                explanation(1),
+                false,
+                None,
+                "below_min_ports",
+                "it probed 1 port at most, and 20 within 10s are a scan",
+            ),
+            (explanation(0), false, None, "below_min_ports", "it is not tracked"),
+            (
+                Explanation { tracked: Tracked::Door, ..explanation(0) },
+                false,
+                None,
+                "below_min_ports",
+                "on probation",
+            ),
+            (
+                ignored(Ignored::Source, network),
+                false,
+                None,
+                "below_min_ports",
+                "198.51.100.0/24 is in ignore.sources",
+            ),
+            (ignored(Ignored::Own, None), false, None, "below_min_ports", "connections to itself"),
+            (ignored(Ignored::Martian, None), false, None, "below_min_ports", "it is a martian"),
+        ] {
+            let Interface { known, why: sentence, .. } = answer(explanation, published);
+            let known = known.expect("it answered");
+            assert!(sentence.contains(why), "{sentence}");
+            let fires =
+                known.alert.zip(known.severity).map(|(alert, severity)| format!("{alert} {severity}"));
+            assert_eq!((fires.as_deref(), known.publication.as_str()), (alert, publication), "{sentence}");
+            assert_eq!(sentence.starts_with("no alert: "), alert.is_none(), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn the_alerts_it_names_exist() {
+        let rules = include_str!("../../../alerts/portscan.rules.yml");
+        for name in ["PortScanDetected", "PortScanUnexplained", "PortScanSourcesSuppressed", "PortScanFleet"]
+        {
+            assert!(rules.contains(&format!("- alert: {name}\n")), "{name}");
+        }
+        let wide = "group_left () (10 * portscan_threshold_ports)";
+        assert!(rules.contains(wide), "ten times the threshold is critical");
+    }
+
+    #[test]
+    fn one_that_does_not_answer_says_so() {
+        let silent = Reply { interface: "eth1", state: "stalled", explanation: None, snapshot: None };
+        let answer = Answer::of("198.51.100.7/32".parse().expect("a network"), [silent]);
+        assert!(!answer.is_answered());
+        assert!(
+            answer.text().starts_with("198.51.100.7 on eth1 (stalled): its capture did not answer in time")
+        );
+    }
+
+    #[test]
+    fn the_text_tells_all_and_steers_no_terminal() {
+        let ignored_ranges = vec![(22, 22), (80, 82)];
+        let mut interface = answer(Explanation { ignored_ports: 4, ignored_ranges, ..explanation(8) }, true);
+        interface.interface = String::from("et\u{1b}[2Jh0");
+        let text = Answer { asked: String::from("198.51.100.7"), interfaces: vec![interface] }.text();
+        assert!(!text.contains('\u{1b}'), "{text}");
+        for line in [
+            "ports       4 now, 8 at most within 5m\n",
+            "all ports   4 do not count: 22, 80-82\n",
+            "series      published\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+}

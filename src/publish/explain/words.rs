@@ -1,0 +1,128 @@
+//! The answer in words: the reason in one sentence, and what is known in lines for people.
+
+use super::answer::{Answer, Interface, Known};
+use crate::detect::{self, Explanation, Ignored, Tracked};
+use crate::text::printable;
+use crate::text::units::write_duration;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+impl Answer {
+    /// For people. What came over the network cannot steer a terminal.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for Interface { interface, state, known, why } in &self.interfaces {
+            let _ = writeln!(
+                text,
+                "{} on {} ({}): {}",
+                printable(&self.asked),
+                printable(interface),
+                printable(state),
+                printable(why)
+            );
+            let rows = known.iter().flat_map(Known::rows);
+            for (name, value) in rows {
+                let _ = writeln!(text, "  {name:<12}{}", printable(&value));
+            }
+        }
+        text
+    }
+}
+
+fn span(seconds: f64) -> String {
+    Duration::try_from_secs_f64(seconds).map_or_else(|_| String::from("?"), write_duration)
+}
+
+fn plural(count: u32) -> String {
+    if count == 1 { String::from("1 port") } else { format!("{count} ports") }
+}
+
+impl Known {
+    /// The reason in one sentence.
+    pub(super) fn why(&self, explanation: &Explanation) -> String {
+        let rule = format!("{} within {}", self.threshold, span(self.window_seconds));
+        let peak = self.peak_distinct_ports;
+        match (explanation.ignored, &self.alert, &self.severity) {
+            (_, Some(alert), Some(severity)) if self.published => {
+                format!("{alert} ({severity}) fires: it probed {peak} ports, and {rule} are a scan")
+            }
+            (_, Some(alert), _) if self.max_sources == 0 => {
+                format!(
+                    "it scanned, but no source gets series (--publish.max-sources=0); {alert} fires instead"
+                )
+            }
+            (_, Some(alert), _) => format!(
+                "it scanned, but {} sources with greater peaks have all the series (--publish.max-sources); {alert} fires",
+                self.max_sources
+            ),
+            (Some(Ignored::Source), ..) => {
+                let network = self.ignored_network.as_deref().unwrap_or("a network");
+                format!("no alert: its probes do not count, {network} is in ignore.sources")
+            }
+            (Some(Ignored::Own), ..) => {
+                String::from("no alert: the host's connections to itself do not count")
+            }
+            (Some(_), ..) => String::from(
+                "no alert: it is a martian, an address that no packet can really come from, so it points to nobody",
+            ),
+            _ if explanation.tracked == Tracked::No => format!(
+                "no alert: it is not tracked; within the last {} it sent no TCP SYN to a port that counts, or it was evicted \
+                 (portscan_sources_evicted_total)",
+                span(self.window_seconds)
+            ),
+            _ if explanation.tracked == Tracked::Door => {
+                format!(
+                    "no alert: it probed one or two ports, and {rule} are a scan; the table is full, so it is on probation"
+                )
+            }
+            _ => {
+                let ports = plural(peak);
+                let published =
+                    if self.published { " (PortScanFleet adds up what several hosts see)" } else { "" };
+                format!("no alert: it probed {ports} at most, and {rule} are a scan{published}")
+            }
+        }
+    }
+
+    /// The lines for people.
+    fn rows(&self) -> Vec<(&'static str, String)> {
+        let least = if self.lower_bound { "at least " } else { "" };
+        let never = |time: &Option<String>| time.clone().unwrap_or_else(|| String::from("none known"));
+        let publication = match self.publication.as_str() {
+            "published" => String::from("published"),
+            "below_min_ports" => format!("none: its peak is below --publish.min-ports ({})", self.min_ports),
+            _ => format!("none: it is beyond --publish.max-sources ({})", self.max_sources),
+        };
+        let ignored = match (&self.ignored, &self.ignored_network) {
+            (None, _) => String::from("no"),
+            (Some(_), Some(network)) => format!("by {network} in ignore.sources"),
+            (Some(reason), None) => reason.clone(),
+        };
+        let more = if self.ignored_port_ranges.len() == detect::NAMED_RANGES { ", …" } else { "" };
+        let ports = match self.ignored_ports {
+            0 => String::from("all count"),
+            some => format!("{some} do not count: {}{more}", self.ignored_port_ranges.join(", ")),
+        };
+        vec![
+            ("counts as", self.source.clone()),
+            (
+                "ports",
+                format!(
+                    "{least}{} now, {least}{} at most within {}",
+                    self.distinct_ports,
+                    self.peak_distinct_ports,
+                    span(self.hold_seconds)
+                ),
+            ),
+            ("rule", format!("{} ports within {}", self.threshold, span(self.window_seconds))),
+            ("hosts", self.distinct_hosts.to_string()),
+            ("last probe", never(&self.last_probe)),
+            ("last hit", never(&self.last_hit)),
+            ("open scan", String::from(if self.open_scan { "yes" } else { "no" })),
+            ("tracked", self.tracked.clone()),
+            ("series", publication),
+            ("ignored", ignored),
+            ("all ports", ports),
+        ]
+    }
+}
