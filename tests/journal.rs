@@ -23,7 +23,7 @@ use std::time::Duration;
 
 const INSIDE: &str = "PORTSCAN_TEST_INSIDE_JOURNALD_LAB";
 const FORMAT: &str = "PORTSCAN_TEST_LOG_FORMAT";
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Run `body` in the lab: this test, again, with a journald of its own.
 fn in_lab(test: &str, body: fn()) {
@@ -53,7 +53,7 @@ fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(start.elapsed() < TIMEOUT, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -62,7 +62,7 @@ impl Blindness {
             let (lost, seconds) = (loss.lost, loss.seconds());
             log::warn!(
                 message_id = LOST_ID, title = "log records lost", event = "records_lost", lost, seconds;
-                "{lost} log records lost within {seconds} s: nobody took them"
+                "{lost} log records lost within {seconds} s: neither the journal nor standard error took them"
             );
         }
     }
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(look(&mut blindness, [Ready, Down], at(60)), gone);
         blindness.changed(1, "eth7", None, at(61));
         assert_eq!(blindness.status(), "capturing on eth0, eth7");
-        // What told that it is back may have been lost.
+        // The message that it is back may have been lost.
         blindness.changed(1, "eth7", Some("the interface disappeared"), at(70));
         assert_eq!(look(&mut blindness, [Ready, Ready], at(75)), "capturing on eth0, eth7");
     }
@@ -140,6 +140,6 @@ mod tests {
         assert_eq!(blindness.interfaces[0].losses.dropped(), 7);
         blindness.changed(0, "wwan0", Some("the default route leads through eth1 now"), now);
         blindness.changed(0, "eth1", None, now);
-        assert_eq!(blindness.status(), "capturing on eth1", "it hears that it is back by another name");
+        assert_eq!(blindness.status(), "capturing on eth1", "it is back by another name");
     }
 }

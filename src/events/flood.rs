@@ -51,7 +51,7 @@ impl FloodLimit {
         false
     }
 
-    /// When what was withheld is to be told: once the flood is over, or has gone on for long enough.
+    /// When the summary is due: once the flood is over, or has gone on for long enough.
     pub(super) fn summary_due(&self) -> Option<Instant> {
         self.span.map(|(first, latest)| (latest + CALM).min(first + SUMMARY_INTERVAL))
     }
@@ -77,7 +77,7 @@ mod tests {
             let moment = if n % 2 == 0 { Moment::Hit } else { Moment::Ended };
             let now = start + Duration::from_millis(n);
             written += u64::from(flood.admits(moment, now));
-            assert!(flood.summary_due().is_none_or(|due| due > now), "told in the midst of the flood");
+            assert!(flood.summary_due().is_none_or(|due| due > now), "a summary in the midst of the flood");
         }
         assert!((195..=200).contains(&written), "100 + 5 s × 20, got {written}");
         assert_eq!(flood.summary_due(), Some(start + Duration::from_millis(4999) + CALM));

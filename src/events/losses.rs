@@ -56,7 +56,7 @@ fn record_dropped(_: &InterfaceSnapshot, interface: &str, loss: Loss) {
     log::warn!(
         message_id = DROPPED_ID, title = "frames dropped", event = "frames_dropped", interface, dropped = lost,
         received = of, percent, seconds;
-        "{percent} % of the frames on {interface} dropped for want of room, {lost} of {of} within {seconds} s: \
+        "{percent} % of the frames on {interface} dropped because the buffer was full, {lost} of {of} within {seconds} s: \
          scans may be missed (--capture.buffer-size, --capture.threads)"
     );
 }
@@ -70,7 +70,7 @@ fn record_interface_dropped(_: &InterfaceSnapshot, interface: &str, loss: Loss) 
     );
 }
 
-/// Sources given up for want of memory, by the reasons that the record names. (A reload is somebody's wish.)
+/// Sources evicted for want of memory, by the reasons that the record names. (A reload was asked for.)
 fn for_want_of_memory(snapshot: &InterfaceSnapshot) -> [u64; 4] {
     [Evicted::Doorkeeper, Evicted::Table, Evicted::Scan, Evicted::Evidence]
         .map(|reason| snapshot.detection.tally.evicted[reason as usize])
@@ -103,7 +103,7 @@ fn record_events(_: &InterfaceSnapshot, interface: &str, loss: Loss) {
     let (lost, seconds) = (loss.lost, loss.seconds());
     log::warn!(
         message_id = LOST_ID, title = "records lost", event = "records_lost", interface, lost, seconds;
-        "{lost} records of scans on {interface} lost within {seconds} s: the log is slower than they come"
+        "{lost} records of scans on {interface} lost within {seconds} s: they come faster than the log is written"
     );
 }
 
@@ -172,7 +172,7 @@ mod tests {
     use crate::system::clock;
 
     #[test]
-    fn losses_are_told_at_once_and_then_once_a_minute_with_all_since() {
+    fn losses_are_reported_at_once_and_then_once_a_minute_with_all_since() {
         let start = clock::steady();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut dropped = Reported::none(start);
@@ -187,7 +187,7 @@ mod tests {
         // It is over; the next time the quiet between does not count.
         assert_eq!(dropped.look(139, 2_000_000, at(1_000)), None);
         assert_eq!(dropped.look(140, 2_000_010, at(1_001)), Some(Loss { lost: 1, of: 10, within: second }));
-        // Some of it came just before it was over: told when its time has come.
+        // Some of it came just before it was over: reported when its time has come.
         assert_eq!(dropped.look(145, 2_000_020, at(1_002)), None);
         assert_eq!(dropped.look(145, 2_000_020, at(1_061)).map(|loss| loss.lost), Some(5));
     }
@@ -197,7 +197,8 @@ mod tests {
     fn an_attacker_cannot_fill_the_journal_with_losses() {
         let start = clock::steady();
         let mut losses = Reported::none(start);
-        let told = (1..=600).filter(|&n| losses.look(n, n, start + Duration::from_secs(n)).is_some()).count();
-        assert_eq!(told, 10);
+        let reported =
+            (1..=600).filter(|&n| losses.look(n, n, start + Duration::from_secs(n)).is_some()).count();
+        assert_eq!(reported, 10);
     }
 }

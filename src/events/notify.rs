@@ -158,7 +158,7 @@ fn message(moment: Moment, scan: &Scan, interface: &str) -> String {
     let window = span(scan.window_nanos);
     let (kind, technique) = (scan.kind.label(), scan.technique.label());
     let _ = write!(out, " window={window} kind={kind} technique={technique} interface=");
-    // The system's word, not the wire's, but whoever makes an interface chooses its name.
+    // The name comes from the system, not from the wire; but the user who makes an interface chooses it.
     logger::push_logfmt(&mut out, interface);
     let sample = PortSample::lowest(scan.sample_ports.as_slice().iter().copied().take(MESSAGE_PORTS));
     let sample = Value::Sample { lowest: &sample, of: ports };
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_scan_tells_its_totals() {
+    fn an_ended_scan_has_its_totals() {
         let scan = Scan {
             ports: 0,
             distinct_ports: 1000,
@@ -235,10 +235,10 @@ mod tests {
             "portscan ended source=198.51.100.7 ports=1000 peak=990 hosts=1 probes=2011 duration=83s window=10s \
              kind=vertical technique=syn interface=eth0 target=192.0.2.10:22 sample=21,22,23,25,80"
         );
-        let told = line(&ended);
+        let shown = line(&ended);
         assert!(
-            told.contains(" ports=1000 ") && told.contains(" ended=2026-11-23T10:02:23.000000Z "),
-            "{told}"
+            shown.contains(" ports=1000 ") && shown.contains(" ended=2026-11-23T10:02:23.000000Z "),
+            "{shown}"
         );
         let grown = notice(Moment::Grown, scan, "eth0");
         let grown = entry(&grown);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_the_source_and_the_address_seen_is_told_too() {
+    fn an_ipv6_network_is_the_source_and_the_address_seen_is_named_too() {
         let hit = notice(Moment::Hit, scan("2001:db8:0:1::7", "[2001:db8::1]:22"), "eth0");
         let hit = entry(&hit);
         assert_eq!(

@@ -149,7 +149,7 @@ impl Outages {
         let Some(outage) = &mut self.current else {
             log::warn!(
                 message_id = UP_ID, event = "capture_back", interface, blind_seconds = seconds, untold = outages;
-                "capture on {interface} is back; {outages} outages of {seconds} s in all were not told one by one"
+                "capture on {interface} is back; {outages} outages of {seconds} s in all were not reported one by one"
             );
             return;
         };
@@ -186,7 +186,7 @@ fn lost(interface: &str, reason: &str, before: u64, seconds: u64) -> String {
     };
     let before = match before {
         0 => String::new(),
-        some => format!(" ({some} outages of {seconds} s in all before it were not told)"),
+        some => format!(" ({some} outages of {seconds} s in all before it were not reported)"),
     };
     format!("capture on {interface} {what}: {reason}; {then}{before}")
 }
@@ -202,13 +202,13 @@ mod tests {
         let start = clock::steady();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut outages = Outages::none("eth7", start);
-        let (mut told, mut untold) = (0, 0);
+        let (mut reported, mut before_it) = (0, 0);
         for n in 0..300 {
             let before = outages.withheld.outages;
             outages.stands(Standing::Down, at(2 * n));
             if outages.current.as_ref().is_some_and(|outage| outage.is_reported) {
-                told += 1;
-                untold += before;
+                reported += 1;
+                before_it += before;
                 assert_eq!(outages.withheld.outages, 0, "the record has them");
             }
             outages.stands(Standing::Ready, at(2 * n + 1));
@@ -217,10 +217,10 @@ mod tests {
                 assert!(outages.allowance.left < 1.0);
             }
         }
-        assert!((5..=15).contains(&told), "{told}");
+        assert!((5..=15).contains(&reported), "{reported}");
         let left = outages.withheld.outages;
-        assert!(told + untold + left <= 300 && outages.withheld.blind == Duration::from_secs(left));
-        // It stays away: told when its time has come, with those before.
+        assert!(reported + before_it + left <= 300 && outages.withheld.blind == Duration::from_secs(left));
+        // It stays away: reported when its time has come, with those before.
         outages.stands(Standing::Down, at(600));
         outages.stands(Standing::Down, at(700));
         assert!(outages.current.as_ref().unwrap().is_reported && outages.withheld.outages == 0);
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(
             lost("eth0", LINK_DOWN, 3, 7),
             "capture on eth0 stopped: link down; it goes on when the link is back (3 outages of 7 s in all before it were \
-             not told)"
+             not reported)"
         );
     }
 }

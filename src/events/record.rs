@@ -202,7 +202,7 @@ pub enum Value<'a> {
     },
     /// Something to mind; lines of the log have it only then.
     Mark(bool),
-    /// A number that is told only if it is not 0.
+    /// A number that is left out if it is 0.
     Rare(u64),
 }
 
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_scan_of_an_ipv6_network_is_told_with_the_address_that_was_seen() {
+    fn an_open_scan_of_an_ipv6_network_comes_with_the_address_that_was_seen() {
         let scan = Scan { window_nanos: 500_000_000, ..scan("2001:db8::7", "[2001:db8:1::10]:443") };
         let record = Record { clock_steps: 3, ..record(&scan, "-") };
         let value: serde_json::Value = serde_json::from_str(&record.json()).unwrap();

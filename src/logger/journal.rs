@@ -1,7 +1,7 @@
 //! journald's native protocol: one datagram a record. Our own few lines instead of systemd-journal-logger,
 //! which drops what it could not send without a word and writes Info as PRIORITY 5 (notice).
 
-use super::PATIENCE;
+use super::JOURNAL_TIMEOUT;
 use rustix::fs::fstat;
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -20,7 +20,7 @@ impl Journal {
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         std::fs::metadata(path)?;
         let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(JOURNAL_TIMEOUT))?;
         Ok(Self { socket, path: path.to_owned(), stalled: false })
     }
 

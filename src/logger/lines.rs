@@ -109,7 +109,7 @@ fn title(record: &Record<'_>) -> String {
 }
 
 /// The key-values of a record, in the order they were given.
-fn each_pair(record: &Record<'_>, tell: impl FnMut(&str, &Value<'_>)) {
+fn each_pair(record: &Record<'_>, each: impl FnMut(&str, &Value<'_>)) {
     struct Visit<T>(T);
     impl<'kvs, T: FnMut(&str, &Value<'_>)> VisitSource<'kvs> for Visit<T> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
@@ -117,15 +117,15 @@ fn each_pair(record: &Record<'_>, tell: impl FnMut(&str, &Value<'_>)) {
             Ok(())
         }
     }
-    // Only a source can fail, and ours cannot; what it told before is kept in any case.
-    let _ = record.key_values().visit(&mut Visit(tell));
+    // Only a source can fail, and ours cannot; the pairs before are kept in any case.
+    let _ = record.key_values().visit(&mut Visit(each));
 }
 
 /// The key-values that belong on a line.
-fn each_line_pair(record: &Record<'_>, mut tell: impl FnMut(&str, &Value<'_>)) {
+fn each_line_pair(record: &Record<'_>, mut each: impl FnMut(&str, &Value<'_>)) {
     each_pair(record, |key, value| {
         if ![MESSAGE_ID_KEY, TITLE_KEY].contains(&key) {
-            tell(key, value);
+            each(key, value);
         }
     });
 }
@@ -195,9 +195,9 @@ mod tests {
 
     const PAIRS: [(&str, &str); 2] = [("source", "198.51.100.7"), (MESSAGE_ID_KEY, "abc")];
 
-    /// Let `tell` see a record with this message and these key-values.
-    fn with_record(level: Level, message: &str, pairs: &dyn kv::Source, tell: impl FnOnce(&Record<'_>)) {
-        tell(&Record::builder().level(level).key_values(pairs).args(format_args!("{message}")).build());
+    /// Lets `look` see a record with this message and these key-values.
+    fn with_record(level: Level, message: &str, pairs: &dyn kv::Source, look: impl FnOnce(&Record<'_>)) {
+        look(&Record::builder().level(level).key_values(pairs).args(format_args!("{message}")).build());
     }
 
     /// The line without its time.

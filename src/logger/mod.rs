@@ -39,10 +39,10 @@ pub const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The longest a record waits for a journald that does not read. After one such wait the next records do not
 /// wait at all, until one gets through again.
-const PATIENCE: Duration = Duration::from_millis(250);
+const JOURNAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long the end of the process waits for records that are still to be written.
-const LAST_PATIENCE: Duration = Duration::from_millis(250);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -191,38 +191,38 @@ pub fn start(options: Options) -> Result<(), StartError> {
     };
     let layout = if options.format == Format::Json { Layout::Json } else { Layout::Logfmt };
     let stderr = io::stderr();
-    // Whoever starts it by hand also sees what it says.
+    // On a terminal its user also sees the records.
     let echo = options.format == Format::Auto && io::IsTerminal::is_terminal(&stderr);
     // A descriptor of its own, so that a thread that is stuck in a write holds no lock of the standard library's.
     let sink = stderr.as_fd().try_clone_to_owned().map_err(StartError::NoStandardError)?;
     let logger = Logger::new(options.level, layout, journal, echo, File::from(sink), &ACCOUNT);
     log::set_boxed_logger(Box::new(logger)).map_err(|_| StartError::Started)?;
     log::set_max_level(options.level);
-    // A panic is told like any other error: as one record, counted, and without waiting for a terminal.
+    // A panic is reported like any other error: as one record, counted, and without waiting for a terminal.
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
     Ok(())
 }
 
-/// Starts the threads that write. What was logged before comes first.
+/// Starts the threads that write. Records from before come first.
 pub fn begin() {
     // Writing begins with the first flush.
     log::logger().flush();
 }
 
-/// Tells why the process ends, as a line on standard error: as an error also where journald reads that. Waits for
+/// Writes why the process ends, as a line on standard error: as an error also where journald reads that. Waits for
 /// records that are still to be written, but for no terminal that nobody reads.
 pub fn last_words(text: &str) {
     log::logger().flush();
     let priority = if journal::reads_standard_error() { "<3>" } else { "" };
     let words = format!("{priority}portscan_exporter: {}\n", printable(text));
-    let (said, done) = sync_channel::<()>(1);
+    let (written, done) = sync_channel::<()>(1);
     let say = move || {
-        // Nothing is left to tell it to if standard error is gone.
+        // If standard error is gone there is nowhere else to write.
         let _ = io::stderr().write_all(words.as_bytes());
-        drop(said);
+        drop(written);
     };
     if std::thread::Builder::new().spawn(say).is_ok() {
-        let _ = done.recv_timeout(LAST_PATIENCE);
+        let _ = done.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
@@ -324,7 +324,7 @@ impl log::Log for Logger {
     /// Waits for a moment until everything is written.
     fn flush(&self) {
         if self.begin().is_ok() {
-            self.account.waiting.is_over_within(LAST_PATIENCE);
+            self.account.waiting.is_over_within(FLUSH_TIMEOUT);
         }
     }
 }
@@ -341,9 +341,9 @@ mod tests {
     const PAIRS: [(&str, &str); 2] = [("source", "198.51.100.7"), (MESSAGE_ID_KEY, "abc")];
     const LONG: Duration = Duration::from_secs(20);
 
-    /// Let `tell` see a record with this message and these key-values.
-    fn with_record(level: Level, message: &str, pairs: &dyn kv::Source, tell: impl FnOnce(&Record<'_>)) {
-        tell(&Record::builder().level(level).key_values(pairs).args(format_args!("{message}")).build());
+    /// Lets `look` see a record with this message and these key-values.
+    fn with_record(level: Level, message: &str, pairs: &dyn kv::Source, look: impl FnOnce(&Record<'_>)) {
+        look(&Record::builder().level(level).key_values(pairs).args(format_args!("{message}")).build());
     }
 
     fn logger(journal: Option<Journal>, echo: bool, sink: File) -> Logger {
@@ -352,7 +352,7 @@ mod tests {
     }
 
     impl Logger {
-        fn say(&self, level: Level, message: &str) {
+        fn write(&self, level: Level, message: &str) {
             with_record(level, message, &PAIRS, |record| self.log(record));
         }
 
@@ -369,7 +369,7 @@ mod tests {
         (reader.into(), writer.into())
     }
 
-    /// What was written; the loggers must be gone.
+    /// Everything that was written; the loggers must be gone.
     fn read(mut reader: File) -> String {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -394,7 +394,7 @@ mod tests {
         let (reader, writer) = pipe();
         let logger = logger(Some(Journal::at(&path).unwrap()), false, writer);
         let log = |message: &str| {
-            logger.say(Level::Warn, message);
+            logger.write(Level::Warn, message);
             logger.done()
         };
 
@@ -426,7 +426,7 @@ mod tests {
         let started = clock::steady();
         // Far more than the queue of a datagram socket (net.unix.max_dgram_qlen, 10 to 512) or its buffer.
         loop {
-            logger.say(Level::Warn, "hit");
+            logger.write(Level::Warn, "hit");
             if logger.done().of(Counter::RecordsRedirected) == 100 {
                 break;
             }
@@ -436,7 +436,7 @@ mod tests {
         // Once journald reads again, records go there.
         journald.set_nonblocking(true).unwrap();
         while journald.recv(&mut [0; 4096]).is_ok() {}
-        logger.say(Level::Warn, "hit");
+        logger.write(Level::Warn, "hit");
         assert_eq!(logger.done().of(Counter::RecordsRedirected), 100);
         drop(logger);
         assert_eq!(read(reader).lines().count(), 100);
@@ -447,7 +447,7 @@ mod tests {
         let (reader, writer) = pipe();
         drop(reader);
         let gone = logger(None, false, writer);
-        gone.say(Level::Error, "nobody hears");
+        gone.write(Level::Error, "nobody hears");
         assert_eq!(gone.done(), Counts::default().with([(Counter::RecordsLost, 1)]));
     }
 
@@ -459,7 +459,7 @@ mod tests {
         let stuck = logger(None, false, writer);
         stuck.begin().unwrap();
         for _ in 0..RECORDS {
-            stuck.say(Level::Info, &"x".repeat(1000));
+            stuck.write(Level::Info, &"x".repeat(1000));
         }
         // Had a record waited for the reader, the test would not have come here.
         let lost = stuck.account.counters.counts().of(Counter::RecordsLost);
@@ -487,7 +487,7 @@ mod tests {
         let stuck = logger(Some(Journal::at(&path).unwrap()), true, writer);
         stuck.begin().unwrap();
         for round in 1..=1_000 {
-            stuck.say(Level::Warn, &"x".repeat(1000));
+            stuck.write(Level::Warn, &"x".repeat(1000));
             let start = clock::steady();
             while stuck.account.counters.counts().of(Counter::RecordsWarning) < round {
                 assert!(start.elapsed() < LONG, "the journal waits for the terminal");
@@ -503,7 +503,7 @@ mod tests {
     fn records_below_the_level_are_neither_written_nor_counted() {
         let (reader, writer) = pipe();
         let logger = logger(None, false, writer);
-        logger.say(Level::Debug, "detail");
+        logger.write(Level::Debug, "detail");
         assert_eq!(logger.done(), Counts::default());
         drop(logger);
         assert_eq!(read(reader), "");

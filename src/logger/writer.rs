@@ -30,8 +30,8 @@ impl Waiting {
     }
 
     /// Waits until nothing waits; whether it came to that.
-    pub(super) fn is_over_within(&self, patience: Duration) -> bool {
-        let waited = self.written.wait_timeout_while(self.lock(), patience, |count| *count > 0);
+    pub(super) fn is_over_within(&self, timeout: Duration) -> bool {
+        let waited = self.written.wait_timeout_while(self.lock(), timeout, |count| *count > 0);
         *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
     }
 
@@ -135,7 +135,7 @@ impl<W: Write + AsFd> Lines<W> {
                     rest = &rest[written..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Whoever shares the descriptor with us may have made it non-blocking.
+                // Another process that shares the descriptor may have made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut fds = [PollFd::new(&self.sink, PollFlags::OUT)];
                     rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use std::os::fd::{BorrowedFd, OwnedFd};
 
-    /// Takes what it is told to, then fails once.
+    /// Takes as much as there is room for, then fails once.
     struct Failing {
         room: usize,
         text: Vec<u8>,

@@ -1,6 +1,6 @@
 //! The latest snapshot of every interface: the capture threads publish, the scrape side reads. A lock is
 //! held for a pointer copy only, so that no capture thread ever waits for a page being rendered. Threads that share an
-//! interface publish each for itself; whoever reads sees them as one.
+//! interface publish each for itself; readers see them as one.
 
 use crate::detect::Explanation;
 use crate::publish::snapshot::InterfaceSnapshot;
@@ -194,8 +194,8 @@ impl Slot {
             let answers = Self::lock(answers);
             answers.iter().find(|answer| answer.question == question).map(|answer| answer.explanation.clone())
         };
-        let told: Vec<Arc<Explanation>> = self.answers.iter().map(of_thread).collect::<Option<_>>()?;
-        let (first, others) = told.split_first()?;
+        let all: Vec<Arc<Explanation>> = self.answers.iter().map(of_thread).collect::<Option<_>>()?;
+        let (first, others) = all.split_first()?;
         let mut all = Explanation::clone(first);
         others.iter().for_each(|other| all.merge(other));
         Some(all)

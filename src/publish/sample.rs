@@ -12,10 +12,10 @@ use std::fmt;
 use std::hash::Hasher as _;
 use std::net::IpAddr;
 
-/// How many ports of a sampled source are told apart.
+/// How many ports of a sampled source are counted.
 pub const PORTS: usize = 8;
 
-/// The secret of a fleet. Whoever knows it can scan from addresses that are in no sample.
+/// The secret of a fleet. A scanner who knows it can scan from addresses that are in no sample.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key([u8; 16]);
 
@@ -40,7 +40,7 @@ impl Key {
         hasher.finish()
     }
 
-    /// What tells two keys apart and gives neither away.
+    /// Differs where the keys differ, and gives neither away.
     pub fn fingerprint(&self) -> String {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         hasher.write(b"fingerprint");
@@ -79,7 +79,7 @@ impl Sampling {
 
 /// A source of the sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
+struct Sampled {
     place: u64,
     source: Source,
     last_probe: Timestamp,
@@ -87,7 +87,7 @@ struct Known {
     count: u8,
 }
 
-impl Known {
+impl Sampled {
     fn new(place: u64, source: Source, probe: &Probe, now: Timestamp) -> Self {
         let mut known = Self { place, source, last_probe: now, ports: [0; PORTS], count: 0 };
         known.see(probe.port, now);
@@ -177,7 +177,7 @@ pub struct Sample {
     /// The time of the capture, as far as it has come.
     now: Timestamp,
     /// By their places; at most `max_sources`.
-    known: Vec<Known>,
+    known: Vec<Sampled>,
     /// What the batch that is being gathered has of the sample.
     gathered: Vec<(u64, Probe)>,
     suppressed: [u64; Suppressed::ALL.len()],
@@ -231,7 +231,7 @@ impl Sample {
             return;
         }
         let source = Source::of(probe.source, self.policy.ipv6_prefix);
-        let at = match self.known.binary_search_by_key(&(place, source), Known::order) {
+        let at = match self.known.binary_search_by_key(&(place, source), Sampled::order) {
             Ok(at) => return self.known[at].see(probe.port, self.now),
             Err(at) => at,
         };
@@ -243,7 +243,7 @@ impl Sample {
             self.known.pop();
             self.suppressed[Suppressed::Replaced as usize] += 1;
         }
-        self.known.insert(at, Known::new(place, source, probe, self.now));
+        self.known.insert(at, Sampled::new(place, source, probe, self.now));
     }
 
     /// Moves time on; forgets those whose latest probe is further back than the hold.
@@ -253,7 +253,7 @@ impl Sample {
         self.known.retain(|known| known.last_probe.saturating_add(hold) >= now);
     }
 
-    /// The clock of the capture stepped by this many nanoseconds: what was seen a minute ago still was.
+    /// The clock of the capture stepped by this many nanoseconds: a probe of a minute ago stays one of a minute ago.
     pub fn clock_stepped(&mut self, nanos: i64) {
         let stepped = |time: Timestamp| Timestamp(time.nanos().saturating_add_signed(nanos));
         self.now = stepped(self.now);
@@ -275,7 +275,7 @@ impl Sample {
     /// The sample at this moment.
     pub fn snapshot(&self) -> SampleSnapshot {
         let shown =
-            |known: &Known| SampledSource { source: known.source, place: known.place, ports: known.count };
+            |known: &Sampled| SampledSource { source: known.source, place: known.place, ports: known.count };
         SampleSnapshot {
             fingerprint: self.sampling.key.fingerprint(),
             one_in: self.sampling.one_in,

@@ -36,7 +36,7 @@ impl InterfaceSnapshot {
             *up &= shard.capture.up;
             *received += shard.capture.received;
             *dropped += shard.capture.dropped;
-            // The interface's own number, which every socket is told; and all are reopened together.
+            // The interface's own number, which every socket gets; and all are reopened together.
             *interface_dropped = shard.capture.interface_dropped.max(*interface_dropped);
             *restarts = shard.capture.restarts.max(*restarts);
             // Most often all of them paused together.

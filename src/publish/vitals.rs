@@ -1,11 +1,11 @@
-//! Whether the capture threads live: one that stalls or panics is told of, and cannot keep the others from their end.
+//! Whether the capture threads live: one that stalls or panics is reported, and cannot keep the others from their end.
 
 use crate::publish::board::{Board, STALLED};
 use std::collections::BTreeMap;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Looks in a row at which a capture must be silent before it is told of: a process that was stopped as a whole finds itself
+/// Looks in a row at which a capture must be silent before it is reported: a process that was stopped as a whole finds itself
 /// late when it wakes up, and has ticked by the next look.
 const LOOKS: u32 = 2;
 
@@ -18,7 +18,7 @@ pub struct Vitals {
     silent: BTreeMap<String, u32>,
 }
 
-/// What there is to tell of a capture.
+/// What there is to report of a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sign {
     /// It has not ticked for so long.
@@ -50,11 +50,11 @@ impl Vitals {
 
 /// Waits for threads that were told to stop; what is wrong with those that did not end well. A thread that hangs is left
 /// behind: the process ends without it.
-pub fn gather(threads: Vec<(String, JoinHandle<()>)>, patience: Duration) -> Vec<String> {
+pub fn gather(threads: Vec<(String, JoinHandle<()>)>, timeout: Duration) -> Vec<String> {
     let mut faults = Vec::new();
     let mut waited = Duration::ZERO;
     for (name, thread) in threads {
-        while !thread.is_finished() && waited < patience {
+        while !thread.is_finished() && waited < timeout {
             thread::sleep(POLL);
             waited += POLL;
         }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_thread_that_stalls_is_not_up_and_told_of_once() {
+    fn a_capture_thread_that_stalls_is_not_up_and_is_reported_once() {
         let board = Arc::new(Board::new(["eth0"]));
         let ((ticks, ticked), (stall, stalls)) = (channel(), channel());
         let (publishes, shown) = (Arc::clone(&board), channel::<()>());
@@ -128,7 +128,7 @@ mod tests {
         let (alive, signs) = vitals.look(&board, at(31));
         let [Sign::Stalled(name, silence)] = &signs[..] else { panic!("{signs:?}") };
         assert!(!alive && name == "eth0" && silence.as_secs() >= 29, "{signs:?}");
-        assert_eq!(vitals.look(&board, at(32)), (false, vec![]), "told once");
+        assert_eq!(vitals.look(&board, at(32)), (false, vec![]), "reported once");
         assert!(!up(at(32)));
 
         release.send(()).unwrap();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_and_a_hang_are_told_of_and_hold_nobody_up() {
+    fn a_panic_and_a_hang_are_reported_and_hold_nobody_up() {
         let (release, held) = channel::<()>();
         let hangs = thread::spawn(move || {
             let _ = held.recv();

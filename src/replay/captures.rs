@@ -24,14 +24,14 @@ pub struct Outcome {
     pub snapshot: InterfaceSnapshot,
     /// What the reader says of it.
     pub account: Account,
-    /// What was out of order.
+    /// What is out of order in it.
     pub disorder: Disorder,
     /// Times of the earliest and the latest packet that has one.
     pub span: Option<(Timestamp, Timestamp)>,
 }
 
-/// Who hears of what is found.
-pub trait Audience {
+/// Takes the scans that are found.
+pub trait ScanSink {
     /// A scan, as it ended (ties by source), or as it stands at the end of its capture (by the time of the hit); with the
     /// file in which it was detected, and the clock steps until now.
     fn scan(&mut self, file: usize, scan: &Scan, clock_steps: u64);
@@ -39,13 +39,13 @@ pub trait Audience {
     fn pause(&mut self) {}
 }
 
-impl<F: FnMut(&Scan)> Audience for F {
+impl<F: FnMut(&Scan)> ScanSink for F {
     fn scan(&mut self, _: usize, scan: &Scan, _: u64) {
         self(scan);
     }
 }
 
-/// Reads one file; with what went wrong, after what was read before. Ends early when `wake` says stop.
+/// Reads one file, as far as it goes; with the error that ended it, if one did. Ends early when `wake` says stop.
 pub fn replay(
     path: &Path,
     policy: Policy,
@@ -53,8 +53,8 @@ pub fn replay(
     wake: &Wake,
     scan: &mut dyn FnMut(&Scan),
 ) -> (Outcome, Option<String>) {
-    let mut told = |found: &Scan| scan(found);
-    let mut captures = Captures::new(policy.clone(), limits, &mut told);
+    let mut sink = |found: &Scan| scan(found);
+    let mut captures = Captures::new(policy.clone(), limits, &mut sink);
     let error = captures.read(path, wake);
     let outcome = captures.finish().pop();
     (outcome.unwrap_or_else(|| Capture::new(policy, limits).outcome(Vec::new())), error)
@@ -70,7 +70,7 @@ pub(super) struct Captures<'a> {
     policy: Policy,
     limits: Limits,
     pub(super) sampling: Option<Sampling>,
-    audience: &'a mut dyn Audience,
+    sink: &'a mut dyn ScanSink,
     /// Files so far.
     files: usize,
     /// The file being read, and whether it is the one before once more.
@@ -82,12 +82,12 @@ pub(super) struct Captures<'a> {
 }
 
 impl<'a> Captures<'a> {
-    pub(super) fn new(policy: Policy, limits: Limits, audience: &'a mut dyn Audience) -> Self {
+    pub(super) fn new(policy: Policy, limits: Limits, sink: &'a mut dyn ScanSink) -> Self {
         Self {
             policy,
             limits,
             sampling: None,
-            audience,
+            sink,
             files: 0,
             path: PathBuf::new(),
             repeats: false,
@@ -153,7 +153,7 @@ impl<'a> Captures<'a> {
 
     fn end(&mut self, capture: Option<Capture>) {
         if let Some(mut capture) = capture {
-            capture.finish(self.audience);
+            capture.finish(self.sink);
             let files = capture.engine.files.iter().map(|(file, _)| *file).collect();
             self.outcomes.push(capture.outcome(files));
         }
@@ -195,7 +195,7 @@ impl Reader<'_, '_> {
         let mut capture = self.captures.capture(&stamps.collect::<Vec<_>>());
         for (link, time, bytes) in first {
             capture.engine.pipeline.opened(link);
-            capture.frame(time, &bytes, self.captures.audience);
+            capture.frame(time, &bytes, self.captures.sink);
         }
         capture.engine.pipeline.opened(self.link);
         self.capture = Some(capture);
@@ -213,7 +213,7 @@ impl FrameSink for Reader<'_, '_> {
     #[inline]
     fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
         match &mut self.capture {
-            Some(capture) => capture.frame(time, bytes, self.captures.audience),
+            Some(capture) => capture.frame(time, bytes, self.captures.sink),
             None => self.first(time, bytes),
         }
     }
@@ -223,9 +223,9 @@ impl FrameSink for Reader<'_, '_> {
             self.begin();
         }
         if let Some(capture) = &mut self.capture {
-            capture.engine.flush(self.captures.audience);
+            capture.engine.flush(self.captures.sink);
         }
-        self.captures.audience.pause();
+        self.captures.sink.pause();
     }
 
     fn tick(&mut self, _: &CaptureStatus) {}
@@ -250,14 +250,14 @@ impl Capture {
     }
 
     #[inline]
-    fn frame(&mut self, time: Timestamp, bytes: &[u8], audience: &mut dyn Audience) {
+    fn frame(&mut self, time: Timestamp, bytes: &[u8], sink: &mut dyn ScanSink) {
         let probe = self.engine.pipeline.probe(time, bytes);
-        self.order.frame(time, probe, &mut |next| self.engine.take(next, audience));
+        self.order.frame(time, probe, &mut |next| self.engine.take(next, sink));
     }
 
-    fn finish(&mut self, audience: &mut dyn Audience) {
-        self.order.finish(&mut |next| self.engine.take(next, audience));
-        self.engine.finish(self.order.now().unwrap_or_default(), audience);
+    fn finish(&mut self, sink: &mut dyn ScanSink) {
+        self.order.finish(&mut |next| self.engine.take(next, sink));
+        self.engine.finish(self.order.now().unwrap_or_default(), sink);
     }
 
     fn outcome(self, files: Vec<usize>) -> Outcome {

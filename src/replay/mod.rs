@@ -10,7 +10,7 @@ pub mod remarks;
 pub mod rotation;
 pub mod table;
 
-pub use captures::{Audience, Outcome, replay};
+pub use captures::{Outcome, ScanSink, replay};
 
 use crate::capture::Wake;
 use crate::detect::{Origin, Scan};
@@ -31,7 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub struct Notes {
     /// What could not be read.
     pub errors: Vec<String>,
-    /// What was odd about what was read.
+    /// What is odd about the files.
     pub warnings: Vec<String>,
 }
 
@@ -109,7 +109,7 @@ struct Printer<'a, W: Write> {
 }
 
 impl<W: Write> Printer<'_, W> {
-    /// Who listened has gone: there is no use in reading on.
+    /// The reader of the report has gone: there is no use in reading on.
     fn check(&mut self, printed: io::Result<()>) {
         if let Err(error) = printed {
             self.failed.get_or_insert(error);
@@ -161,7 +161,7 @@ impl<W: Write> Printer<'_, W> {
     }
 }
 
-impl<W: Write> Audience for Printer<'_, W> {
+impl<W: Write> ScanSink for Printer<'_, W> {
     fn scan(&mut self, file: usize, scan: &Scan, clock_steps: u64) {
         match self.format {
             ReportFormat::Text => self.table.scan(file, scan),

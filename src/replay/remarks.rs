@@ -1,4 +1,4 @@
-//! What is odd about a file that was read, in sentences: why a scan in it may not be told, and what to do about it.
+//! What is odd about a file that was read, in sentences: why a scan in it may be missing, and what to do about it.
 
 use crate::capture::Account;
 use crate::detect::Ignored;
@@ -6,12 +6,12 @@ use crate::packet::decode::Skipped;
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::replay::order::Disorder;
 
-/// Something to know about what was read.
+/// Something to know about a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
     /// A sentence.
     pub text: String,
-    /// Whether what is told may be wrong because of it, so that it is said in every format.
+    /// Whether the report may be wrong because of it, so that every format has it.
     pub is_grave: bool,
 }
 

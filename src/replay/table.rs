@@ -50,7 +50,7 @@ impl Table {
         }
     }
 
-    /// What was read, as far as it could be. A file without a capture has no line.
+    /// A capture, as far as it could be read. A file without a capture has no line.
     pub fn capture(&mut self, totals: Totals) {
         self.captures.push(totals);
     }

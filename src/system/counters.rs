@@ -52,7 +52,7 @@ counters! {
     RecordsSuppressed = "portscan_log_records_suppressed_total": "Log records withheld by the flood limit.";
     RecordsRedirected = "portscan_log_records_redirected_total":
         "Log records written to standard error because journald did not take them.";
-    RecordsLost = "portscan_log_records_lost_total": "Log records that nobody took.";
+    RecordsLost = "portscan_log_records_lost_total": "Log records that neither the journal nor standard error took.";
     // Connections that the web server cut: their client held most of the places and another needed one …
     CutCrowded = "portscan_web_connections_cut_total" reason="crowded": "HTTP connections that were cut, by the reason.";
     // … there was no place, and the client already held as many as any other …

@@ -57,7 +57,7 @@ impl Samples {
         self.put(labels, Value::Bursts { buckets, sum });
     }
 
-    // Prometheus refuses a page that has a series twice. Two files of the same name, or one threshold told by
+    // Prometheus refuses a page that has a series twice. Two files of the same name, or one threshold shown by
     // every interface, are one series: totals add up, of gauges the greatest counts.
     fn put(&mut self, labels: &[&str], value: Value) {
         assert_eq!(

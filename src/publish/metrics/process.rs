@@ -6,7 +6,7 @@ use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::sync::OnceLock;
 
-/// Resources of a process; `None` where the system would not tell.
+/// Resources of a process; `None` where the system does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Usage {
     /// User and system CPU time, in seconds.
@@ -51,7 +51,7 @@ fn ticks_per_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
 }
 
-/// The fields of /proc/PID/stat that are told (proc_pid_stat(5)).
+/// The fields of /proc/PID/stat that are shown (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Stat {
     cpu_ticks: f64,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_told_of() {
+    fn this_process_has_every_number() {
         let usage = Usage::of_this_process();
         let now = clock::wall().as_secs_f64();
         let start = usage.start_time_seconds.unwrap();

@@ -97,7 +97,7 @@ fn what_is_finite_is_created_at_0() {
         assert!(page.lines().any(|shown| shown == line), "no {line} in {page}");
     }
     assert!(!page.contains("portscan_source_"));
-    // A replay tells of no process: the same file gives the same page.
+    // A replay shows no process: the same file gives the same page.
     assert!(!page.contains("process_") && !page.contains("build_info") && !page.contains("log_records"));
 }
 

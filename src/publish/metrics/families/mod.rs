@@ -68,7 +68,7 @@ impl View<'_> {
         });
     }
 
-    // A number the system would not tell is left out: a zero would be a lie.
+    // A number that the system does not give is left out: a zero would be a lie.
     fn usage(&self, samples: &mut Samples, read: impl FnOnce(&Usage) -> Option<f64>) {
         if let Some(value) = self.process.and_then(|(_, usage)| read(usage)) {
             samples.number(&[], value);

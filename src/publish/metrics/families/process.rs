@@ -58,7 +58,7 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge(
         "portscan_ignored_addresses_ratio",
         &["family"],
-        "Share of all addresses (of IPv6, of those in use) that the configuration ignores as sources; 1 sees nothing.",
+        "Share of all addresses (of IPv6, of those in use) that the configuration ignores as sources; at 1 nothing is detected.",
         |view, samples| {
             view.state(|state| {
                 for family in AddressFamily::ALL {
@@ -76,7 +76,7 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge(
         "portscan_log_records_waiting",
         &[],
-        "Log records that wait to be written: many where nobody reads the terminal or the pipe.",
+        "Log records waiting to be written; many when nobody reads the terminal or the pipe.",
         |view, samples| view.state(|state| samples.count(&[], state.log_records_waiting)),
     ),
     // The process.

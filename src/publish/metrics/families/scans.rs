@@ -125,7 +125,7 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge(
         "portscan_suppressed_sources",
         &["interface"],
-        "Sources with ports enough for series of their own that got none because of the limit; 0 if none are wanted.",
+        "Sources with enough ports for series of their own that got none because of the limit; always 0 with a limit of 0.",
         |view, samples| {
             view.each(|name, s| {
                 // A limit of 0 is a choice, not a shortage that someone must be woken for.
@@ -138,7 +138,7 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge(
         "portscan_fleet_sample_source",
         &["interface", "source"],
-        "Distinct ports (8: so many or more) of a source that every host of the fleet shows from its first probe on.",
+        "Distinct ports (8 means 8 or more) of a source that every host of the fleet shows from its first probe on.",
         |view, samples| {
             view.each_sample(|name, sample| {
                 for shown in &sample.sources {
@@ -176,7 +176,7 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge(
         "portscan_fleet_sample_share_ratio",
         &["key"],
-        "Share of all sources that is in the fleet's sample; the label is alike where the keys are.",
+        "Share of all sources that is in the fleet's sample; hosts with the same key have the same label.",
         |view, samples| {
             view.each_sample(|_, sample| {
                 samples.number(&[&sample.fingerprint], 1.0 / f64::from(sample.one_in));
@@ -205,7 +205,7 @@ pub(super) static FAMILIES: &[Family] = &[
     counter(
         "portscan_sources_evicted_total",
         &["interface", "reason"],
-        "Sources given up before their time, by the reason.",
+        "Sources evicted before their time, by the reason.",
         |view, samples| {
             view.each(|name, s| {
                 for reason in Evicted::ALL {
