@@ -138,6 +138,9 @@ def configure(ports):
 
 def run(exporter):
     prometheus, alertmanager, nmap = program("prometheus"), program("prometheus-alertmanager", "alertmanager"), program("nmap")
+    program("ip")
+    say("portscan_exporter watches the network of a host and reports every address that scans its ports.",
+        "Starting it in a network of its own, with Prometheus and Alertmanager: a few seconds …")
     page, exporter_port = listening(10220)
     mailbox = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mailbox)
     threading.Thread(target=mailbox.serve_forever, daemon=True).start()
@@ -162,12 +165,12 @@ def run(exporter):
     subprocess.run([*outside, nmap, "-n", "-Pn", "-sS", "-T4", "-p1-1000", WATCHED], check=True, stdout=subprocess.DEVNULL)
     log = Path("exporter.log")
     record = wait("the record", lambda: [line for line in log.read_text().splitlines() if "portscan hit" in line])
-    say("The record, on a host with systemd: journalctl -u portscan_exporter PORTSCAN_SOURCE=" + SCANNER, record[0])
+    say("It writes a record (on a host with systemd: journalctl -u portscan_exporter PORTSCAN_SOURCE=" + SCANNER + "):", record[0])
     lines = wait("the metric", lambda: [line for line in get(url["exporter"] + "/metrics").splitlines()
                  if line.startswith(("portscan_source_peak_distinct_ports{", "portscan_hits_total{")) and not line.endswith(" 0")])
-    say("The metrics: curl -s " + url["exporter"] + "/metrics | grep -E 'portscan_(hits|source_peak)'", "\n".join(lines))
+    say("It shows the scan to Prometheus: curl -s " + url["exporter"] + "/metrics | grep -E 'portscan_(hits|source_peak)'", "\n".join(lines))
     mail = wait("the notification", lambda: mails)[0]
-    say("The message that Alertmanager sends:", f"Subject: {mail['Subject']}\n\n{mail.get_body().get_content().strip()}")
+    say("Prometheus fires an alert, and Alertmanager sends one message:", f"Subject: {mail['Subject']}\n\n{mail.get_body().get_content().strip()}")
     alerts = urllib.parse.quote('ALERTS{alertname="PortScanDetected"}')
     say("See for yourself:", f"exporter      {url['exporter']}/\nPrometheus    {url['prometheus']}/graph?g0.expr={alerts}\n"
         f"Alertmanager  {url['alertmanager']}/api/v2/alerts")

@@ -157,11 +157,16 @@ fn every_panel_explains_itself_and_asks_the_chosen_data_source() {
 }
 
 #[test]
-fn panels_have_ids_of_their_own_and_do_not_overlap() {
+fn panels_have_ids_and_titles_of_their_own_and_do_not_overlap() {
     for dashboard in dashboards() {
-        let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
+        let (mut ids, mut titles, mut taken) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for panel in panels(&dashboard) {
             assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{panel}");
+            let is_row = panel["type"] == "row";
+            assert!(
+                is_row || titles.insert(text(panel, "title").to_owned()),
+                "two panels of one title: {panel}"
+            );
             let [x, y, w, h] =
                 ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().expect("a number"));
             assert!(w > 0 && h > 0 && x + w <= 24, "{panel}");
