@@ -165,10 +165,10 @@ def run(exporter):
     subprocess.run([*outside, nmap, "-n", "-Pn", "-sS", "-T4", "-p1-1000", WATCHED], check=True, stdout=subprocess.DEVNULL)
     log = Path("exporter.log")
     record = wait("the record", lambda: [line for line in log.read_text().splitlines() if "portscan hit" in line])
-    say("It writes a record (on a host with systemd: journalctl -u portscan_exporter PORTSCAN_SOURCE=" + SCANNER + "):", record[0])
+    say("At the twentieth port it writes a record (with systemd: journalctl -u portscan_exporter PORTSCAN_SOURCE=" + SCANNER + "):", record[0])
     lines = wait("the metric", lambda: [line for line in get(url["exporter"] + "/metrics").splitlines()
                  if line.startswith(("portscan_source_peak_distinct_ports{", "portscan_hits_total{")) and not line.endswith(" 0")])
-    say("It shows the scan to Prometheus: curl -s " + url["exporter"] + "/metrics | grep -E 'portscan_(hits|source_peak)'", "\n".join(lines))
+    say("It shows the scan to Prometheus: curl -s " + url["exporter"] + "/metrics | grep -E '^portscan_(hits|source_peak)'", "\n".join(lines))
     mail = wait("the notification", lambda: mails)[0]
     say("Prometheus fires an alert, and Alertmanager sends one message:", f"Subject: {mail['Subject']}\n\n{mail.get_body().get_content().strip()}")
     alerts = urllib.parse.quote('ALERTS{alertname="PortScanDetected"}')
