@@ -190,21 +190,105 @@ fn the_rules_are_for_this_version() {
     assert!(RULES.contains(&format!("for portscan_exporter {major}.{minor}, and")));
 }
 
+/// `1m30s` in seconds.
+fn seconds(duration: &str) -> u32 {
+    let (mut sum, mut digits) = (0, 0);
+    for c in duration.chars() {
+        match c.to_digit(10) {
+            Some(digit) => digits = 10 * digits + digit,
+            None => {
+                sum += digits
+                    * [('s', 1), ('m', 60), ('h', 3600)]
+                        .iter()
+                        .find(|(unit, _)| *unit == c)
+                        .expect("a unit")
+                        .1;
+                digits = 0;
+            }
+        }
+    }
+    sum
+}
+
 #[test]
-fn every_alert_is_tested_firing_and_silent() {
-    let (mut firing, mut silent) = (BTreeSet::new(), BTreeSet::new());
+fn every_alert_is_tested_silent_firing_and_silent_again() {
+    let mut tested = BTreeSet::new();
     for (_, tests) in TESTS {
         for test in yaml(tests)["tests"].as_array().expect("tests") {
-            for case in test["alert_rule_test"].as_array().into_iter().flatten() {
-                let name = case["alertname"].as_str().expect("an alert's name").to_owned();
-                let expected = case["exp_alerts"].as_array().expect("the alerts expected");
-                if expected.is_empty() { &mut silent } else { &mut firing }.insert(name);
+            // At the longer scrape interval; that the same holds at the shorter one is tested below.
+            if test["interval"] != "1m" {
+                continue;
+            }
+            let cases: Vec<_> = test["alert_rule_test"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|case| {
+                    let name = case["alertname"].as_str().expect("an alert's name");
+                    let at = seconds(case["eval_time"].as_str().expect("a time"));
+                    (name, at, case["exp_alerts"].as_array().expect("the alerts expected").is_empty())
+                })
+                .collect();
+            for &(name, fires, _) in cases.iter().filter(|(.., silent)| !silent) {
+                let silent = |when: &dyn Fn(u32) -> bool| {
+                    cases.iter().any(|&(of, at, silent)| of == name && silent && when(at))
+                };
+                if silent(&|at| at < fires) && silent(&|at| at > fires) {
+                    tested.insert(name.to_owned());
+                }
             }
         }
     }
     let alerts: BTreeSet<_> = names(&yaml(RULES), "alert").into_iter().collect();
-    assert_eq!(firing, alerts);
-    assert_eq!(silent, alerts);
+    assert_eq!(tested, alerts);
+}
+
+/// The values of promtool's short forms: `0x3`, `0+60x30`, `_x2`, `stale`.
+fn expand(values: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for word in values.split_whitespace() {
+        let (first, times) = word.split_once('x').unwrap_or((word, "0"));
+        let times: usize = times.parse().expect("how often");
+        if first == "_" {
+            all.extend(vec![first.to_owned(); times.max(1)]);
+            continue;
+        }
+        let (start, step) = match first[1..].find(['+', '-']) {
+            Some(at) => first.split_at(at + 1),
+            None => (first, "0"),
+        };
+        let number = |text: &str| -> f64 { text.parse().expect("a number") };
+        match first {
+            "stale" => all.push(first.to_owned()),
+            _ => all.extend((0..=times).map(|n| (number(start) + number(step) * n as f64).to_string())),
+        }
+    }
+    all
+}
+
+/// The tests of one scrape a minute, at four scrapes a minute: what happens is the same, and so is what is expected.
+fn at_fifteen_seconds(tests: &str) -> String {
+    let mut file = yaml(tests);
+    let tests = file["tests"].as_array_mut().expect("tests");
+    tests.retain(|test| test["interval"] == "1m");
+    assert!(tests.len() > 5, "does this still read the tests?");
+    for test in tests {
+        test["interval"] = json!("15s");
+        for series in test["input_series"].as_array_mut().expect("series") {
+            let values = expand(series["values"].as_str().expect("values"));
+            let four: Vec<_> = values.iter().flat_map(|value| vec![value.as_str(); 4]).collect();
+            series["values"] = json!(four.join(" "));
+        }
+    }
+    file.to_string()
+}
+
+#[test]
+fn the_same_fires_at_four_scrapes_a_minute_as_at_one() {
+    assert_eq!(expand("0 1x2 5-2x1 _x2 stale"), ["0", "1", "1", "1", "5", "3", "_", "_", "stale"]);
+    let faster = TESTS.map(|(name, tests)| (name, at_fifteen_seconds(tests)));
+    let (fine, said) = unit_tests(&faster.each_ref().map(|(name, tests)| (*name, tests.as_str())), RULES);
+    assert!(fine, "{said}");
 }
 
 #[test]
