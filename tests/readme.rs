@@ -83,3 +83,29 @@ fn the_first_screen_shows_what_a_replay_shows() {
     let table: Vec<&str> = golden.lines().take(2).collect();
     assert!(README.contains(&table.join("\n")), "the README does not show:\n{golden}");
 }
+
+/// With thousands apart, as people write it.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let group = |(at, digit): (usize, char)| {
+        let comma = (at > 0 && (digits.len() - at).is_multiple_of(3)).then_some(',');
+        comma.into_iter().chain([digit])
+    };
+    digits.chars().enumerate().flat_map(group).collect()
+}
+
+#[test]
+fn the_memory_has_room_for_as_many_sources_as_it_says() {
+    for (memory, said) in [("8MiB", "which has room for N sources"), ("48MiB", "N with the default")] {
+        let page = Command::new(cargo_bin!("portscan_exporter"))
+            .args(["replay", "--format=metrics", &format!("--detection.memory={memory}")])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures/split-9.9s.pcap"))
+            .output()
+            .expect("it runs");
+        let page = String::from_utf8(page.stdout).expect("UTF-8");
+        let limit = page.lines().find(|line| line.starts_with("portscan_tracked_sources_limit{"));
+        let limit = limit.and_then(|line| line.rsplit(' ').next()).expect("the limit");
+        let said = said.replace('N', &grouped(limit.parse().expect("a number")));
+        assert!(README.contains(&said), "the README does not say: {said}");
+    }
+}
