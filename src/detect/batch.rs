@@ -80,7 +80,7 @@ impl Lookups {
         Ok(Self { lookups: room_for(BATCH)? })
     }
 
-    /// One more, of which only the spot is known. Returns the number of the one whose row can be looked up now.
+    /// One more, whose row was not looked up yet. Returns the number of the one whose row can be looked up now.
     #[inline]
     pub fn push(&mut self, spot: Spot) -> Option<usize> {
         self.lookups.push(Lookup { spot, row: NO_ROW });

@@ -77,7 +77,7 @@ impl Detector {
         // A scan is often a burst of one source.
         let is_again = self.batch.last().is_some_and(|last| last.source == probe.source);
         for tracker in &mut self.trackers {
-            tracker.expect(probe.source, is_again);
+            tracker.look_ahead(probe.source, is_again);
         }
         self.batch.push(probe)
     }
@@ -101,7 +101,7 @@ impl Detector {
     /// Observes what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
         let Self { policy, timeline, batch, trackers, tally, .. } = self;
-        trackers.iter_mut().for_each(Tracker::expect_no_more);
+        trackers.iter_mut().for_each(Tracker::look_up_rest);
         for (at, probe) in batch.iter().enumerate() {
             timeline.packet(probe.time);
             let mut sink = EventSink { timeline, events };
@@ -117,7 +117,7 @@ impl Detector {
                 tracker.observe(at, probe, &mut sink);
             }
         }
-        trackers.iter_mut().for_each(Tracker::expect_anew);
+        trackers.iter_mut().for_each(Tracker::end_batch);
         batch.clear();
     }
 

@@ -1,5 +1,5 @@
-//! What a detector knows of one source, for an operator who asks why there is, or is no, alert. It only reads, and costs
-//! some microseconds: a place in the directory, the list of ignored networks, and the peaks that were kept apart.
+//! What a detector knows of one source, for an operator who asks why there is an alert, or none. It only reads, and costs
+//! some microseconds: a lookup in the directory, the list of ignored networks, and the retired peaks.
 
 use crate::detect::rule::{Limits, Policy};
 use crate::detect::scan::Source;
@@ -11,12 +11,12 @@ use crate::detect::tuning::NAMED_RANGES;
 use crate::packet::Timestamp;
 use ipnet::IpNet;
 
-/// Where what is known of a source is kept. Ordered by how much it is.
+/// Where a source is tracked. Ordered by how much is kept of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tracked {
     /// Nowhere.
     No,
-    /// At the door: one or two ports, as long as the table is crowded.
+    /// On probation: one or two ports, as long as the table is crowded.
     Door,
     /// It lost its place, and only its peak was kept.
     Peak,
@@ -57,13 +57,13 @@ pub struct Explanation {
     pub ignored: Option<Ignored>,
     /// The network of the policy that ignores it.
     pub ignored_network: Option<IpNet>,
-    /// How many ports are ignored, whoever asks for them.
+    /// How many ports are ignored, for all sources.
     pub ignored_ports: u32,
     /// The lowest of them as ranges, at most `NAMED_RANGES`.
     pub ignored_ranges: Vec<(u16, u16)>,
     /// Where it is.
     pub tracked: Tracked,
-    /// Distinct ports within the window, now; unknown at the door, and 0 then.
+    /// Distinct ports within the window, now; unknown on probation, and 0 then.
     pub distinct_ports: u32,
     /// The greatest count reached within the hold.
     pub peak_distinct_ports: u32,
@@ -71,7 +71,7 @@ pub struct Explanation {
     pub lower_bound: bool,
     /// Distinct hosts asked in its latest run of probes.
     pub distinct_hosts: u32,
-    /// Its latest hit, told for as long as the peak that came with it.
+    /// Its latest hit, as long as the peak that came with it is within the hold.
     pub last_hit: Option<Timestamp>,
     /// Its latest probe.
     pub last_probe: Option<Timestamp>,
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!((told.ignored_ports, told.ignored_ranges), (5, vec![(22, 22), (80, 82), (443, 443)]));
     }
 
-    /// Whoever writes the list can make it long; what is told of it is not.
+    /// An operator can write a long list; the answer stays short.
     #[test]
     fn of_many_ignored_ports_few_are_named() {
         let ignored_ports: Vec<u16> = (0..=u16::MAX).step_by(2).collect();

@@ -7,7 +7,7 @@ use crate::detect::probe::Technique;
 const VOTES: usize = if Technique::ALL.len() > 1 { 1 } else { 0 };
 
 /// The technique of most probes of a run. With one technique it takes no room in a row, and no time.
-pub type MostlyBy = Majority<Technique, VOTES>;
+pub type MainTechnique = Majority<Technique, VOTES>;
 
 /// What most were. `N` is 0 if there is no choice, and else 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! How tables lie in memory, and what the processor is told ahead of them.
+//! How tables lie in memory, and how the processor is made to fetch them ahead.
 
 use rustix::mm::{Advice, madvise};
 use std::alloc::{Layout, alloc_zeroed};

@@ -25,7 +25,7 @@ impl Tally {
         add(bursts, &other.bursts);
         *burst_ports += other.burst_ports;
         *cut_short += other.cut_short;
-        // One clock: when it steps, each of them tells.
+        // One clock: each detector counts every step.
         *clock_steps = other.clock_steps.max(*clock_steps);
     }
 }
@@ -73,17 +73,18 @@ impl Snapshot {
 
         let mut by_source = BTreeMap::new();
         let mut twice = 0;
-        for &known in sources.iter().chain(&other.sources) {
+        for &source in sources.iter().chain(&other.sources) {
             by_source
-                .entry(known.source)
+                .entry(source.source)
                 .and_modify(|held: &mut PublishedSource| {
-                    held.merge(&known);
+                    held.merge(&source);
                     twice += 1;
                 })
-                .or_insert(known);
+                .or_insert(source);
         }
         *sources = by_source.into_values().collect();
-        sources.sort_by_key(|known| (Reverse((known.peak_distinct_ports, known.last_probe)), known.source));
+        sources
+            .sort_by_key(|source| (Reverse((source.peak_distinct_ports, source.last_probe)), source.source));
         sources.truncate(usize::try_from(*published_sources_limit).unwrap_or(usize::MAX));
         *suppressed_sources = worth - twice - sources.len() as u64;
     }

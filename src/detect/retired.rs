@@ -31,7 +31,7 @@ impl Candidate {
         (self.peak, self.last_probe, Reverse(self.source))
     }
 
-    /// Takes in what was kept of the same source when it lost its place.
+    /// Takes in what was kept of the same source when it lost its row.
     pub fn merge(&mut self, earlier: &Candidate, epoch: u64) {
         self.peaks.merge(earlier.peaks);
         self.peak = self.peaks.peak(epoch);
@@ -93,14 +93,14 @@ impl Retired {
 }
 
 /// The greatest of the candidates that it is offered.
-pub struct Greatest {
+pub struct Top {
     /// The least of them on top.
     heap: BinaryHeap<Reverse<ByRank>>,
     limit: usize,
     offered: u64,
 }
 
-impl Greatest {
+impl Top {
     /// At most so many.
     pub fn new(limit: usize) -> Self {
         Self { heap: BinaryHeap::with_capacity(limit + 1), limit, offered: 0 }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn publishing_order_is_by_peak_then_recency_then_address() {
-        let mut greatest = Greatest::new(4);
+        let mut greatest = Top::new(4);
         for (n, peak, epoch) in [(1, 20, NOW), (5, 30, NOW), (4, 30, NOW + 1), (3, 30, NOW), (2, 40, NOW)] {
             greatest.offer(peaked(n, peak, epoch));
         }

@@ -4,11 +4,11 @@ use crate::detect::distinct::hosts::Hosts;
 use crate::detect::distinct::peaks::Peaks;
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::episode::Episode;
-use crate::detect::majority::MostlyBy;
+use crate::detect::majority::MainTechnique;
 use crate::detect::probe::Probe;
 use crate::detect::table::eviction::{Evidence, SPREAD};
 use crate::detect::time::present::Present;
-use crate::detect::tuning::COMPARE;
+use crate::detect::tuning::COMPARE_EVERY;
 use std::net::IpAddr;
 
 /// A row. The order of fields is that of need: an ordinary probe touches the first cache line, and one epoch's, one
@@ -25,7 +25,7 @@ pub struct Row {
     /// Its turn to go came and it was moved to the reserve; until it probes.
     pub is_reserved: bool,
     /// The technique of most probes since `since`.
-    pub technique: MostlyBy,
+    pub technique: MainTechnique,
     /// Port of the first probe since `since`.
     first_port: u16,
     /// A port that `target_host` was asked for.
@@ -75,7 +75,7 @@ impl Row {
             is_used: true,
             spread: 0,
             is_reserved: false,
-            technique: MostlyBy::new(probe.technique),
+            technique: MainTechnique::new(probe.technique),
             first_port: probe.port,
             target_port: probe.port,
             quantum,
@@ -115,7 +115,7 @@ impl Row {
     fn begin(&mut self, probe: &Probe, now: u64) {
         self.since = now;
         self.address = probe.source;
-        self.technique = MostlyBy::new(probe.technique);
+        self.technique = MainTechnique::new(probe.technique);
         (self.first_host, self.first_port) = (probe.host, probe.port);
         (self.target_host, self.target_port) = (probe.host, probe.port);
         self.probes = 0;
@@ -124,11 +124,10 @@ impl Row {
         self.hosts = Hosts::NONE;
     }
 
-    /// Whether the host that was asked just now may have most ports: it is told apart, and not yet the one. Of repeats few are
-    /// looked at.
+    /// Whether to compare the tracked host of a probe with the busiest one. Of repeats few are compared.
     #[inline]
     pub fn may_be_busiest(&self, is_fresh: bool) -> bool {
-        is_fresh || self.probes.is_multiple_of(COMPARE)
+        is_fresh || self.probes.is_multiple_of(COMPARE_EVERY)
     }
 
     /// A host was asked: has it most ports now?

@@ -1,9 +1,9 @@
 //! What is counted in the rows of one rule, and judged: a probe is counted for its row, ports leave the window, scans open and
 //! end. Who gets a row is the tracker's business.
 
-use crate::detect::distinct::block::Ring;
-use crate::detect::distinct::hosts::{Hosts, NOWHERE};
-use crate::detect::distinct::peaks::Summit;
+use crate::detect::distinct::block::Header;
+use crate::detect::distinct::hosts::{Hosts, UNTRACKED};
+use crate::detect::distinct::peaks::OverallPeak;
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::memory::{OutOfMemory, prefetch, room_for};
 use crate::detect::probe::Probe;
@@ -33,10 +33,10 @@ pub struct Rows {
     pub ipv6_prefix: u8,
     /// Now, in the rule's units.
     pub present: Present,
-    /// Hosts are told apart by their hashes, and what is told of a file must not depend on the seed. (Who writes a file can
-    /// make the estimate of his own hosts wrong, and nobody else's.)
+    /// Hosts are told apart by their hashes, and the report on a file must not depend on the seed. (The author of a file can
+    /// make the estimate of its own hosts wrong, and no other.)
     host_hasher: foldhash::quality::FixedState,
-    summit: Summit,
+    overall: OverallPeak,
     /// What happened so far.
     pub tally: Tally,
     open_scans: [u64; Kind::ALL.len()],
@@ -58,7 +58,7 @@ impl Rows {
             ipv6_prefix,
             present: Present::new(rule.window_nanos, hold_nanos),
             host_hasher,
-            summit: Summit::NONE,
+            overall: OverallPeak::NONE,
             tally: Tally::default(),
             open_scans: [0; Kind::ALL.len()],
         })
@@ -81,7 +81,7 @@ impl Rows {
         &mut self.rows[at as usize]
     }
 
-    /// Whether a row is that of an address, as one look tells.
+    /// Whether a row is that of an address. A quick look: of a network it knows the address that asked last only.
     #[inline]
     pub fn is_of(&self, at: u32, address: IpAddr) -> bool {
         self.rows.get(at as usize).is_some_and(|row| row.address == address && row.is_used)
@@ -152,7 +152,7 @@ impl Rows {
         }
         let count = row.ports.count();
         let is_fresh = count > before;
-        if place == NOWHERE {
+        if place == UNTRACKED {
             if is_fresh {
                 row.adopt_host(host, probe.port, quantum, &mut self.store, at);
             }
@@ -161,7 +161,7 @@ impl Rows {
         }
         row.burst_peak = row.burst_peak.max(count);
         row.peaks.reach(self.present.epoch, count);
-        self.summit.reach(self.present.epoch, count);
+        self.overall.reach(self.present.epoch, count);
         let verdict = verdict::kind(&self.rule, Counts { ports: count });
         if let Some(moment) = row.episode.observe(verdict, count, row.ports.union()) {
             self.report(at, moment, probe, sink);
@@ -205,13 +205,13 @@ impl Rows {
     /// without an open scan must give way too, and who was silent longest goes first: a scanner comes back, a burst of
     /// spoofed probes does not.
     fn take_block(&mut self, at: u32, ports: &Ports, sink: &mut EventSink<'_>) -> bool {
-        let (rows, now, listed) = (&self.rows, self.present.quantum, self.store.inline_ports() as u32);
+        let (rows, now, listed) = (&self.rows, self.present.quantum, self.store.list_ports() as u32);
         let hits_need_blocks = self.rule.threshold > listed;
-        let worth = |ring: &Ring| {
-            let row = &rows[ring.owner as usize];
-            let fits = ring.left_at(row.quantum, now) <= listed;
+        let worth = |header: &Header| {
+            let row = &rows[header.owner as usize];
+            let fits = header.left_at(row.quantum, now) <= listed;
             let may_go = fits || hits_need_blocks && !row.episode.is_open();
-            (may_go && ring.owner != at).then_some((!fits, row.last_probe, ring.owner))
+            (may_go && header.owner != at).then_some((!fits, row.last_probe, header.owner))
         };
         let Some(owner) = self.store.least_worth(ports, now, worth) else { return false };
         self.expire(owner, sink);
@@ -231,7 +231,7 @@ impl Rows {
             return;
         }
         let over = self.ended(at, sink.now()).map(|ended| {
-            // What is told is how things stood when it ended, whenever that is noticed.
+            // The record says how things stood when the scan ended, whenever that is noticed.
             let then = (ended / self.present.quantum_nanos).clamp(from, to);
             let ports = self.store.count_at(&self.rows[at as usize].ports, at, from, then);
             let scan = self.scan(at, sink.timeline);
@@ -372,7 +372,7 @@ impl Rows {
             peaks: row.peaks,
             ports: row.ports.count(),
             hosts: row.hosts.count(),
-            // Told for as long as the peak that came with it.
+            // Shown as long as the peak that came with it.
             last_hit: row.last_hit.filter(|&hit| self.present.epoch_of(hit) + EPOCHS >= self.present.epoch),
             last_probe: row.last_probe,
         }
@@ -380,7 +380,7 @@ impl Rows {
 
     /// The greatest count of any source within the hold.
     pub fn greatest_peak(&self) -> u32 {
-        self.summit.peak(self.present.epoch)
+        self.overall.peak(self.present.epoch)
     }
 
     /// Open scans by `Kind as usize`.

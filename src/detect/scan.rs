@@ -1,4 +1,4 @@
-//! The scan: an episode that a hit opens and quiet closes, and the events that tell of it.
+//! The scan: an episode that a hit opens and quiet closes, and the events that report it.
 
 use crate::detect::probe::Technique;
 use crate::detect::tuning::SAMPLE_PORTS;
@@ -31,7 +31,7 @@ pub struct Source {
 fn party(address: Ipv6Addr, ipv6_prefix: u8) -> (u128, u8) {
     let top = (address.to_bits() >> 96) as u32;
     let prefix = match top {
-        // The address itself tells its client; the server and the client's ports do not.
+        // The address contains its client, which counts; the server and the client's ports do not.
         0x2001_0000 => return (!0 << 96 | 0xffff_ffff, 128),
         0x2002_0000..=0x2002_ffff => 48,
         0x0064_ff9b if matches!(address.segments()[2], 0 | 1) => 128,
@@ -160,7 +160,7 @@ impl fmt::Display for ScanId {
     }
 }
 
-/// One episode as it stands when it is told of. Times are on the capture's own clock.
+/// One episode as it stands when it is reported. Times are on the capture's own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scan {
     /// The episode's name.
@@ -205,12 +205,12 @@ pub struct Scan {
     pub sample_ports: PortSample,
 }
 
-/// Why a scan is told of.
+/// Why a scan is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Moment {
     /// The source reached the threshold.
     Hit,
-    /// Its distinct ports grew tenfold since it was last told of.
+    /// Its distinct ports grew tenfold since the last report.
     Grown,
     /// It stayed below the threshold for the quiet time, was evicted, or the capture stops.
     Ended,
@@ -227,10 +227,10 @@ impl Moment {
     }
 }
 
-/// A scan at a moment worth a record.
+/// A scan at a moment that is worth a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanEvent {
-    /// Why it is told.
+    /// Why it is reported.
     pub moment: Moment,
     /// The scan as it stands.
     pub scan: Scan,

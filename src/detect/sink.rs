@@ -8,7 +8,7 @@ use crate::packet::Timestamp;
 pub struct EventSink<'a> {
     /// The detector's time.
     pub timeline: &'a Timeline,
-    /// Whoever takes the events.
+    /// Takes the events.
     pub events: &'a mut dyn FnMut(ScanEvent),
 }
 

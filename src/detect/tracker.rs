@@ -1,11 +1,11 @@
-//! All memory and life of one rule: which sources have a row, who waits at the door, who must go. What is counted in the
-//! rows is in `rows`.
+//! All memory of one rule: which sources are tracked in a row, which are on probation, which are evicted. `rows` counts what
+//! they do.
 
 use crate::detect::batch::{Lookup, Lookups, NO_ROW};
 use crate::detect::distinct::{Plan, PortStore};
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::Probe;
-use crate::detect::retired::{Candidate, Greatest, Retired};
+use crate::detect::retired::{Candidate, Retired, Top};
 use crate::detect::row::Row;
 use crate::detect::rows::Rows;
 use crate::detect::rule::{Limits, Rule};
@@ -30,7 +30,7 @@ pub struct Tracker {
     swept: u64,
     hasher: foldhash::quality::FixedState,
     directory: Directory,
-    /// Rows that nobody has; behind the last row there is room for more, up to `capacity`.
+    /// Free rows; behind the last row there is room for more, up to `capacity`.
     free: Vec<u32>,
     capacity: usize,
     queue: Order,
@@ -60,10 +60,8 @@ impl Tracker {
         let hasher = foldhash::quality::FixedState::with_seed(seed);
         let directory =
             Directory::new(limits.memory_bytes / DOORKEEPER.1 * DOORKEEPER.0, hasher.hash_one(seed))?;
-        let row_bytes = size_of::<Row>()
-            + size_of::<u32>()
-            + Order::ENTRY_BYTES
-            + PortStore::inline_bytes(plan.inline_ports);
+        let row_bytes =
+            size_of::<Row>() + size_of::<u32>() + Order::ENTRY_BYTES + PortStore::list_bytes(plan.list_ports);
         let capacity = (limits.memory_bytes.saturating_sub(directory.bytes() + plan.block_bytes) / row_bytes)
             .clamp(LEAST_ROWS, directory.capacity() as usize);
         let host_hasher = match origin {
@@ -97,7 +95,7 @@ impl Tracker {
 
     /// A probe was gathered: begins to fetch what it will need. `is_again` says that it comes from the source of the last one.
     #[inline]
-    pub fn expect(&mut self, source: IpAddr, is_again: bool) {
+    pub fn look_ahead(&mut self, source: IpAddr, is_again: bool) {
         let spot = match self.lookups.last() {
             Some(last) if is_again => last.spot,
             _ => {
@@ -112,14 +110,14 @@ impl Tracker {
     }
 
     /// No more probes are gathered: looks up the rest.
-    pub fn expect_no_more(&mut self) {
+    pub fn look_up_rest(&mut self) {
         for arrived in self.lookups.rest() {
             self.look_up(arrived);
         }
     }
 
     /// What was gathered was observed.
-    pub fn expect_anew(&mut self) {
+    pub fn end_batch(&mut self) {
         self.lookups.clear();
     }
 
@@ -159,7 +157,7 @@ impl Tracker {
     #[inline]
     pub fn observe(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
         let Lookup { spot, row } = self.lookups.at(at);
-        // Probes before it may have moved others in or out: what was likely is asked again.
+        // Earlier probes of the batch may have given the row to another source: check.
         if self.rows.is_of(row, probe.source) {
             self.rows.expire(row, sink);
             return self.rows.count(row, probe, sink);
@@ -197,7 +195,7 @@ impl Tracker {
                 }
                 None
             }
-            // Somebody would have to go for it. A scan at the pace of the rule asks for three ports within a tenth of
+            // Its row would take an eviction. A scan at the pace of the rule asks for three ports within a tenth of
             // a window somewhere; who does not may wait, less its oldest port.
             Asked::Earned(guest) if is_full && guest.is_slow(now) => {
                 self.count_evicted(Evicted::Evidence);
@@ -213,9 +211,9 @@ impl Tracker {
         }
     }
 
-    // ---- Who has a place.
+    // ---- Which sources are tracked.
 
-    /// A slot for a new source. Whoever must make room for it is counted as what it is.
+    /// A slot for a new source. If another is evicted for it, that is counted by what it was.
     fn make_room(&mut self, spot: Spot, sink: &mut EventSink<'_>) -> usize {
         let (rows, now) = (&self.rows, self.rows.present.stamp);
         let (slot, displaced) = self.directory.make_room(spot, now, self.pace, |row| rank(rows, row));
@@ -234,7 +232,7 @@ impl Tracker {
         slot
     }
 
-    /// Gives a source a row, if need be that of the source that must go first.
+    /// Gives a source a row; if none is free, that of the source whose turn it is.
     fn admit(&mut self, slot: usize, spot: Spot, probe: &Probe, sink: &mut EventSink<'_>) -> u32 {
         let row = match self.free.pop() {
             Some(row) => row,
@@ -258,7 +256,7 @@ impl Tracker {
     /// The row that a full table must give up.
     fn weakest(&mut self) -> u32 {
         let threshold = self.rows.rule.threshold;
-        // Whoever is moved to the reserve is not moved again, so each turn brings the end nearer.
+        // A row that was moved to the reserve is not moved again, so each turn brings the end nearer.
         for _ in 0..=self.rows.len() {
             let rows = &self.rows;
             match self.queue.pop(|row| rank(rows, row)) {
@@ -279,9 +277,9 @@ impl Tracker {
 
     /// Counts a source as given up, by what it was, and empties its row.
     fn evict(&mut self, row: u32, sink: &mut EventSink<'_>) {
-        let known = self.rows.row(row);
-        let silent = self.rows.present.quanta_since(known.last_probe);
-        let reason = if known.episode.is_open() {
+        let given_up = self.rows.row(row);
+        let silent = self.rows.present.quanta_since(given_up.last_probe);
+        let reason = if given_up.episode.is_open() {
             Evicted::Scan
         } else if silent <= u64::from(self.pace)
             || evidence(&self.rows, row).is_strong(self.rows.rule.threshold)
@@ -314,7 +312,7 @@ impl Tracker {
         self.used() * CROWDED.1 >= self.capacity * CROWDED.0
     }
 
-    /// Whether somebody must go for whoever gets a row.
+    /// Whether a new row takes an eviction.
     fn is_full(&self) -> bool {
         self.used() == self.capacity
     }
@@ -332,7 +330,7 @@ impl Tracker {
 
     // ---- Time passes.
 
-    /// Brings every source to the present and lets go of those with nothing to tell. Runs once a window, before any
+    /// Expires every row, and frees those with nothing left to report. Runs once a window, before any
     /// stamp could come round again, and at each tick.
     pub fn sweep(&mut self, sink: &mut EventSink<'_>) {
         let present = self.rows.present;
@@ -351,19 +349,19 @@ impl Tracker {
                 Some(at) => {
                     ending.push((sink.to_capture(at), self.rows.source(self.rows.row(row)), row));
                 }
-                None => self.review(row, sink),
+                None => self.expire_or_free(row, sink),
             }
         }
         ending.sort_unstable();
         for (_, _, row) in ending {
-            self.review(row, sink);
+            self.expire_or_free(row, sink);
         }
         self.retired.expire(present.epoch, self.least_published());
         if self.is_crowded() { self.refile(sink.now()) } else { self.queue.rest() }
     }
 
-    /// Brings a row to the present and lets it go if it has nothing left to tell.
-    fn review(&mut self, row: u32, sink: &mut EventSink<'_>) {
+    /// Expires a row, and frees it if it has nothing left to report.
+    fn expire_or_free(&mut self, row: u32, sink: &mut EventSink<'_>) {
         self.rows.expire(row, sink);
         if self.rows.is_idle(row, self.least_published()) {
             self.directory.clear(self.rows.row(row).slot as usize);
@@ -390,7 +388,7 @@ impl Tracker {
         }
         self.take_rule(rule, ipv6_prefix);
         if is_other {
-            self.begin_anew(sink.now());
+            self.start_over(sink.now());
         }
     }
 
@@ -404,7 +402,7 @@ impl Tracker {
         (self.free, self.capacity, self.queue) = (other.free, other.capacity, other.queue);
         self.plan = other.plan;
         self.rows.take_memory(other.rows);
-        self.begin_anew(sink.now());
+        self.start_over(sink.now());
     }
 
     fn take_rule(&mut self, rule: Rule, ipv6_prefix: u8) {
@@ -427,7 +425,7 @@ impl Tracker {
     }
 
     /// Nothing is kept any more: counts in the units of the rule from now on.
-    fn begin_anew(&mut self, now: u64) {
+    fn start_over(&mut self, now: u64) {
         self.rows.present.set_window(self.rows.rule.window_nanos, now);
         self.swept = self.rows.present.quantum;
         self.queue.rest();
@@ -444,13 +442,13 @@ impl Tracker {
     pub fn snapshot(&self, timeline: &Timeline) -> Snapshot {
         let (greatest, saturated) = self.greatest();
         let suppressed_sources = greatest.suppressed();
-        let published = |known: Candidate| PublishedSource {
-            source: known.source,
-            distinct_ports: known.ports,
-            peak_distinct_ports: known.peak,
-            distinct_hosts: known.hosts,
-            last_hit: known.last_hit.map(|at| timeline.to_capture(at)),
-            last_probe: timeline.to_capture(known.last_probe),
+        let published = |candidate: Candidate| PublishedSource {
+            source: candidate.source,
+            distinct_ports: candidate.ports,
+            peak_distinct_ports: candidate.peak,
+            distinct_hosts: candidate.hosts,
+            last_hit: candidate.last_hit.map(|at| timeline.to_capture(at)),
+            last_probe: timeline.to_capture(candidate.last_probe),
         };
         Snapshot {
             time: timeline.to_capture(timeline.now()),
@@ -470,8 +468,8 @@ impl Tracker {
     }
 
     /// The greatest of all that are worth a series, and how many sources are saturated.
-    fn greatest(&self) -> (Greatest, u64) {
-        let (mut greatest, least) = (Greatest::new(self.limits.max_sources), self.least_published());
+    fn greatest(&self) -> (Top, u64) {
+        let (mut greatest, least) = (Top::new(self.limits.max_sources), self.least_published());
         let (mut returned, epoch) = (Vec::new(), self.rows.present.epoch);
         for earlier in self.retired.iter() {
             let mut candidate = match self.place(earlier.source) {
@@ -498,8 +496,8 @@ impl Tracker {
 
     /// Where a source is.
     pub fn place(&self, source: Source) -> Place {
-        let is = |row: u32| self.rows.is_of_source(row, source.address);
-        self.directory.find(self.spot(source.address), is).1
+        let is_its = |row: u32| self.rows.is_of_source(row, source.address);
+        self.directory.find(self.spot(source.address), is_its).1
     }
 
     /// The row of a source that has one, and what it has for a series.
@@ -619,7 +617,7 @@ mod tests {
         assert_eq!((world.tracked(SCANNER), world.evicted(Evicted::Reload)), (Tracked::No, 1));
     }
 
-    /// Law 8. Whoever knows the key chooses neighbours: as many as the two sets of a source hold, with three ports each, and again
+    /// Law 8. An attacker who knows the key chooses neighbours: as many as the two sets of a source hold, with three ports each, and again
     /// after each probe of the source. The source is seen all the same, and each that goes for it is counted.
     #[test]
     fn chosen_neighbours_hide_nobody() {

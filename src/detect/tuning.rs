@@ -30,11 +30,11 @@ pub const CROWDED: (usize, usize) = (1, 2);
 
 /// The greatest threshold that short lists are made for: with longer ones a table would hold too few sources. Thresholds
 /// above it take a block for the hit itself, and blocks can be spent.
-pub const LISTED: u32 = 128;
+pub const LIST_THRESHOLD: u32 = 128;
 
 /// Ports of a short list for greater thresholds. A longer one costs every row memory for what blocks must do anyway; a shorter
 /// one takes a block for each busy client.
-pub const INLINE_PORTS: usize = 96;
+pub const LIST_PORTS: usize = 96;
 
 /// Cells of the three sizes of blocks: an ordinary scan, nmap's 1,000 ports filled to three quarters at most, and all ports.
 /// Other sizes waste memory on, or saturate, the scans that there are most of.
@@ -42,14 +42,14 @@ pub const BLOCK_CELLS: [usize; 3] = [192, 1_984, 65_536];
 
 /// Blocks that are looked at in one search for one to take away. More, and an attacker who has a scan on every block makes each
 /// new port cost that many looks; fewer, and a block that somebody could do without is found later.
-pub const LOOKS: usize = 8;
+pub const BLOCK_LOOKS: usize = 8;
 
 /// A probe for a port that counts already seldom makes its host the busiest: of these, one in so many is looked at. At 1 a
 /// gateway pays a look at all hosts of a source with every repeat; at 64 the busiest host is named late.
-pub const COMPARE: u32 = 8;
+pub const COMPARE_EVERY: u32 = 8;
 
 /// Hosts of a source that are told apart. Their bits share a byte with the mark of a cell in use, so 7 is the most.
-pub const KNOWN: usize = 7;
+pub const TRACKED_HOSTS: usize = 7;
 
 /// Registers of the estimate of hosts beyond those. More lower its error (18 %) by the root, and do not fit the row.
 pub const REGISTERS: usize = 32;
@@ -57,7 +57,7 @@ pub const REGISTERS: usize = 32;
 // ---- Time.
 
 /// Quanta in a window. A port remembers the quantum of its latest probe in one byte, in which quanta come round after 255: with
-/// more than 127 of them the dead could not be told from the living by a sweep a window. With fewer the window is less exact: 60
+/// more than 127 of them one sweep a window could not tell a port that counts from an expired one. With fewer the window is less exact: 60
 /// of them make it right to a sixtieth.
 pub const QUANTA: u64 = 60;
 

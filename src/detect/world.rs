@@ -140,7 +140,7 @@ impl World {
         self.detector.snapshot()
     }
 
-    /// What is known of an address.
+    /// What the detector knows of an address.
     pub fn explain(&self, address: &str) -> Explanation {
         self.detector.explain(address.parse::<std::net::IpAddr>().expect("an address").into())
     }

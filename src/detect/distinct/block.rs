@@ -5,15 +5,15 @@
 
 use crate::detect::memory::{Aligned, OutOfMemory, room_for};
 use crate::detect::time::quantum::{QUANTA, Stamp, age, counts, stamp};
-use crate::detect::tuning::{BLOCK_CELLS, KNOWN, LOOKS};
+use crate::detect::tuning::{BLOCK_CELLS, BLOCK_LOOKS, TRACKED_HOSTS};
 use std::num::NonZeroU32;
 
-/// A port, the stamp of its latest probe, and which known hosts were asked for it:
+/// A port, the stamp of its latest probe, and which tracked hosts were asked for it:
 /// `port << 16 | stamp << 8 | OCCUPIED | hosts`.
 pub type Cell = u32;
 const OCCUPIED: Cell = 0x80;
 
-/// The bits of known hosts in a cell.
+/// The bits of tracked hosts in a cell.
 const HOSTS: Cell = 0x7f;
 
 pub fn cell(port: u16, at: Stamp, hosts: u8) -> Cell {
@@ -36,41 +36,41 @@ pub fn hosts_of(cell: Cell) -> u8 {
 }
 
 /// Quanta in which a port can count: its own and the 60 after.
-pub const RING: usize = QUANTA as usize + 1;
+pub const AGES: usize = QUANTA as usize + 1;
 
-/// What a block knows beside its cells: whose it is, and how many of its ports count, by the quantum of their latest probe.
+/// The header of a block: whose it is, and how many of its ports count, by the quantum of their latest probe.
 #[derive(Debug, Clone, Copy)]
-pub struct Ring {
-    by_quantum: [u32; RING],
+pub struct Header {
+    by_quantum: [u32; AGES],
     pub counted: u32,
     /// Cells in use, by ports that count and by ports that no longer do.
     pub occupied: u32,
     /// Quantum up to which the dead were marked in the cells.
     pub marked: u64,
-    /// The ports of each known host.
-    pub asked: [u32; KNOWN],
-    /// Probes until a new host may take the place of a known one: to forget that one takes a pass over the block.
+    /// The ports of each tracked host.
+    pub asked: [u32; TRACKED_HOSTS],
+    /// Probes until a new host may take the place of a tracked one: to forget that one takes a pass over the block.
     pub until_new_host: u32,
-    /// Who has the block.
+    /// The row that has the block.
     pub owner: u32,
     /// Whether ports that no longer count are kept, because a scan is open.
     pub keeps_all: bool,
 }
 
-impl Ring {
-    const EMPTY: Ring = Ring {
-        by_quantum: [0; RING],
+impl Header {
+    const EMPTY: Header = Header {
+        by_quantum: [0; AGES],
         counted: 0,
         occupied: 0,
         marked: 0,
-        asked: [0; KNOWN],
+        asked: [0; TRACKED_HOSTS],
         until_new_host: 0,
         owner: 0,
         keeps_all: false,
     };
 
     fn slot(quantum: u64) -> usize {
-        (quantum % RING as u64) as usize
+        (quantum % AGES as u64) as usize
     }
 
     /// Ports whose latest probe was so many quanta before `now`, the block's present.
@@ -88,7 +88,7 @@ impl Ring {
 
     /// Forgets what leaves the window between two quanta.
     fn expire(&mut self, from: u64, to: u64) {
-        for gone in (from + 1)..=to.min(from + RING as u64) {
+        for gone in (from + 1)..=to.min(from + AGES as u64) {
             let bucket = &mut self.by_quantum[Self::slot(gone)];
             self.counted -= *bucket;
             *bucket = 0;
@@ -123,7 +123,7 @@ impl Ring {
 
 /// Bytes of a block with so many cells.
 pub const fn block_bytes(cells: usize) -> usize {
-    cells * size_of::<Cell>() + size_of::<Ring>() + size_of::<u32>()
+    cells * size_of::<Cell>() + size_of::<Header>() + size_of::<u32>()
 }
 
 /// Blocks of one size: open-addressed cells, or one cell for each port.
@@ -131,13 +131,13 @@ pub const fn block_bytes(cells: usize) -> usize {
 pub struct Pool {
     block_cells: usize,
     cells: Aligned<Cell>,
-    pub rings: Vec<Ring>,
+    pub headers: Vec<Header>,
     free: Vec<u32>,
     limit: usize,
     /// The block that was looked at last for one to take away.
     hand: usize,
     /// In this quantum so many looks found a block that had to stay.
-    fruitless: (u64, usize),
+    failed_looks: (u64, usize),
 }
 
 impl Pool {
@@ -146,30 +146,30 @@ impl Pool {
             block_cells,
             // Zeroed by the kernel when first touched: memory at rest is what was used, never more than the limit.
             cells: Aligned::new(block_cells.saturating_mul(limit))?,
-            rings: room_for(limit)?,
+            headers: room_for(limit)?,
             free: room_for(limit)?,
             limit,
             hand: 0,
-            fruitless: (0, 0),
+            failed_looks: (0, 0),
         })
     }
 
     pub fn take(&mut self, owner: u32, now: u64, keeps_all: bool) -> Option<u32> {
         let at = match self.free.pop() {
             Some(at) => at,
-            None if self.rings.len() == self.limit => return None,
+            None if self.headers.len() == self.limit => return None,
             None => {
-                self.rings.push(Ring::EMPTY);
-                self.rings.len() as u32 - 1
+                self.headers.push(Header::EMPTY);
+                self.headers.len() as u32 - 1
             }
         };
-        self.rings[at as usize] = Ring { owner, marked: now, keeps_all, ..Ring::EMPTY };
+        self.headers[at as usize] = Header { owner, marked: now, keeps_all, ..Header::EMPTY };
         Some(at)
     }
 
     pub fn give_back(&mut self, at: u32) {
         self.cells_mut(at).fill(0);
-        self.rings[at as usize] = Ring::EMPTY;
+        self.headers[at as usize] = Header::EMPTY;
         self.free.push(at);
     }
 
@@ -177,21 +177,21 @@ impl Pool {
     /// when no block is free.
     ///
     /// The adversary has a scan on every block and asks for more: what cannot be taken is looked at once a quantum.
-    pub fn least_worth<W: Ord>(&mut self, now: u64, worth: impl Fn(&Ring) -> Option<W>) -> Option<u32> {
-        if self.fruitless.0 != now {
-            self.fruitless = (now, 0);
+    pub fn least_worth<W: Ord>(&mut self, now: u64, worth: impl Fn(&Header) -> Option<W>) -> Option<u32> {
+        if self.failed_looks.0 != now {
+            self.failed_looks = (now, 0);
         }
         let mut least: Option<(W, u32)> = None;
-        for _ in 0..LOOKS.min(self.rings.len()) {
-            if self.fruitless.1 >= self.rings.len() {
+        for _ in 0..BLOCK_LOOKS.min(self.headers.len()) {
+            if self.failed_looks.1 >= self.headers.len() {
                 break;
             }
-            self.hand = if self.hand + 1 < self.rings.len() { self.hand + 1 } else { 0 };
-            let ring = &self.rings[self.hand];
-            match worth(ring) {
-                None => self.fruitless.1 += 1,
+            self.hand = if self.hand + 1 < self.headers.len() { self.hand + 1 } else { 0 };
+            let header = &self.headers[self.hand];
+            match worth(header) {
+                None => self.failed_looks.1 += 1,
                 Some(worth) if least.as_ref().is_none_or(|(least, _)| worth < *least) => {
-                    least = Some((worth, ring.owner));
+                    least = Some((worth, header.owner));
                 }
                 Some(_) => {}
             }
@@ -245,32 +245,32 @@ impl Pool {
 
     #[inline]
     fn is_full(&self, at: u32) -> bool {
-        self.is_filled_by(self.rings[at as usize].occupied as usize)
+        self.is_filled_by(self.headers[at as usize].occupied as usize)
     }
 
     /// Whether a quarter of a block is taken by ports that no longer count.
     pub fn is_worth_clearing(&self, at: u32) -> bool {
-        let ring = &self.rings[at as usize];
-        (ring.occupied - ring.counted) as usize * 4 >= self.block_cells
+        let header = &self.headers[at as usize];
+        (header.occupied - header.counted) as usize * 4 >= self.block_cells
     }
 
     /// Marks the ports that no longer count, before their stamps could come round again.
-    fn mark_dead(&mut self, at: u32, to: u64, all: bool) {
+    fn mark_expired(&mut self, at: u32, to: u64, all: bool) {
         let now = stamp(to);
         for cell in self.cells_mut(at) {
             if *cell != 0 && (all || !counts(now, stamp_of(*cell))) {
                 *cell &= !(0xff << 8);
             }
         }
-        self.rings[at as usize].marked = to;
+        self.headers[at as usize].marked = to;
     }
 
     pub fn expire(&mut self, at: u32, from: u64, to: u64) -> u32 {
-        let ring = &mut self.rings[at as usize];
-        ring.expire(from, to);
-        let (counted, marked) = (ring.counted, ring.marked);
+        let header = &mut self.headers[at as usize];
+        header.expire(from, to);
+        let (counted, marked) = (header.counted, header.marked);
         if to - marked > QUANTA {
-            self.mark_dead(at, to, to - from > QUANTA);
+            self.mark_expired(at, to, to - from > QUANTA);
         }
         counted
     }
@@ -283,9 +283,9 @@ impl Pool {
         if old == 0 && self.is_full(at) {
             return false;
         }
-        let is_forgotten = !self.rings[at as usize].keeps_all && !counts(stamp(to), stamp_of(old));
-        let known = if is_forgotten { 0 } else { hosts_of(old) };
-        self.write(at, here, cell(port, stamp(to), known | hosts), to);
+        let is_forgotten = !self.headers[at as usize].keeps_all && !counts(stamp(to), stamp_of(old));
+        let held = if is_forgotten { 0 } else { hosts_of(old) };
+        self.write(at, here, cell(port, stamp(to), held | hosts), to);
         true
     }
 
@@ -301,62 +301,62 @@ impl Pool {
         if old == new {
             return;
         }
-        let ring = &mut self.rings[at as usize];
-        ring.occupied += u32::from(old == 0);
-        ring.until_new_host = ring.until_new_host.saturating_sub(1);
-        ring.count(to, (old != 0 && counts(stamp(to), stamp_of(old))).then(|| stamp_of(old)));
-        ring.ask(hosts_of(old), hosts_of(new));
+        let header = &mut self.headers[at as usize];
+        header.occupied += u32::from(old == 0);
+        header.until_new_host = header.until_new_host.saturating_sub(1);
+        header.count(to, (old != 0 && counts(stamp(to), stamp_of(old))).then(|| stamp_of(old)));
+        header.ask(hosts_of(old), hosts_of(new));
     }
 
-    /// Puts a port into an empty block that has room for it, with all that is known of it.
-    pub fn insert(&mut self, at: u32, known: Cell, to: u64) {
-        let Some(here) = self.find(at, port_of(known)) else { return };
-        self.cells_mut(at)[here] = known;
-        let ring = &mut self.rings[at as usize];
-        ring.occupied += 1;
-        ring.ask(0, hosts_of(known));
-        if counts(stamp(to), stamp_of(known)) {
-            let back = u64::from(age(stamp(to), stamp_of(known)));
-            ring.by_quantum[Ring::slot(to - back)] += 1;
-            ring.counted += 1;
+    /// Puts a port into an empty block that has room for it, with its stamp and hosts.
+    pub fn insert(&mut self, at: u32, held: Cell, to: u64) {
+        let Some(here) = self.find(at, port_of(held)) else { return };
+        self.cells_mut(at)[here] = held;
+        let header = &mut self.headers[at as usize];
+        header.occupied += 1;
+        header.ask(0, hosts_of(held));
+        if counts(stamp(to), stamp_of(held)) {
+            let back = u64::from(age(stamp(to), stamp_of(held)));
+            header.by_quantum[Header::slot(to - back)] += 1;
+            header.counted += 1;
         }
     }
 
     /// Lets go of the ports that no longer count.
-    pub fn clear_dead(&mut self, at: u32, to: u64, scratch: &mut Vec<Cell>) {
+    pub fn clear_expired(&mut self, at: u32, to: u64, scratch: &mut Vec<Cell>) {
         let now = stamp(to);
-        let is_dead = |cell: Cell| cell != 0 && !counts(now, stamp_of(cell));
+        let is_expired = |cell: Cell| cell != 0 && !counts(now, stamp_of(cell));
         if self.is_direct() {
             let range = at as usize * self.block_cells..(at as usize + 1) * self.block_cells;
-            let ring = &mut self.rings[at as usize];
+            let header = &mut self.headers[at as usize];
             for cell in &mut self.cells.as_mut_slice()[range] {
-                if is_dead(*cell) {
-                    ring.ask(hosts_of(*cell), 0);
-                    ring.occupied -= 1;
+                if is_expired(*cell) {
+                    header.ask(hosts_of(*cell), 0);
+                    header.occupied -= 1;
                     *cell = 0;
                 }
             }
             return;
         }
-        let Ring { owner, keeps_all, .. } = self.rings[at as usize];
+        let Header { owner, keeps_all, .. } = self.headers[at as usize];
         scratch.clear();
-        scratch.extend(self.cells(at).iter().filter(|&&cell| cell != 0 && !is_dead(cell)));
+        scratch.extend(self.cells(at).iter().filter(|&&cell| cell != 0 && !is_expired(cell)));
         self.cells_mut(at).fill(0);
-        self.rings[at as usize] = Ring { owner, keeps_all, marked: to, ..Ring::EMPTY };
-        for &known in scratch.iter() {
-            self.insert(at, known, to);
+        self.headers[at as usize] = Header { owner, keeps_all, marked: to, ..Header::EMPTY };
+        for &held in scratch.iter() {
+            self.insert(at, held, to);
         }
     }
 
-    /// Forgets which ports were asked of some known hosts.
+    /// Forgets which ports were asked of some tracked hosts.
     pub fn forget_hosts(&mut self, at: u32, hosts: u8) {
         let pass = (self.block_cells / 64) as u32;
         for cell in self.cells_mut(at) {
             *cell &= !(Cell::from(hosts) & HOSTS);
         }
-        let ring = &mut self.rings[at as usize];
-        ring.until_new_host = pass;
-        for (host, asked) in ring.asked.iter_mut().enumerate() {
+        let header = &mut self.headers[at as usize];
+        header.until_new_host = pass;
+        for (host, asked) in header.asked.iter_mut().enumerate() {
             *asked = if hosts >> host & 1 == 1 { 0 } else { *asked };
         }
     }

@@ -6,10 +6,10 @@
 //! 1.04/√32 = 18 %), and of the seven that are told apart a new host takes the place of the one with fewest ports: who
 //! asks decoys first hides nothing of what comes after them.
 
-use crate::detect::tuning::{KNOWN, REGISTERS};
+use crate::detect::tuning::{REGISTERS, TRACKED_HOSTS};
 
 /// The place of a host that has none; it has no bit.
-pub const NOWHERE: usize = KNOWN;
+pub const UNTRACKED: usize = TRACKED_HOSTS;
 
 /// The hosts one source asked.
 #[derive(Debug, Clone, Copy)]
@@ -17,34 +17,34 @@ pub const NOWHERE: usize = KNOWN;
 pub struct Hosts {
     len: u8,
     more: bool,
-    /// The known host with most ports.
+    /// The tracked host with most ports.
     busiest: u8,
     /// The first is the likeliest, so it lies near the start.
-    known: [u32; KNOWN],
+    tracked: [u32; TRACKED_HOSTS],
     registers: [u8; REGISTERS],
 }
 
 impl Hosts {
     /// No hosts.
     pub const NONE: Hosts =
-        Hosts { known: [0; KNOWN], len: 0, more: false, busiest: 0, registers: [0; REGISTERS] };
+        Hosts { tracked: [0; TRACKED_HOSTS], len: 0, more: false, busiest: 0, registers: [0; REGISTERS] };
 
-    /// The place of a known host, by its keyed hash.
+    /// The place of a tracked host, by its keyed hash.
     #[inline]
     pub fn find(&self, hash: u64) -> Option<usize> {
         let short = (hash >> 32) as u32;
-        self.known[..usize::from(self.len)].iter().position(|&known| known == short)
+        self.tracked[..usize::from(self.len)].iter().position(|&tracked| tracked == short)
     }
 
-    /// Counts a host that is not known. Returns its place if there is one left, or `NOWHERE`.
+    /// Counts a host that is not tracked. Returns its place if there is one left, or `UNTRACKED`.
     #[inline]
     pub fn note(&mut self, hash: u64) -> usize {
         let register = &mut self.registers[(hash % REGISTERS as u64) as usize];
         *register = (*register).max((hash >> 5).trailing_zeros().min(58) as u8 + 1);
         let len = usize::from(self.len);
-        if len == KNOWN {
+        if len == TRACKED_HOSTS {
             self.more = true;
-            return NOWHERE;
+            return UNTRACKED;
         }
         self.put(len, hash);
         self.len += 1;
@@ -59,17 +59,17 @@ impl Hosts {
 
     /// Gives a place to a host.
     pub fn put(&mut self, place: usize, hash: u64) {
-        self.known[place] = (hash >> 32) as u32;
+        self.tracked[place] = (hash >> 32) as u32;
     }
 
     /// Who must make room, by the ports of each: the one with fewest, and never the busiest. Among equals `turn` decides.
-    pub fn least(&self, ports: &[u32; KNOWN], turn: u32) -> usize {
-        let in_turn = (0..KNOWN).map(|n| (turn as usize + n) % KNOWN);
+    pub fn least(&self, ports: &[u32; TRACKED_HOSTS], turn: u32) -> usize {
+        let in_turn = (0..TRACKED_HOSTS).map(|n| (turn as usize + n) % TRACKED_HOSTS);
         let others = in_turn.filter(|&place| place != usize::from(self.busiest));
         others.min_by_key(|&place| ports[place]).unwrap_or(0)
     }
 
-    /// The place of the known host with most ports.
+    /// The place of the tracked host with most ports.
     #[inline]
     pub fn busiest(&self) -> usize {
         usize::from(self.busiest)
@@ -90,7 +90,7 @@ impl Hosts {
         let empty = self.registers.iter().filter(|&&r| r == 0).count();
         let estimate = if raw <= 2.5 * m && empty > 0 { m * (m / empty as f64).ln() } else { raw };
         #[allow(clippy::cast_sign_loss, reason = "an estimate is positive")]
-        (estimate.round() as u32).max(KNOWN as u32 + 1)
+        (estimate.round() as u32).max(TRACKED_HOSTS as u32 + 1)
     }
 }
 

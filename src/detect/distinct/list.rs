@@ -1,24 +1,24 @@
 //! Short lists of ports, one for each row: those that count, and behind them those that are kept for the union of an open scan.
 
-use crate::detect::distinct::block::RING;
+use crate::detect::distinct::block::AGES;
 use crate::detect::distinct::ports::Ports;
 use crate::detect::memory::{Aligned, OutOfMemory, prefetch};
 use crate::detect::time::quantum::{Stamp, age, before, counts, stamp};
-use crate::detect::tuning::KNOWN;
+use crate::detect::tuning::TRACKED_HOSTS;
 
 /// What is kept of a port in a short list, besides its number: `stamp << 8 | hosts`.
-pub type Mark = u16;
+pub type Sighting = u16;
 
-/// The mark of a port whose latest probe has this stamp, and which these hosts were asked for.
+/// The sighting of a port whose latest probe has this stamp, and which these hosts were asked for.
 #[inline]
-pub fn mark(at: Stamp, hosts: u8) -> Mark {
-    Mark::from(at) << 8 | Mark::from(hosts)
+pub fn sighting(at: Stamp, hosts: u8) -> Sighting {
+    Sighting::from(at) << 8 | Sighting::from(hosts)
 }
 
 /// The stamp of a port's latest probe.
 #[inline]
-pub fn mark_stamp(mark: Mark) -> Stamp {
-    (mark >> 8) as Stamp
+pub fn sighted_at(sighting: Sighting) -> Stamp {
+    (sighting >> 8) as Stamp
 }
 
 /// Ports of a short list that are compared at once, without an exit between: a line of them.
@@ -37,30 +37,31 @@ fn position(numbers: &[u16], port: u16) -> Option<usize> {
 }
 
 /// Where the oldest of some ports is.
-fn oldest(marks: &[Mark], now: Stamp) -> usize {
-    let by_age = marks.iter().enumerate().rev().max_by_key(|&(_, &mark)| age(now, mark_stamp(mark)));
+fn oldest(sightings: &[Sighting], now: Stamp) -> usize {
+    let by_age =
+        sightings.iter().enumerate().rev().max_by_key(|&(_, &sighting)| age(now, sighted_at(sighting)));
     by_age.map_or(0, |(at, _)| at)
 }
 
-/// The short lists of all rows: port numbers apart from their marks, because every probe compares the former. A list of 32 is
+/// The short lists of all rows: port numbers apart from their sightings, because every probe compares the former. A list of 32 is
 /// one cache line of each.
 #[derive(Debug)]
 pub struct Lists {
     len: usize,
     ports: Aligned<u16>,
-    marks: Aligned<Mark>,
+    sightings: Aligned<Sighting>,
 }
 
 impl Lists {
     /// A list of so many ports for each of so many rows.
     pub fn new(rows: usize, len: usize) -> Result<Self, OutOfMemory> {
         let all = rows.saturating_mul(len);
-        Ok(Self { len, ports: Aligned::new(all)?, marks: Aligned::new(all)? })
+        Ok(Self { len, ports: Aligned::new(all)?, sightings: Aligned::new(all)? })
     }
 
     /// Bytes of a list of so many ports.
     pub fn bytes(len: usize) -> usize {
-        len * (size_of::<u16>() + size_of::<Mark>())
+        len * (size_of::<u16>() + size_of::<Sighting>())
     }
 
     /// Ports of a list.
@@ -73,34 +74,34 @@ impl Lists {
     pub fn prefetch(&self, row: u32) {
         let at = row as usize * self.len;
         prefetch(&self.ports.as_slice()[at]);
-        prefetch(&self.marks.as_slice()[at]);
+        prefetch(&self.sightings.as_slice()[at]);
     }
 
-    /// The first ports of a list, and their marks.
+    /// The first ports of a list, and their sightings.
     #[inline]
-    pub fn first(&self, row: u32, len: usize) -> (&[u16], &[Mark]) {
+    pub fn first(&self, row: u32, len: usize) -> (&[u16], &[Sighting]) {
         let at = row as usize * self.len;
         let range = at..at + len;
-        (&self.ports.as_slice()[range.clone()], &self.marks.as_slice()[range])
+        (&self.ports.as_slice()[range.clone()], &self.sightings.as_slice()[range])
     }
 
     /// All of a list.
     #[inline]
-    fn list_mut(&mut self, row: u32) -> (&mut [u16], &mut [Mark]) {
+    fn list_mut(&mut self, row: u32) -> (&mut [u16], &mut [Sighting]) {
         let at = row as usize * self.len;
         let range = at..at + self.len;
-        (&mut self.ports.as_mut_slice()[range.clone()], &mut self.marks.as_mut_slice()[range])
+        (&mut self.ports.as_mut_slice()[range.clone()], &mut self.sightings.as_mut_slice()[range])
     }
 
     /// Moves the ports that count to the front. Returns how many do.
     pub fn expire(&mut self, ports: &mut Ports, row: u32, now: Stamp) -> u32 {
         let len = ports.counted as usize;
-        let (numbers, marks) = self.list_mut(row);
+        let (numbers, sightings) = self.list_mut(row);
         let (mut kept, mut greatest_age) = (0, 0);
         for at in 0..len {
-            let stamp = mark_stamp(marks[at]);
+            let stamp = sighted_at(sightings[at]);
             numbers.swap(kept, at);
-            marks.swap(kept, at);
+            sightings.swap(kept, at);
             if counts(now, stamp) {
                 kept += 1;
                 greatest_age = greatest_age.max(age(now, stamp));
@@ -115,24 +116,24 @@ impl Lists {
     #[inline]
     pub fn record(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) -> bool {
         let (now, counted, listed) = (stamp(to), ports.counted as usize, usize::from(ports.listed));
-        let (numbers, marks) = self.list_mut(row);
+        let (numbers, sightings) = self.list_mut(row);
         match position(numbers, port).filter(|&at| at < listed) {
             Some(at) if at < counted => {
-                marks[at] = mark(now, marks[at] as u8 | hosts);
+                sightings[at] = sighting(now, sightings[at] as u8 | hosts);
                 return true;
             }
             // It was kept for the union, and counts again.
             Some(at) => {
                 numbers.swap(counted, at);
-                marks.swap(counted, at);
-                marks[counted] = mark(now, marks[counted] as u8 | hosts);
+                sightings.swap(counted, at);
+                sightings[counted] = sighting(now, sightings[counted] as u8 | hosts);
             }
             None if listed >= numbers.len() => return false,
             None => {
                 if listed > counted {
-                    (numbers[listed], marks[listed]) = (numbers[counted], marks[counted]);
+                    (numbers[listed], sightings[listed]) = (numbers[counted], sightings[counted]);
                 }
-                (numbers[counted], marks[counted]) = (port, mark(now, hosts));
+                (numbers[counted], sightings[counted]) = (port, sighting(now, hosts));
                 ports.listed += 1;
             }
         }
@@ -149,9 +150,9 @@ impl Lists {
     /// Counts a port for which there is no room, in the place of one that no longer counts, or of the one that would leave first.
     pub fn replace(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) {
         let (now, counted) = (stamp(to), ports.counted as usize);
-        let (numbers, marks) = self.list_mut(row);
-        let at = if counted < numbers.len() { counted } else { oldest(marks, now) };
-        (numbers[at], marks[at]) = (port, mark(now, hosts));
+        let (numbers, sightings) = self.list_mut(row);
+        let at = if counted < numbers.len() { counted } else { oldest(sightings, now) };
+        (numbers[at], sightings[at]) = (port, sighting(now, hosts));
         ports.saturated = counted == numbers.len();
         if counted < numbers.len() {
             ports.counted += 1;
@@ -159,15 +160,15 @@ impl Lists {
         }
     }
 
-    /// Writes a list anew, as far as it has room. Returns the marks of what it took.
-    pub fn fill(&mut self, row: u32, cells: impl Iterator<Item = (u16, Mark)>) -> &[Mark] {
-        let (numbers, marks) = self.list_mut(row);
+    /// Writes a list anew, as far as it has room. Returns the sightings of what it took.
+    pub fn fill(&mut self, row: u32, cells: impl Iterator<Item = (u16, Sighting)>) -> &[Sighting] {
+        let (numbers, sightings) = self.list_mut(row);
         let mut listed = 0;
-        for (cell, (number, mark)) in cells.zip(numbers.iter_mut().zip(marks.iter_mut())) {
-            (*number, *mark) = cell;
+        for (cell, (number, sighting)) in cells.zip(numbers.iter_mut().zip(sightings.iter_mut())) {
+            (*number, *sighting) = cell;
             listed += 1;
         }
-        &marks[..listed]
+        &sightings[..listed]
     }
 
     /// How many of the ports that count still do at a stamp less than a window ahead.
@@ -175,32 +176,33 @@ impl Lists {
         if counts(now, ports.oldest) {
             return ports.counted;
         }
-        let (_, marks) = self.first(row, ports.counted as usize);
-        marks.iter().map(|&mark| u32::from(counts(now, mark_stamp(mark)))).sum()
+        let (_, sightings) = self.first(row, ports.counted as usize);
+        sightings.iter().map(|&sighting| u32::from(counts(now, sighted_at(sighting)))).sum()
     }
 
     /// How many of the ports that count are how old, in quanta.
-    pub fn by_age(&self, ports: &Ports, row: u32, now: Stamp) -> [u32; RING] {
-        let mut by_age = [0; RING];
-        for &mark in self.first(row, ports.counted as usize).1 {
-            by_age[usize::from(age(now, mark_stamp(mark))).min(RING - 1)] += 1;
+    pub fn by_age(&self, ports: &Ports, row: u32, now: Stamp) -> [u32; AGES] {
+        let mut by_age = [0; AGES];
+        for &sighting in self.first(row, ports.counted as usize).1 {
+            by_age[usize::from(age(now, sighted_at(sighting))).min(AGES - 1)] += 1;
         }
         by_age
     }
 
     /// Distinct ports of each host that is told apart.
     #[inline]
-    pub fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; KNOWN] {
+    pub fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; TRACKED_HOSTS] {
         // The seven bits of a port are spread over seven bytes, and the bytes added up: a list has fewer than 256 ports.
-        let marks = self.first(row, usize::from(ports.listed)).1;
-        let spread = |&mark: &Mark| (u64::from(mark & 0x7f) * 0x0408_1020_4081) & 0x0101_0101_0101_0101;
-        let sums = marks.iter().map(spread).sum::<u64>().to_le_bytes();
+        let sightings = self.first(row, usize::from(ports.listed)).1;
+        let spread =
+            |&sighting: &Sighting| (u64::from(sighting & 0x7f) * 0x0408_1020_4081) & 0x0101_0101_0101_0101;
+        let sums = sightings.iter().map(spread).sum::<u64>().to_le_bytes();
         std::array::from_fn(|host| u32::from(sums[host]))
     }
 
     /// Forgets which of the first ports some hosts were asked for.
     pub fn forget_hosts(&mut self, row: u32, len: usize, hosts: u8) {
-        let (_, marks) = self.list_mut(row);
-        marks[..len].iter_mut().for_each(|mark| *mark &= !Mark::from(hosts));
+        let (_, sightings) = self.list_mut(row);
+        sightings[..len].iter_mut().for_each(|sighting| *sighting &= !Sighting::from(hosts));
     }
 }

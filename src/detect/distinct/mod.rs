@@ -4,7 +4,7 @@
 //! number. While a scan is open, ports that left the window are kept too, so that its union is a count. When no block is left, a
 //! set stops growing where it is ("saturated"): its numbers are lower bounds from then on, and say so. An attacker
 //! who opens many wide scans makes others' counts stop above the threshold, and nobody's hit late: a short list holds half as
-//! many ports again as the threshold. Only thresholds above `LISTED` need a block for the hit itself.
+//! many ports again as the threshold. Only thresholds above `LIST_THRESHOLD` need a block for the hit itself.
 
 // Many, one cell each; few, in a list; and whose they are.
 pub(super) mod block;

@@ -61,15 +61,15 @@ impl Peaks {
 
 /// The greatest count of any source: it changes seldom, so it is compared with what this epoch has reached.
 #[derive(Debug, Clone, Copy)]
-pub struct Summit {
+pub struct OverallPeak {
     peaks: Peaks,
     epoch: u64,
     reached: u32,
 }
 
-impl Summit {
+impl OverallPeak {
     /// Nothing reached yet.
-    pub const NONE: Summit = Summit { peaks: Peaks::NONE, epoch: 0, reached: 0 };
+    pub const NONE: OverallPeak = OverallPeak { peaks: Peaks::NONE, epoch: 0, reached: 0 };
 
     /// A count was reached.
     #[inline]
@@ -111,10 +111,10 @@ mod tests {
 
     #[test]
     fn the_summit_is_the_greatest_of_all_sources() {
-        let mut summit = Summit::NONE;
+        let mut overall = OverallPeak::NONE;
         for (epoch, count) in [(100, 7), (100, 30), (100, 20), (101, 5)] {
-            summit.reach(epoch, count);
+            overall.reach(epoch, count);
         }
-        assert_eq!((summit.peak(101), summit.peak(116), summit.peak(117)), (30, 30, 5));
+        assert_eq!((overall.peak(101), overall.peak(116), overall.peak(117)), (30, 30, 5));
     }
 }

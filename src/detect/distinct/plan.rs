@@ -2,10 +2,10 @@
 
 use crate::detect::distinct::block::{Pool, block_bytes};
 use crate::detect::distinct::list::AT_ONCE;
-use crate::detect::tuning::{BLOCK_CELLS, INLINE_PORTS, LISTED};
+use crate::detect::tuning::{BLOCK_CELLS, LIST_PORTS, LIST_THRESHOLD};
 
 const _: () = assert!(
-    LISTED as usize * 3 / 2 <= u8::MAX as usize && INLINE_PORTS <= u8::MAX as usize,
+    LIST_THRESHOLD as usize * 3 / 2 <= u8::MAX as usize && LIST_PORTS <= u8::MAX as usize,
     "`Ports::listed` holds it"
 );
 
@@ -13,7 +13,7 @@ const _: () = assert!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// Ports of each short list; whole lines.
-    pub inline_ports: usize,
+    pub list_ports: usize,
     /// Bytes of all blocks together.
     pub block_bytes: usize,
     /// Eighths of `block_bytes` for each size of blocks.
@@ -25,15 +25,15 @@ pub struct Plan {
 impl Plan {
     /// For a threshold, out of so many bytes for all tables.
     pub fn new(threshold: u32, memory_bytes: usize) -> Self {
-        if threshold <= LISTED {
-            let inline_ports = (threshold as usize).max(2) * 3;
-            let inline_ports = inline_ports.div_ceil(2).next_multiple_of(AT_ONCE);
+        if threshold <= LIST_THRESHOLD {
+            let list_ports = (threshold as usize).max(2) * 3;
+            let list_ports = list_ports.div_ceil(2).next_multiple_of(AT_ONCE);
             return Self {
-                inline_ports,
+                list_ports,
                 block_bytes: memory_bytes / 8,
                 // Half for ordinary scans, a quarter each for nmap's 1,000 ports and for all ports.
                 shares: [4, 2, 2],
-                greatest_threshold: inline_ports as u32 * 2 / 3,
+                greatest_threshold: list_ports as u32 * 2 / 3,
             };
         }
         // Most for the blocks in which a source reaches the threshold.
@@ -44,7 +44,7 @@ impl Plan {
             _ => [1, 1, 6],
         };
         Self {
-            inline_ports: INLINE_PORTS,
+            list_ports: LIST_PORTS,
             block_bytes: memory_bytes / 2,
             shares,
             greatest_threshold: u32::from(u16::MAX) + 1,
@@ -56,7 +56,7 @@ impl Plan {
         let plan = Self::new(threshold, memory_bytes);
         let large_enough = |&size: &usize| Pool::most_ports(BLOCK_CELLS[size]) >= threshold as usize;
         let blocks = || (0..BLOCK_CELLS.len()).filter(large_enough).map(|size| plan.blocks(size)).sum();
-        (threshold > LISTED).then(blocks)
+        (threshold > LIST_THRESHOLD).then(blocks)
     }
 
     /// Blocks of a size.

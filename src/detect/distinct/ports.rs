@@ -1,7 +1,7 @@
 //! What a row keeps of its source's ports: how many, and where they are.
 
 use crate::detect::distinct::block::Block;
-use crate::detect::time::quantum::{DEAD, Stamp};
+use crate::detect::time::quantum::{EXPIRED, Stamp};
 
 /// The distinct ports of one source. Their numbers are in `PortStore`.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,7 @@ impl Ports {
         listed: 0,
         saturated: false,
         lower_bound: false,
-        oldest: DEAD,
+        oldest: EXPIRED,
     };
 
     /// Ports that count, as of the latest `expire` or `record`.
@@ -63,7 +63,7 @@ impl Ports {
     }
 
     /// Nothing is left that was in doubt.
-    pub(super) fn settle_doubts(&mut self) {
+    pub(super) fn clear_doubts(&mut self) {
         self.saturated = false;
         self.lower_bound = false;
     }

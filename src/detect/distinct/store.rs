@@ -1,13 +1,13 @@
 //! The ports of all rows: which are in a short list and which in a block, and how they move from one to the other.
 
-use crate::detect::distinct::block::{Block, Cell, Pool, Ring, cell, hosts_of, port_of, stamp_of};
-use crate::detect::distinct::list::{Lists, mark, mark_stamp};
+use crate::detect::distinct::block::{Block, Cell, Header, Pool, cell, hosts_of, port_of, stamp_of};
+use crate::detect::distinct::list::{Lists, sighted_at, sighting};
 use crate::detect::distinct::plan::Plan;
 use crate::detect::distinct::ports::Ports;
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::scan::PortSample;
-use crate::detect::time::quantum::{DEAD, QUANTA, age, before, counts, stamp};
-use crate::detect::tuning::{BLOCK_CELLS, KNOWN};
+use crate::detect::time::quantum::{EXPIRED, QUANTA, age, before, counts, stamp};
+use crate::detect::tuning::{BLOCK_CELLS, TRACKED_HOSTS};
 
 /// The ports of all rows of a table.
 #[derive(Debug)]
@@ -23,20 +23,20 @@ impl PortStore {
     pub fn new(rows: usize, plan: &Plan) -> Result<Self, OutOfMemory> {
         let pool = |size: usize| Pool::new(BLOCK_CELLS[size], plan.blocks(size));
         Ok(Self {
-            lists: Lists::new(rows, plan.inline_ports)?,
+            lists: Lists::new(rows, plan.list_ports)?,
             pools: [pool(0)?, pool(1)?, pool(2)?],
             scratch: room_for(BLOCK_CELLS[1])?,
         })
     }
 
     /// Ports of a short list.
-    pub fn inline_ports(&self) -> usize {
+    pub fn list_ports(&self) -> usize {
         self.lists.len()
     }
 
     /// Bytes of a short list.
-    pub fn inline_bytes(inline_ports: usize) -> usize {
-        Lists::bytes(inline_ports)
+    pub fn list_bytes(list_ports: usize) -> usize {
+        Lists::bytes(list_ports)
     }
 
     /// Has a row's list brought into the cache.
@@ -60,13 +60,13 @@ impl PortStore {
             Some((pool, at)) => self.pools[pool].expire(at, from, to),
         };
         if !ports.keeps_all() {
-            self.forget_dead(ports);
+            self.forget_expired(ports);
         }
         ports.counted
     }
 
     /// Without an open scan, what no longer counts is of no use.
-    fn forget_dead(&mut self, ports: &mut Ports) {
+    fn forget_expired(&mut self, ports: &mut Ports) {
         match ports.block.map(Block::parts) {
             None => ports.listed = ports.counted as u8,
             Some((pool, at)) if ports.counted == 0 => {
@@ -76,7 +76,7 @@ impl PortStore {
             Some(_) => {}
         }
         if ports.counted == 0 {
-            ports.settle_doubts();
+            ports.clear_doubts();
         }
     }
 
@@ -91,7 +91,7 @@ impl PortStore {
         match ports.block.map(Block::parts) {
             _ if to - from > QUANTA => 0,
             None => self.lists.count_at(ports, row, stamp(to)),
-            Some((pool, at)) => self.pools[pool].rings[at as usize].left_at(from, to),
+            Some((pool, at)) => self.pools[pool].headers[at as usize].left_at(from, to),
         }
     }
 
@@ -100,8 +100,8 @@ impl PortStore {
         let by_age = match ports.block.map(Block::parts) {
             None => self.lists.by_age(ports, row, stamp(latest)),
             Some((pool, at)) => {
-                let ring = &self.pools[pool].rings[at as usize];
-                std::array::from_fn(|age| ring.of_age(latest, age as u64))
+                let header = &self.pools[pool].headers[at as usize];
+                std::array::from_fn(|age| header.of_age(latest, age as u64))
             }
         };
         let mut counted = 0;
@@ -126,16 +126,16 @@ impl PortStore {
         if !pool.record(at, port, hosts, to) {
             return false;
         }
-        Self::read(ports, &pool.rings[at as usize]);
+        Self::read(ports, &pool.headers[at as usize]);
         true
     }
 
-    /// What the ring of a block says of its ports.
+    /// What the header of a block says of its ports.
     #[inline]
-    fn read(ports: &mut Ports, ring: &Ring) {
-        ports.counted = ring.counted;
+    fn read(ports: &mut Ports, header: &Header) {
+        ports.counted = header.counted;
         if ports.keeps_all() {
-            ports.union = ports.union.max(ring.occupied);
+            ports.union = ports.union.max(header.occupied);
         }
     }
 
@@ -148,13 +148,13 @@ impl PortStore {
         };
         let pool = &mut self.pools[pool];
         if pool.is_worth_clearing(at) {
-            pool.clear_dead(at, to, &mut self.scratch);
+            pool.clear_expired(at, to, &mut self.scratch);
         }
         if !pool.record(at, port, hosts, to) {
             pool.replace(at, port, hosts, to);
             ports.saturated = true;
         }
-        Self::read(ports, &pool.rings[at as usize]);
+        Self::read(ports, &pool.headers[at as usize]);
     }
 
     // ---- From a list to blocks, and back.
@@ -165,7 +165,7 @@ impl PortStore {
             && !ports.keeps_all()
             && self.pools[size].is_worth_clearing(at)
         {
-            self.pools[size].clear_dead(at, to, &mut self.scratch);
+            self.pools[size].clear_expired(at, to, &mut self.scratch);
             return true;
         }
         let keeps_all = ports.keeps_all();
@@ -176,7 +176,7 @@ impl PortStore {
             Some((old_size, old)) => {
                 let (small, large) = self.pools.split_at_mut(size);
                 let (small, large) = (&mut small[old_size], &mut large[0]);
-                large.rings[new as usize].marked = small.rings[old as usize].marked;
+                large.headers[new as usize].marked = small.headers[old as usize].marked;
                 for &held in small.cells(old) {
                     if held != 0 && (keeps_all || counts(stamp(to), stamp_of(held))) {
                         large.insert(new, held, to);
@@ -192,10 +192,10 @@ impl PortStore {
 
     /// Moves a full list to a block.
     fn spill(&mut self, ports: &mut Ports, row: u32, (size, new): (usize, u32), to: u64) {
-        let (numbers, marks) = self.lists.first(row, usize::from(ports.listed));
-        for (n, (&port, &mark)) in (0..).zip(numbers.iter().zip(marks)) {
-            let stamp = if n < ports.counted { mark_stamp(mark) } else { DEAD };
-            self.pools[size].insert(new, cell(port, stamp, mark as u8), to);
+        let (numbers, sightings) = self.lists.first(row, usize::from(ports.listed));
+        for (n, (&port, &sighting)) in (0..).zip(numbers.iter().zip(sightings)) {
+            let stamp = if n < ports.counted { sighted_at(sighting) } else { EXPIRED };
+            self.pools[size].insert(new, cell(port, stamp, sighting as u8), to);
         }
         ports.listed = 0;
     }
@@ -204,7 +204,7 @@ impl PortStore {
     fn larger(&mut self, ports: &Ports) -> impl Iterator<Item = (usize, &mut Pool)> {
         let (least, held) = match ports.block.map(Block::parts) {
             None => (0, u32::from(ports.listed)),
-            Some((size, at)) => (size + 1, self.pools[size].rings[at as usize].occupied),
+            Some((size, at)) => (size + 1, self.pools[size].headers[at as usize].occupied),
         };
         let from_least = self.pools.iter_mut().enumerate().skip(least);
         from_least.filter(move |(_, pool)| !pool.is_filled_by(held as usize))
@@ -216,7 +216,7 @@ impl PortStore {
         &mut self,
         ports: &Ports,
         now: u64,
-        worth: impl Fn(&Ring) -> Option<W>,
+        worth: impl Fn(&Header) -> Option<W>,
     ) -> Option<u32> {
         self.larger(ports).find_map(|(_, pool)| pool.least_worth(now, &worth))
     }
@@ -225,14 +225,14 @@ impl PortStore {
     pub fn shrink(&mut self, ports: &mut Ports, row: u32, to: u64) {
         let Some((size, at)) = ports.block.take().map(Block::parts) else { return };
         let (pool, room) = (&mut self.pools[size], self.lists.len());
-        let ring = &pool.rings[at as usize];
+        let header = &pool.headers[at as usize];
         // Of the ports of this age some find room, of older ones none.
         let mut younger = 0;
         let last_age = (0..=QUANTA).find(|&age| {
-            younger += ring.of_age(to, age);
+            younger += header.of_age(to, age);
             younger as usize > room
         });
-        let (held, had) = (ring.occupied, ring.counted);
+        let (held, had) = (header.occupied, header.counted);
         let rank = |held: Cell| {
             let age = u64::from(age(stamp(to), stamp_of(held)));
             match counts(stamp(to), stamp_of(held)) {
@@ -244,12 +244,12 @@ impl PortStore {
         };
         let cells = pool.cells(at);
         let in_order = (0..3).flat_map(|turn| cells.iter().filter(move |&&c| c != 0 && rank(c) == turn));
-        let kept = self.lists.fill(row, in_order.map(|&c| (port_of(c), mark(stamp_of(c), hosts_of(c)))));
+        let kept = self.lists.fill(row, in_order.map(|&c| (port_of(c), sighting(stamp_of(c), hosts_of(c)))));
         let (mut counted, mut greatest_age) = (0, 0);
-        for &mark in kept {
-            if counts(stamp(to), mark_stamp(mark)) {
+        for &sighting in kept {
+            if counts(stamp(to), sighted_at(sighting)) {
                 counted += 1;
-                greatest_age = greatest_age.max(age(stamp(to), mark_stamp(mark)));
+                greatest_age = greatest_age.max(age(stamp(to), sighted_at(sighting)));
             }
         }
         let listed = kept.len() as u8;
@@ -272,8 +272,8 @@ impl PortStore {
     /// A scan begins: from here on the union is kept.
     pub fn begin_union(&mut self, ports: &mut Ports, to: u64) {
         if let Some((size, at)) = ports.block.map(Block::parts) {
-            self.pools[size].clear_dead(at, to, &mut self.scratch);
-            self.pools[size].rings[at as usize].keeps_all = true;
+            self.pools[size].clear_expired(at, to, &mut self.scratch);
+            self.pools[size].headers[at as usize].keeps_all = true;
         }
         ports.union = ports.counted;
     }
@@ -283,11 +283,11 @@ impl PortStore {
         ports.union = 0;
         if ports.counted as usize <= self.lists.len() {
             self.shrink(ports, row, to);
-            ports.settle_doubts();
+            ports.clear_doubts();
         }
         match ports.block.map(Block::parts) {
             Some((size, at)) => {
-                self.pools[size].rings[at as usize].keeps_all = false;
+                self.pools[size].headers[at as usize].keeps_all = false;
                 self.pools[size].forget_hosts(at, u8::MAX);
             }
             None => {
@@ -311,10 +311,10 @@ impl PortStore {
 
     /// Distinct ports of each host that is told apart.
     #[inline]
-    pub fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; KNOWN] {
+    pub fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; TRACKED_HOSTS] {
         match ports.block.map(Block::parts) {
             None => self.lists.ports_by_host(ports, row),
-            Some((pool, at)) => self.pools[pool].rings[at as usize].asked,
+            Some((pool, at)) => self.pools[pool].headers[at as usize].asked,
         }
     }
 
@@ -323,7 +323,7 @@ impl PortStore {
     pub fn may_forget_host(&self, ports: &Ports) -> bool {
         match ports.block.map(Block::parts) {
             None => true,
-            Some((pool, at)) => self.pools[pool].rings[at as usize].until_new_host == 0,
+            Some((pool, at)) => self.pools[pool].headers[at as usize].until_new_host == 0,
         }
     }
 

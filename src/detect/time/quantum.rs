@@ -7,8 +7,8 @@ pub use crate::detect::tuning::QUANTA;
 /// The quantum of a latest probe, modulo 255, plus one; 0 says that the port no longer counts.
 pub type Stamp = u8;
 
-/// A port that no longer counts, remembered for the union of an open scan.
-pub const DEAD: Stamp = 0;
+/// The stamp of a port that no longer counts, kept for the union of an open scan.
+pub const EXPIRED: Stamp = 0;
 
 /// Length of a quantum for a window, in nanoseconds; rounded up, so that 60 of them never fall short of it.
 pub fn quantum_nanos(window_nanos: u64) -> u64 {
@@ -21,7 +21,7 @@ pub fn stamp(quantum: u64) -> Stamp {
     (quantum % 255) as u8 + 1
 }
 
-/// Quanta since `then`, if that is less than 255 quanta ago. Whoever keeps stamps must mark the dead before
+/// Quanta since `then`, if that is less than 255 quanta ago. Stamps of expired ports must be cleared before
 /// they could come round again: every window, which leaves a margin of two.
 #[inline]
 pub fn age(now: Stamp, then: Stamp) -> u8 {
@@ -38,5 +38,5 @@ pub fn before(now: Stamp, age: u8) -> Stamp {
 /// Whether a port with this stamp counts.
 #[inline]
 pub fn counts(now: Stamp, then: Stamp) -> bool {
-    then != DEAD && u64::from(age(now, then)) <= QUANTA
+    then != EXPIRED && u64::from(age(now, then)) <= QUANTA
 }

@@ -13,9 +13,9 @@ const HALF_TIME: u64 = u64::MAX / 2;
 pub enum Origin {
     /// The kernel, now: only the shell, which sees two clocks, can tell a step from silence or a late packet.
     Live,
-    /// Whoever wrote the file: a jump back is a step, a jump forward is silence.
+    /// The author of the file: a jump back is a step, a jump forward is silence.
     File,
-    /// Whoever wrote the file, but the shell has put the stamps in order and tells of the steps.
+    /// The author of the file, but the shell has put the stamps in order and reports the steps.
     Sorted,
 }
 
@@ -27,15 +27,15 @@ pub struct Timeline {
     now: u64,
     started: bool,
     steps: u64,
-    /// The first moment after a step or a leap and the offset before it, oldest first.
-    before: VecDeque<(u64, i128)>,
+    /// The first moment after a step or a jump and the offset before it, oldest first.
+    earlier_offsets: VecDeque<(u64, i128)>,
 }
 
 impl Timeline {
     /// A timeline that starts with its first timestamp.
     pub fn new(origin: Origin) -> Self {
-        let before = VecDeque::with_capacity(REMEMBERED_STEPS);
-        Self { origin, offset: 0, now: 0, started: false, steps: 0, before }
+        let earlier_offsets = VecDeque::with_capacity(REMEMBERED_STEPS);
+        Self { origin, offset: 0, now: 0, started: false, steps: 0, earlier_offsets }
     }
 
     /// The detector's time, in nanoseconds.
@@ -52,7 +52,7 @@ impl Timeline {
     /// empties the window nor fills it.
     #[inline]
     pub fn packet(&mut self, at: Timestamp) {
-        // Nearly always: no step yet, and not before what was.
+        // Nearly always: no step yet, and no older packet.
         if self.offset == 0 && self.started && at.nanos() >= self.now && at.nanos() <= HALF_TIME {
             self.now = at.nanos();
             return;
@@ -60,17 +60,17 @@ impl Timeline {
         let core = i128::from(at.nanos()) + self.offset;
         let behind = i128::from(self.now) - core;
         if !self.started || core > i128::from(HALF_TIME) && behind < -SILENCE_NANOS {
-            self.leap(at);
+            self.jump(at);
         } else if behind <= 0 {
             self.now = clamp(core);
         } else if behind > STEP_NANOS && self.origin == Origin::File {
-            self.bridge(behind);
+            self.absorb_step(behind);
         }
     }
 
     /// Moves to a far moment, or to the first.
     #[cold]
-    fn leap(&mut self, at: Timestamp) {
+    fn jump(&mut self, at: Timestamp) {
         let now = if self.started {
             self.now.saturating_add(clamp(SILENCE_NANOS))
         } else {
@@ -86,13 +86,13 @@ impl Timeline {
 
     /// From this moment on another offset is in force.
     fn remember(&mut self, from: u64) {
-        if self.before.len() == REMEMBERED_STEPS {
-            self.before.pop_front();
+        if self.earlier_offsets.len() == REMEMBERED_STEPS {
+            self.earlier_offsets.pop_front();
         }
-        self.before.push_back((from, self.offset));
+        self.earlier_offsets.push_back((from, self.offset));
     }
 
-    /// Moves to a moment that no packet marks.
+    /// Moves to a moment that no packet sightings.
     pub fn advance(&mut self, at: Timestamp) {
         if self.started {
             self.now = self.now.max(clamp(i128::from(at.nanos()) + self.offset));
@@ -103,11 +103,11 @@ impl Timeline {
 
     /// The shell saw the clock step by this many nanoseconds.
     pub fn step(&mut self, nanos: i64) {
-        self.bridge(-i128::from(nanos));
+        self.absorb_step(-i128::from(nanos));
     }
 
     /// What comes is stamped by a new clock: it begins a nanosecond after all that was.
-    fn bridge(&mut self, offset: i128) {
+    fn absorb_step(&mut self, offset: i128) {
         self.steps += 1;
         self.now = self.now.saturating_add(1);
         self.remember(self.now);
@@ -116,8 +116,11 @@ impl Timeline {
 
     /// A moment of this timeline, on the capture's clock as it went then.
     pub fn to_capture(&self, core: u64) -> Timestamp {
-        let then =
-            self.before.iter().find(|(step, _)| core < *step).map_or(self.offset, |(_, offset)| *offset);
+        let then = self
+            .earlier_offsets
+            .iter()
+            .find(|(step, _)| core < *step)
+            .map_or(self.offset, |(_, offset)| *offset);
         Timestamp(clamp(i128::from(core) - then))
     }
 }
