@@ -7,17 +7,17 @@
 //!  libpcap ─frame─▶ decode ─Packet─▶ Detector::observe ─▶ table of sources
 //!    ▲                │ Skipped           │ ScanEvent          │ Snapshot, at each tick (1 s)
 //!    │                ▼ (counted)         ▼                    ▼
-//!    │             counters     bounded queue, try_send     board: the latest wins
+//!    │             counters     bounded queue, try_send     store: the latest wins
 //!    │                          (full: counted)                │
 //!    │                                ▼                        ▼
 //!    │                           notify ─▶ logger        metrics (at each scrape) ─▶ web ─▶ Prometheus
 //!    └── poll(fd, wake) ── tick: take a new policy · advance time · publish
 //! ```
 //!
-//! With `--capture.threads` the kernel hands each source's packets to one of the interface's threads, and the board shows
+//! With `--capture.threads` the kernel hands each source's packets to one of the interface's threads, and the store shows
 //! them as one interface.
 //!
-//! Four ways across threads and no others: state (the board, also with the answers to questions), events (the queue), stop,
+//! Four ways across threads and no others: state (the store, also with the answers to questions), events (the queue), stop,
 //! reload and questions (a wake and channels), ownership (moved in at spawn). `replay` is the same way, with a file at its start and a report at its end.
 //!
 //! # Words

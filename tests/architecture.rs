@@ -140,8 +140,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("publish", &[]),
     ("publish::sample", &["detect", "packet"]),
     ("publish::snapshot", &["capture", "detect", "packet", "packet::decode", "publish::sample"]),
-    ("publish::board", &["detect", "publish::snapshot", "system::clock"]),
-    ("publish::vitals", &["publish::board"]),
+    ("publish::store", &["detect", "publish::snapshot", "system::clock"]),
+    ("publish::vitals", &["publish::store"]),
     (
         "publish::metrics",
         &[
@@ -177,16 +177,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("events::flood", &["detect"]),
     ("events::notify", &["detect", "events::flood", "events::record", "logger", "system::clock"]),
     ("events::losses", &["detect", "publish::snapshot"]),
-    ("events::outages", &["events::losses", "logger", "publish::board"]),
+    ("events::outages", &["events::losses", "logger", "publish::store"]),
     (
         "events::blindness",
-        &["events::losses", "events::outages", "publish::board", "publish::snapshot", "system::counters"],
+        &["events::losses", "events::outages", "publish::store", "publish::snapshot", "system::counters"],
     ),
     (
         "web",
         &[
             "pipeline",
-            "publish::board",
+            "publish::store",
             "publish::explain",
             "publish::metrics",
             "system::clock",
@@ -248,7 +248,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "logger",
             "pipeline",
             "pipeline::vantage",
-            "publish::board",
+            "publish::store",
             "publish::metrics",
             "publish::sample",
             "publish::snapshot",

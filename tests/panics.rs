@@ -13,7 +13,7 @@ use lab::{Lab, eventually, in_room, journal, journal_text};
 use portscan_exporter::app::{self, ShardSink, Shell};
 use portscan_exporter::detect::ScanEvent;
 use portscan_exporter::events::notify::Notifier;
-use portscan_exporter::pipeline::Outlet;
+use portscan_exporter::pipeline::EventSink;
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::settings::{Settings, flags};
 use std::net::Ipv4Addr;
@@ -79,7 +79,7 @@ struct PanicsAtAScan {
     panics: bool,
 }
 
-impl Outlet for PanicsAtAScan {
+impl EventSink for PanicsAtAScan {
     fn scan(&mut self, event: ScanEvent) -> bool {
         assert!(!self.panics, "at a scan");
         self.sink.scan(event)

@@ -9,10 +9,10 @@ use flate2::read::GzDecoder;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect;
 use portscan_exporter::packet::Timestamp;
-use portscan_exporter::pipeline::{LiveSink, Outlet, Pipeline, QUESTIONS, Question};
-use portscan_exporter::publish::board::Board;
+use portscan_exporter::pipeline::{EventSink, LiveSink, Pipeline, QUESTIONS, Question};
 use portscan_exporter::publish::metrics::ProcessState;
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
+use portscan_exporter::publish::store::SnapshotStore;
 use portscan_exporter::web::{self, Accept, App, ClientLimits, Options, Stream};
 use rustix::net::{AddressFamily, SocketType};
 use std::io::{ErrorKind, Read, Write};
@@ -52,21 +52,21 @@ struct Server {
 }
 
 impl Server {
-    fn start(board: Board, options: Options, limits: ClientLimits) -> Self {
-        Self::start_with(board, options, limits, || Ok(String::from("configuration reloaded")))
+    fn start(store: SnapshotStore, options: Options, limits: ClientLimits) -> Self {
+        Self::start_with(store, options, limits, || Ok(String::from("configuration reloaded")))
     }
 
     fn start_with(
-        board: Board,
+        store: SnapshotStore,
         options: Options,
         limits: ClientLimits,
         reload: impl Fn() -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
-        Self::start_asked(Arc::new(board), options, limits, reload, Vec::new())
+        Self::start_asked(Arc::new(store), options, limits, reload, Vec::new())
     }
 
     fn start_asked(
-        board: Arc<Board>,
+        store: Arc<SnapshotStore>,
         options: Options,
         limits: ClientLimits,
         reload: impl Fn() -> Result<String, String> + Send + Sync + 'static,
@@ -80,7 +80,7 @@ impl Server {
                 let listeners = web::bind(&options, Vec::new()).unwrap();
                 bound.send(listeners.addresses().next().unwrap()).unwrap();
                 let reload = move || std::future::ready(reload());
-                let app = App::new(options, board, ProcessState::default, reload).with_questions(threads);
+                let app = App::new(options, store, ProcessState::default, reload).with_questions(threads);
                 web::serve_within(listeners, app, limits, async {
                     let _ = stopped.await;
                 })
@@ -176,10 +176,10 @@ fn is_cut(stream: &mut TcpStream) -> bool {
     }
 }
 
-fn one_ready_interface() -> Board {
-    let board = Board::new(["eth0"]);
-    board.publish(0, quiet("eth0", true));
-    board
+fn one_ready_interface() -> SnapshotStore {
+    let store = SnapshotStore::new(["eth0"]);
+    store.publish(0, quiet("eth0", true));
+    store
 }
 
 #[test]
@@ -240,12 +240,12 @@ fn every_route_takes_its_methods_and_no_others() {
 
 #[test]
 fn the_landing_page_links_and_shows_the_interfaces() {
-    let board = Board::new(["eth0", "<b>", "eth2"]);
-    board.publish(0, quiet("eth0", true));
-    board.publish(1, quiet("<b>", false));
+    let store = SnapshotStore::new(["eth0", "<b>", "eth2"]);
+    store.publish(0, quiet("eth0", true));
+    store.publish(1, quiet("<b>", false));
     let mut options = options();
     options.telemetry_path = String::from("/probe-counts");
-    let server = Server::start(board, options, ClientLimits::default());
+    let server = Server::start(store, options, ClientLimits::default());
     let page = server.get("/");
     for part in [
         "<a href=\"/probe-counts\">Metrics</a>",
@@ -265,22 +265,22 @@ fn the_landing_page_links_and_shows_the_interfaces() {
 
 #[test]
 fn ready_is_every_interface_and_healthy_is_every_tick() {
-    let board = Board::new(["eth0", "eth1", "eth2"]);
-    board.publish(0, quiet("eth0", true));
-    board.publish(1, quiet("eth1", false));
-    let server = Server::start(board, options(), ClientLimits::default());
+    let store = SnapshotStore::new(["eth0", "eth1", "eth2"]);
+    store.publish(0, quiet("eth0", true));
+    store.publish(1, quiet("eth1", false));
+    let server = Server::start(store, options(), ClientLimits::default());
     let ready = server.get("/-/ready");
     assert_eq!(ready.status, 503);
     assert_eq!(ready.text(), "eth1 does not capture now\neth2 has not published yet\n");
     assert_eq!(server.get("/-/healthy").status, 200);
     drop(server);
 
-    let board = Board::new(["eth0", "eth1"]);
-    board.publish(0, quiet("eth0", true));
+    let store = SnapshotStore::new(["eth0", "eth1"]);
+    store.publish(0, quiet("eth0", true));
     #[allow(clippy::disallowed_methods, reason = "a tick of the past")]
     let past = std::time::Instant::now() - Duration::from_secs(12);
-    board.publish_at(1, quiet("eth1", true), past);
-    let server = Server::start(board, options(), ClientLimits::default());
+    store.publish_at(1, quiet("eth1", true), past);
+    let server = Server::start(store, options(), ClientLimits::default());
     let healthy = server.get("/-/healthy");
     assert_eq!(healthy.status, 503);
     assert!(healthy.text().starts_with("the capture on eth1 has not ticked for 12 s"), "{}", healthy.text());
@@ -490,11 +490,11 @@ fn connect_from(address: &str, server: &Server) -> TcpStream {
 
 /// A server whose page of metrics is larger than what the kernel takes for a client who does not read.
 fn with_a_large_page(options: Options, limits: ClientLimits) -> Server {
-    let board = Board::new(["eth0"]);
+    let store = SnapshotStore::new(["eth0"]);
     let mut snapshot = (*quiet("eth0", true)).clone();
     snapshot.interface = "x".repeat(200_000);
-    board.publish(0, Arc::new(snapshot));
-    Server::start(board, options, limits)
+    store.publish(0, Arc::new(snapshot));
+    Server::start(store, options, limits)
 }
 
 #[test]
@@ -561,7 +561,7 @@ fn one_scrape_at_once_is_enough_for_a_connection_that_pipelines() {
 /// Clients that pipeline requests for a page of 10,000 sources and read the answers: a scrape from elsewhere has its turn.
 #[test]
 fn clients_that_pipeline_do_not_keep_another_client_waiting() {
-    let board = Board::new(["eth0"]);
+    let store = SnapshotStore::new(["eth0"]);
     let mut snapshot = (*quiet("eth0", true)).clone();
     let source = |n: u32| detect::PublishedSource {
         source: detect::Source::of(std::net::Ipv4Addr::from(0xc633_0000 + n).into(), 64),
@@ -572,8 +572,8 @@ fn clients_that_pipeline_do_not_keep_another_client_waiting() {
         last_probe: Timestamp::new(1_700_000_000, 0),
     };
     snapshot.detection.sources = (0..10_000).map(source).collect();
-    board.publish(0, Arc::new(snapshot));
-    let server = Server::start(board, options(), ClientLimits::default());
+    store.publish(0, Arc::new(snapshot));
+    let server = Server::start(store, options(), ClientLimits::default());
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let many = "GET /metrics HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\n\r\n".repeat(50);
     let readers: Vec<_> = (0..40)
@@ -755,34 +755,34 @@ fn a_passed_socket_that_cannot_serve_is_an_error_of_start() {
     }
 }
 
-/// A capture's sink that shows itself on a board, ticking when the test says so.
+/// A capture's sink that publishes to a store, ticking when the test says so.
 struct Capture {
-    sink: LiveSink<ToBoard>,
+    sink: LiveSink<ToStore>,
     given: Arc<AtomicU32>,
 }
 
-struct ToBoard {
-    board: Arc<Board>,
+struct ToStore {
+    store: Arc<SnapshotStore>,
     thread: usize,
     given: Arc<AtomicU32>,
 }
 
-impl Outlet for ToBoard {
+impl EventSink for ToStore {
     fn scan(&mut self, _event: detect::ScanEvent) -> bool {
         true
     }
     fn capture_changed(&mut self, _lost: Option<&str>) {}
     fn publish(&mut self, snapshot: InterfaceSnapshot) {
-        self.board.publish_shard(0, self.thread, Arc::new(snapshot));
+        self.store.publish_shard(0, self.thread, Arc::new(snapshot));
     }
     fn answer(&mut self, question: u64, explanation: detect::Explanation) {
         self.given.fetch_add(1, Ordering::SeqCst);
-        self.board.answer_shard(0, self.thread, question, explanation);
+        self.store.answer_shard(0, self.thread, question, explanation);
     }
 }
 
 impl Capture {
-    fn new(board: &Arc<Board>, thread: usize, questions: Receiver<Question>) -> Self {
+    fn new(store: &Arc<SnapshotStore>, thread: usize, questions: Receiver<Question>) -> Self {
         let policy = detect::Policy {
             ignored_sources: vec!["203.0.113.0/24".parse().unwrap()],
             ..detect::Policy::default()
@@ -790,9 +790,9 @@ impl Capture {
         let limits = detect::Limits { memory_bytes: 4 << 20, ..detect::Limits::default() };
         let pipeline = Pipeline::new(policy, limits, 7, detect::Origin::Live);
         let given = Arc::new(AtomicU32::new(0));
-        let outlet = ToBoard { board: Arc::clone(board), thread, given: Arc::clone(&given) };
+        let to_store = ToStore { store: Arc::clone(store), thread, given: Arc::clone(&given) };
         let (_, policies) = mpsc::channel();
-        let mut sink = LiveSink::new("eth0", pipeline, outlet, policies).with_questions(questions);
+        let mut sink = LiveSink::new("eth0", pipeline, to_store, policies).with_questions(questions);
         sink.tick(&CaptureStatus { up: true, ..CaptureStatus::default() });
         Self { sink, given }
     }
@@ -816,14 +816,14 @@ impl Capture {
 }
 
 /// A server over one interface of so many threads, and their captures.
-fn asked_server(threads: usize) -> (Server, Vec<Capture>, Arc<Board>) {
-    let board = Arc::new(Board::shared(["eth0"], threads));
+fn asked_server(threads: usize) -> (Server, Vec<Capture>, Arc<SnapshotStore>) {
+    let store = Arc::new(SnapshotStore::shared(["eth0"], threads));
     let (ways, ends): (Vec<_>, Vec<_>) = (0..threads).map(|_| sync_channel(QUESTIONS)).unzip();
     let captures =
-        ends.into_iter().enumerate().map(|(thread, end)| Capture::new(&board, thread, end)).collect();
+        ends.into_iter().enumerate().map(|(thread, end)| Capture::new(&store, thread, end)).collect();
     let reload = || Ok(String::new());
-    let server = Server::start_asked(Arc::clone(&board), options(), ClientLimits::default(), reload, ways);
-    (server, captures, board)
+    let server = Server::start_asked(Arc::clone(&store), options(), ClientLimits::default(), reload, ways);
+    (server, captures, store)
 }
 
 const QUESTION: &str = "/api/v1/explain?source=198.51.100.7";

@@ -28,9 +28,9 @@ use crate::capture::{self, Live};
 use crate::detect::{Limits, Origin, OutOfMemory};
 use crate::events::notify::{Notice, Notifier};
 use crate::logger;
-use crate::pipeline::{Outlet, Pipeline, random_seed};
-use crate::publish::board::Board;
+use crate::pipeline::{EventSink, Pipeline, random_seed};
 use crate::publish::sample::{Sample, Sampling};
+use crate::publish::store::SnapshotStore;
 use crate::settings::{self, Settings};
 use crate::system::memory::{self, Present, Wanted};
 use crate::system::privilege::{self, Files};
@@ -92,7 +92,7 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
 }
 
 /// The same with another notifier, and with something between each capture and its sink: a test puts in what panics.
-pub fn run_with<O: Outlet + Send + 'static>(
+pub fn run_with<O: EventSink + Send + 'static>(
     shell: Shell,
     settings: Settings,
     notifier: impl FnOnce(Receiver<Notice>) + Send + 'static,
@@ -113,23 +113,23 @@ pub fn run_with<O: Outlet + Send + 'static>(
 
     let threads = settings.flags.capture.threads as usize;
     let leaders = lives.iter().filter_map(|shards| shards.first());
-    let board = Arc::new(Board::shared(leaders.map(Live::interface), threads));
+    let store = Arc::new(SnapshotStore::shared(leaders.map(Live::interface), threads));
     let (notices, waiting) = sync_channel(QUEUE);
     let (reports, reported) = mpsc::channel(REPORTS);
     let notifier = start_notifier(move || notifier(waiting))?;
     let new_sink = |live: &Live, index| {
-        sink(ShardSink::new(live, index, Arc::clone(&board), notices.clone(), reports.clone()))
+        sink(ShardSink::new(live, index, Arc::clone(&store), notices.clone(), reports.clone()))
     };
     let (captures, greatest_threshold) = start_captures(lives, pipelines, new_sink)?;
     // From here on only captures hold them: their ends are seen.
     drop((notices, reports));
     let reloads = Arc::new(Reloads::new(settings, limits, greatest_threshold, &captures));
     let (requests, requested) = mpsc::channel(REQUESTS);
-    let server = web::Server::start(listeners, pages(&reloads, &board, requests, &captures))
+    let server = web::Server::start(listeners, pages(&reloads, &store, requests, &captures))
         .map_err(|error| format!("cannot start the web server: {error}"))?;
 
     let running = Running { captures, notifier, server };
-    let supervisor = Supervisor { reloads: &reloads, board: &board, running: &running };
+    let supervisor = Supervisor { reloads: &reloads, store: &store, running: &running };
     let outcome =
         runtime.block_on(supervisor.run(hang_up, Reports { captures: reported, reloads: requested }));
     running.stop(outcome)
@@ -284,7 +284,7 @@ fn start_notifier(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>,
 }
 
 /// Starts every thread of every interface; also the greatest threshold that a reload may set without new tables.
-fn start_captures<O: Outlet + Send + 'static>(
+fn start_captures<O: EventSink + Send + 'static>(
     lives: Vec<Vec<Live>>,
     mut pipelines: Vec<Pipeline>,
     new_sink: impl Fn(&Live, usize) -> O,
@@ -305,7 +305,7 @@ fn start_captures<O: Outlet + Send + 'static>(
 /// The pages, as the shell lets them act: a reload is its own work, at its own pace.
 fn pages(
     reloads: &Arc<Reloads>,
-    board: &Arc<Board>,
+    store: &Arc<SnapshotStore>,
     requests: mpsc::Sender<oneshot::Sender<Outcome>>,
     captures: &[CaptureThread],
 ) -> web::App {
@@ -320,6 +320,6 @@ fn pages(
         }
     };
     let questions = captures.iter().map(|capture| capture.questions.clone()).collect();
-    web::App::new(reloads.settings.web.clone(), Arc::clone(board), move || state.state(), reload)
+    web::App::new(reloads.settings.web.clone(), Arc::clone(store), move || state.state(), reload)
         .with_questions(questions)
 }

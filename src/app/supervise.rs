@@ -7,7 +7,7 @@ use super::stop::Running;
 use super::threads::{Change, Report};
 use crate::events::blindness::Blindness;
 use crate::logger;
-use crate::publish::board::{Board, Standing};
+use crate::publish::store::{CaptureState, SnapshotStore};
 use crate::publish::vitals::{Sign, Vitals};
 use crate::system::{clock, systemd};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const BEAT: Duration = Duration::from_secs(1);
 
 pub(super) struct Supervisor<'a> {
     pub(super) reloads: &'a Reloads,
-    pub(super) board: &'a Board,
+    pub(super) store: &'a SnapshotStore,
     pub(super) running: &'a Running,
 }
 
@@ -36,7 +36,7 @@ impl Supervisor<'_> {
         let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
         let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
         let mut beat = tokio::time::interval(systemd::watchdog_interval().unwrap_or(BEAT).min(BEAT));
-        let mut health = Health::of(self.board);
+        let mut health = Health::of(self.store);
         let mut due = Due::now();
         loop {
             tokio::select! {
@@ -73,15 +73,15 @@ impl Supervisor<'_> {
 
     /// Tells systemd how we are; an error if a thread has ended that should not have.
     fn beat(&self, health: &mut Health) -> Result<(), String> {
-        let standings = self.board.standings();
-        health.blindness.look(&standings, &self.board.all(), &logger::counts(), clock::steady());
-        if !health.announced && standings.iter().all(|(_, standing)| *standing != Standing::Starting) {
+        let states = self.store.states();
+        health.blindness.look(&states, &self.store.all(), &logger::counts(), clock::steady());
+        if !health.announced && states.iter().all(|(_, state)| *state != CaptureState::Starting) {
             // One that is not there yet does not hold up the others; the status and `portscan_capture_up` show which.
             health.announced = true;
             let _ = systemd::ready(&health.blindness.status());
         }
         health.show();
-        let (alive, signs) = health.vitals.look(self.board, clock::steady());
+        let (alive, signs) = health.vitals.look(self.store, clock::steady());
         signs.iter().for_each(record_sign);
         // A capture that hangs starves the watchdog: systemd starts us anew.
         if alive {
@@ -101,9 +101,9 @@ struct Health {
 }
 
 impl Health {
-    fn of(board: &Board) -> Self {
-        let standings = board.standings();
-        let interfaces = standings.iter().map(|(interface, _)| &**interface);
+    fn of(store: &SnapshotStore) -> Self {
+        let states = store.states();
+        let interfaces = states.iter().map(|(interface, _)| &**interface);
         Self {
             blindness: Blindness::new(interfaces, clock::steady()),
             vitals: Vitals::default(),

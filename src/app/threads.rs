@@ -4,9 +4,9 @@ use crate::capture::{self, Direction, Live, Steering, Wake};
 use crate::detect::{Explanation, ScanEvent};
 use crate::events::notify::Notice;
 use crate::pipeline::vantage::{Place, Vantage};
-use crate::pipeline::{LiveSink, Outlet, Pipeline, QUESTIONS, Question, Reload};
-use crate::publish::board::Board;
+use crate::pipeline::{EventSink, LiveSink, Pipeline, QUESTIONS, Question, Reload};
 use crate::publish::snapshot::InterfaceSnapshot;
+use crate::publish::store::SnapshotStore;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 /// Scan events that may wait for the notifier; beyond it they are counted as lost.
 pub(super) const QUEUE: usize = 4096;
 
-/// Where one capture thread puts what it finds: state on the board, events to the notifier, and what happens to it to the
+/// Where one capture thread puts what it finds: state in the store, events to the notifier, and what happens to it to the
 /// supervisor. None of the three makes it wait.
 pub struct ShardSink {
     index: usize,
     shard: usize,
     interface: Arc<str>,
-    board: Arc<Board>,
+    store: Arc<SnapshotStore>,
     notices: SyncSender<Notice>,
     reports: mpsc::Sender<Report>,
 }
@@ -50,11 +50,11 @@ impl ShardSink {
     pub(super) fn new(
         live: &Live,
         index: usize,
-        board: Arc<Board>,
+        store: Arc<SnapshotStore>,
         notices: SyncSender<Notice>,
         reports: mpsc::Sender<Report>,
     ) -> Self {
-        Self { index, shard: live.shard(), interface: Arc::from(live.interface()), board, notices, reports }
+        Self { index, shard: live.shard(), interface: Arc::from(live.interface()), store, notices, reports }
     }
 
     fn report(&self, change: Change) {
@@ -64,7 +64,7 @@ impl ShardSink {
     }
 }
 
-impl Outlet for ShardSink {
+impl EventSink for ShardSink {
     fn scan(&mut self, event: ScanEvent) -> bool {
         self.notices.try_send(Notice { interface: Arc::clone(&self.interface), event }).is_ok()
     }
@@ -85,11 +85,11 @@ impl Outlet for ShardSink {
     }
 
     fn publish(&mut self, snapshot: InterfaceSnapshot) {
-        self.board.publish_shard(self.index, self.shard, Arc::new(snapshot));
+        self.store.publish_shard(self.index, self.shard, Arc::new(snapshot));
     }
 
     fn answer(&mut self, question: u64, explanation: Explanation) {
-        self.board.answer_shard(self.index, self.shard, question, explanation);
+        self.store.answer_shard(self.index, self.shard, question, explanation);
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) struct CaptureThread {
 }
 
 impl CaptureThread {
-    pub(super) fn start<O: Outlet + Send + 'static>(
+    pub(super) fn start<O: EventSink + Send + 'static>(
         live: Live,
         pipeline: Pipeline,
         sink: O,
@@ -132,7 +132,7 @@ fn capture(
     mut live: Live,
     interface: &str,
     pipeline: Pipeline,
-    sink: impl Outlet,
+    sink: impl EventSink,
     (reloads, questions): (Receiver<Reload>, Receiver<Question>),
     wake: &Wake,
 ) {

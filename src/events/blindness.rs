@@ -4,8 +4,8 @@
 
 use super::losses::{LOST_ID, Losses, Reported};
 use super::outages::Outages;
-use crate::publish::board::Standing;
 use crate::publish::snapshot::InterfaceSnapshot;
+use crate::publish::store::CaptureState;
 use crate::system::counters::{Counter, Counts};
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,14 +43,14 @@ impl Blindness {
     /// Looks at everything, about once a second.
     pub fn look(
         &mut self,
-        standings: &[(impl AsRef<str>, Standing)],
+        states: &[(impl AsRef<str>, CaptureState)],
         snapshots: &[Arc<InterfaceSnapshot>],
         counts: &Counts,
         now: Instant,
     ) {
-        for (Interface { outages, .. }, (interface, standing)) in self.interfaces.iter_mut().zip(standings) {
+        for (Interface { outages, .. }, (interface, state)) in self.interfaces.iter_mut().zip(states) {
             outages.is_called(interface.as_ref());
-            outages.stands(*standing, now);
+            outages.stands(*state, now);
         }
         for snapshot in snapshots {
             let is_of_it = |one: &&mut Interface| one.outages.interface == snapshot.interface;
@@ -95,15 +95,15 @@ mod tests {
 
     const ETH: [&str; 2] = ["eth0", "eth7"];
 
-    fn look(blindness: &mut Blindness, standings: [Standing; 2], now: Instant) -> String {
-        let standings: Vec<_> = ETH.into_iter().zip(standings).collect();
-        blindness.look(&standings, &[], &Counts::default(), now);
+    fn look(blindness: &mut Blindness, states: [CaptureState; 2], now: Instant) -> String {
+        let states: Vec<_> = ETH.into_iter().zip(states).collect();
+        blindness.look(&states, &[], &Counts::default(), now);
         blindness.status()
     }
 
     #[test]
     fn the_status_names_what_is_captured_and_why_the_rest_is_not() {
-        use Standing::{Down, Ready, Stalled, Starting};
+        use CaptureState::{Down, Ready, Stalled, Starting};
         let start = clock::steady();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut blindness = Blindness::new(ETH, start);
@@ -119,7 +119,7 @@ mod tests {
         blindness.changed(1, "eth7", Some("the interface disappeared"), at(4));
         let gone = "capturing on eth0; eth7: the interface disappeared";
         assert_eq!(blindness.status(), gone);
-        // The board may be a moment behind.
+        // The store may be a moment behind.
         assert_eq!(look(&mut blindness, [Ready, Ready], at(4)), gone);
         assert_eq!(look(&mut blindness, [Ready, Down], at(60)), gone);
         blindness.changed(1, "eth7", None, at(61));
@@ -135,7 +135,7 @@ mod tests {
         let mut blindness = Blindness::new(["eth0"], now);
         let mut snapshot = fixture::quiet("wwan0");
         snapshot.capture.dropped = 7;
-        blindness.look(&[("wwan0", Standing::Ready)], &[Arc::new(snapshot)], &Counts::default(), now);
+        blindness.look(&[("wwan0", CaptureState::Ready)], &[Arc::new(snapshot)], &Counts::default(), now);
         assert_eq!(blindness.status(), "capturing on wwan0");
         assert_eq!(blindness.interfaces[0].losses.dropped(), 7);
         blindness.changed(0, "wwan0", Some("the default route leads through eth1 now"), now);

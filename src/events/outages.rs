@@ -3,7 +3,7 @@
 
 use super::losses::{AGAIN, seconds};
 use crate::logger;
-use crate::publish::board::Standing;
+use crate::publish::store::CaptureState;
 use std::time::{Duration, Instant};
 
 /// `MESSAGE_ID` of a capture that sees nothing any more.
@@ -26,7 +26,7 @@ pub(super) struct Outages {
     pub(super) interface: String,
     /// The one that goes on.
     current: Option<Outage>,
-    standing: Standing,
+    state: CaptureState,
     allowance: Allowance,
     withheld: Withheld,
 }
@@ -71,7 +71,7 @@ impl Outages {
         Self {
             interface: interface.to_owned(),
             current: None,
-            standing: Standing::Starting,
+            state: CaptureState::Starting,
             allowance: Allowance { left: OUTAGES, refilled: now },
             withheld: Withheld::default(),
         }
@@ -125,12 +125,12 @@ impl Outages {
 
     /// Why nothing is seen, if nothing is.
     pub(super) fn blind_by(&self) -> Option<&str> {
-        match (&self.current, self.standing) {
+        match (&self.current, self.state) {
             (Some(outage), _) => Some(&outage.why),
-            (None, Standing::Starting) => Some("starting"),
-            (None, Standing::Stalled) => Some("stalled"),
+            (None, CaptureState::Starting) => Some("starting"),
+            (None, CaptureState::Stalled) => Some("stalled"),
             // What the capture itself reported is newer than how it stood at the latest look.
-            (None, Standing::Ready | Standing::Down) => None,
+            (None, CaptureState::Ready | CaptureState::Down) => None,
         }
     }
 
@@ -162,11 +162,11 @@ impl Outages {
         );
     }
 
-    pub(super) fn stands(&mut self, standing: Standing, now: Instant) {
-        self.standing = standing;
-        match (standing, &self.current) {
-            (Standing::Down, None) => self.begin(LINK_DOWN, now),
-            (Standing::Ready, Some(outage))
+    pub(super) fn stands(&mut self, state: CaptureState, now: Instant) {
+        self.state = state;
+        match (state, &self.current) {
+            (CaptureState::Down, None) => self.begin(LINK_DOWN, now),
+            (CaptureState::Ready, Some(outage))
                 if outage.why == LINK_DOWN || now.saturating_duration_since(outage.since) > SETTLED =>
             {
                 self.end(now);
@@ -205,13 +205,13 @@ mod tests {
         let (mut reported, mut before_it) = (0, 0);
         for n in 0..300 {
             let before = outages.withheld.outages;
-            outages.stands(Standing::Down, at(2 * n));
+            outages.stands(CaptureState::Down, at(2 * n));
             if outages.current.as_ref().is_some_and(|outage| outage.is_reported) {
                 reported += 1;
                 before_it += before;
                 assert_eq!(outages.withheld.outages, 0, "the record has them");
             }
-            outages.stands(Standing::Ready, at(2 * n + 1));
+            outages.stands(CaptureState::Ready, at(2 * n + 1));
             assert!(outages.current.is_none());
             if before > 0 && outages.withheld.outages == 0 && outages.withheld.blind.is_zero() {
                 assert!(outages.allowance.left < 1.0);
@@ -221,10 +221,10 @@ mod tests {
         let left = outages.withheld.outages;
         assert!(reported + before_it + left <= 300 && outages.withheld.blind == Duration::from_secs(left));
         // It stays away: reported when its time has come, with those before.
-        outages.stands(Standing::Down, at(600));
-        outages.stands(Standing::Down, at(700));
+        outages.stands(CaptureState::Down, at(600));
+        outages.stands(CaptureState::Down, at(700));
         assert!(outages.current.as_ref().unwrap().is_reported && outages.withheld.outages == 0);
-        outages.stands(Standing::Ready, at(701));
+        outages.stands(CaptureState::Ready, at(701));
         assert!(outages.current.is_none());
     }
 

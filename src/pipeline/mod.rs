@@ -261,7 +261,7 @@ pub struct Question {
 pub const QUESTIONS: usize = 8;
 
 /// What a live capture tells the rest of the process. Both are called from the capture thread and must not block.
-pub trait Outlet {
+pub trait EventSink {
     /// A scan event; false if it was lost because the queue is full.
     fn scan(&mut self, event: ScanEvent) -> bool;
     /// The capture broke, and why; or is back.
@@ -293,7 +293,7 @@ type Addresses = Box<dyn FnMut() -> Option<Vec<IpAddr>> + Send>;
 pub struct LiveSink<O> {
     interface: String,
     pipeline: Pipeline,
-    outlet: O,
+    sink: O,
     reloads: Receiver<Reload>,
     questions: Option<Receiver<Question>>,
     clock: StepWatch,
@@ -305,24 +305,24 @@ pub struct LiveSink<O> {
     away: bool,
 }
 
-impl<O: Outlet> LiveSink<O> {
+impl<O: EventSink> LiveSink<O> {
     /// Everything for one interface. Reloads arrive through `reloads` and are taken at the next tick.
-    pub fn new(interface: &str, pipeline: Pipeline, outlet: O, reloads: Receiver<Reload>) -> Self {
-        Self::with_clock(interface, pipeline, outlet, reloads, StepWatch::new())
+    pub fn new(interface: &str, pipeline: Pipeline, sink: O, reloads: Receiver<Reload>) -> Self {
+        Self::with_clock(interface, pipeline, sink, reloads, StepWatch::new())
     }
 
     /// The same by another clock.
     pub fn with_clock(
         interface: &str,
         pipeline: Pipeline,
-        outlet: O,
+        sink: O,
         reloads: Receiver<Reload>,
         clock: StepWatch,
     ) -> Self {
         Self {
             interface: interface.to_owned(),
             pipeline,
-            outlet,
+            sink,
             reloads,
             questions: None,
             clock,
@@ -357,7 +357,7 @@ impl<O: Outlet> LiveSink<O> {
     fn answer(&mut self) {
         let Some(questions) = &self.questions else { return };
         for Question { id, asked } in questions.try_iter().take(QUESTIONS) {
-            self.outlet.answer(id, self.pipeline.explain(asked));
+            self.sink.answer(id, self.pipeline.explain(asked));
         }
     }
 
@@ -373,8 +373,8 @@ impl<O: Outlet> LiveSink<O> {
         }
     }
 
-    fn hand_over(outlet: &mut O, events_lost: &mut u64, event: ScanEvent) {
-        *events_lost += u64::from(!outlet.scan(event));
+    fn hand_over(sink: &mut O, events_lost: &mut u64, event: ScanEvent) {
+        *events_lost += u64::from(!sink.scan(event));
     }
 
     /// Asks both clocks whether the one that stamps packets has stepped, and whether we ran.
@@ -385,7 +385,7 @@ impl<O: Outlet> LiveSink<O> {
         }
         if let Some(pause) = pause {
             self.pauses += 1;
-            self.outlet.paused(pause);
+            self.sink.paused(pause);
         }
     }
 
@@ -398,28 +398,28 @@ impl<O: Outlet> LiveSink<O> {
             // broken driver: one such frame must not stop the detector's time until then.
             self.pipeline.cap_batch(self.clock.looked());
         }
-        let Self { pipeline, outlet, events_lost, .. } = self;
-        pipeline.flush(&mut |event| Self::hand_over(outlet, events_lost, event));
+        let Self { pipeline, sink, events_lost, .. } = self;
+        pipeline.flush(&mut |event| Self::hand_over(sink, events_lost, event));
     }
 
     /// Ends: scans that are still open are told as ended now.
     pub fn finish(mut self) {
         self.flush();
-        let Self { pipeline, mut outlet, mut events_lost, .. } = self;
+        let Self { pipeline, mut sink, mut events_lost, .. } = self;
         let now = pipeline.now();
         pipeline.each_open_scan(&mut |scan| {
             let scan = Scan { ended: Some(now), ..scan };
             let event = ScanEvent { moment: Moment::Ended, scan };
-            Self::hand_over(&mut outlet, &mut events_lost, event);
+            Self::hand_over(&mut sink, &mut events_lost, event);
         });
     }
 }
 
-impl<O: Outlet> FrameSink for LiveSink<O> {
+impl<O: EventSink> FrameSink for LiveSink<O> {
     fn opened(&mut self, link: LinkType) {
         self.pipeline.opened(link);
         if std::mem::take(&mut self.away) {
-            self.outlet.capture_changed(None);
+            self.sink.capture_changed(None);
         }
     }
 
@@ -438,8 +438,8 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
         self.flush();
         self.look_at_clock();
         self.refresh_addresses();
-        let Self { pipeline, outlet, events_lost, reloads, clock, .. } = self;
-        let mut events = |event| Self::hand_over(outlet, events_lost, event);
+        let Self { pipeline, sink, events_lost, reloads, clock, .. } = self;
+        let mut events = |event| Self::hand_over(sink, events_lost, event);
         for reload in reloads.try_iter() {
             match reload {
                 Reload::Policy(policy) => pipeline.reload(policy, &mut events),
@@ -451,18 +451,18 @@ impl<O: Outlet> FrameSink for LiveSink<O> {
         pipeline.advance(Timestamp(now.nanos().saturating_sub(LAG_NANOS)), &mut events);
         let status = CaptureStatus { pauses: self.pauses, last_tick: Some(now), ..*status };
         let snapshot = pipeline.snapshot(&self.interface, status, self.events_lost);
-        self.outlet.publish(snapshot);
+        self.sink.publish(snapshot);
         self.answer();
     }
 
     // The tables stay, and so do the counters: whoever scans goes on to, and an open scan is not told twice.
     fn moved(&mut self, interface: &str) {
         interface.clone_into(&mut self.interface);
-        self.outlet.moved(interface);
+        self.sink.moved(interface);
     }
 
     fn lost(&mut self, reason: &str) {
         self.away = true;
-        self.outlet.capture_changed(Some(reason));
+        self.sink.capture_changed(Some(reason));
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the capture threads live: one that stalls or panics is reported, and cannot keep the others from their end.
 
-use crate::publish::board::{Board, STALLED};
+use crate::publish::store::{STALLED, SnapshotStore};
 use std::collections::BTreeMap;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ pub enum Sign {
 
 impl Vitals {
     /// Looks once. Whether every capture lives, so that the watchdog may be fed; and what is new.
-    pub fn look(&mut self, board: &Board, now: Instant) -> (bool, Vec<Sign>) {
-        let stalled = board.stalled(now, STALLED);
+    pub fn look(&mut self, store: &SnapshotStore, now: Instant) -> (bool, Vec<Sign>) {
+        let stalled = store.stalled(now, STALLED);
         let mut signs = Vec::new();
         let mut silent = BTreeMap::new();
         for &(interface, silence) in &stalled {
@@ -72,25 +72,25 @@ mod tests {
     use super::*;
     use crate::capture::{CaptureStatus, FrameSink as _};
     use crate::detect::{Limits, Origin, Policy, ScanEvent};
-    use crate::pipeline::{LiveSink, Outlet, Pipeline};
+    use crate::pipeline::{EventSink, LiveSink, Pipeline};
     use crate::publish::snapshot::InterfaceSnapshot;
     use crate::system::clock;
     use std::sync::Arc;
     use std::sync::mpsc::{Receiver, channel};
 
-    /// An outlet onto a board that stalls its thread when it is told to.
+    /// An event sink that publishes to a store and stalls its thread on demand.
     struct Staller {
-        board: Arc<Board>,
+        store: Arc<SnapshotStore>,
         stalls: Receiver<Receiver<()>>,
     }
 
-    impl Outlet for Staller {
+    impl EventSink for Staller {
         fn scan(&mut self, _: ScanEvent) -> bool {
             true
         }
         fn capture_changed(&mut self, _: Option<&str>) {}
         fn publish(&mut self, snapshot: InterfaceSnapshot) {
-            self.board.publish(0, Arc::new(snapshot));
+            self.store.publish(0, Arc::new(snapshot));
             if let Ok(until) = self.stalls.try_recv() {
                 let _ = until.recv();
             }
@@ -99,36 +99,36 @@ mod tests {
 
     #[test]
     fn a_capture_thread_that_stalls_is_not_up_and_is_reported_once() {
-        let board = Arc::new(Board::new(["eth0"]));
+        let store = Arc::new(SnapshotStore::new(["eth0"]));
         let ((ticks, ticked), (stall, stalls)) = (channel(), channel());
-        let (publishes, shown) = (Arc::clone(&board), channel::<()>());
+        let (publishes, shown) = (Arc::clone(&store), channel::<()>());
         let thread = thread::spawn(move || {
             let pipeline = Pipeline::new(Policy::default(), Limits::default(), 1, Origin::Live);
-            let outlet = Staller { board: publishes, stalls };
-            let mut sink = LiveSink::new("eth0", pipeline, outlet, channel().1);
+            let staller = Staller { store: publishes, stalls };
+            let mut sink = LiveSink::new("eth0", pipeline, staller, channel().1);
             for () in &ticked {
                 sink.tick(&CaptureStatus { up: true, ..CaptureStatus::default() });
                 let _ = shown.0.send(());
             }
         });
-        let up = |now| board.all_at(now)[0].capture.up;
+        let up = |now| store.all_at(now)[0].capture.up;
         let mut vitals = Vitals::default();
         ticks.send(()).unwrap();
         shown.1.recv().unwrap();
         let start = clock::steady();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(vitals.look(&board, at(5)), (true, vec![]));
+        assert_eq!(vitals.look(&store, at(5)), (true, vec![]));
 
         let (release, until) = channel::<()>();
         stall.send(until).unwrap();
         ticks.send(()).unwrap();
         // It is in the sink now and does not come out; time is the test's own.
         assert!(up(at(9)));
-        assert_eq!(vitals.look(&board, at(30)), (false, vec![]), "it may only have been asleep");
-        let (alive, signs) = vitals.look(&board, at(31));
+        assert_eq!(vitals.look(&store, at(30)), (false, vec![]), "it may only have been asleep");
+        let (alive, signs) = vitals.look(&store, at(31));
         let [Sign::Stalled(name, silence)] = &signs[..] else { panic!("{signs:?}") };
         assert!(!alive && name == "eth0" && silence.as_secs() >= 29, "{signs:?}");
-        assert_eq!(vitals.look(&board, at(32)), (false, vec![]), "reported once");
+        assert_eq!(vitals.look(&store, at(32)), (false, vec![]), "reported once");
         assert!(!up(at(32)));
 
         release.send(()).unwrap();
@@ -136,7 +136,7 @@ mod tests {
         for _ in 0..2 {
             shown.1.recv().unwrap();
         }
-        assert_eq!(vitals.look(&board, at(5)), (true, vec![Sign::Recovered(String::from("eth0"))]));
+        assert_eq!(vitals.look(&store, at(5)), (true, vec![Sign::Recovered(String::from("eth0"))]));
         assert!(up(at(5)));
         drop(ticks);
         assert_eq!(gather(vec![(String::from("it"), thread)], Duration::from_secs(60)), Vec::<String>::new());

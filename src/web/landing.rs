@@ -1,7 +1,7 @@
 //! The landing page, in the style of the Prometheus exporters.
 
 use super::routes::{Methods, Route};
-use crate::publish::board::Standing;
+use crate::publish::store::CaptureState;
 use crate::system::version;
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ const STYLE: &str = "body{font-family:system-ui,sans-serif;margin:0;color:#222}h
     text-align:left}a{color:#b03a1a}h1{font-size:1.4rem;margin:0}";
 
 /// The page: what this is, where to go, and how each interface stands.
-pub(super) fn page<A>(routes: &[Route<A>], standings: &[(String, Standing)]) -> String {
+pub(super) fn page<A>(routes: &[Route<A>], states: &[(String, CaptureState)]) -> String {
     let mut links = String::new();
     for Route { name, path, methods, about, .. } in routes.iter().filter(|route| route.path != "/") {
         let (path, about) = (escape(path), escape(about));
@@ -20,12 +20,12 @@ pub(super) fn page<A>(routes: &[Route<A>], standings: &[(String, Standing)]) -> 
         };
     }
     let mut rows = String::new();
-    for (interface, standing) in standings {
-        let word = match standing {
-            Standing::Ready => "capturing",
-            Standing::Starting => "starting",
-            Standing::Down => "not capturing",
-            Standing::Stalled => "stalled",
+    for (interface, state) in states {
+        let word = match state {
+            CaptureState::Ready => "capturing",
+            CaptureState::Starting => "starting",
+            CaptureState::Down => "not capturing",
+            CaptureState::Stalled => "stalled",
         };
         let _ = write!(rows, "<tr><td>{}</td><td>{word}</td></tr>", escape(interface));
     }

@@ -79,7 +79,7 @@ pub(super) const PAGE_SERVES_MOST: Duration = Duration::from_millis(500);
 /// How long the captures have to answer a question; they tick once a second.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// How often the board is asked for their answers.
+/// How often the store is asked for their answers.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The longest query that can be a question for a source, in bytes.

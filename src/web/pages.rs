@@ -10,8 +10,8 @@ use super::reply::{self, Reply};
 use super::routes::{Call, Methods, Route};
 use super::{guard, landing};
 use crate::pipeline::Question;
-use crate::publish::board::{Board, STALLED, Standing};
 use crate::publish::metrics::{self, ProcessState};
+use crate::publish::store::{CaptureState, STALLED, SnapshotStore};
 use crate::system::clock;
 use crate::system::counters::{Counter, Counters};
 use hyper::body::Incoming;
@@ -82,7 +82,7 @@ pub struct App {
     routes: Vec<Route<App>>,
     /// Host names under which something may be changed.
     names: Vec<String>,
-    board: Arc<Board>,
+    store: Arc<SnapshotStore>,
     state: Box<StateSource>,
     reload: Box<Reload>,
     scrapes: Arc<Places>,
@@ -92,10 +92,10 @@ pub struct App {
 }
 
 impl App {
-    /// Pages over a board; `state` and `reload` are the shell's. A reload gives the line to answer with.
+    /// Pages over a store; `state` and `reload` are the shell's. A reload gives the line to answer with.
     pub fn new<R>(
         options: Options,
-        board: Arc<Board>,
+        store: Arc<SnapshotStore>,
         state: impl Fn() -> ProcessState + Send + Sync + 'static,
         reload: impl Fn() -> R + Send + Sync + 'static,
     ) -> Self
@@ -107,7 +107,7 @@ impl App {
             names: guard::own_names(&options.listen),
             scrapes: Places::at_most(options.max_requests),
             options,
-            board,
+            store,
             state: Box::new(state),
             reload: Box::new(move || Box::pin(reload())),
             questions: Questions::to(Vec::new()),
@@ -138,7 +138,7 @@ impl App {
     }
 
     fn landing(&self) -> Reply {
-        reply::html(landing::page(&self.routes, &self.board.standings()))
+        reply::html(landing::page(&self.routes, &self.store.states()))
     }
 
     fn metrics(&self, call: Call<'_>) -> Reply {
@@ -155,7 +155,7 @@ impl App {
         let page = self.exposition.page(encoding, || {
             let mut state = (self.state)();
             state.counts = state.counts.and(&self.counters.counts());
-            metrics::render(&self.board.all(), Some(&state))
+            metrics::render(&self.store.all(), Some(&state))
         });
         let mut reply = reply::of(StatusCode::OK, metrics::CONTENT_TYPE, page);
         encoding.describe(reply.headers_mut());
@@ -168,7 +168,7 @@ impl App {
             Some(false) => {}
             None => return self.refuse_question("too many questions at once\n"),
         }
-        match self.questions.ask(call.request.uri().query(), &self.board).await {
+        match self.questions.ask(call.request.uri().query(), &self.store).await {
             Ok(answer) => reply::json(&answer),
             Err(NoAnswer::Bad(why)) => reply::text(StatusCode::BAD_REQUEST, format!("{why}\n")),
             Err(NoAnswer::Silence) => self.refuse_question(
@@ -197,7 +197,7 @@ impl App {
     }
 
     fn healthy(&self) -> Reply {
-        match self.board.stalled(clock::steady(), STALLED).as_slice() {
+        match self.store.stalled(clock::steady(), STALLED).as_slice() {
             [] => reply::text(StatusCode::OK, "portscan_exporter is healthy\n"),
             stalled => {
                 let lines = stalled.iter().map(|(interface, silence)| {
@@ -210,14 +210,14 @@ impl App {
 
     fn ready(&self) -> Reply {
         let lines: String = self
-            .board
-            .standings()
+            .store
+            .states()
             .iter()
-            .filter_map(|(interface, standing)| match standing {
-                Standing::Ready => None,
-                Standing::Starting => Some(format!("{interface} has not published yet\n")),
-                Standing::Down => Some(format!("{interface} does not capture now\n")),
-                Standing::Stalled => Some(format!("{interface} has not ticked for long\n")),
+            .filter_map(|(interface, state)| match state {
+                CaptureState::Ready => None,
+                CaptureState::Starting => Some(format!("{interface} has not published yet\n")),
+                CaptureState::Down => Some(format!("{interface} does not capture now\n")),
+                CaptureState::Stalled => Some(format!("{interface} has not ticked for long\n")),
             })
             .collect();
         match lines.is_empty() {

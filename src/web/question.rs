@@ -7,8 +7,8 @@
 use super::fair::Places;
 use super::limits::{ANSWER_WITHIN, LOOK_EVERY, QUERY_BYTES};
 use crate::pipeline::{QUESTIONS, Question};
-use crate::publish::board::{Board, Standing};
 use crate::publish::explain::{Answer, Reply};
+use crate::publish::store::{CaptureState, SnapshotStore};
 use crate::text::units::parse_source;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ impl Questions {
         Self { threads, next: AtomicU64::new(0), places: Places::at_most(QUESTIONS) }
     }
 
-    /// Asks every capture, and waits for what the board shows of their answers.
-    pub(super) async fn ask(&self, query: Option<&str>, board: &Board) -> Result<Answer, NoAnswer> {
+    /// Asks every capture, and waits for what the store shows of their answers.
+    pub(super) async fn ask(&self, query: Option<&str>, store: &SnapshotStore) -> Result<Answer, NoAnswer> {
         let asked = asked(query).map_err(NoAnswer::Bad)?;
         let question = Question { id: self.next.fetch_add(1, Ordering::Relaxed), asked };
         let mut waiting: Vec<&SyncSender<Question>> = self.threads.iter().collect();
@@ -49,7 +49,7 @@ impl Questions {
         loop {
             // Where others' questions fill the channel, again a little later; a capture that has ended never answers.
             waiting.retain(|thread| matches!(thread.try_send(question), Err(TrySendError::Full(_))));
-            if board.answers(question.id).iter().all(Option::is_some) {
+            if store.answers(question.id).iter().all(Option::is_some) {
                 break;
             }
             tokio::select! {
@@ -58,7 +58,7 @@ impl Questions {
                 () = time::sleep(LOOK_EVERY) => {}
             }
         }
-        let answer = answer(asked, question.id, board)?;
+        let answer = answer(asked, question.id, store)?;
         if answer.is_answered() { Ok(answer) } else { Err(NoAnswer::Silence) }
     }
 }
@@ -78,8 +78,8 @@ fn asked(query: Option<&str>) -> Result<IpNet, String> {
     parse_source(&decoded)
 }
 
-fn answer(asked: IpNet, question: u64, board: &Board) -> Result<Answer, NoAnswer> {
-    let (standings, shown, answers) = (board.standings(), board.each(), board.answers(question));
+fn answer(asked: IpNet, question: u64, store: &SnapshotStore) -> Result<Answer, NoAnswer> {
+    let (states, shown, answers) = (store.states(), store.each(), store.answers(question));
     let is_address = asked.prefix_len() == asked.max_prefix_len();
     for known in answers.iter().flatten() {
         let prefix = known.source.prefix;
@@ -88,18 +88,16 @@ fn answer(asked: IpNet, question: u64, board: &Board) -> Result<Answer, NoAnswer
         }
     }
     let told =
-        standings.iter().zip(&shown).zip(answers).map(|(((interface, standing), shown), explanation)| {
-            Reply {
-                interface,
-                state: match standing {
-                    Standing::Ready => "capturing",
-                    Standing::Starting => "starting",
-                    Standing::Down => "down",
-                    Standing::Stalled => "stalled",
-                },
-                explanation,
-                snapshot: shown.as_deref().map(|snapshot| &snapshot.detection),
-            }
+        states.iter().zip(&shown).zip(answers).map(|(((interface, state), shown), explanation)| Reply {
+            interface,
+            state: match state {
+                CaptureState::Ready => "capturing",
+                CaptureState::Starting => "starting",
+                CaptureState::Down => "down",
+                CaptureState::Stalled => "stalled",
+            },
+            explanation,
+            snapshot: shown.as_deref().map(|snapshot| &snapshot.detection),
         });
     Ok(Answer::of(asked, told))
 }

@@ -1,8 +1,8 @@
 //! The HTTP server, over a real connection: bytes in, whole answers out, and it goes on.
 
 use flate2::read::GzDecoder;
-use portscan_exporter::publish::board::Board;
 use portscan_exporter::publish::metrics::ProcessState;
+use portscan_exporter::publish::store::SnapshotStore;
 use portscan_exporter::web::{App, Options, bind, serve};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -37,9 +37,10 @@ static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
         runtime.block_on(async {
             let listeners = bind(&options, Vec::new()).expect("a port");
             tell.send(listeners.addresses().next().expect("an address")).expect("somebody waits");
-            let app = App::new(options, Arc::new(Board::new(["eth0"])), ProcessState::default, || {
-                std::future::ready(Ok(String::new()))
-            });
+            let app =
+                App::new(options, Arc::new(SnapshotStore::new(["eth0"])), ProcessState::default, || {
+                    std::future::ready(Ok(String::new()))
+                });
             serve(listeners, app, std::future::pending()).await.expect("it serves");
         });
     });

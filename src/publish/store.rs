@@ -14,7 +14,7 @@ pub const STALLED: Duration = Duration::from_secs(10);
 
 /// One slot per interface, in the order the interfaces were given; the latest snapshot wins.
 #[derive(Debug)]
-pub struct Board {
+pub struct SnapshotStore {
     created: Instant,
     slots: Vec<Slot>,
 }
@@ -42,9 +42,9 @@ struct Published {
     ticked: Instant,
 }
 
-/// How an interface stands.
+/// The state of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum CaptureState {
     /// It captures and has published.
     Ready,
     /// It has not published yet.
@@ -55,7 +55,7 @@ pub enum Standing {
     Stalled,
 }
 
-impl Board {
+impl SnapshotStore {
     /// An empty slot for each of these interfaces.
     pub fn new(interfaces: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::shared(interfaces, 1)
@@ -133,21 +133,21 @@ impl Board {
         self.slots.iter().filter_map(Slot::published).map(|published| published.at(now)).collect()
     }
 
-    /// Every interface, by the name it has now, and how it stands; in the order of the slots.
-    pub fn standings(&self) -> Vec<(String, Standing)> {
+    /// Every interface, by the name it has now, and its state; in the order of the slots.
+    pub fn states(&self) -> Vec<(String, CaptureState)> {
         let now = clock::steady();
-        let standing = |slot: &Slot| match slot.published() {
-            None => (slot.interface.clone(), Standing::Starting),
+        let state = |slot: &Slot| match slot.published() {
+            None => (slot.interface.clone(), CaptureState::Starting),
             Some(published) => {
                 if now.saturating_duration_since(published.ticked) > STALLED {
-                    return (published.snapshot.interface.clone(), Standing::Stalled);
+                    return (published.snapshot.interface.clone(), CaptureState::Stalled);
                 }
                 let snapshot = published.snapshot;
-                let standing = if snapshot.capture.up { Standing::Ready } else { Standing::Down };
-                (snapshot.interface.clone(), standing)
+                let state = if snapshot.capture.up { CaptureState::Ready } else { CaptureState::Down };
+                (snapshot.interface.clone(), state)
             }
         };
-        self.slots.iter().map(standing).collect()
+        self.slots.iter().map(state).collect()
     }
 
     /// Interfaces whose capture loop has not ticked for longer than `limit`, and for how long.
@@ -219,67 +219,71 @@ mod tests {
     use super::*;
     use crate::fixture::snapshot as fixture;
 
-    fn named((interface, standing): (&str, Standing)) -> (String, Standing) {
-        (interface.to_owned(), standing)
+    fn named((interface, state): (&str, CaptureState)) -> (String, CaptureState) {
+        (interface.to_owned(), state)
     }
 
     #[test]
     fn an_interface_is_called_what_it_is_called_now() {
-        let board = Board::new(["eth0"]);
-        board.publish(0, Arc::new(fixture::quiet("wlan0")));
-        assert_eq!(board.standings(), [named(("wlan0", Standing::Ready))]);
+        let store = SnapshotStore::new(["eth0"]);
+        store.publish(0, Arc::new(fixture::quiet("wlan0")));
+        assert_eq!(store.states(), [named(("wlan0", CaptureState::Ready))]);
     }
 
     #[test]
     fn the_latest_snapshot_wins_and_order_is_that_of_the_slots() {
-        let board = Board::new(["eth0", "eth1"]);
-        assert!(board.all().is_empty());
-        board.publish(1, Arc::new(fixture::quiet("eth1")));
-        board.publish(0, Arc::new(fixture::quiet("eth0")));
+        let store = SnapshotStore::new(["eth0", "eth1"]);
+        assert!(store.all().is_empty());
+        store.publish(1, Arc::new(fixture::quiet("eth1")));
+        store.publish(0, Arc::new(fixture::quiet("eth0")));
         let mut newer = fixture::quiet("eth1");
         newer.packets = 7;
-        board.publish(1, Arc::new(newer));
-        let shown: Vec<_> = board.all().iter().map(|s| (s.interface.clone(), s.packets)).collect();
+        store.publish(1, Arc::new(newer));
+        let shown: Vec<_> = store.all().iter().map(|s| (s.interface.clone(), s.packets)).collect();
         assert_eq!(shown, [("eth0".to_owned(), 0), ("eth1".to_owned(), 7)]);
     }
 
     #[test]
     fn ready_is_up_and_published() {
-        let board = Board::new(["eth0", "eth1", "eth2"]);
-        board.publish(0, Arc::new(fixture::quiet("eth0")));
+        let store = SnapshotStore::new(["eth0", "eth1", "eth2"]);
+        store.publish(0, Arc::new(fixture::quiet("eth0")));
         let mut down = fixture::quiet("eth1");
         down.capture.up = false;
-        board.publish(1, Arc::new(down));
+        store.publish(1, Arc::new(down));
         assert_eq!(
-            board.standings(),
-            [("eth0", Standing::Ready), ("eth1", Standing::Down), ("eth2", Standing::Starting)].map(named)
+            store.states(),
+            [("eth0", CaptureState::Ready), ("eth1", CaptureState::Down), ("eth2", CaptureState::Starting)]
+                .map(named)
         );
     }
 
     #[test]
     fn a_loop_that_never_ticked_stalls_too() {
-        let board = Board::new(["eth0", "eth1"]);
+        let store = SnapshotStore::new(["eth0", "eth1"]);
         let limit = Duration::from_secs(10);
-        let later = board.created + Duration::from_secs(11);
-        board.publish_at(0, Arc::new(fixture::quiet("eth0")), later - limit);
-        assert_eq!(board.stalled(later, limit), [("eth1", Duration::from_secs(11))]);
-        assert!(board.stalled(board.created, limit).is_empty());
+        let later = store.created + Duration::from_secs(11);
+        store.publish_at(0, Arc::new(fixture::quiet("eth0")), later - limit);
+        assert_eq!(store.stalled(later, limit), [("eth1", Duration::from_secs(11))]);
+        assert!(store.stalled(store.created, limit).is_empty());
     }
 
     #[test]
     fn threads_of_an_interface_are_one_when_all_have_published() {
-        let board = Board::shared(["eth0", "eth1"], 2);
+        let store = SnapshotStore::shared(["eth0", "eth1"], 2);
         let mut one = fixture::quiet("eth0");
         one.packets = 7;
         let limit = Duration::from_secs(10);
-        board.publish_shard(0, 1, Arc::new(one.clone()));
-        assert!(board.all().is_empty());
-        assert_eq!(board.standings()[0], named(("eth0", Standing::Starting)));
-        board.slots[0].put(0, Arc::new(one), board.created);
-        assert_eq!(board.all()[0].packets, 14);
-        assert_eq!(board.standings(), [("eth0", Standing::Ready), ("eth1", Standing::Starting)].map(named));
-        let later = board.created + Duration::from_secs(11);
+        store.publish_shard(0, 1, Arc::new(one.clone()));
+        assert!(store.all().is_empty());
+        assert_eq!(store.states()[0], named(("eth0", CaptureState::Starting)));
+        store.slots[0].put(0, Arc::new(one), store.created);
+        assert_eq!(store.all()[0].packets, 14);
+        assert_eq!(
+            store.states(),
+            [("eth0", CaptureState::Ready), ("eth1", CaptureState::Starting)].map(named)
+        );
+        let later = store.created + Duration::from_secs(11);
         let silent = Duration::from_secs(11);
-        assert_eq!(board.stalled(later, limit), [("eth0", silent), ("eth1", silent)], "the slowest counts");
+        assert_eq!(store.stalled(later, limit), [("eth0", silent), ("eth1", silent)], "the slowest counts");
     }
 }
