@@ -5,14 +5,14 @@
 mod traffic;
 
 use portscan_exporter::detect::{
-    BATCH, Detector, Evicted, Limits, Moment, Origin, Policy, Probe, ScanEvent, Technique,
+    BATCH, Detector, EventKind, Evicted, Limits, Origin, Policy, Probe, ScanEvent, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use std::net::{IpAddr, Ipv4Addr};
 use traffic::{Attack, Draw, Flood, Outcome, Pace, SECOND, START, Space};
 
 fn show(name: &str, outcome: &Outcome) {
-    let evicted = outcome.snapshot.tally.evicted;
+    let evicted = outcome.snapshot.counters.evicted;
     println!(
         "{name:44} found {:3} others {:2} tracked {:6} evicted door {:8} table {:8} evidence {:8} scan {:4}",
         outcome.found,
@@ -30,7 +30,7 @@ fn all_found(name: &str, attack: Attack) {
     let outcome = attack.run(Limits::default());
     show(name, &outcome);
     assert_eq!((outcome.found, outcome.others), (attack.scanners, 0), "{name}");
-    assert_eq!(outcome.snapshot.tally.probes.iter().flatten().sum::<u64>(), outcome.sent, "{name}");
+    assert_eq!(outcome.snapshot.counters.probes.iter().flatten().sum::<u64>(), outcome.sent, "{name}");
     assert!(outcome.snapshot.tracked_sources <= outcome.snapshot.tracked_sources_limit);
 }
 
@@ -105,7 +105,7 @@ fn paced_sources_push_out_few() {
             ..Attack::of(Flood::Paced(ports))
         };
         let outcome = attack.run(Limits { memory_bytes: mebibytes << 20, ..Limits::default() });
-        let [door, table, .., evidence] = outcome.snapshot.tally.evicted;
+        let [door, table, .., evidence] = outcome.snapshot.counters.evicted;
         let found = outcome.found;
         let pace = format!("{pace:?}");
         println!("{pace:>6} {ports:6} {rate:9} {mebibytes:3}MiB {found:6} {door:9} {table:9} {evidence:9}");
@@ -152,7 +152,7 @@ fn the_slowest_scanners_are_found_or_the_loss_is_counted() {
         let outcome = attack.run(Limits { memory_bytes: mebibytes << 20, ..Limits::default() });
         show(&format!("slowest, {rate}/s, {mebibytes} MiB"), &outcome);
         assert!(outcome.found >= least && outcome.others == 0, "{} found", outcome.found);
-        assert!(outcome.found == 200 || outcome.snapshot.tally.evicted[Evicted::Evidence as usize] > 0);
+        assert!(outcome.found == 200 || outcome.snapshot.counters.evicted[Evicted::Evidence as usize] > 0);
     }
 }
 
@@ -168,10 +168,10 @@ fn a_table_full_of_scanners_misses_none() {
     for n in 0..SCANNERS * PORTS {
         let (scanner, port) = (n % SCANNERS, 1 + n / SCANNERS);
         let probe = Probe { source: Space::Ipv4.spoofed(scanner), port: port as u16, ..flood.spoofed(n) };
-        detector.observe(&[probe], &mut |event| hits += u64::from(event.moment == Moment::Hit));
+        detector.observe(&[probe], &mut |event| hits += u64::from(event.kind == EventKind::Hit));
     }
     let snapshot = detector.snapshot();
-    assert_eq!((hits, snapshot.tally.evicted), (SCANNERS, [0; 5]));
+    assert_eq!((hits, snapshot.counters.evicted), (SCANNERS, [0; 5]));
     assert_eq!(snapshot.tracked_sources, SCANNERS);
 }
 
@@ -183,7 +183,7 @@ fn hopping_inside_one_network_is_one_source() {
     show("hopping_inside_one_network", &outcome);
     assert_eq!((outcome.found, outcome.others), (200, 1));
     assert_eq!(outcome.snapshot.tracked_sources, 201);
-    assert_eq!(outcome.snapshot.tally.evicted, [0; 5]);
+    assert_eq!(outcome.snapshot.counters.evicted, [0; 5]);
 }
 
 /// A day of packet time: daytime clients, a scanner every hour, three floods. What was pushed out is explained, what is
@@ -194,10 +194,10 @@ fn a_day_of_mixed_traffic() {
     let mut detector = Detector::new(Policy::default(), Limits::default(), 1, Origin::File);
     let mut draw = Draw(7);
     let (mut hits, mut grown, mut ended, mut sent) = (0_u64, 0_u64, 0_u64, 0_u64);
-    let mut count = |event: ScanEvent| match event.moment {
-        Moment::Hit => hits += 1,
-        Moment::Grown => grown += 1,
-        Moment::Ended => ended += 1,
+    let mut count = |event: ScanEvent| match event.kind {
+        EventKind::Hit => hits += 1,
+        EventKind::Grown => grown += 1,
+        EventKind::Ended => ended += 1,
     };
     let client = |n: u64| IpAddr::V4(Ipv4Addr::from_bits(0xc000_0200 | n as u32 & 0xff));
     let mut spoofed = 0;
@@ -242,18 +242,18 @@ fn a_day_of_mixed_traffic() {
     }
     detector.advance(Timestamp(START + 25 * HOUR), &mut count);
     let snapshot = detector.snapshot();
-    assert_eq!(snapshot.tally.probes.iter().flatten().sum::<u64>(), sent);
+    assert_eq!(snapshot.counters.probes.iter().flatten().sum::<u64>(), sent);
     // A flood crowds some sets of the doorkeeper; nobody with a place in the table had to go.
-    let [door, table, scan, reload, evidence] = snapshot.tally.evicted;
-    assert!(door + evidence < spoofed / 50, "{:?}", snapshot.tally.evicted);
+    let [door, table, scan, reload, evidence] = snapshot.counters.evicted;
+    assert!(door + evidence < spoofed / 50, "{:?}", snapshot.counters.evicted);
     assert_eq!([table, scan, reload], [0; 3]);
     assert_eq!((hits, grown, ended), (24, 24, 24));
-    assert_eq!(snapshot.tally.hits, [24]);
+    assert_eq!(snapshot.counters.hits, [24]);
     assert_eq!((snapshot.open_scans, snapshot.tracked_sources, snapshot.saturated_sources), ([0], 0, 0));
     assert_eq!(snapshot.peak_distinct_ports, 0);
     // Bursts: one for each spoofed source at least, and as many ports as bursts or more.
-    let bursts: u64 = snapshot.tally.bursts.iter().sum();
-    assert!(bursts >= spoofed + 24 && snapshot.tally.burst_ports >= bursts, "{:?}", snapshot.tally);
+    let bursts: u64 = snapshot.counters.bursts.iter().sum();
+    assert!(bursts >= spoofed + 24 && snapshot.counters.burst_ports >= bursts, "{:?}", snapshot.counters);
     // The hour after a flood tracks what every other hour does.
     assert!(after_flood.iter().all(|&tracked| tracked <= 200), "{after_flood:?}");
 }

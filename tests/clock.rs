@@ -5,7 +5,7 @@
 mod wire;
 
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
-use portscan_exporter::detect::{Limits, Moment, Origin, Policy, ScanEvent};
+use portscan_exporter::detect::{EventKind, Limits, Origin, Policy, ScanEvent};
 use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::pipeline::{EventSink, LiveSink, Pipeline};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
@@ -28,10 +28,10 @@ struct Ear(Arc<Mutex<Told>>);
 impl EventSink for Ear {
     fn scan(&mut self, event: ScanEvent) -> bool {
         let mut told = self.0.lock().unwrap();
-        match event.moment {
-            Moment::Hit => told.hits.push(event.scan.source.to_string()),
-            Moment::Ended => told.ended += 1,
-            Moment::Grown => {}
+        match event.kind {
+            EventKind::Hit => told.hits.push(event.scan.source.to_string()),
+            EventKind::Ended => told.ended += 1,
+            EventKind::Grown => {}
         }
         true
     }
@@ -135,7 +135,7 @@ impl Wire {
     }
 
     fn steps(&self) -> u64 {
-        self.told.lock().unwrap().latest.as_ref().unwrap().detection.tally.clock_steps
+        self.told.lock().unwrap().latest.as_ref().unwrap().detection.counters.clock_steps
     }
 
     /// Time goes on: scans end, a fresh one is found, nobody else is, and nothing is left in memory.
@@ -153,7 +153,7 @@ impl Wire {
         let told = self.told.lock().unwrap();
         let detection = &told.latest.as_ref().unwrap().detection;
         assert_eq!((detection.tracked_sources, detection.open_scans), (0, [0]), "{detection:?}");
-        assert_eq!((detection.tally.evicted, told.hits.len()), ([0; 5], hits.len() + 1));
+        assert_eq!((detection.counters.evicted, told.hits.len()), ([0; 5], hits.len() + 1));
         // What is shown is in the clock's time, not in the detector's own.
         assert!(self.wall().nanos().abs_diff(detection.time.nanos()) < 2 * SECOND);
     }
@@ -326,7 +326,7 @@ fn the_end_of_time_is_not_the_end() {
     pipeline.opened(LinkType::Ethernet);
     let mut hits = Vec::new();
     let mut tell = |event: ScanEvent| {
-        if event.moment == Moment::Hit {
+        if event.kind == EventKind::Hit {
             hits.push(event.scan.source.to_string());
         }
     };

@@ -4,7 +4,7 @@
 mod contract;
 
 use portscan_exporter::capture::CaptureStatus;
-use portscan_exporter::detect::{self, Limits, PublishedSource, Source, Tally};
+use portscan_exporter::detect::{self, Counters, Limits, PublishedSource, Source};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
 use portscan_exporter::publish::sample::{SampleSnapshot, SampledSource};
@@ -49,7 +49,7 @@ fn scanned() -> InterfaceSnapshot {
             window_nanos: 10_000_000_000,
             threshold: 20,
             hold_nanos: 300_000_000_000,
-            tally: Tally {
+            counters: Counters {
                 probes: [[5000], [179]],
                 ignored: [8, 9, 10, 11],
                 hits: [2],
@@ -91,7 +91,7 @@ fn lost() -> InterfaceSnapshot {
     lost.interface = String::from("wlan0");
     lost.capture.up = false;
     lost.packets = 0;
-    lost.detection.tally = Tally::default();
+    lost.detection.counters = Counters::default();
     lost.detection.open_scans = [0];
     lost.detection.peak_distinct_ports = 0;
     lost.detection.sources.clear();

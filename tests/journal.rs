@@ -8,7 +8,7 @@
 mod fixture;
 
 use fixture::{after, scan};
-use portscan_exporter::detect::{Moment, Scan, ScanEvent};
+use portscan_exporter::detect::{EventKind, Scan, ScanEvent};
 use portscan_exporter::events::notify::{ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, SUPPRESSED_ID};
 use portscan_exporter::events::{BURST, RATE};
 use portscan_exporter::logger::{self, Format, Options};
@@ -131,19 +131,19 @@ impl Program {
     }
 }
 
-fn event(moment: Moment, source: &str) -> ScanEvent {
+fn event(kind: EventKind, source: &str) -> ScanEvent {
     let at = |seconds: u64| after(1_000 * seconds + 250);
-    let (ports, distinct_ports, probes, last_probe) = match moment {
+    let (ports, distinct_ports, probes, last_probe) = match kind {
         // A scan is often over within a moment.
-        Moment::Hit => (20, 20, 21, at(0)),
-        Moment::Grown => (200, 200, 215, at(1).saturating_add(345_000)),
-        Moment::Ended => (0, 1000, 2011, at(83).saturating_add(345_000)),
+        EventKind::Hit => (20, 20, 21, at(0)),
+        EventKind::Grown => (200, 200, 215, at(1).saturating_add(345_000)),
+        EventKind::Ended => (0, 1000, 2011, at(83).saturating_add(345_000)),
     };
     let scan = Scan {
         started: at(0),
         detected: at(0),
         last_probe,
-        ended: (moment == Moment::Ended).then_some(at(143)),
+        ended: (kind == EventKind::Ended).then_some(at(143)),
         probes,
         ports,
         distinct_ports,
@@ -151,7 +151,7 @@ fn event(moment: Moment, source: &str) -> ScanEvent {
         busiest_host_ports: distinct_ports,
         ..scan(source, "192.0.2.10:22")
     };
-    ScanEvent { moment, scan }
+    ScanEvent { kind, scan }
 }
 
 /// Sends what it is told to from standard input, through the notifier and the logger, then prints the counts.
@@ -171,10 +171,12 @@ fn program() {
         let line = line.unwrap();
         let (order, argument) = line.split_once(' ').unwrap();
         match order {
-            "hit" => send(event(Moment::Hit, argument)),
-            "grown" => send(event(Moment::Grown, argument)),
-            "ended" => send(event(Moment::Ended, argument)),
-            "flood" => (0..argument.parse().unwrap()).for_each(|_| send(event(Moment::Hit, "203.0.113.9"))),
+            "hit" => send(event(EventKind::Hit, argument)),
+            "grown" => send(event(EventKind::Grown, argument)),
+            "ended" => send(event(EventKind::Ended, argument)),
+            "flood" => {
+                (0..argument.parse().unwrap()).for_each(|_| send(event(EventKind::Hit, "203.0.113.9")))
+            }
             "info" => log::info!("{argument}"),
             _ => panic!("unknown order {order}"),
         }

@@ -4,7 +4,8 @@ mod oracle;
 
 use oracle::{Oracle, Published};
 use portscan_exporter::detect::{
-    BURST_BOUNDS, Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent, ScanId, Source, Technique,
+    BURST_BOUNDS, Detector, EventKind, Limits, Origin, Policy, Probe, Scan, ScanEvent, ScanId, Source,
+    Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
@@ -142,14 +143,14 @@ fn blocks_are_spent(policy: &Policy, steps: &[Step]) -> Result<(), TestCaseError
     detector.advance(end, &mut |event| events.push(event));
     oracle.advance(end);
     let first_hits = |events: &[ScanEvent]| {
-        let hits = events.iter().rev().filter(|event| event.moment == Moment::Hit);
+        let hits = events.iter().rev().filter(|event| event.kind == EventKind::Hit);
         hits.map(|event| (event.scan.source, (event.scan.detected, event.scan.ports)))
             .collect::<BTreeMap<_, _>>()
     };
     prop_assert_eq!(first_hits(&events), first_hits(&oracle.events));
     let key = |event: &ScanEvent| {
         let Scan { source, detected, probes, .. } = event.scan;
-        (source, detected, probes, event.moment.label())
+        (source, detected, probes, event.kind.label())
     };
     let truth: BTreeMap<_, _> =
         canonical(oracle.events).into_iter().map(|event| (key(&event), event.scan)).collect();
@@ -180,12 +181,12 @@ fn canonical(mut events: Vec<ScanEvent>) -> Vec<ScanEvent> {
         event.scan = nameless(event.scan);
     }
     let rank = |moment| match moment {
-        Moment::Hit => 0,
-        Moment::Grown => 1,
-        Moment::Ended => 2,
+        EventKind::Hit => 0,
+        EventKind::Grown => 1,
+        EventKind::Ended => 2,
     };
     events.sort_by_key(|e| {
-        (e.scan.source, e.scan.probes, rank(e.moment), e.scan.detected, e.scan.distinct_ports)
+        (e.scan.source, e.scan.probes, rank(e.kind), e.scan.detected, e.scan.distinct_ports)
     });
     events
 }
@@ -221,7 +222,7 @@ proptest! {
                     if looks && oracle.counted_exactly(source, 1.0) >= threshold {
                         prop_assert!(oracle.is_open(source), "missed");
                     }
-                    if events[before..].iter().any(|e| e.moment == Moment::Hit && e.scan.source == source) {
+                    if events[before..].iter().any(|e| e.kind == EventKind::Hit && e.scan.source == source) {
                         prop_assert!(oracle.counted_exactly(source, 1.02) >= threshold, "false hit");
                     }
                 }
@@ -244,11 +245,11 @@ proptest! {
                     for &peak in &oracle.bursts {
                         bursts[BURST_BOUNDS.iter().filter(|&&b| f64::from(peak) > b).count()] += 1;
                     }
-                    prop_assert_eq!(snapshot.tally.bursts, bursts);
-                    prop_assert_eq!(snapshot.tally.clock_steps, oracle.steps);
-                    prop_assert_eq!([snapshot.tally.probes[0][0], snapshot.tally.probes[1][0]], oracle.probes);
-                    let hits = events.iter().filter(|e| e.moment == Moment::Hit).count() as u64;
-                    prop_assert_eq!(snapshot.tally.hits[0], hits);
+                    prop_assert_eq!(snapshot.counters.bursts, bursts);
+                    prop_assert_eq!(snapshot.counters.clock_steps, oracle.steps);
+                    prop_assert_eq!([snapshot.counters.probes[0][0], snapshot.counters.probes[1][0]], oracle.probes);
+                    let hits = events.iter().filter(|e| e.kind == EventKind::Hit).count() as u64;
+                    prop_assert_eq!(snapshot.counters.hits[0], hits);
                 }
             }
         }
@@ -282,7 +283,7 @@ proptest! {
         plain.advance(end, &mut |event| told.push(event));
         busy.advance(end, &mut |event| told_busy.push(event));
         let by_time = |events: &mut Vec<ScanEvent>| {
-            let rank = |e: &ScanEvent| (e.scan.source, e.scan.id, e.moment != Moment::Hit, e.moment == Moment::Ended, e.scan.distinct_ports);
+            let rank = |e: &ScanEvent| (e.scan.source, e.scan.id, e.kind != EventKind::Hit, e.kind == EventKind::Ended, e.scan.distinct_ports);
             events.sort_by_key(rank);
         };
         by_time(&mut told);
@@ -316,7 +317,7 @@ fn any_threshold_hits_at_its_own_port_and_counts_on() {
             };
             let before = events.len();
             detector.observe(&[probe], &mut |event| events.push(event));
-            let hit = events[before..].iter().any(|event: &ScanEvent| event.moment == Moment::Hit);
+            let hit = events[before..].iter().any(|event: &ScanEvent| event.kind == EventKind::Hit);
             assert_eq!(hit, n + 1 == threshold, "threshold {threshold}, port {}", n + 1);
         }
         let scan = detector.open_scans()[0];

@@ -532,7 +532,7 @@ fn attacks() {
 
 fn attack(attack: Attack, mebibytes: usize) -> u64 {
     let outcome = attack.run(Limits { memory_bytes: mebibytes << 20, ..Limits::default() });
-    let [door, table, .., evidence] = outcome.snapshot.tally.evicted;
+    let [door, table, .., evidence] = outcome.snapshot.counters.evicted;
     let sources = match attack.flood {
         Flood::Burst(ports) => format!("{ports} ports at once"),
         Flood::Paced(ports) => format!("{ports} ports over 10 s"),

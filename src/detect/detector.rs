@@ -7,7 +7,7 @@ use crate::detect::probe::Probe;
 use crate::detect::rule::{Limits, Policy};
 use crate::detect::scan::{Scan, ScanEvent};
 use crate::detect::sink::EventSink;
-use crate::detect::snapshot::{Ignored, Snapshot, Tally};
+use crate::detect::snapshot::{Counters, Ignored, Snapshot};
 use crate::detect::time::timeline::{Origin, Timeline};
 use crate::detect::tracker::Tracker;
 use crate::packet::Timestamp;
@@ -24,7 +24,7 @@ pub struct Detector {
     /// One for each rule of the policy.
     trackers: Vec<Tracker>,
     /// What is counted before any rule.
-    tally: Tally,
+    counters: Counters,
 }
 
 impl Detector {
@@ -50,7 +50,7 @@ impl Detector {
             trackers: policy.rules().into_iter().map(tracker).collect::<Result<_, _>>()?,
             timeline: Timeline::new(origin),
             batch: Batch::new()?,
-            tally: Tally::default(),
+            counters: Counters::default(),
             policy,
             limits,
         })
@@ -84,8 +84,8 @@ impl Detector {
 
     /// Counts a probe that says nothing of a scanner, wherever its source is.
     pub fn ignore(&mut self, probe: &Probe, reason: Ignored) {
-        self.tally.count(probe);
-        self.tally.ignored[reason as usize] += 1;
+        self.counters.count(probe);
+        self.counters.ignored[reason as usize] += 1;
     }
 
     /// The latest time in the batch, on the capture's clock.
@@ -100,7 +100,7 @@ impl Detector {
 
     /// Observes what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
-        let Self { policy, timeline, batch, trackers, tally, .. } = self;
+        let Self { policy, timeline, batch, trackers, counters, .. } = self;
         trackers.iter_mut().for_each(Tracker::look_up_rest);
         for (at, probe) in batch.iter().enumerate() {
             timeline.packet(probe.time);
@@ -108,9 +108,9 @@ impl Detector {
             for tracker in &mut *trackers {
                 tracker.pass(&mut sink);
             }
-            tally.count(probe);
+            counters.count(probe);
             if let Some(reason) = policy.ignores(probe) {
-                tally.ignored[reason as usize] += 1;
+                counters.ignored[reason as usize] += 1;
                 continue;
             }
             for tracker in &mut *trackers {
@@ -205,7 +205,7 @@ impl Detector {
                 all
             })
             .expect("a policy has at least one rule");
-        snapshot.tally.merge(&Tally { clock_steps: self.timeline.steps(), ..self.tally });
+        snapshot.counters.merge(&Counters { clock_steps: self.timeline.steps(), ..self.counters });
         snapshot
     }
 
@@ -225,7 +225,7 @@ impl Detector {
 mod tests {
     use super::*;
     use crate::detect::probe::Technique;
-    use crate::detect::scan::{Kind, Moment};
+    use crate::detect::scan::{EventKind, Kind};
     use crate::detect::world::{World, syn};
 
     const SCANNER: &str = "198.51.100.7";
@@ -240,7 +240,7 @@ mod tests {
     fn twenty_are_a_hit_at_the_twentieth_packet() {
         let mut world = World::new().scan(SCANNER, 1..=19).over("1.8s");
         world.see(syn(SCANNER, "192.0.2.10:20").at(1.9));
-        let hit = world.scans(Moment::Hit)[0];
+        let hit = world.scans(EventKind::Hit)[0];
         assert_eq!((hit.kind, hit.technique, hit.ports), (Kind::Vertical, Technique::Syn, 20));
         assert_eq!(hit.detected, world.detector.now(), "not at the end of a window");
         assert_eq!(hit.detected.nanos() - hit.started.nanos(), 1_900_000_000);
@@ -259,7 +259,7 @@ mod tests {
     fn twenty_ports_over_more_than_a_window_are_no_hit() {
         let world = World::new().scan(SCANNER, 1..=20).over("10.7s").wait("10m");
         assert!(world.reported().is_empty());
-        assert_eq!(world.snapshot().tally.bursts.iter().sum::<u64>(), 1, "it was one burst");
+        assert_eq!(world.snapshot().counters.bursts.iter().sum::<u64>(), 1, "it was one burst");
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
             );
         }
         assert_eq!(world.reported(), ["hit 20"]);
-        assert_eq!(world.scans(Moment::Hit)[0].source.to_string(), "2001:db8::/64");
+        assert_eq!(world.scans(EventKind::Hit)[0].source.to_string(), "2001:db8::/64");
     }
 
     #[test]
@@ -301,8 +301,8 @@ mod tests {
         assert_eq!(world.reported(), ["hit 20"]);
         let world = world.wait("10m").wait("10m");
         assert_eq!(world.reported(), ["hit 20", "ended 60"]);
-        let ended = world.scans(Moment::Ended)[0];
-        assert_eq!((ended.id, ended.probes), (world.scans(Moment::Hit)[0].id, 60));
+        let ended = world.scans(EventKind::Ended)[0];
+        assert_eq!((ended.id, ended.probes), (world.scans(EventKind::Hit)[0].id, 60));
         assert!((22..=25).contains(&ended.peak_distinct_ports), "about 24 of them in one window");
     }
 
@@ -339,7 +339,7 @@ mod tests {
         world.see(syn(SCANNER, "192.0.2.10:19").at(10.0));
         assert!(world.reported().is_empty(), "no port was added");
         world.see(syn(SCANNER, "192.0.2.10:20").at(10.1));
-        assert_eq!((world.reported(), world.snapshot().tally.clock_steps), (vec!["hit 20".into()], 1));
+        assert_eq!((world.reported(), world.snapshot().counters.clock_steps), (vec!["hit 20".into()], 1));
     }
 
     #[test]
@@ -352,9 +352,9 @@ mod tests {
         let world = World::by(policy).scan(SCANNER, 1..=100).over("1s");
         let world = world.scan("203.0.113.7", (1..=19).chain([22, 443])).over("1s");
         assert!(world.reported().is_empty());
-        let tally = world.snapshot().tally;
-        assert_eq!(tally.ignored, [99, 3, 0, 0], "by source, and by port wherever they come from");
-        assert_eq!(tally.probes[0][0], 121);
+        let counters = world.snapshot().counters;
+        assert_eq!(counters.ignored, [99, 3, 0, 0], "by source, and by port wherever they come from");
+        assert_eq!(counters.probes[0][0], 121);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The life of a scan: opened by a hit, grown, ended by quiet. A state machine without memory of its own: it takes counts and
 //! quanta, and says what there is to report.
 
-use crate::detect::scan::{Kind, Moment};
+use crate::detect::scan::{EventKind, Kind};
 use crate::detect::tuning::GROWN;
 
 /// Whether a source scans.
@@ -71,12 +71,12 @@ impl Episode {
     /// A probe was counted: what is the verdict on the count, and how many distinct ports has the scan if one is open? Says
     /// whether that is worth a record.
     #[inline]
-    pub fn observe(&mut self, verdict: Option<Kind>, count: u32, union: u32) -> Option<Moment> {
+    pub fn observe(&mut self, verdict: Option<Kind>, count: u32, union: u32) -> Option<EventKind> {
         if !self.is_open() {
             let kind = verdict?;
             let count = less_one(count);
             *self = Self { below_since: 0, peak: count, reported: count, state: State::Above, kind };
-            return Some(Moment::Hit);
+            return Some(EventKind::Hit);
         }
         if verdict.is_some() {
             self.state = State::Above;
@@ -86,7 +86,7 @@ impl Episode {
             return None;
         }
         self.reported = less_one(union);
-        Some(Moment::Grown)
+        Some(EventKind::Grown)
     }
 
     /// Time passed without a probe: the count fell below the threshold in this quantum.
@@ -123,11 +123,11 @@ mod tests {
         }
 
         /// So many ports count, of so many since the scan began.
-        fn counts_of(&mut self, ports: u32, union: u32) -> Option<Moment> {
+        fn counts_of(&mut self, ports: u32, union: u32) -> Option<EventKind> {
             self.0.observe((ports >= 20).then_some(Kind::Vertical), ports, union)
         }
 
-        fn counts(&mut self, ports: u32) -> Option<Moment> {
+        fn counts(&mut self, ports: u32) -> Option<EventKind> {
             self.counts_of(ports, ports)
         }
     }
@@ -137,7 +137,7 @@ mod tests {
         let mut source = Watched::new();
         assert_eq!(source.counts(19), None);
         assert!(!source.0.is_open());
-        assert_eq!(source.counts(20), Some(Moment::Hit));
+        assert_eq!(source.counts(20), Some(EventKind::Hit));
         assert_eq!(source.counts(21), None);
         assert_eq!((source.0.is_open(), source.0.kind(), source.0.peak()), (true, Kind::Vertical, 21));
     }
@@ -147,10 +147,10 @@ mod tests {
         let mut source = Watched::new();
         source.counts(20);
         assert_eq!(source.counts(199), None);
-        assert_eq!(source.counts(200), Some(Moment::Grown));
+        assert_eq!(source.counts(200), Some(EventKind::Grown));
         assert_eq!(source.counts(1_999), None);
-        assert_eq!(source.counts(2_000), Some(Moment::Grown));
-        assert_eq!(source.counts(65_536), Some(Moment::Grown), "20,000 on the way were not looked at");
+        assert_eq!(source.counts(2_000), Some(EventKind::Grown));
+        assert_eq!(source.counts(65_536), Some(EventKind::Grown), "20,000 on the way were not looked at");
         assert_eq!(source.counts(65_536), None, "tenfold of that there is not");
         assert_eq!(source.0.peak(), 65_536);
     }
@@ -159,7 +159,7 @@ mod tests {
     fn what_grows_is_the_union_and_not_the_count() {
         let mut source = Watched::new();
         source.counts(20);
-        assert_eq!(source.counts_of(25, 200), Some(Moment::Grown));
+        assert_eq!(source.counts_of(25, 200), Some(EventKind::Grown));
         assert_eq!(source.0.peak(), 25);
     }
 
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(source.0.ends_at(QUANTUM, QUIET), Some(7 * QUANTUM + QUIET));
         source.0.end();
         assert_eq!((source.0.is_open(), source.0.ends_at(QUANTUM, QUIET)), (false, None));
-        assert_eq!(source.counts(20), Some(Moment::Hit), "what comes next is another scan");
+        assert_eq!(source.counts(20), Some(EventKind::Hit), "what comes next is another scan");
     }
 
     #[test]

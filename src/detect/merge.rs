@@ -1,7 +1,7 @@
 //! Detectors that shared the sources of one capture among them, as one. Each source was seen by one of them only, so
 //! numbers of sources add up; what all of them saw alike (the clock) counts once.
 
-use crate::detect::snapshot::{PublishedSource, Snapshot, Tally};
+use crate::detect::snapshot::{Counters, PublishedSource, Snapshot};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
     }
 }
 
-impl Tally {
+impl Counters {
     /// Takes in what another counted.
     pub fn merge(&mut self, other: &Self) {
         let Self { probes, ignored, hits, evicted, clock_steps, bursts, burst_ports, cut_short } = self;
@@ -53,7 +53,7 @@ impl Snapshot {
             window_nanos: _,
             threshold: _,
             hold_nanos: _,
-            tally,
+            counters,
             open_scans,
             peak_distinct_ports,
             tracked_sources,
@@ -64,7 +64,7 @@ impl Snapshot {
             suppressed_sources,
         } = self;
         *time = other.time.min(*time);
-        tally.merge(&other.tally);
+        counters.merge(&other.counters);
         add(open_scans, &other.open_scans);
         *peak_distinct_ports = other.peak_distinct_ports.max(*peak_distinct_ports);
         *tracked_sources += other.tracked_sources;

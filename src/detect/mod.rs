@@ -59,8 +59,8 @@ pub use explain::{Explanation, Tracked};
 pub use memory::OutOfMemory;
 pub use probe::{Family, Probe, Technique};
 pub use rule::{Limits, Policy};
-pub use scan::{Kind, Moment, PortSample, Scan, ScanEvent, ScanId, Source};
-pub use snapshot::{Evicted, Ignored, PublishedSource, Snapshot, Tally};
+pub use scan::{EventKind, Kind, PortSample, Scan, ScanEvent, ScanId, Source};
+pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot};
 pub use time::timeline::Origin;
 pub use tuning::{BATCH, BURST_BOUNDS, NAMED_RANGES, SAMPLE_PORTS};
 

@@ -10,9 +10,9 @@ use crate::detect::probe::Probe;
 use crate::detect::retired::Candidate;
 use crate::detect::row::Row;
 use crate::detect::rule::Rule;
-use crate::detect::scan::{Kind, Moment, Scan, ScanId, Source};
+use crate::detect::scan::{EventKind, Kind, Scan, ScanId, Source};
 use crate::detect::sink::EventSink;
-use crate::detect::snapshot::Tally;
+use crate::detect::snapshot::Counters;
 use crate::detect::table::Guest;
 use crate::detect::time::present::Present;
 use crate::detect::time::quantum;
@@ -38,7 +38,7 @@ pub struct Rows {
     host_hasher: foldhash::quality::FixedState,
     overall: OverallPeak,
     /// What happened so far.
-    pub tally: Tally,
+    pub counters: Counters,
     open_scans: [u64; Kind::ALL.len()],
 }
 
@@ -59,7 +59,7 @@ impl Rows {
             present: Present::new(rule.window_nanos, hold_nanos),
             host_hasher,
             overall: OverallPeak::NONE,
-            tally: Tally::default(),
+            counters: Counters::default(),
             open_scans: [0; Kind::ALL.len()],
         })
     }
@@ -163,23 +163,23 @@ impl Rows {
         row.peaks.reach(self.present.epoch, count);
         self.overall.reach(self.present.epoch, count);
         let verdict = verdict::kind(&self.rule, Counts { ports: count });
-        if let Some(moment) = row.episode.observe(verdict, count, row.ports.union()) {
-            self.report(at, moment, probe, sink);
+        if let Some(kind) = row.episode.observe(verdict, count, row.ports.union()) {
+            self.report(at, kind, probe, sink);
         }
     }
 
     /// A probe opened the scan of a row, or made it grow.
-    fn report(&mut self, at: u32, moment: Moment, probe: &Probe, sink: &mut EventSink<'_>) {
-        if moment == Moment::Hit {
+    fn report(&mut self, at: u32, kind: EventKind, probe: &Probe, sink: &mut EventSink<'_>) {
+        if kind == EventKind::Hit {
             let row = &mut self.rows[at as usize];
             row.address = probe.source;
             row.last_hit = Some(sink.now());
             self.store.begin_union(&mut row.ports, self.present.quantum);
             let kind = row.episode.kind() as usize;
-            self.tally.hits[kind] += 1;
+            self.counters.hits[kind] += 1;
             self.open_scans[kind] += 1;
         }
-        sink.report(moment, self.scan(at, sink.timeline));
+        sink.report(kind, self.scan(at, sink.timeline));
     }
 
     /// Counts a port for which a source has no room where its ports are: in a larger block, which may be one that another can
@@ -195,7 +195,7 @@ impl Rows {
             let was_saturated = ports.is_saturated();
             self.store.replace(&mut ports, at, port, bit, quantum);
             let is_cut_short = !row.episode.is_open() && !was_saturated && ports.is_saturated();
-            self.tally.cut_short += u64::from(is_cut_short);
+            self.counters.cut_short += u64::from(is_cut_short);
         }
         row.ports = ports;
     }
@@ -217,7 +217,7 @@ impl Rows {
         self.expire(owner, sink);
         let row = &mut self.rows[owner as usize];
         self.store.shrink(&mut row.ports, owner, now);
-        self.tally.cut_short += u64::from(!row.episode.is_open() && row.ports.is_saturated());
+        self.counters.cut_short += u64::from(!row.episode.is_open() && row.ports.is_saturated());
         true
     }
 
@@ -265,7 +265,7 @@ impl Rows {
 
     /// Ends an open scan.
     fn close(&mut self, at: u32, scan: Scan, sink: &mut EventSink<'_>) {
-        sink.report(Moment::Ended, scan);
+        sink.report(EventKind::Ended, scan);
         let row = &mut self.rows[at as usize];
         self.open_scans[row.episode.kind() as usize] -= 1;
         row.episode.end();
@@ -278,7 +278,7 @@ impl Rows {
     fn finish_burst(&mut self, at: u32) {
         let peak = std::mem::take(&mut self.rows[at as usize].burst_peak);
         if peak > 0 {
-            self.tally.finish_burst(peak);
+            self.counters.finish_burst(peak);
         }
     }
 

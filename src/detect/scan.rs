@@ -207,7 +207,7 @@ pub struct Scan {
 
 /// Why a scan is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Moment {
+pub enum EventKind {
     /// The source reached the threshold.
     Hit,
     /// Its distinct ports grew tenfold since the last report.
@@ -216,13 +216,13 @@ pub enum Moment {
     Ended,
 }
 
-impl Moment {
+impl EventKind {
     /// The word in records.
     pub const fn label(self) -> &'static str {
         match self {
-            Moment::Hit => "hit",
-            Moment::Grown => "grown",
-            Moment::Ended => "ended",
+            EventKind::Hit => "hit",
+            EventKind::Grown => "grown",
+            EventKind::Ended => "ended",
         }
     }
 }
@@ -231,7 +231,7 @@ impl Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanEvent {
     /// Why it is reported.
-    pub moment: Moment,
+    pub kind: EventKind,
     /// The scan as it stands.
     pub scan: Scan,
 }

@@ -1,6 +1,6 @@
 //! Where events go, and by which clock their times are written.
 
-use crate::detect::scan::{Moment, Scan, ScanEvent};
+use crate::detect::scan::{EventKind, Scan, ScanEvent};
 use crate::detect::time::timeline::Timeline;
 use crate::packet::Timestamp;
 
@@ -25,7 +25,7 @@ impl EventSink<'_> {
     }
 
     /// Reports a scan.
-    pub fn report(&mut self, moment: Moment, scan: Scan) {
-        (self.events)(ScanEvent { moment, scan });
+    pub fn report(&mut self, kind: EventKind, scan: Scan) {
+        (self.events)(ScanEvent { kind, scan });
     }
 }

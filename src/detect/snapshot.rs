@@ -70,7 +70,7 @@ impl Evicted {
 
 /// Totals since the start; they never go down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
+pub struct Counters {
     /// Probes by `Family as usize`, `Technique as usize`.
     pub probes: [[u64; Technique::ALL.len()]; Family::ALL.len()],
     /// Probes not counted for their source, by `Ignored as usize`.
@@ -89,7 +89,7 @@ pub struct Tally {
     pub cut_short: u64,
 }
 
-impl Tally {
+impl Counters {
     /// A probe came.
     #[inline]
     pub fn count(&mut self, probe: &Probe) {
@@ -133,7 +133,7 @@ pub struct Snapshot {
     /// How long a peak stays published, in nanoseconds.
     pub hold_nanos: u64,
     /// Totals.
-    pub tally: Tally,
+    pub counters: Counters,
     /// Open scans by `Kind as usize`.
     pub open_scans: [u64; Kind::ALL.len()],
     /// The greatest count any source reached within the hold; 0 if none.

@@ -191,7 +191,7 @@ impl Tracker {
         match self.directory.greet(slot, probe.port, now, !is_full) {
             Asked::Waits(finished) => {
                 if let Some(guest) = finished {
-                    self.rows.tally.finish_burst(guest.count());
+                    self.rows.counters.finish_burst(guest.count());
                 }
                 None
             }
@@ -219,7 +219,7 @@ impl Tracker {
         let (slot, displaced) = self.directory.make_room(spot, now, self.pace, |row| rank(rows, row));
         match displaced {
             Displaced::Nobody => {}
-            Displaced::Gone(guest) => self.rows.tally.finish_burst(guest.count()),
+            Displaced::Gone(guest) => self.rows.counters.finish_burst(guest.count()),
             Displaced::Guest(guest) => {
                 let may_return = guest.age(now) <= self.pace;
                 self.count_evicted(if may_return { Evicted::Evidence } else { Evicted::Doorkeeper });
@@ -293,7 +293,7 @@ impl Tracker {
     }
 
     fn count_evicted(&mut self, reason: Evicted) {
-        self.rows.tally.evicted[reason as usize] += 1;
+        self.rows.counters.evicted[reason as usize] += 1;
     }
 
     /// Empties a row: an open scan is reported as ended, a peak worth a series is kept apart.
@@ -336,8 +336,8 @@ impl Tracker {
         let present = self.rows.present;
         // Guests were all swept at `swept`, so none is older than a window then; after more than two, all are.
         let all = present.quantum - self.swept > 2 * QUANTA;
-        let tally = &mut self.rows.tally;
-        self.directory.sweep(present.stamp, all, |guest| tally.finish_burst(guest.count()));
+        let counters = &mut self.rows.counters;
+        self.directory.sweep(present.stamp, all, |guest| counters.finish_burst(guest.count()));
         self.swept = present.quantum;
         // Of the scans that end, only the names are gathered: a flood can open as many as the table holds.
         let mut ending = Vec::new();
@@ -419,7 +419,7 @@ impl Tracker {
                 self.free.push(row);
             }
         }
-        self.rows.tally.evicted[Evicted::Reload as usize] += self.directory.guests();
+        self.rows.counters.evicted[Evicted::Reload as usize] += self.directory.guests();
         self.directory.sweep(self.rows.present.stamp, true, |_| {});
         self.retired.clear();
     }
@@ -455,7 +455,7 @@ impl Tracker {
             window_nanos: self.rows.rule.window_nanos,
             threshold: self.rows.rule.threshold,
             hold_nanos: self.limits.hold_nanos,
-            tally: self.rows.tally,
+            counters: self.rows.counters,
             open_scans: self.rows.open_scans(),
             peak_distinct_ports: self.rows.greatest_peak(),
             tracked_sources: self.used() as u64 + self.directory.guests(),
@@ -542,7 +542,7 @@ mod tests {
     use super::*;
     use crate::detect::explain::Tracked;
     use crate::detect::rule::Policy;
-    use crate::detect::scan::Moment;
+    use crate::detect::scan::EventKind;
     use crate::detect::world::{World, syn};
     use std::net::Ipv4Addr;
 
@@ -573,7 +573,7 @@ mod tests {
     #[test]
     fn what_the_door_knew_counts() {
         let world = crowd(32).scan(SCANNER, 1..=20).over("1s");
-        assert_eq!((world.reported(), world.scans(Moment::Hit)[0].probes), (vec!["hit 20".into()], 20));
+        assert_eq!((world.reported(), world.scans(EventKind::Hit)[0].probes), (vec!["hit 20".into()], 20));
     }
 
     #[test]
@@ -603,8 +603,8 @@ mod tests {
         assert_eq!(world.snapshot().tracked_sources, 33);
         let world = world.wait("11s");
         let snapshot = world.snapshot();
-        assert_eq!((snapshot.tracked_sources, snapshot.tally.evicted), (0, [0; 5]));
-        assert_eq!(snapshot.tally.bursts, [1, 0, 32, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!((snapshot.tracked_sources, snapshot.counters.evicted), (0, [0; 5]));
+        assert_eq!(snapshot.counters.bursts, [1, 0, 32, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
@@ -638,16 +638,16 @@ mod tests {
                     world.see(syn(neighbour, &format!("192.0.2.10:{port}")).at(0.0));
                 });
             }
-            assert_eq!(world.snapshot().tally.evicted, [0; 5]);
+            assert_eq!(world.snapshot().counters.evicted, [0; 5]);
             for n in 0..100_u16 {
                 let at = f64::from(n) / 10.0;
                 world.see(syn(SCANNER, &format!("192.0.2.10:{n}")).at(at));
                 // One of them comes anew: it takes the place of another of its kind.
                 world.see(syn(&neighbours[usize::from(n) % 16], "192.0.2.10:9").at(at));
             }
-            let hits: Vec<_> = world.scans(Moment::Hit).iter().map(|hit| hit.source.to_string()).collect();
+            let hits: Vec<_> = world.scans(EventKind::Hit).iter().map(|hit| hit.source.to_string()).collect();
             assert_eq!(hits, [SCANNER]);
-            let evicted: u64 = world.snapshot().tally.evicted.iter().sum();
+            let evicted: u64 = world.snapshot().counters.evicted.iter().sum();
             assert!(evicted > 0, "who had to go is counted");
         }
     }

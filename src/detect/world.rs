@@ -6,7 +6,7 @@ use crate::detect::detector::Detector;
 use crate::detect::explain::{Explanation, Tracked};
 use crate::detect::probe::{Probe, Technique};
 use crate::detect::rule::{Limits, Policy};
-use crate::detect::scan::{Moment, Scan, ScanEvent};
+use crate::detect::scan::{EventKind, Scan, ScanEvent};
 use crate::detect::snapshot::{Evicted, Snapshot};
 use crate::detect::time::timeline::Origin;
 use crate::packet::Timestamp;
@@ -126,13 +126,13 @@ impl World {
 
     /// What was reported so far: `hit 20`, `grown 200`, `ended 250`, each with the distinct ports of the scan.
     pub fn reported(&self) -> Vec<String> {
-        let line = |event: &ScanEvent| format!("{} {}", event.moment.label(), event.scan.distinct_ports);
+        let line = |event: &ScanEvent| format!("{} {}", event.kind.label(), event.scan.distinct_ports);
         self.events.iter().map(line).collect()
     }
 
     /// The scans of one kind of event.
-    pub fn scans(&self, moment: Moment) -> Vec<Scan> {
-        self.events.iter().filter(|event| event.moment == moment).map(|event| event.scan).collect()
+    pub fn scans(&self, kind: EventKind) -> Vec<Scan> {
+        self.events.iter().filter(|event| event.kind == kind).map(|event| event.scan).collect()
     }
 
     /// What a tick shows now.
@@ -152,7 +152,7 @@ impl World {
 
     /// Sources given up for a reason.
     pub fn evicted(&self, reason: Evicted) -> u64 {
-        self.snapshot().tally.evicted[reason as usize]
+        self.snapshot().counters.evicted[reason as usize]
     }
 }
 

@@ -1,6 +1,6 @@
 //! The flood limit of records: a burst, then a rate, and an account of what it withheld.
 
-use crate::detect::Moment;
+use crate::detect::EventKind;
 use std::time::{Duration, Instant};
 
 /// Records that may come at once.
@@ -37,7 +37,7 @@ impl FloodLimit {
     }
 
     /// Whether a record may be written now; if not, it is on the account.
-    pub(super) fn admits(&mut self, moment: Moment, now: Instant) -> bool {
+    pub(super) fn admits(&mut self, moment: EventKind, now: Instant) -> bool {
         let refill = now.saturating_duration_since(self.refilled).as_secs_f64() * f64::from(RATE);
         self.tokens = (self.tokens + refill).min(f64::from(BURST));
         self.refilled = now;
@@ -46,7 +46,7 @@ impl FloodLimit {
             return true;
         }
         self.withheld.records += 1;
-        self.withheld.hits += u64::from(moment == Moment::Hit);
+        self.withheld.hits += u64::from(moment == EventKind::Hit);
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
         false
     }
@@ -74,7 +74,7 @@ mod tests {
         let mut written = 0;
         // 1000 a second for 5 s, every other one a hit.
         for n in 0..5000 {
-            let moment = if n % 2 == 0 { Moment::Hit } else { Moment::Ended };
+            let moment = if n % 2 == 0 { EventKind::Hit } else { EventKind::Ended };
             let now = start + Duration::from_millis(n);
             written += u64::from(flood.admits(moment, now));
             assert!(flood.summary_due().is_none_or(|due| due > now), "a summary in the midst of the flood");
@@ -94,7 +94,7 @@ mod tests {
         let (mut written, mut withheld, mut summaries) = (0, 0, 0);
         for n in 0..60_000 {
             let now = start + Duration::from_millis(n);
-            written += u64::from(flood.admits(Moment::Hit, now));
+            written += u64::from(flood.admits(EventKind::Hit, now));
             if flood.summary_due().is_some_and(|due| due <= now) {
                 withheld += flood.take().unwrap().hits;
                 summaries += 1;
@@ -110,7 +110,7 @@ mod tests {
         let start = clock::steady();
         let mut flood = FloodLimit::new(start);
         let later = start + Duration::from_secs(3600);
-        let written = (0..1000).filter(|_| flood.admits(Moment::Hit, later)).count();
+        let written = (0..1000).filter(|_| flood.admits(EventKind::Hit, later)).count();
         assert_eq!(written, BURST as usize);
     }
 }

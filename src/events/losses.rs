@@ -26,7 +26,7 @@ const KINDS: [Kind; 5] = [
     Kind { total: |seen| (seen.capture.dropped, seen.capture.received), record: record_dropped },
     Kind { total: |seen| (seen.capture.interface_dropped, 0), record: record_interface_dropped },
     Kind { total: |seen| (for_want_of_memory(seen).iter().sum(), 0), record: record_evicted },
-    Kind { total: |seen| (seen.detection.tally.cut_short, 0), record: record_cut_short },
+    Kind { total: |seen| (seen.detection.counters.cut_short, 0), record: record_cut_short },
     Kind { total: |seen| (seen.events_lost, 0), record: record_events },
 ];
 
@@ -73,7 +73,7 @@ fn record_interface_dropped(_: &InterfaceSnapshot, interface: &str, loss: Loss) 
 /// Sources evicted for want of memory, by the reasons that the record names. (A reload was asked for.)
 fn for_want_of_memory(snapshot: &InterfaceSnapshot) -> [u64; 4] {
     [Evicted::Doorkeeper, Evicted::Table, Evicted::Scan, Evicted::Evidence]
-        .map(|reason| snapshot.detection.tally.evicted[reason as usize])
+        .map(|reason| snapshot.detection.counters.evicted[reason as usize])
 }
 
 fn record_evicted(snapshot: &InterfaceSnapshot, interface: &str, loss: Loss) {

@@ -4,7 +4,7 @@
 //! Runs on a thread of its own at the end of a bounded queue, so that a slow journal costs records (counted by
 //! the sender) and never packets.
 
-use crate::detect::{Moment, PortSample, Scan, ScanEvent};
+use crate::detect::{EventKind, PortSample, Scan, ScanEvent};
 use crate::events::flood::{BURST, FloodLimit, RATE, Withheld};
 use crate::events::record::{Record, Value};
 use crate::logger::{self, MESSAGE_ID_KEY, TITLE_KEY};
@@ -63,7 +63,7 @@ impl Notifier {
             };
             let now = clock::steady();
             match notice {
-                Ok(notice) if self.flood.admits(notice.event.moment, now) => entry(&notice).write(),
+                Ok(notice) if self.flood.admits(notice.event.kind, now) => entry(&notice).write(),
                 Ok(_) => logger::count_suppressed(1),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -93,17 +93,17 @@ struct Entry<'a> {
 }
 
 /// The record of a scan.
-fn entry(Notice { interface, event: ScanEvent { moment, scan } }: &Notice) -> Entry<'_> {
-    let message_id = match moment {
-        Moment::Hit => HIT_ID,
-        Moment::Grown => GROWN_ID,
-        Moment::Ended => ENDED_ID,
+fn entry(Notice { interface, event: ScanEvent { kind, scan } }: &Notice) -> Entry<'_> {
+    let message_id = match kind {
+        EventKind::Hit => HIT_ID,
+        EventKind::Grown => GROWN_ID,
+        EventKind::Ended => ENDED_ID,
     };
     Entry {
         message_id,
-        title: format!("portscan {}", moment.label()),
-        event: moment.label(),
-        message: message(*moment, scan, interface),
+        title: format!("portscan {}", kind.label()),
+        event: kind.label(),
+        message: message(*kind, scan, interface),
         fields: Record { scan, interface, clock_steps: 0 }.logged().collect(),
     }
 }
@@ -147,10 +147,10 @@ impl Source for Entry<'_> {
 
 /// The sentence people read and grep for, whose words are a contract. A hit says what the rule saw; later records add the
 /// totals.
-fn message(moment: Moment, scan: &Scan, interface: &str) -> String {
+fn message(kind: EventKind, scan: &Scan, interface: &str) -> String {
     let ports = scan.distinct_ports;
-    let mut out = format!("portscan {} source={} ports={ports}", moment.label(), scan.source);
-    if moment != Moment::Hit {
+    let mut out = format!("portscan {} source={} ports={ports}", kind.label(), scan.source);
+    if kind != EventKind::Hit {
         let Scan { peak_distinct_ports: peak, distinct_hosts: hosts, probes, .. } = scan;
         let lasted = seconds(scan.last_probe.nanos_since(scan.started));
         let _ = write!(out, " peak={peak} hosts={hosts} probes={probes} duration={lasted}s");
@@ -187,8 +187,8 @@ mod tests {
     use super::*;
     use crate::fixture::scan::{after, scan};
 
-    fn notice(moment: Moment, scan: Scan, interface: &str) -> Notice {
-        Notice { interface: interface.into(), event: ScanEvent { moment, scan } }
+    fn notice(kind: EventKind, scan: Scan, interface: &str) -> Notice {
+        Notice { interface: interface.into(), event: ScanEvent { kind, scan } }
     }
 
     /// A record as a line has it: its key-values in their order.
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_hit_reads_as_the_contract_says() {
-        let hit = notice(Moment::Hit, scan("198.51.100.7", "192.0.2.10:22"), "eth0");
+        let hit = notice(EventKind::Hit, scan("198.51.100.7", "192.0.2.10:22"), "eth0");
         let hit = entry(&hit);
         assert_eq!(
             hit.message,
@@ -228,7 +228,7 @@ mod tests {
             ended: Some(after(143_000)),
             ..scan("198.51.100.7", "192.0.2.10:22")
         };
-        let ended = notice(Moment::Ended, scan, "eth0");
+        let ended = notice(EventKind::Ended, scan, "eth0");
         let ended = entry(&ended);
         assert_eq!(
             ended.message,
@@ -240,7 +240,7 @@ mod tests {
             shown.contains(" ports=1000 ") && shown.contains(" ended=2026-11-23T10:02:23.000000Z "),
             "{shown}"
         );
-        let grown = notice(Moment::Grown, scan, "eth0");
+        let grown = notice(EventKind::Grown, scan, "eth0");
         let grown = entry(&grown);
         assert!(grown.message.starts_with("portscan grown source=198.51.100.7 ports=1000 peak=990 "));
         assert!(line(&grown).contains(" event=grown "));
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_the_source_and_the_address_seen_is_named_too() {
-        let hit = notice(Moment::Hit, scan("2001:db8:0:1::7", "[2001:db8::1]:22"), "eth0");
+        let hit = notice(EventKind::Hit, scan("2001:db8:0:1::7", "[2001:db8::1]:22"), "eth0");
         let hit = entry(&hit);
         assert_eq!(
             hit.message,
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_interface_name_cannot_forge_a_field() {
-        let hit = notice(Moment::Hit, scan("198.51.100.7", "192.0.2.10:22"), "e\n x=1\x1b");
+        let hit = notice(EventKind::Hit, scan("198.51.100.7", "192.0.2.10:22"), "e\n x=1\x1b");
         let message = entry(&hit).message;
         assert!(message.contains(r#" interface="e\n x=1\u001b" target="#), "{message}");
     }
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn the_notifier_ends_when_its_senders_are_gone_and_the_queue_is_empty() {
         let (sender, notices) = std::sync::mpsc::sync_channel(8);
-        sender.try_send(notice(Moment::Hit, scan("198.51.100.7", "192.0.2.10:22"), "eth0")).unwrap();
+        sender.try_send(notice(EventKind::Hit, scan("198.51.100.7", "192.0.2.10:22"), "eth0")).unwrap();
         drop(sender);
         Notifier::new().run(notices);
     }

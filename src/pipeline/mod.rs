@@ -4,7 +4,7 @@ pub mod vantage;
 
 use crate::capture::{CaptureStatus, FrameSink};
 use crate::detect::{
-    Detector, Explanation, Limits, Moment, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent,
+    Detector, EventKind, Explanation, Limits, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent,
 };
 use crate::packet::decode::{Skipped, decode, ipv4_piece};
 use crate::packet::fragments::{Fragments, Outcome};
@@ -409,7 +409,7 @@ impl<O: EventSink> LiveSink<O> {
         let now = pipeline.now();
         pipeline.each_open_scan(&mut |scan| {
             let scan = Scan { ended: Some(now), ..scan };
-            let event = ScanEvent { moment: Moment::Ended, scan };
+            let event = ScanEvent { kind: EventKind::Ended, scan };
             Self::hand_over(&mut sink, &mut events_lost, event);
         });
     }

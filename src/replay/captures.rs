@@ -264,7 +264,7 @@ impl Capture {
         let disorder = self.order.disorder();
         let mut snapshot = self.engine.pipeline.snapshot("", CaptureStatus::default(), 0);
         snapshot.skipped[Skipped::NoTime as usize] += disorder.untimed;
-        snapshot.detection.tally.clock_steps = disorder.steps;
+        snapshot.detection.counters.clock_steps = disorder.steps;
         Outcome { files, snapshot, account: self.account, disorder, span: self.order.span() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::captures::ScanSink;
 use super::order::{HORIZON_NANOS, Ordered};
-use crate::detect::{Limits, Moment, Origin, Policy, Scan, ScanEvent};
+use crate::detect::{EventKind, Limits, Origin, Policy, Scan, ScanEvent};
 use crate::packet::Timestamp;
 use crate::pipeline::{Pipeline, random_seed};
 
@@ -71,7 +71,7 @@ impl Engine {
     }
 
     fn keep(ended: &mut Vec<Scan>, emit: &mut impl FnMut(&Scan), event: ScanEvent) {
-        if event.moment == Moment::Ended {
+        if event.kind == EventKind::Ended {
             ended.push(event.scan);
             if ended.len() == WAITING {
                 Self::hand_out(ended, emit);

@@ -141,7 +141,7 @@ impl<W: Write> Printer<'_, W> {
             self.table.capture(Totals {
                 files: outcome.files,
                 packets: outcome.snapshot.packets,
-                probes: outcome.snapshot.detection.tally.probes.iter().flatten().sum(),
+                probes: outcome.snapshot.detection.counters.probes.iter().flatten().sum(),
                 span: outcome.span,
                 remarks: remarks.into_iter().map(|remark| remark.text).collect(),
             });

@@ -61,7 +61,7 @@ fn of_order(disorder: &Disorder) -> Vec<String> {
 
 /// Where hits depend on blocks of memory, and these were spent.
 fn of_memory(snapshot: &InterfaceSnapshot) -> Option<String> {
-    let short = snapshot.detection.tally.cut_short;
+    let short = snapshot.detection.counters.cut_short;
     (short > 0).then(|| {
         format!(
             "{} not be counted up to the threshold of {}, so scans may be missing: more --detection.memory",
@@ -73,7 +73,7 @@ fn of_memory(snapshot: &InterfaceSnapshot) -> Option<String> {
 
 /// Probes that say nothing of a scanner, and why.
 fn of_ignored(snapshot: &InterfaceSnapshot) -> Option<String> {
-    let ignored = &snapshot.detection.tally.ignored;
+    let ignored = &snapshot.detection.counters.ignored;
     let why = |reason: Ignored| match reason {
         Ignored::Source => "from ignored sources (ignore.sources)",
         Ignored::Port => "to ignored ports (ignore.ports)",
@@ -112,7 +112,7 @@ fn of_frames(account: &Account, snapshot: &InterfaceSnapshot) -> Vec<String> {
         remarks.push(format!("{} not read: {why}", counted(account.unread, "frame was", "frames were")));
     }
     remarks.extend(of_ignored(snapshot));
-    let probes: u64 = snapshot.detection.tally.probes.iter().flatten().sum();
+    let probes: u64 = snapshot.detection.counters.probes.iter().flatten().sum();
     if probes == 0 && snapshot.packets > 0 {
         let reasons = Skipped::ALL.iter().filter(|reason| skipped(**reason) > 0);
         let reasons: Vec<String> =

@@ -2,7 +2,7 @@
 #![allow(clippy::cast_sign_loss, reason = "times of a test are positive")]
 
 use portscan_exporter::detect::{
-    Family, Kind, Limits, Moment, Policy, PortSample, Probe, Scan, ScanEvent, Source, Technique,
+    EventKind, Family, Kind, Limits, Policy, PortSample, Probe, Scan, ScanEvent, Source, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,7 +201,7 @@ impl Oracle {
         if let Some(ended) = ended.filter(|&ended| ended <= self.now) {
             let scan = self.moment(source, &history, ended);
             let scan = Scan { ended: Some(self.outside(ended).max(scan.last_probe)), ..scan };
-            self.events.push(ScanEvent { moment: Moment::Ended, scan });
+            self.events.push(ScanEvent { kind: EventKind::Ended, scan });
             history.open = None;
             history.run = None;
             if history.run_peak > 0 {
@@ -254,7 +254,7 @@ impl Oracle {
         let count = self.count(&history, self.now);
         history.run_peak = history.run_peak.max(count);
         history.reached.push((self.now, count));
-        let mut moment = None;
+        let mut kind = None;
         let hits = history.open.is_none() && count >= self.policy.threshold;
         let counted = if hits { self.counted(&history, self.now) } else { BTreeSet::new() };
         match &mut history.open {
@@ -269,7 +269,7 @@ impl Oracle {
                     tell_at: count * 10,
                     fell: None,
                 });
-                moment = Some(Moment::Hit);
+                kind = Some(EventKind::Hit);
             }
             None => {}
             Some(open) => {
@@ -281,12 +281,12 @@ impl Oracle {
                 let union = open.union.len() as u32;
                 if union >= open.tell_at {
                     open.tell_at = union * 10;
-                    moment = Some(Moment::Grown);
+                    kind = Some(EventKind::Grown);
                 }
             }
         }
-        if let Some(moment) = moment {
-            self.events.push(ScanEvent { moment, scan: self.moment(source, &history, self.now) });
+        if let Some(kind) = kind {
+            self.events.push(ScanEvent { kind, scan: self.moment(source, &history, self.now) });
         }
         self.sources.insert(source, history);
     }

@@ -18,7 +18,7 @@ pub fn quiet(interface: &str) -> InterfaceSnapshot {
             window_nanos: 10_000_000_000,
             threshold: 20,
             hold_nanos: 300_000_000_000,
-            tally: detect::Tally::default(),
+            counters: detect::Counters::default(),
             open_scans: Default::default(),
             peak_distinct_ports: 0,
             tracked_sources: 0,

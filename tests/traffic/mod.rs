@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "tests and benchmarks each use their part")]
 
 use portscan_exporter::detect::{
-    BATCH, Detector, Limits, Moment, Origin, Policy, Probe, Snapshot, Technique,
+    BATCH, Detector, EventKind, Limits, Origin, Policy, Probe, Snapshot, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use std::collections::BTreeSet;
@@ -212,7 +212,7 @@ impl Attack {
         let mut tick = START;
         let mut sent = 0;
         let mut told = |event: portscan_exporter::detect::ScanEvent| {
-            if event.moment == Moment::Hit {
+            if event.kind == EventKind::Hit {
                 if scanners.contains(&event.scan.source) {
                     found.insert(event.scan.source);
                 } else {

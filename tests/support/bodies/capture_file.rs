@@ -37,7 +37,7 @@ pub fn file(bytes: &[u8]) {
         assert_one_line(error);
     }
     let snapshot = &outcome.snapshot;
-    let probes: u64 = snapshot.detection.tally.probes.iter().flatten().sum();
+    let probes: u64 = snapshot.detection.counters.probes.iter().flatten().sum();
     assert_eq!(
         snapshot.packets,
         probes + snapshot.skipped.iter().sum::<u64>(),
@@ -45,7 +45,7 @@ pub fn file(bytes: &[u8]) {
     );
     assert!(snapshot.packets > 0 || outcome.span.is_none());
     assert_eq!(
-        snapshot.detection.tally.hits.iter().sum::<u64>(),
+        snapshot.detection.counters.hits.iter().sum::<u64>(),
         scans.len() as u64,
         "one scan for each hit"
     );

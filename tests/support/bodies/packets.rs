@@ -3,8 +3,8 @@
 
 use super::oracle::{Oracle, Published};
 use portscan_exporter::detect::{
-    BATCH, BURST_BOUNDS, Detector, Limits, Moment, Origin, Policy, Probe, Scan, ScanEvent, ScanId, Snapshot,
-    Source, Technique,
+    BATCH, BURST_BOUNDS, Detector, EventKind, Limits, Origin, Policy, Probe, Scan, ScanEvent, ScanId,
+    Snapshot, Source, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -237,7 +237,7 @@ fn exact(bytes: &mut Bytes<'_>) {
                 if looks && oracle.counted_exactly(source, 1.0) >= threshold {
                     assert!(oracle.is_open(source), "missed");
                 }
-                if events[before..].iter().any(|e| e.moment == Moment::Hit && e.scan.source == source) {
+                if events[before..].iter().any(|e| e.kind == EventKind::Hit && e.scan.source == source) {
                     assert!(oracle.counted_exactly(source, 1.02) >= threshold, "false hit");
                 }
             }
@@ -280,10 +280,10 @@ fn compare(snapshot: &Snapshot, oracle: &Oracle) {
     for &peak in &oracle.bursts {
         bursts[BURST_BOUNDS.iter().filter(|&&bound| f64::from(peak) > bound).count()] += 1;
     }
-    assert_eq!(snapshot.tally.bursts, bursts);
-    assert_eq!(snapshot.tally.clock_steps, oracle.steps);
-    assert_eq!([snapshot.tally.probes[0][0], snapshot.tally.probes[1][0]], oracle.probes);
-    assert_eq!((snapshot.tally.evicted, snapshot.saturated_sources), ([0; 5], 0), "there was room");
+    assert_eq!(snapshot.counters.bursts, bursts);
+    assert_eq!(snapshot.counters.clock_steps, oracle.steps);
+    assert_eq!([snapshot.counters.probes[0][0], snapshot.counters.probes[1][0]], oracle.probes);
+    assert_eq!((snapshot.counters.evicted, snapshot.saturated_sources), ([0; 5], 0), "there was room");
 }
 
 /// Events in an order that does not depend on when they were handed out, without the episode's name.
@@ -291,9 +291,10 @@ fn canonical(mut events: Vec<ScanEvent>) -> Vec<ScanEvent> {
     for event in &mut events {
         event.scan = nameless(event.scan);
     }
-    let rank = |moment| [Moment::Hit, Moment::Grown, Moment::Ended].iter().position(|&m| m == moment);
+    let rank =
+        |moment| [EventKind::Hit, EventKind::Grown, EventKind::Ended].iter().position(|&m| m == moment);
     events.sort_by_key(|e| {
-        (e.scan.source, e.scan.probes, rank(e.moment), e.scan.detected, e.scan.distinct_ports)
+        (e.scan.source, e.scan.probes, rank(e.kind), e.scan.detected, e.scan.distinct_ports)
     });
     events
 }
@@ -318,7 +319,7 @@ fn crowded(bytes: &mut Bytes<'_>) {
             Step::Probe(probe) => {
                 detector.observe(&[*probe], &mut |event| events.push(event));
                 oracle.observe(probe);
-                for event in events[before..].iter().filter(|event| event.moment == Moment::Hit) {
+                for event in events[before..].iter().filter(|event| event.kind == EventKind::Hit) {
                     assert!(
                         oracle.counted_exactly(event.scan.source, 1.02) >= policy.threshold as usize,
                         "false hit"
@@ -402,8 +403,8 @@ impl Account {
             scan.ports <= scan.peak_distinct_ports && scan.peak_distinct_ports <= scan.distinct_ports,
             "{scan:?}"
         );
-        match event.moment {
-            Moment::Hit => {
+        match event.kind {
+            EventKind::Hit => {
                 self.hits += 1;
                 assert_eq!(
                     self.open.insert(scan.source, scan.distinct_ports),
@@ -411,11 +412,11 @@ impl Account {
                     "an open scan is hit again"
                 );
             }
-            Moment::Grown => {
+            EventKind::Grown => {
                 let before = self.open.insert(scan.source, scan.distinct_ports).expect("grown, but not open");
                 assert!(scan.distinct_ports >= before * 10, "grown from {before}: {scan:?}");
             }
-            Moment::Ended => {
+            EventKind::Ended => {
                 self.ended += 1;
                 let before = self.open.remove(&scan.source).expect("ended, but not open");
                 assert!(scan.ended.is_some() && scan.distinct_ports >= before, "{scan:?}");
@@ -427,7 +428,7 @@ impl Account {
         let snapshot = detector.snapshot();
         let open: BTreeSet<Source> = detector.open_scans().iter().map(|scan| scan.source).collect();
         assert_eq!(open, self.open.keys().copied().collect(), "open scans");
-        assert_eq!(snapshot.tally.hits.iter().sum::<u64>(), self.hits);
+        assert_eq!(snapshot.counters.hits.iter().sum::<u64>(), self.hits);
         assert_eq!(snapshot.open_scans.iter().sum::<u64>(), self.hits - self.ended);
         assert!(snapshot.sources.len() <= limits.max_sources);
         assert!(snapshot.tracked_sources <= snapshot.tracked_sources_limit);
@@ -447,14 +448,14 @@ impl Account {
             let now = self.before.as_ref().expect("just put there");
             let grows =
                 |before: &[u64], now: &[u64]| before.iter().zip(now).all(|(before, now)| before <= now);
-            assert!(grows(&before.tally.hits, &now.tally.hits));
+            assert!(grows(&before.counters.hits, &now.counters.hits));
             assert!(
-                grows(&before.tally.evicted, &now.tally.evicted)
-                    && grows(&before.tally.bursts, &now.tally.bursts)
+                grows(&before.counters.evicted, &now.counters.evicted)
+                    && grows(&before.counters.bursts, &now.counters.bursts)
             );
             assert!(
-                grows(&before.tally.ignored, &now.tally.ignored)
-                    && before.tally.clock_steps <= now.tally.clock_steps
+                grows(&before.counters.ignored, &now.counters.ignored)
+                    && before.counters.clock_steps <= now.counters.clock_steps
             );
         }
     }

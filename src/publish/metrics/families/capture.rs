@@ -78,7 +78,7 @@ pub(super) static FAMILIES: &[Family] = &[
             view.each(|name, s| {
                 for family in AddressFamily::ALL {
                     for technique in Technique::ALL {
-                        let probes = s.detection.tally.probes[family as usize][technique as usize];
+                        let probes = s.detection.counters.probes[family as usize][technique as usize];
                         samples.count(&[family.label(), name, technique.label()], probes);
                     }
                 }
@@ -92,7 +92,7 @@ pub(super) static FAMILIES: &[Family] = &[
         |view, samples| {
             view.each(|name, s| {
                 for reason in Ignored::ALL {
-                    samples.count(&[name, reason.label()], s.detection.tally.ignored[reason as usize]);
+                    samples.count(&[name, reason.label()], s.detection.counters.ignored[reason as usize]);
                 }
             });
         },
@@ -101,6 +101,6 @@ pub(super) static FAMILIES: &[Family] = &[
         "portscan_clock_steps_total",
         &["interface"],
         "Steps of the clock by more than a second that were bridged.",
-        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.tally.clock_steps)),
+        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.counters.clock_steps)),
     ),
 ];

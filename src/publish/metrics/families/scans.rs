@@ -15,7 +15,7 @@ pub(super) static FAMILIES: &[Family] = &[
             view.each(|name, s| {
                 let window = window_label(s.detection.window_nanos);
                 for kind in Kind::ALL {
-                    samples.count(&[name, kind.label(), &window], s.detection.tally.hits[kind as usize]);
+                    samples.count(&[name, kind.label(), &window], s.detection.counters.hits[kind as usize]);
                 }
             });
         },
@@ -44,8 +44,8 @@ pub(super) static FAMILIES: &[Family] = &[
         "The most distinct ports within the window, for each finished burst of probes from one source.",
         |view, samples| {
             view.each(|name, s| {
-                let tally = &s.detection.tally;
-                samples.bursts(&[name], tally.bursts, tally.burst_ports as f64);
+                let counters = &s.detection.counters;
+                samples.bursts(&[name], counters.bursts, counters.burst_ports as f64);
             });
         },
     ),
@@ -209,7 +209,7 @@ pub(super) static FAMILIES: &[Family] = &[
         |view, samples| {
             view.each(|name, s| {
                 for reason in Evicted::ALL {
-                    samples.count(&[name, reason.label()], s.detection.tally.evicted[reason as usize]);
+                    samples.count(&[name, reason.label()], s.detection.counters.evicted[reason as usize]);
                 }
             });
         },
