@@ -1,6 +1,6 @@
 #!/bin/bash
 # A machine in a machine: a real systemd as process 1 of a container, to see what our unit does under it.
-# The root is debootstrapped once into target/lab/root (a minute, 300 MB); each boot gets an overlay that is
+# The root is debootstrapped once into target/lab (a minute, 300 MB); each boot gets an overlay that is
 # thrown away, a network of its own (only lo) and a cgroup of its own. Needs root.
 #
 # usage: systemd.sh up NAME [NSPAWN-OPTION...]   make the root if it is missing, boot, wait until it has booted
@@ -13,7 +13,10 @@ fail() { echo "systemd.sh: $*" >&2; exit 1; }
 verb=${1:?} name=${2:?}
 shift 2
 lab=$(cd "$(dirname "$0")/../.." && pwd)/target/lab
-root=$lab/root
+# libbpf1 is what systemd needs for SocketBindDeny=; Debian's systemd only suggests it.
+packages=systemd,systemd-sysv,dbus,libpcap0.8,libbpf1,iproute2,procps
+# Another list is another root.
+root=$lab/root-$(cksum <<<"$packages" | cut -d" " -f1)
 state=$lab/$name
 cgroup=/sys/fs/cgroup
 [ -d $cgroup/unified ] && cgroup=$cgroup/unified
@@ -30,7 +33,7 @@ make_root() {
     . /etc/os-release
     mkdir -p "$lab"
     rm -rf "$root.part"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,libpcap0.8,iproute2,procps \
+    debootstrap --variant=minbase --include="$packages" \
         "${VERSION_CODENAME:?}" "$root.part" >"$lab/debootstrap.log" 2>&1 ||
         { tail -5 "$lab/debootstrap.log" >&2; fail "debootstrap failed"; }
     mv "$root.part" "$root"
