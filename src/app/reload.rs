@@ -10,7 +10,6 @@ use crate::pipeline::{Reload, random_seed};
 use crate::publish::metrics::{Build, ProcessState};
 use crate::settings::{Ignored, Settings};
 use crate::system::{clock, version};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,14 +28,18 @@ pub(super) type Outcome = Result<String, String>;
 /// The configuration in force and how the latest reload went.
 pub(super) struct Reloads {
     pub(super) settings: Settings,
-    /// Of each thread.
-    limits: Limits,
-    /// What the tables were made for.
-    greatest_threshold: AtomicU32,
+    /// What the tables of each thread were made for.
+    tables: Mutex<Tables>,
     captures: Vec<(Sender<Reload>, Steering, Wake)>,
     state: Mutex<ProcessState>,
     /// When a record of a reload was last written.
     recorded: Mutex<Option<Instant>>,
+}
+
+/// What the tables of a thread were made for.
+struct Tables {
+    limits: Limits,
+    greatest_threshold: u32,
 }
 
 impl Reloads {
@@ -63,8 +66,7 @@ impl Reloads {
             |thread: &CaptureThread| (thread.reloads.clone(), thread.steering.clone(), thread.wake.clone());
         Self {
             settings,
-            limits,
-            greatest_threshold: AtomicU32::new(greatest_threshold),
+            tables: Mutex::new(Tables { limits, greatest_threshold }),
             captures: captures.iter().map(reach).collect(),
             state: Mutex::new(state),
             recorded: Mutex::new(None),
@@ -88,10 +90,11 @@ impl Reloads {
             }
             return Ok(String::from(message));
         }
-        let outcome = self.settings.reload().map_err(|error| error.to_string()).and_then(|policy| {
-            self.hand_over(&policy)?;
-            Ok(policy)
-        });
+        let outcome =
+            self.settings.reload().map_err(|error| error.to_string()).and_then(|(policy, limits)| {
+                self.hand_over(&policy, limits.hold_nanos)?;
+                Ok(policy)
+            });
         self.show(outcome.as_ref().ok());
         match &outcome {
             _ if !self.may_record() => {}
@@ -105,8 +108,8 @@ impl Reloads {
     }
 
     /// Hands a policy to every capture, or to none.
-    fn hand_over(&self, policy: &Policy) -> Result<(), String> {
-        let reloads = self.reloads_of(policy)?;
+    fn hand_over(&self, policy: &Policy, hold_nanos: u64) -> Result<(), String> {
+        let reloads = self.reloads_of(policy, hold_nanos)?;
         for (reload, (reloads, steering, wake)) in reloads.into_iter().zip(&self.captures) {
             steering.aggregate_ipv6(policy.ipv6_prefix);
             // A capture that has ended takes no policy; the supervisor notices that by itself.
@@ -116,24 +119,20 @@ impl Reloads {
         Ok(())
     }
 
-    /// What each capture gets for this policy. A threshold greater than the tables were made for takes new ones: all of them are
-    /// there before the first capture gets its own, or the old policy stays.
-    fn reloads_of(&self, policy: &Policy) -> Result<Vec<Reload>, String> {
-        if policy.threshold <= self.greatest_threshold.load(Ordering::Relaxed) {
+    /// What each capture gets for this policy. A threshold greater than the tables were made for, or another hold, takes new ones:
+    /// all of them are there before the first capture gets its own, or the old policy stays.
+    fn reloads_of(&self, policy: &Policy, hold_nanos: u64) -> Result<Vec<Reload>, String> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = Limits { hold_nanos, ..tables.limits };
+        if policy.threshold <= tables.greatest_threshold && limits == tables.limits {
             return Ok(self.captures.iter().map(|_| Reload::Policy(policy.clone())).collect());
         }
-        let tables =
-            || Detector::try_new(policy.clone(), self.limits, random_seed(), Origin::Live).map(Box::new);
-        let tables: Vec<_> = self
-            .captures
-            .iter()
-            .map(|_| tables())
-            .collect::<Result<_, _>>()
-            .map_err(|error| error.to_string())?;
-        if let Some(one) = tables.first() {
-            self.greatest_threshold.store(one.greatest_threshold(), Ordering::Relaxed);
-        }
-        Ok(tables.into_iter().map(Reload::Tables).collect())
+        let one = |_| Detector::try_new(policy.clone(), limits, random_seed(), Origin::Live).map(Box::new);
+        let all: Result<Vec<_>, _> = self.captures.iter().map(one).collect();
+        let all = all.map_err(|error| error.to_string())?;
+        let greatest_threshold = all.first().map_or(u32::MAX, |one| one.greatest_threshold());
+        *tables = Tables { limits, greatest_threshold };
+        Ok(all.into_iter().map(Reload::Tables).collect())
     }
 
     /// Shows in the metrics how a reload went.

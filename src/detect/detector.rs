@@ -61,6 +61,11 @@ impl Detector {
         &self.policy
     }
 
+    /// How long a peak is kept, in nanoseconds.
+    pub fn hold_nanos(&self) -> u64 {
+        self.limits.hold_nanos
+    }
+
     /// The greatest threshold that `reload` may set: the memory was cut for it. A greater one takes `resize`.
     pub fn greatest_threshold(&self) -> u32 {
         self.trackers.iter().map(Tracker::greatest_threshold).min().unwrap_or(u32::MAX)
@@ -160,13 +165,14 @@ impl Detector {
     }
 
     /// Takes the policy of another detector, and its tables in place of its own, which are emptied: open scans are reported as
-    /// ended. `other` has seen nothing yet, and is under the same limits.
+    /// ended. `other` has seen nothing yet, and may have another hold.
     pub fn resize(&mut self, other: Self, events: &mut dyn FnMut(ScanEvent)) {
         self.flush(events);
         let mut sink = EventSink { timeline: &self.timeline, events };
         for (tracker, other) in self.trackers.iter_mut().zip(other.trackers) {
             tracker.resize(other, &mut sink);
         }
+        self.limits = other.limits;
         self.set_policy(other.policy);
     }
 

@@ -308,6 +308,12 @@ impl Rows {
             && row.peaks.peak(self.present.epoch) < least_published
     }
 
+    /// Another hold from now on: peaks that were kept by the old one mean nothing then.
+    pub fn set_hold(&mut self, hold_nanos: u64) {
+        self.present.set_hold(hold_nanos);
+        self.overall = OverallPeak::NONE;
+    }
+
     /// Takes other memory in place of its own, in which nothing is left.
     pub fn take_memory(&mut self, other: Self) {
         (self.rows, self.store) = (other.rows, other.store);

@@ -393,9 +393,13 @@ impl Tracker {
     }
 
     /// Takes the rule of another tracker, and its tables in place of its own, which are emptied: open scans are reported as
-    /// ended. `other` has seen nothing yet, and is under the same limits.
+    /// ended. `other` has seen nothing yet, and may have another hold.
     pub fn resize(&mut self, other: Self, sink: &mut EventSink<'_>) {
         self.empty(sink);
+        if self.limits.hold_nanos != other.limits.hold_nanos {
+            self.rows.set_hold(other.limits.hold_nanos);
+        }
+        self.limits = other.limits;
         self.take_rule(other.rows.rule, other.rows.ipv6_prefix);
         // Places follow from the hash, so its keys come with them.
         (self.hasher, self.directory) = (other.hasher, other.directory);

@@ -175,6 +175,7 @@ impl Pipeline {
     fn resize(&mut self, other: Detector, events: &mut dyn FnMut(ScanEvent)) {
         if let Some(sample) = &mut self.sample {
             sample.reload(other.policy());
+            sample.set_hold(other.hold_nanos());
         }
         self.detector.resize(other, events);
     }

@@ -272,6 +272,11 @@ impl Sample {
         self.policy = policy.clone();
     }
 
+    /// Sources are shown for so long from now on.
+    pub fn set_hold(&mut self, hold_nanos: u64) {
+        self.sampling.hold_nanos = hold_nanos;
+    }
+
     /// The sample at this moment.
     pub fn snapshot(&self) -> SampleSnapshot {
         let shown =

@@ -77,6 +77,25 @@ fn a_hang_up_during_the_start_is_a_reload() {
     });
 }
 
+/// A hold that nobody asked for follows the window, at a reload as at a start: it was refused, and blamed a flag that nobody gave.
+#[test]
+fn a_reload_may_bring_a_window_longer_than_the_hold() {
+    in_room("reload::a_reload_may_bring_a_window_longer_than_the_hold", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        fs::write(&path, "{}\n").unwrap();
+        let exporter = lab.exporter(&[&format!("--config.file={}", path.display()), "--capture.threads=2"]);
+        finds_a_scan(&exporter);
+        for (window, hold) in [("6m", 360.0), ("10s", 300.0), ("1h", 3_600.0), ("10s", 300.0)] {
+            fs::write(&path, format!("detection: {{window: {window}}}\n")).unwrap();
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+            exporter.wait_for("portscan_hold_seconds", &[], hold);
+            exporter.wait_for("portscan_config_last_reload_successful", &[], 1.0);
+            finds_a_scan(&exporter);
+        }
+        ends_well(exporter);
+    });
+}
+
 /// A reload may ask for more than the tables were sized for: they are sized anew, and what is refused is refused by
 /// `--config.check` too.
 #[test]

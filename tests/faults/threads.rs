@@ -167,7 +167,7 @@ fn a_capture_thread_that_hangs_is_seen_on_every_side_and_ends_with_the_rest() {
         let held = Held::capture_of(&exporter);
         let (status, took) = exporter.terminate();
         assert_eq!(status.code(), Some(1), "{}", journal_text());
-        assert!(took < Duration::from_secs(10), "took {took:?} to end");
+        assert!(took < Duration::from_secs(20), "took {took:?} to end");
         told_anywhere("the capture on eth0 does not end");
         drop(held);
     });

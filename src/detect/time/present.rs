@@ -37,6 +37,11 @@ impl Present {
         }
     }
 
+    /// Another hold from now on. Epochs of the old one mean nothing then; `set_window` or `set` follows.
+    pub fn set_hold(&mut self, hold_nanos: u64) {
+        self.epoch_nanos = epoch_nanos(hold_nanos);
+    }
+
     /// Another window from now on. Quanta of the old one mean nothing then.
     pub fn set_window(&mut self, window_nanos: u64, now: u64) {
         self.quantum_nanos = quantum_nanos(window_nanos);
