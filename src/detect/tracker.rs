@@ -16,7 +16,7 @@ use crate::detect::table::eviction::{Order, Rank, Turn, UNITS};
 use crate::detect::table::{Asked, Directory, Displaced, Guest, Place, Spot};
 use crate::detect::time::quantum::QUANTA;
 use crate::detect::time::timeline::{Origin, Timeline};
-use crate::detect::tuning::{CROWDED, DOORKEEPER, LEAST_ROWS};
+use crate::detect::tuning::{CROWDED, DOORKEEPER, KEY_NANOS, LEAST_ROWS};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
@@ -28,6 +28,8 @@ pub struct Tracker {
     pace: u8,
     /// The quantum of the latest sweep.
     swept: u64,
+    /// When the latest key of the directory was replaced.
+    rekeyed: u64,
     hasher: foldhash::quality::FixedState,
     directory: Directory,
     /// Free rows; behind the last row there is room for more, up to `capacity`.
@@ -74,6 +76,7 @@ impl Tracker {
             limits,
             pace: pace(&rule),
             swept: 0,
+            rekeyed: 0,
             hasher,
             directory,
             free: room_for(capacity)?,
@@ -370,6 +373,30 @@ impl Tracker {
         }
     }
 
+    /// A tick: sweeps, and replaces a key of the directory if one has been in use for long.
+    pub fn tick(&mut self, sink: &mut EventSink<'_>) {
+        self.sweep(sink);
+        if sink.now().saturating_sub(self.rekeyed) >= KEY_NANOS / self.directory.groups() {
+            self.rekey(sink);
+        }
+    }
+
+    /// Replaces one of the keys that decide which sources share a set of the directory, and puts those of its part where
+    /// they belong now. Nothing that is reported changes by it; where chance brings too many to one set, the one that must go is
+    /// counted as ever.
+    pub fn rekey(&mut self, sink: &mut EventSink<'_>) {
+        debug_assert!(self.lookups.last().is_none(), "what was looked up is where it was");
+        self.rekeyed = sink.now();
+        let moving = self.directory.rekey(self.rows.present.stamp);
+        for &moved in &moving {
+            let slot = self.make_room(moved.spot(), sink);
+            if let Some(row) = self.directory.put_moved(slot, moved) {
+                self.rows.row_mut(row).slot = slot as u32;
+            }
+        }
+        self.directory.end_rekey(moving);
+    }
+
     /// Puts every row in the order in which they must go.
     fn refile(&mut self, now: u64) {
         let (rows, unit_nanos) = (&self.rows, unit_nanos(&self.rows.rule));
@@ -619,6 +646,27 @@ mod tests {
         let world = world.reload(Policy { window_nanos: 5_000_000_000, ..Policy::default() });
         assert_eq!(world.reported(), ["hit 20", "ended 25"]);
         assert_eq!((world.tracked(SCANNER), world.evicted(Evicted::Reload)), (Tracked::No, 1));
+    }
+
+    /// Laws 2 and 8. Whatever keys come and go, the same is reported, of rows and of those at the door.
+    #[test]
+    fn new_keys_change_nothing_that_is_reported() {
+        for sources in [0, 32, 55] {
+            let [plain, rekeyed] = [false, true].map(|rekeys| {
+                let mut world = crowd(sources);
+                for port in 1..=30_u16 {
+                    world.see(syn(SCANNER, &format!("192.0.2.10:{port}")).at(f64::from(port) / 10.0));
+                    for _ in 0..if rekeys { 20 } else { 0 } {
+                        world.detector.rekey(&mut |event| panic!("{event:?}"));
+                    }
+                }
+                assert_eq!(world.snapshot().tally.evicted, [0; 5]);
+                world.wait("10m")
+            });
+            assert_eq!(plain.reported(), ["hit 20", "ended 30"]);
+            assert_eq!(plain.reported(), rekeyed.reported());
+            assert_eq!(plain.snapshot(), rekeyed.snapshot());
+        }
     }
 
     /// Law 8. An attacker who knows the key chooses neighbours: as many as the two sets of a source hold, with three ports each, and again

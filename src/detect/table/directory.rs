@@ -1,0 +1,582 @@
+//! Every source's slot: where it is found, who must make room, and the keys that say who shares a set.
+
+use crate::detect::memory::{Aligned, OutOfMemory, prefetch, room_for, zeros};
+use crate::detect::table::door::{Asked, Guest};
+use crate::detect::table::set::{
+    self, AWAY, GAP, Head, Holder, OCCUPIED, RESIDENT, STAMP, Set, TAG, TAG_BITS, TAG_SHIFT, WAYS,
+};
+use crate::detect::time::quantum::Stamp;
+use std::hash::{DefaultHasher, Hasher};
+
+/// Where a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It has an entry.
+    Resident(u32),
+    /// It waits at the door.
+    Guest,
+    /// It is not known.
+    Nowhere,
+}
+
+/// Where a source belongs: its own set, and the tag that tells it from others there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    set: u32,
+    tag: u32,
+}
+
+#[cfg(test)]
+impl Spot {
+    /// The number of its set.
+    pub fn set(self) -> u32 {
+        self.set
+    }
+
+    /// In this set, with this tag.
+    pub fn at(set: u32, tag: u32) -> Self {
+        Self { set, tag }
+    }
+}
+
+/// What became of a slot that was needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Displaced {
+    /// It was free.
+    Nobody,
+    /// A guest whose time was over; its burst is finished.
+    Gone(Guest),
+    /// A guest who might have come back.
+    Guest(Guest),
+    /// Residents have all sixteen slots that it could have, and this is the weakest of them: its slot is taken once it
+    /// is vacated.
+    Resident(u32),
+}
+
+/// A slot that was taken out for a new key, and where its source belongs by that.
+#[derive(Debug, Clone, Copy)]
+pub struct Moving {
+    set: u32,
+    head: Head,
+    tail: u32,
+}
+
+impl Moving {
+    /// Where its source belongs.
+    pub fn spot(&self) -> Spot {
+        Spot { set: self.set, tag: (self.head & TAG) >> TAG_SHIFT }
+    }
+
+    /// Residents first, for they must find a place; then guests, the oldest first: the last to come stays.
+    fn turn(&self, now: Stamp) -> (bool, u8) {
+        let is_guest = self.head & RESIDENT == 0;
+        (is_guest, if is_guest { u8::MAX - Guest::of(self.head, self.tail).age(now) } else { 0 })
+    }
+}
+
+/// Every source's slot of eight bytes, in sets of one cache line. At least 33 bits of a keyed hash tell guests apart; residents
+/// are compared by address.
+///
+/// Chance alone brings nine sources to one set while most others are empty, and the ninth must not be a scanner that nobody
+/// sees: whoever finds its own set full of residents, or full while there is room elsewhere, lives *away*, in the
+/// neighbouring one. Who finds both full of residents displaces the weakest of the sixteen.
+///
+/// An attacker who learns which addresses share a set could fill it with better scanners than the one he hides. So who
+/// shares a set is decided by keys that nobody knows, and each of them is replaced from time to time (`rekey`): what was
+/// learned from outside, hour by hour, is void before it is of use.
+#[derive(Debug)]
+pub struct Directory {
+    sets: Aligned<Set>,
+    /// One for each group of sets. The sets are groups times a power of two, so that any size is used well. Nobody changes
+    /// the group.
+    keys: Vec<u64>,
+    /// Bits of a set's number within its group.
+    bits: u32,
+    /// From which all keys are drawn, and how many were.
+    secret: u64,
+    drawn: u64,
+    guests: u64,
+    /// Slots that are not free.
+    taken: u64,
+    /// One bit for each set: whether some of its sources live away. Only then the neighbour is asked for them.
+    overflowed: Vec<u64>,
+    /// Room for all of a group while its key is replaced.
+    moving: Vec<Moving>,
+}
+
+/// Groups of sets, at least; at most twice as many. Fewer where there are few sets.
+const LEAST_GROUPS_BITS: u32 = 6;
+
+impl Directory {
+    /// Room for at least 128 sources, in at most `bytes`, of which a sixty-fourth may stay unused. `secret` decides who
+    /// shares a set.
+    pub fn new(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
+        let sets = (bytes / size_of::<Set>()).max(16);
+        let bits = sets.ilog2() - LEAST_GROUPS_BITS.min(sets.ilog2() - 1);
+        let groups = sets >> bits;
+        let sets = groups << bits;
+        let mut directory = Self {
+            sets: Aligned::new(sets)?,
+            keys: room_for(groups)?,
+            bits,
+            secret,
+            drawn: 0,
+            guests: 0,
+            taken: 0,
+            overflowed: zeros(sets.div_ceil(64))?,
+            moving: room_for(WAYS << bits)?,
+        };
+        for _ in 0..groups {
+            let key = directory.draw_key();
+            directory.keys.push(key);
+        }
+        Ok(directory)
+    }
+
+    /// The next key. SipHash, so that whoever learned one knows nothing of the others.
+    fn draw_key(&mut self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.secret);
+        hasher.write_u64(self.drawn);
+        self.drawn += 1;
+        hasher.finish() | 1
+    }
+
+    /// Parts of the directory that have a key of their own.
+    pub fn groups(&self) -> u64 {
+        self.keys.len() as u64
+    }
+
+    /// Replaces the key of the group whose turn it is and takes all of it out; each must be put in anew, in this order.
+    pub fn rekey(&mut self, now: Stamp) -> Vec<Moving> {
+        let group = (self.drawn % self.groups()) as usize;
+        let old = self.keys[group];
+        self.keys[group] = self.draw_key();
+        let mut moving = std::mem::take(&mut self.moving);
+        for set in group << self.bits..(group + 1) << self.bits {
+            self.overflowed[set / 64] &= !(1 << (set % 64));
+            for way in 0..WAYS {
+                let (head, tail) = self.slot(set * WAYS + way);
+                if head == 0 {
+                    continue;
+                }
+                self.clear(set * WAYS + way);
+                let tag = (head & TAG) >> TAG_SHIFT;
+                let home = if head & AWAY == 0 { set } else { set ^ 1 };
+                let moved = self.fold(tag, old) ^ self.fold(tag, self.keys[group]);
+                moving.push(Moving { set: home as u32 ^ moved as u32, head: head & !AWAY, tail });
+            }
+        }
+        moving.sort_unstable_by_key(|slot| (slot.turn(now), slot.set));
+        moving
+    }
+
+    /// Puts a slot that was taken out into a free one. Says which entry is there now, if it is a resident's.
+    pub fn put_moved(&mut self, at: usize, moved: Moving) -> Option<u32> {
+        let is_resident = moved.head & RESIDENT != 0;
+        self.taken += 1;
+        self.guests += u64::from(!is_resident);
+        let away = if at / WAYS == moved.set as usize { 0 } else { AWAY };
+        self.write(at, moved.head | away, moved.tail);
+        is_resident.then_some(moved.tail)
+    }
+
+    /// All of a group is put in: its room is kept for the next.
+    pub fn end_rekey(&mut self, mut moving: Vec<Moving>) {
+        moving.clear();
+        self.moving = moving;
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.count() * size_of::<Set>() + self.moving.capacity() * size_of::<Moving>()
+    }
+
+    /// Sets in all.
+    fn count(&self) -> usize {
+        self.keys.len() << self.bits
+    }
+
+    /// Slots in all.
+    pub fn capacity(&self) -> u64 {
+        (self.count() * WAYS) as u64
+    }
+
+    /// Whether half of the slots are free.
+    fn has_room(&self) -> bool {
+        self.taken * 2 < self.capacity()
+    }
+
+    /// Sources that wait at the door.
+    pub fn guests(&self) -> u64 {
+        self.guests
+    }
+
+    /// Where the source of a hash belongs. All parts of the hash must be good: group, set and tag take different ones.
+    #[inline]
+    pub fn spot(&self, hash: u64) -> Spot {
+        const GROUP_BITS: u32 = 14;
+        let tag = (hash >> (64 - TAG_BITS)) as u32;
+        let group = ((hash >> 32 & ((1 << GROUP_BITS) - 1)) * self.groups()) >> GROUP_BITS;
+        let within = (hash ^ self.fold(tag, self.keys[group as usize])) & ((1 << self.bits) - 1);
+        Spot { set: (group << self.bits | within) as u32, tag }
+    }
+
+    /// What the number of a set is folded with, by the tag and the key of the group.
+    #[inline]
+    fn fold(&self, tag: u32, key: u64) -> u64 {
+        u64::from(tag).wrapping_mul(key) >> (64 - self.bits)
+    }
+
+    #[inline]
+    fn set(&self, spot: Spot) -> (usize, &Set) {
+        let at = spot.set as usize;
+        (at, &self.sets.as_slice()[at])
+    }
+
+    #[inline]
+    fn has_overflowed(&self, set: usize) -> bool {
+        self.overflowed[set / 64] >> (set % 64) & 1 != 0
+    }
+
+    /// The head that a source has in its own set, but for what kind it is.
+    #[inline]
+    fn wanted(spot: Spot) -> Head {
+        OCCUPIED | spot.tag << TAG_SHIFT
+    }
+
+    /// The same for a slot wherever it is.
+    #[inline]
+    fn wanted_at(at: usize, spot: Spot) -> Head {
+        Self::wanted(spot) | if at / WAYS == spot.set as usize { 0 } else { AWAY }
+    }
+
+    #[inline]
+    fn slot(&self, at: usize) -> (Head, u32) {
+        let set = &self.sets.as_slice()[at / WAYS];
+        (set[at % WAYS], set[WAYS + at % WAYS])
+    }
+
+    #[inline]
+    fn write(&mut self, at: usize, head: Head, tail: u32) {
+        let set = &mut self.sets.as_mut_slice()[at / WAYS];
+        (set[at % WAYS], set[WAYS + at % WAYS]) = (head, tail);
+    }
+
+    /// Has the set of a source brought into the cache.
+    #[inline]
+    pub fn prefetch(&self, spot: Spot) {
+        prefetch(self.set(spot).1);
+    }
+
+    /// The entry of a likely resident.
+    #[inline]
+    pub fn likely(&self, spot: Spot) -> Option<u32> {
+        let set = self.set(spot).1;
+        let found = set::holding(set, Self::wanted(spot));
+        if found == 0 {
+            return None;
+        }
+        let way = found.trailing_zeros() as usize;
+        (set[way] & RESIDENT != 0).then_some(set[WAYS + way])
+    }
+
+    /// Finds a source. `is` compares an entry with it.
+    #[inline]
+    pub fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Place) {
+        let home = spot.set as usize;
+        match self.find_in(home, Self::wanted(spot), &is) {
+            (_, Place::Nowhere) if self.has_overflowed(home) => {
+                self.find_in(home ^ 1, Self::wanted(spot) | AWAY, &is)
+            }
+            found => found,
+        }
+    }
+
+    #[inline]
+    fn find_in(&self, at: usize, wanted: Head, is: &impl Fn(u32) -> bool) -> (usize, Place) {
+        let set = &self.sets.as_slice()[at];
+        let mut found = set::holding(set, wanted);
+        while found != 0 {
+            let way = found.trailing_zeros() as usize;
+            let (head, tail) = (set[way], set[WAYS + way]);
+            if head & RESIDENT == 0 {
+                return (at * WAYS + way, Place::Guest);
+            }
+            if is(tail) {
+                return (at * WAYS + way, Place::Resident(tail));
+            }
+            found &= found - 1;
+        }
+        (at * WAYS, Place::Nowhere)
+    }
+
+    /// A slot for a new source: a free one, a guest's whose time is over, the oldest guest's, or that of the resident
+    /// with the least `rank`. Guests never push out a resident while there is one of themselves to push, here or next
+    /// door; one who may come back within `pace` quanta goes only if he is the oldest of both.
+    pub fn make_room<R: Ord>(
+        &mut self,
+        spot: Spot,
+        now: Stamp,
+        pace: u8,
+        rank: impl Fn(u32) -> R,
+    ) -> (usize, Displaced) {
+        let (home, slots) = self.set(spot);
+        let (mut index, (mut way, mut holder)) = (home, set::expendable(slots, now));
+        let age = |set: &Set, way: usize| Guest::of(set[way], set[WAYS + way]).age(now);
+        // In an ordinary flood every set is full of guests who are long gone, and to look next door would only cost time.
+        let asks_next_door = match holder {
+            Holder::Nobody => false,
+            Holder::Guest => age(slots, way) <= pace || self.has_room(),
+            Holder::Resident => true,
+        };
+        if asks_next_door {
+            let next = &self.sets.as_slice()[home ^ 1];
+            let (next_way, next_holder) = set::expendable(next, now);
+            let is_better = match next_holder {
+                Holder::Nobody => true,
+                Holder::Guest => holder == Holder::Resident || age(next, next_way) > age(slots, way),
+                Holder::Resident => false,
+            };
+            if is_better {
+                self.overflowed[home / 64] |= 1 << (home % 64);
+                (index, way, holder) = (home ^ 1, next_way, next_holder);
+            }
+        }
+        let slots = &self.sets.as_slice()[index];
+        let at = index * WAYS + way;
+        match holder {
+            Holder::Nobody => (at, Displaced::Nobody),
+            Holder::Guest => {
+                let guest = Guest::of(slots[way], slots[WAYS + way]);
+                self.clear(at);
+                (at, if guest.is_over(now) { Displaced::Gone(guest) } else { Displaced::Guest(guest) })
+            }
+            Holder::Resident => {
+                let slots = (0..2 * WAYS).map(|n| (home ^ (n / WAYS)) * WAYS + n % WAYS);
+                let weakest = slots.min_by_key(|&at| rank(self.slot(at).1)).unwrap_or(at);
+                if weakest / WAYS != home {
+                    self.overflowed[home / 64] |= 1 << (home % 64);
+                }
+                (weakest, Displaced::Resident(self.slot(weakest).1))
+            }
+        }
+    }
+
+    /// Puts a guest into a free slot, or its own.
+    pub fn put_guest(&mut self, at: usize, spot: Spot, guest: Guest) {
+        let is_free = u64::from(self.slot(at).0 == 0);
+        self.guests += is_free;
+        self.taken += is_free;
+        self.write(at, Self::wanted_at(at, spot) | guest.times(), guest.tail());
+    }
+
+    /// A guest asks again. If there is room for it, a second port is enough.
+    #[inline]
+    pub fn greet(&mut self, at: usize, port: u16, now: Stamp, has_room: bool) -> Asked {
+        let (head, tail) = self.slot(at);
+        let guest = Guest::of(head, tail);
+        let (asked, guest) = if guest.is_over(now) {
+            (Asked::Waits(Some(guest)), Guest::new(port, now))
+        } else {
+            match guest.with(port, now) {
+                Some(guest) if guest.count() == 1 || !has_room => (Asked::Waits(None), guest),
+                _ => return Asked::Earned(guest),
+            }
+        };
+        self.write(at, head & !(STAMP | GAP) | guest.times(), guest.tail());
+        asked
+    }
+
+    /// Puts a resident into a slot, its own as a guest or a free one.
+    pub fn put_resident(&mut self, at: usize, spot: Spot, entry: u32) {
+        self.clear(at);
+        self.taken += 1;
+        self.write(at, Self::wanted_at(at, spot) | RESIDENT, entry);
+    }
+
+    /// Frees a slot.
+    pub fn clear(&mut self, at: usize) {
+        let (head, _) = self.slot(at);
+        self.guests -= u64::from(head != 0 && head & RESIDENT == 0);
+        self.taken -= u64::from(head != 0);
+        self.write(at, 0, 0);
+    }
+
+    /// Lets go of the guests whose time is over, before their stamps could come round again.
+    pub fn sweep(&mut self, now: Stamp, all: bool, mut finished: impl FnMut(Guest)) {
+        self.settle_overflow();
+        if self.guests == 0 {
+            return;
+        }
+        for set in self.sets.as_mut_slice() {
+            let (heads, tails) = set.split_at_mut(WAYS);
+            for (head, tail) in heads.iter_mut().zip(tails) {
+                if *head & (OCCUPIED | RESIDENT) != OCCUPIED {
+                    continue;
+                }
+                let guest = Guest::of(*head, *tail);
+                if all || guest.is_over(now) {
+                    finished(guest);
+                    (*head, *tail) = (0, 0);
+                    self.guests -= 1;
+                    self.taken -= 1;
+                }
+            }
+        }
+    }
+}
+
+impl Directory {
+    /// Forgets that a set had sources away once they are gone.
+    fn settle_overflow(&mut self) {
+        let sets = self.sets.as_slice();
+        for (word, bits) in self.overflowed.iter_mut().enumerate() {
+            let mut left = *bits;
+            while left != 0 {
+                let set = word * 64 + left.trailing_zeros() as usize;
+                if sets[set ^ 1][..WAYS].iter().all(|head| head & AWAY == 0) {
+                    *bits &= !(1 << (set % 64));
+                }
+                left &= left - 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sources of one set, with different tags.
+    fn spots(set: u32, count: u32) -> Vec<Spot> {
+        (0..count).map(|tag| Spot { set, tag }).collect()
+    }
+
+    /// Gives a source an entry, if there is a slot for it.
+    fn settle(directory: &mut Directory, spot: Spot, entry: u32) -> bool {
+        let (at, displaced) = directory.make_room(spot, 1, 0, |_| 0);
+        let is_free = displaced == Displaced::Nobody;
+        if is_free {
+            directory.put_resident(at, spot, entry);
+        }
+        is_free
+    }
+
+    fn place(directory: &Directory, spot: Spot, entry: u32) -> Option<usize> {
+        match directory.find(spot, |other| other == entry) {
+            (at, Place::Resident(_)) => Some(at),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_full_set_sends_its_sources_next_door_and_finds_them_there() {
+        let mut directory = Directory::new(64 * 16, 1).unwrap();
+        let crowd = spots(4, 16);
+        for (&spot, entry) in crowd.iter().zip(0..) {
+            assert!(settle(&mut directory, spot, entry));
+        }
+        assert!(!settle(&mut directory, spots(4, 17)[16], 16), "sixteen is all");
+        let (at, displaced) = directory.make_room(spots(4, 17)[16], 1, 0, |entry| (entry + 5) % 16);
+        assert_eq!((at / WAYS, displaced), (5, Displaced::Resident(11)), "the weakest of both sets must go");
+        assert!(!settle(&mut directory, spots(5, 1)[0], 16), "the neighbour's own have no more room either");
+        for (&spot, entry) in crowd.iter().zip(0..) {
+            let at = place(&directory, spot, entry).expect("a resident is found");
+            assert_eq!(at / WAYS == 4, entry < 8);
+        }
+        // Those at home leave, and those away are still found, also after a sweep.
+        for (&spot, entry) in crowd.iter().zip(0..8) {
+            let at = place(&directory, spot, entry).expect("a resident is found");
+            directory.clear(at);
+        }
+        directory.sweep(1, false, |_| ());
+        for (&spot, entry) in crowd.iter().zip(0..).skip(8) {
+            assert_eq!(place(&directory, spot, entry).map(|at| at / WAYS), Some(5));
+        }
+        for (&spot, entry) in crowd.iter().zip(0..).skip(8) {
+            let at = place(&directory, spot, entry).expect("a resident is found");
+            assert!(directory.has_overflowed(4));
+            directory.clear(at);
+        }
+        directory.sweep(1, false, |_| ());
+        assert!(!directory.has_overflowed(4), "nobody is away any more");
+    }
+
+    #[test]
+    fn a_guest_away_earns_its_place_there_and_is_nobody_else() {
+        let mut directory = Directory::new(64 * 16, 1).unwrap();
+        for (&spot, entry) in spots(2, 8).iter().zip(0..) {
+            assert!(settle(&mut directory, spot, entry));
+        }
+        let spot = spots(2, 9)[8];
+        let (at, displaced) = directory.make_room(spot, 7, 0, |_| 0);
+        assert_eq!((at / WAYS, displaced), (3, Displaced::Nobody));
+        directory.put_guest(at, spot, Guest::new(80, 7));
+        assert_eq!(directory.find(spot, |_| false), (at, Place::Guest));
+        // The neighbour's own source of the same tag is another one.
+        assert_eq!(directory.find(Spot { set: 3, ..spot }, |_| false).1, Place::Nowhere);
+        assert_eq!(directory.greet(at, 81, 7, false), Asked::Waits(None));
+        assert_eq!(
+            directory.greet(at, 82, 7, false),
+            Asked::Earned(Guest { ports: [80, 81], stamp: 7, gap: 0 })
+        );
+        directory.put_resident(at, spot, 8);
+        assert_eq!(place(&directory, spot, 8), Some(at));
+        assert_eq!(directory.guests(), 0);
+    }
+
+    /// Sources that shared a set do not for long, and everyone is found after any number of new keys.
+    #[test]
+    fn a_new_key_parts_neighbours_and_loses_nobody() {
+        const SOURCES: u32 = 6_000;
+        let mut directory = Directory::new(1 << 20, 7).unwrap();
+        assert_eq!(directory.groups(), 64);
+        let hash = |entry: u32| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u32(entry);
+            hasher.finish()
+        };
+        let mut slots = Vec::new();
+        for entry in 0..SOURCES {
+            let spot = directory.spot(hash(entry));
+            let (at, displaced) = directory.make_room(spot, 1, 0, |_| 0);
+            assert_eq!(displaced, Displaced::Nobody);
+            match entry % 2 {
+                0 => directory.put_resident(at, spot, entry),
+                _ => directory.put_guest(at, spot, Guest::new(entry as u16, 1)),
+            }
+            slots.push(at);
+        }
+        let sets = |slots: &[usize]| slots.iter().map(|at| at / WAYS).collect::<Vec<_>>();
+        let neighbours = |sets: &[usize]| {
+            let pairs =
+                (0..SOURCES as usize).flat_map(|a| (a + 1..(a + 400).min(sets.len())).map(move |b| (a, b)));
+            pairs.filter(|&(a, b)| sets[a] == sets[b]).collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = neighbours(&sets(&slots));
+        for _ in 0..directory.groups() {
+            let moving = directory.rekey(1);
+            for &moved in &moving {
+                let (at, displaced) = directory.make_room(moved.spot(), 1, 0, |_| 0);
+                assert_eq!(displaced, Displaced::Nobody);
+                if let Some(entry) = directory.put_moved(at, moved) {
+                    slots[entry as usize] = at;
+                }
+            }
+            directory.end_rekey(moving);
+        }
+        for entry in 0..SOURCES {
+            let (at, place) = directory.find(directory.spot(hash(entry)), |other| other == entry);
+            if entry % 2 == 0 {
+                assert_eq!((at, place), (slots[entry as usize], Place::Resident(entry)));
+            } else {
+                assert_eq!(place, Place::Guest);
+                slots[entry as usize] = at;
+            }
+        }
+        assert_eq!((directory.guests(), directory.taken), (u64::from(SOURCES) / 2, u64::from(SOURCES)));
+        let still = before.intersection(&neighbours(&sets(&slots))).count();
+        assert!(before.len() > 50 && still * 20 < before.len(), "{still} of {}", before.len());
+    }
+}
