@@ -131,8 +131,9 @@ impl Rows {
             let _ = self.store.record(&mut row.ports, at, port, 0, then);
             row.quantum = then;
         }
-        // The probe that earned the row may be a further time that it came back.
-        row.last_probe = row.quantum * present.quantum_nanos;
+        // That it comes now is no further time that it came back: a flood of sources that pace their ports would keep its youngest
+        // for as long as scanners, and there are more of them.
+        row.last_probe = now;
     }
 
     /// Counts a probe for an expired row.

@@ -660,7 +660,7 @@ mod tests {
                         world.detector.rekey(&mut |event| panic!("{event:?}"));
                     }
                 }
-                assert_eq!(world.snapshot().tally.evicted, [0; 5]);
+                assert_eq!(world.snapshot().counters.evicted, [0; 5]);
                 world.wait("10m")
             });
             assert_eq!(plain.reported(), ["hit 20", "ended 30"]);

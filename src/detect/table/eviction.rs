@@ -8,7 +8,7 @@
 //! But a source with 19 ports may be silent for nearly a window and then send one more. So whoever has half of the
 //! threshold's ports when its turn comes is not given up, but moved to a *reserve*, where only others with as much evidence
 //! can push it out: noise of few ports never does, at whatever rate. A flood of bursts has as much, so sources that
-//! never came back have a small reserve of their own, and leave the ordinary order and the others' reserve alone.
+//! never came back have a reserve of their own, and leave the ordinary order and the others' reserve alone.
 
 use crate::detect::memory::{OutOfMemory, room_for, zeros};
 
@@ -46,8 +46,8 @@ impl Shelf {
     fn limit(self, entries: usize) -> usize {
         match self {
             Self::Open => entries,
-            Self::Bursts => entries / 32,
-            Self::Returned => entries / 8,
+            // More, and a flood of sources that stop short of the threshold leaves less of the table to scanners.
+            Self::Bursts | Self::Returned => entries / 32,
         }
     }
 }

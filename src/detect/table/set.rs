@@ -36,11 +36,7 @@ pub const GAP: Head = 7 << GAP_SHIFT;
 /// A guest's stamp, as of its older port.
 pub const STAMP: Head = 0xff;
 
-/// Quanta by which a guest whose ports came apart outstays the others: a slow scanner's third port is as far from
-/// its second as that from the first.
-const APART: i32 = 6;
-
-/// Ranks: a free slot goes first, then guests by what is left to them, residents last.
+/// Ranks: a free slot goes first, then guests, the one whose older port is longest ago before the others, residents last.
 const FREE: i32 = 0;
 const FRESH: i32 = 512;
 const NEVER: i32 = 4095;
@@ -104,7 +100,7 @@ fn least_one_by_one(set: &Set, now: Stamp) -> i32 {
             NEVER
         } else {
             let age = i32::from(crate::detect::time::quantum::age(now, (head & STAMP) as Stamp));
-            FRESH - age + if head & GAP != 0 { APART } else { 0 }
+            FRESH - age
         }
     };
     (0..WAYS).map(|way| rank(way) * 8 + way as i32).min().unwrap_or(0)
@@ -146,9 +142,7 @@ mod x86 {
             let heads = four(set, from);
             let ahead = _mm_sub_epi32(all(i32::from(now)), _mm_and_si128(heads, all(STAMP as i32)));
             let age = _mm_add_epi32(ahead, _mm_and_si128(_mm_srai_epi32(ahead, 31), all(255)));
-            let together = _mm_cmpeq_epi32(_mm_and_si128(heads, all(GAP as i32)), all(0));
-            let guest = _mm_sub_epi32(all(FRESH + APART), age);
-            let guest = _mm_sub_epi32(guest, _mm_and_si128(together, all(APART)));
+            let guest = _mm_sub_epi32(all(FRESH), age);
             // The resident's bit is the second: once shifted it is the sign.
             let resident = _mm_srai_epi32(_mm_slli_epi32(heads, 1), 31);
             let kept = _mm_and_si128(resident, all(NEVER));
