@@ -4,7 +4,7 @@
 use crate::detect::rule::{Limits, Policy};
 use crate::detect::scan::Source;
 use crate::detect::snapshot::Ignored;
-use crate::detect::table::Place;
+use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
 use crate::detect::tracker::Tracker;
 use crate::detect::tuning::NAMED_RANGES;
@@ -110,8 +110,8 @@ pub fn explain(
 ) -> Explanation {
     let mut explanation = untracked(asked, policy, limits, timeline);
     let candidate = match (tracker.place(explanation.source), tracker.retired(explanation.source)) {
-        (Place::Resident(at), _) => {
-            let (row, candidate) = tracker.resident(at);
+        (Found::Row(at), _) => {
+            let (row, candidate) = tracker.tracked(at);
             explanation.tracked = Tracked::Table;
             explanation.lower_bound = row.ports.is_lower_bound();
             explanation.open_scan = row.episode.is_open();
@@ -121,11 +121,11 @@ pub fn explain(
             explanation.tracked = Tracked::Peak;
             *earlier
         }
-        (Place::Guest, None) => {
+        (Found::Probation, None) => {
             explanation.tracked = Tracked::Door;
             return explanation;
         }
-        (Place::Nowhere, None) => return explanation,
+        (Found::Nothing, None) => return explanation,
     };
     explanation.distinct_ports = candidate.ports;
     // A peak of one port is not kept.

@@ -6,7 +6,7 @@ use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::episode::Episode;
 use crate::detect::majority::MainTechnique;
 use crate::detect::probe::Probe;
-use crate::detect::table::eviction::{Evidence, SPREAD};
+use crate::detect::table::eviction::{Evidence, MOST_RETURNS};
 use crate::detect::time::present::Present;
 use crate::detect::tuning::COMPARE_EVERY;
 use std::net::IpAddr;
@@ -20,9 +20,9 @@ pub struct Row {
     pub address: IpAddr,
     /// Whether anybody has the row.
     pub is_used: bool,
-    /// Quanta in which it probed since `since`, after the first; up to `SPREAD`.
-    pub spread: u8,
-    /// Its turn to go came and it was moved to the reserve; until it probes.
+    /// Quanta in which it probed since `since`, after the first; up to `MOST_RETURNS`.
+    pub returns: u8,
+    /// Its turn to be given up came, and it was moved to the reserve; until it probes.
     pub is_reserved: bool,
     /// The technique of most probes since `since`.
     pub technique: MainTechnique,
@@ -73,7 +73,7 @@ impl Row {
         Self {
             address: probe.source,
             is_used: true,
-            spread: 0,
+            returns: 0,
             is_reserved: false,
             technique: MainTechnique::new(probe.technique),
             first_port: probe.port,
@@ -102,8 +102,8 @@ impl Row {
         } else {
             self.technique.vote(probe.technique);
         }
-        if self.spread < SPREAD && self.last_probe < present.quantum_start() {
-            self.spread += 1;
+        if self.returns < MOST_RETURNS && self.last_probe < present.quantum_start() {
+            self.returns += 1;
         }
         self.last_probe = now;
         self.is_reserved = false;
@@ -119,7 +119,7 @@ impl Row {
         (self.first_host, self.first_port) = (probe.host, probe.port);
         (self.target_host, self.target_port) = (probe.host, probe.port);
         self.probes = 0;
-        self.spread = 0;
+        self.returns = 0;
         self.last_probe = now;
         self.hosts = Hosts::NONE;
     }
@@ -152,12 +152,12 @@ impl Row {
         let _ = store.record(&mut self.ports, at, port, Hosts::bit(place), quantum);
     }
 
-    /// What decides when it must go.
+    /// What decides when it is given up.
     pub fn evidence(&self, unit_nanos: u64) -> Evidence {
         Evidence {
             last_probe: self.last_probe / unit_nanos,
             ports: self.ports.count(),
-            spread: self.spread,
+            returns: self.returns,
             is_reserved: self.is_reserved,
         }
     }

@@ -13,7 +13,7 @@ use crate::detect::rule::Rule;
 use crate::detect::scan::{EventKind, Kind, Scan, ScanId, Source};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Counters;
-use crate::detect::table::Guest;
+use crate::detect::table::Probation;
 use crate::detect::time::present::Present;
 use crate::detect::time::quantum;
 use crate::detect::time::timeline::Timeline;
@@ -116,17 +116,17 @@ impl Rows {
         }
     }
 
-    /// Counts the ports that a source asked for while it was a guest, for its new row.
-    pub fn put_earlier(&mut self, at: u32, guest: Guest, now: u64) {
+    /// Counts the ports that a source asked for on probation, for its new row.
+    pub fn put_earlier(&mut self, at: u32, source: Probation, now: u64) {
         let (present, row) = (&self.present, &mut self.rows[at as usize]);
-        let age = u64::from(quantum::age(present.stamp, guest.stamp)).min(present.quantum);
+        let age = u64::from(quantum::age(present.stamp, source.stamp)).min(present.quantum);
         row.since = now.saturating_sub(age * present.quantum_nanos);
-        row.probes = guest.count();
-        row.burst_peak = guest.count();
+        row.probes = source.count();
+        row.burst_peak = source.count();
         // A burst sends all it has at once and is gone; a scanner comes back.
-        row.spread = u8::from(guest.gap > 0);
+        row.returns = u8::from(source.gap > 0);
         let older = present.quantum - age;
-        for (port, then) in guest.ports.into_iter().zip([older, older + u64::from(guest.gap)]) {
+        for (port, then) in source.ports.into_iter().zip([older, older + u64::from(source.gap)]) {
             // A short list holds two.
             let _ = self.store.record(&mut row.ports, at, port, 0, then);
             row.quantum = then;

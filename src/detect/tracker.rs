@@ -12,8 +12,8 @@ use crate::detect::rule::{Limits, Rule};
 use crate::detect::scan::{Scan, Source};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::{Evicted, PublishedSource, Snapshot};
-use crate::detect::table::eviction::{Order, Rank, Turn, UNITS};
-use crate::detect::table::{Asked, Directory, Displaced, Guest, Place, Spot};
+use crate::detect::table::eviction::{Due, EvictionQueue, Rank, UNITS};
+use crate::detect::table::{Directory, Found, Probation, Ruling, Spot, Vacated};
 use crate::detect::time::quantum::QUANTA;
 use crate::detect::time::timeline::{Origin, Timeline};
 use crate::detect::tuning::{CROWDED, DOORKEEPER, KEY_NANOS, LEAST_ROWS};
@@ -35,7 +35,7 @@ pub struct Tracker {
     /// Free rows; behind the last row there is room for more, up to `capacity`.
     free: Vec<u32>,
     capacity: usize,
-    queue: Order,
+    queue: EvictionQueue,
     rows: Rows,
     plan: Plan,
     /// The greatest peaks of sources that lost their row.
@@ -62,15 +62,17 @@ impl Tracker {
         let hasher = foldhash::quality::FixedState::with_seed(seed);
         let directory =
             Directory::new(limits.memory_bytes / DOORKEEPER.1 * DOORKEEPER.0, hasher.hash_one(seed))?;
-        let row_bytes =
-            size_of::<Row>() + size_of::<u32>() + Order::ENTRY_BYTES + PortStore::list_bytes(plan.list_ports);
+        let row_bytes = size_of::<Row>()
+            + size_of::<u32>()
+            + EvictionQueue::ROW_BYTES
+            + PortStore::list_bytes(plan.list_ports);
         let capacity = (limits.memory_bytes.saturating_sub(directory.bytes() + plan.block_bytes) / row_bytes)
             .clamp(LEAST_ROWS, directory.capacity() as usize);
         let host_hasher = match origin {
             Origin::Live => hasher.clone(),
             Origin::File | Origin::Sorted => foldhash::quality::FixedState::with_seed(0),
         };
-        let queue = Order::new(capacity)?;
+        let queue = EvictionQueue::new(capacity)?;
         let ports = (capacity, PortStore::new(capacity, &plan)?);
         Ok(Self {
             limits,
@@ -131,7 +133,7 @@ impl Tracker {
         let row = match self.lookups.before(at) {
             Some(row) => row,
             None => {
-                let row = self.directory.likely(self.lookups.at(at).spot).unwrap_or(NO_ROW);
+                let row = self.directory.likely_row(self.lookups.at(at).spot).unwrap_or(NO_ROW);
                 self.rows.prefetch(row);
                 row
             }
@@ -168,16 +170,16 @@ impl Tracker {
         let rows = &self.rows;
         let (slot, place) = self.directory.find(spot, |row| rows.is_of_source(row, probe.source));
         let row = match place {
-            Place::Resident(row) => {
+            Found::Row(row) => {
                 self.rows.expire(row, sink);
                 Some(row)
             }
-            Place::Guest => self.greet(slot, spot, probe, sink),
-            Place::Nowhere => {
+            Found::Probation => self.ask_again(slot, spot, probe, sink),
+            Found::Nothing => {
                 let slot = self.make_room(spot, sink);
                 if self.is_crowded() {
-                    let guest = Guest::new(probe.port, self.rows.present.stamp);
-                    return self.directory.put_guest(slot, spot, guest);
+                    let source = Probation::new(probe.port, self.rows.present.stamp);
+                    return self.directory.put_on_probation(slot, spot, source);
                 }
                 Some(self.admit(slot, spot, probe, sink))
             }
@@ -187,27 +189,27 @@ impl Tracker {
         }
     }
 
-    /// A guest asks again. Its row, if it has earned one.
+    /// A source on probation asks again. Its row, if it passes.
     #[inline]
-    fn greet(&mut self, slot: usize, spot: Spot, probe: &Probe, sink: &mut EventSink<'_>) -> Option<u32> {
+    fn ask_again(&mut self, slot: usize, spot: Spot, probe: &Probe, sink: &mut EventSink<'_>) -> Option<u32> {
         let (now, is_full) = (self.rows.present.stamp, self.is_full());
-        match self.directory.greet(slot, probe.port, now, !is_full) {
-            Asked::Waits(finished) => {
-                if let Some(guest) = finished {
-                    self.rows.counters.finish_burst(guest.count());
+        match self.directory.ask_again(slot, probe.port, now, !is_full) {
+            Ruling::Stays(finished) => {
+                if let Some(source) = finished {
+                    self.rows.counters.finish_burst(source.count());
                 }
                 None
             }
             // Its row would take an eviction. A scan at the pace of the rule asks for three ports within a tenth of
             // a window somewhere; who does not may wait, less its oldest port.
-            Asked::Earned(guest) if is_full && guest.is_slow(now) => {
+            Ruling::Passed(source) if is_full && source.is_slow(now) => {
                 self.count_evicted(Evicted::Evidence);
-                self.directory.put_guest(slot, spot, guest.without_oldest(probe.port, now));
+                self.directory.put_on_probation(slot, spot, source.without_oldest(probe.port, now));
                 None
             }
-            Asked::Earned(guest) => {
+            Ruling::Passed(source) => {
                 let row = self.admit(slot, spot, probe, sink);
-                self.rows.put_earlier(row, guest, sink.now());
+                self.rows.put_earlier(row, source, sink.now());
                 self.rows.expire(row, sink);
                 Some(row)
             }
@@ -221,13 +223,13 @@ impl Tracker {
         let (rows, now) = (&self.rows, self.rows.present.stamp);
         let (slot, displaced) = self.directory.make_room(spot, now, self.pace, |row| rank(rows, row));
         match displaced {
-            Displaced::Nobody => {}
-            Displaced::Gone(guest) => self.rows.counters.finish_burst(guest.count()),
-            Displaced::Guest(guest) => {
-                let may_return = guest.age(now) <= self.pace;
+            Vacated::Free => {}
+            Vacated::Over(source) => self.rows.counters.finish_burst(source.count()),
+            Vacated::Probation(source) => {
+                let may_return = source.age(now) <= self.pace;
                 self.count_evicted(if may_return { Evicted::Evidence } else { Evicted::Doorkeeper });
             }
-            Displaced::Resident(row) => {
+            Vacated::Row(row) => {
                 self.evict(row, sink);
                 self.free.push(row);
             }
@@ -241,8 +243,8 @@ impl Tracker {
             Some(row) => row,
             None if self.rows.len() < self.capacity => self.rows.len() as u32,
             None => {
-                if !self.queue.is_kept() {
-                    self.refile(sink.now());
+                if !self.queue.is_active() {
+                    self.rebuild(sink.now());
                 }
                 let row = self.weakest();
                 self.evict(row, sink);
@@ -251,8 +253,8 @@ impl Tracker {
         };
         let now = sink.now();
         self.rows.put(row, Row::new(probe, slot as u32, now, self.rows.present.quantum));
-        self.directory.put_resident(slot, spot, row);
-        self.queue.file(row, Rank::fresh(now / unit_nanos(&self.rows.rule)));
+        self.directory.put_row(slot, spot, row);
+        self.queue.insert(row, Rank::fresh(now / unit_nanos(&self.rows.rule)));
         row
     }
 
@@ -263,18 +265,18 @@ impl Tracker {
         for _ in 0..=self.rows.len() {
             let rows = &self.rows;
             match self.queue.pop(|row| rank(rows, row)) {
-                Some(Turn::Leaves(row)) => return row,
-                Some(Turn::LeavesOrRests(row)) => {
+                Some(Due::Evict(row)) => return row,
+                Some(Due::EvictOrReserve(row)) => {
                     if !evidence(rows, row).is_strong(threshold) {
                         return row;
                     }
                     self.rows.row_mut(row).is_reserved = true;
-                    self.queue.file(row, rank(&self.rows, row));
+                    self.queue.insert(row, rank(&self.rows, row));
                 }
                 None => break,
             }
         }
-        debug_assert!(false, "everyone in a full table is filed");
+        debug_assert!(false, "every row of a full table is queued");
         0
     }
 
@@ -337,10 +339,10 @@ impl Tracker {
     /// stamp could come round again, and at each tick.
     pub fn sweep(&mut self, sink: &mut EventSink<'_>) {
         let present = self.rows.present;
-        // Guests were all swept at `swept`, so none is older than a window then; after more than two, all are.
+        // Probation was swept at `swept`: none was older than a window then; after more than two, all are.
         let all = present.quantum - self.swept > 2 * QUANTA;
         let counters = &mut self.rows.counters;
-        self.directory.sweep(present.stamp, all, |guest| counters.finish_burst(guest.count()));
+        self.directory.sweep(present.stamp, all, |source| counters.finish_burst(source.count()));
         self.swept = present.quantum;
         // Of the scans that end, only the names are gathered: a flood can open as many as the table holds.
         let mut ending = Vec::new();
@@ -360,7 +362,7 @@ impl Tracker {
             self.expire_or_free(row, sink);
         }
         self.retired.expire(present.epoch, self.least_published());
-        if self.is_crowded() { self.refile(sink.now()) } else { self.queue.rest() }
+        if self.is_crowded() { self.rebuild(sink.now()) } else { self.queue.suspend() }
     }
 
     /// Expires a row, and frees it if it has nothing left to report.
@@ -397,11 +399,11 @@ impl Tracker {
         self.directory.end_rekey(moving);
     }
 
-    /// Puts every row in the order in which they must go.
-    fn refile(&mut self, now: u64) {
+    /// Queues every row anew.
+    fn rebuild(&mut self, now: u64) {
         let (rows, unit_nanos) = (&self.rows, unit_nanos(&self.rows.rule));
         let oldest = (now / unit_nanos).saturating_sub(UNITS);
-        self.queue.refile(oldest, rows.used().map(|(at, _)| (at, rank(rows, at))));
+        self.queue.rebuild(oldest, rows.used().map(|(at, _)| (at, rank(rows, at))));
     }
 
     // ---- Another rule.
@@ -450,7 +452,7 @@ impl Tracker {
                 self.free.push(row);
             }
         }
-        self.rows.counters.evicted[Evicted::Reload as usize] += self.directory.guests();
+        self.rows.counters.evicted[Evicted::Reload as usize] += self.directory.on_probation();
         self.directory.sweep(self.rows.present.stamp, true, |_| {});
         self.retired.clear();
     }
@@ -459,7 +461,7 @@ impl Tracker {
     fn start_over(&mut self, now: u64) {
         self.rows.present.set_window(self.rows.rule.window_nanos, now);
         self.swept = self.rows.present.quantum;
-        self.queue.rest();
+        self.queue.suspend();
     }
 
     // ---- What it shows.
@@ -489,7 +491,7 @@ impl Tracker {
             counters: self.rows.counters,
             open_scans: self.rows.open_scans(),
             peak_distinct_ports: self.rows.greatest_peak(),
-            tracked_sources: self.used() as u64 + self.directory.guests(),
+            tracked_sources: self.used() as u64 + self.directory.on_probation(),
             tracked_sources_limit: self.directory.capacity(),
             saturated_sources: saturated,
             suppressed_sources,
@@ -504,7 +506,7 @@ impl Tracker {
         let (mut returned, epoch) = (Vec::new(), self.rows.present.epoch);
         for earlier in self.retired.iter() {
             let mut candidate = match self.place(earlier.source) {
-                Place::Resident(row) => {
+                Found::Row(row) => {
                     returned.push(row);
                     self.rows.candidate(self.rows.row(row))
                 }
@@ -526,13 +528,13 @@ impl Tracker {
     }
 
     /// Where a source is.
-    pub fn place(&self, source: Source) -> Place {
+    pub fn place(&self, source: Source) -> Found {
         let is_its = |row: u32| self.rows.is_of_source(row, source.address);
         self.directory.find(self.spot(source.address), is_its).1
     }
 
     /// The row of a source that has one, and what it has for a series.
-    pub fn resident(&self, at: u32) -> (&Row, Candidate) {
+    pub fn tracked(&self, at: u32) -> (&Row, Candidate) {
         let row = self.rows.row(at);
         let mut candidate = self.rows.candidate(row);
         if let Some(earlier) = self.retired.find(candidate.source) {
@@ -595,14 +597,14 @@ mod tests {
     }
 
     #[test]
-    fn in_a_crowd_a_new_source_waits_and_a_second_port_earns_it_a_row() {
+    fn in_a_crowd_a_new_source_is_on_probation_and_a_second_port_earns_it_a_row() {
         let world = crowd(32).scan(SCANNER, [22]).at_once();
         assert_eq!(world.tracked(SCANNER), Tracked::Door);
         assert_eq!(world.scan(SCANNER, [23]).at_once().tracked(SCANNER), Tracked::Table);
     }
 
     #[test]
-    fn what_the_door_knew_counts() {
+    fn what_was_kept_on_probation_counts() {
         let world = crowd(32).scan(SCANNER, 1..=20).over("1s");
         assert_eq!((world.reported(), world.scans(EventKind::Hit)[0].probes), (vec!["hit 20".into()], 20));
     }
@@ -648,7 +650,7 @@ mod tests {
         assert_eq!((world.tracked(SCANNER), world.evicted(Evicted::Reload)), (Tracked::No, 1));
     }
 
-    /// Laws 2 and 8. Whatever keys come and go, the same is reported, of rows and of those at the door.
+    /// Laws 2 and 8. Whatever keys come and go, the same is reported, of rows and on probation.
     #[test]
     fn new_keys_change_nothing_that_is_reported() {
         for sources in [0, 32, 55] {

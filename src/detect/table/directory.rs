@@ -1,22 +1,22 @@
-//! Every source's slot: where it is found, who must make room, and the keys that say who shares a set.
+//! The slot of every source: where to find it, what to evict for a new one, and the keys that decide which sources share a set.
 
 use crate::detect::memory::{Aligned, OutOfMemory, prefetch, room_for, zeros};
-use crate::detect::table::door::{Asked, Guest};
+use crate::detect::table::probation::{Probation, Ruling};
 use crate::detect::table::set::{
-    self, AWAY, GAP, Head, Holder, OCCUPIED, RESIDENT, STAMP, Set, TAG, TAG_BITS, TAG_SHIFT, WAYS,
+    self, AWAY, GAP, HAS_ROW, Head, OCCUPIED, STAMP, Set, SlotKind, TAG, TAG_BITS, TAG_SHIFT, WAYS,
 };
 use crate::detect::time::quantum::Stamp;
 use std::hash::{DefaultHasher, Hasher};
 
 /// Where a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// It has an entry.
-    Resident(u32),
-    /// It waits at the door.
-    Guest,
-    /// It is not known.
-    Nowhere,
+pub enum Found {
+    /// It has a row.
+    Row(u32),
+    /// It is on probation.
+    Probation,
+    /// It has no slot.
+    Nothing,
 }
 
 /// Where a source belongs: its own set, and the tag that tells it from others there.
@@ -41,16 +41,16 @@ impl Spot {
 
 /// What became of a slot that was needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Displaced {
+pub enum Vacated {
     /// It was free.
-    Nobody,
-    /// A guest whose time was over; its burst is finished.
-    Gone(Guest),
-    /// A guest who might have come back.
-    Guest(Guest),
-    /// Residents have all sixteen slots that it could have, and this is the weakest of them: its slot is taken once it
-    /// is vacated.
-    Resident(u32),
+    Free,
+    /// A source on probation had it, whose time was over; its burst is finished.
+    Over(Probation),
+    /// A source on probation had it that might have come back.
+    Probation(Probation),
+    /// Sources with rows have all sixteen slots, and this row is the weakest of them: its slot can be taken once the row is
+    /// freed.
+    Row(u32),
 }
 
 /// A slot that was taken out for a new key, and where its source belongs by that.
@@ -67,23 +67,26 @@ impl Moving {
         Spot { set: self.set, tag: (self.head & TAG) >> TAG_SHIFT }
     }
 
-    /// Residents first, for they must find a place; then guests, the oldest first: the last to come stays.
+    /// Sources with rows first, for they must find a slot; then those on probation, the oldest first: the last to come stays.
     fn turn(&self, now: Stamp) -> (bool, u8) {
-        let is_guest = self.head & RESIDENT == 0;
-        (is_guest, if is_guest { u8::MAX - Guest::of(self.head, self.tail).age(now) } else { 0 })
+        let is_on_probation = self.head & HAS_ROW == 0;
+        (
+            is_on_probation,
+            if is_on_probation { u8::MAX - Probation::of(self.head, self.tail).age(now) } else { 0 },
+        )
     }
 }
 
-/// Every source's slot of eight bytes, in sets of one cache line. At least 33 bits of a keyed hash tell guests apart; residents
-/// are compared by address.
+/// Every source's slot of eight bytes, in sets of one cache line. At least 33 bits of a keyed hash tell sources on
+/// probation apart; those with rows are compared by address.
 ///
-/// Chance alone brings nine sources to one set while most others are empty, and the ninth must not be a scanner that nobody
-/// sees: whoever finds its own set full of residents, or full while there is room elsewhere, lives *away*, in the
-/// neighbouring one. Who finds both full of residents displaces the weakest of the sixteen.
+/// Chance alone brings nine sources to one set while most others are empty, and the ninth must not be a scanner that goes
+/// unseen: a source whose own set is full of rows, or full while there is room elsewhere, gets a slot *away*, in the
+/// neighbouring set. If rows fill both, the weakest of the sixteen is evicted.
 ///
-/// An attacker who learns which addresses share a set could fill it with better scanners than the one he hides. So who
-/// shares a set is decided by keys that nobody knows, and each of them is replaced from time to time (`rekey`): what was
-/// learned from outside, hour by hour, is void before it is of use.
+/// An attacker who learns which addresses share a set could fill it with better scanners than the one he hides. So secret
+/// keys decide which share one, and each of them is replaced from time to time (`rekey`): what he learned from outside, hour
+/// by hour, is void before it is of use.
 #[derive(Debug)]
 pub struct Directory {
     sets: Aligned<Set>,
@@ -95,7 +98,7 @@ pub struct Directory {
     /// From which all keys are drawn, and how many were.
     secret: u64,
     drawn: u64,
-    guests: u64,
+    on_probation: u64,
     /// Slots that are not free.
     taken: u64,
     /// One bit for each set: whether some of its sources live away. Only then the neighbour is asked for them.
@@ -121,7 +124,7 @@ impl Directory {
             bits,
             secret,
             drawn: 0,
-            guests: 0,
+            on_probation: 0,
             taken: 0,
             overflowed: zeros(sets.div_ceil(64))?,
             moving: room_for(WAYS << bits)?,
@@ -133,7 +136,7 @@ impl Directory {
         Ok(directory)
     }
 
-    /// The next key. SipHash, so that whoever learned one knows nothing of the others.
+    /// The next key. SipHash, so that an attacker who learned one knows nothing of the others.
     fn draw_key(&mut self) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.secret);
@@ -171,14 +174,14 @@ impl Directory {
         moving
     }
 
-    /// Puts a slot that was taken out into a free one. Says which entry is there now, if it is a resident's.
+    /// Puts a slot that was taken out into a free one. Returns the row of its source, if it has one.
     pub fn put_moved(&mut self, at: usize, moved: Moving) -> Option<u32> {
-        let is_resident = moved.head & RESIDENT != 0;
+        let has_row = moved.head & HAS_ROW != 0;
         self.taken += 1;
-        self.guests += u64::from(!is_resident);
+        self.on_probation += u64::from(!has_row);
         let away = if at / WAYS == moved.set as usize { 0 } else { AWAY };
         self.write(at, moved.head | away, moved.tail);
-        is_resident.then_some(moved.tail)
+        has_row.then_some(moved.tail)
     }
 
     /// All of a group is put in: its room is kept for the next.
@@ -207,9 +210,9 @@ impl Directory {
         self.taken * 2 < self.capacity()
     }
 
-    /// Sources that wait at the door.
-    pub fn guests(&self) -> u64 {
-        self.guests
+    /// Sources on probation.
+    pub fn on_probation(&self) -> u64 {
+        self.on_probation
     }
 
     /// Where the source of a hash belongs. All parts of the hash must be good: group, set and tag take different ones.
@@ -269,24 +272,24 @@ impl Directory {
         prefetch(self.set(spot).1);
     }
 
-    /// The entry of a likely resident.
+    /// The row that a source has, most likely: only the tag is compared.
     #[inline]
-    pub fn likely(&self, spot: Spot) -> Option<u32> {
+    pub fn likely_row(&self, spot: Spot) -> Option<u32> {
         let set = self.set(spot).1;
         let found = set::holding(set, Self::wanted(spot));
         if found == 0 {
             return None;
         }
         let way = found.trailing_zeros() as usize;
-        (set[way] & RESIDENT != 0).then_some(set[WAYS + way])
+        (set[way] & HAS_ROW != 0).then_some(set[WAYS + way])
     }
 
-    /// Finds a source. `is` compares an entry with it.
+    /// Finds a source. `is` compares a row with it.
     #[inline]
-    pub fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Place) {
+    pub fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Found) {
         let home = spot.set as usize;
         match self.find_in(home, Self::wanted(spot), &is) {
-            (_, Place::Nowhere) if self.has_overflowed(home) => {
+            (_, Found::Nothing) if self.has_overflowed(home) => {
                 self.find_in(home ^ 1, Self::wanted(spot) | AWAY, &is)
             }
             found => found,
@@ -294,132 +297,132 @@ impl Directory {
     }
 
     #[inline]
-    fn find_in(&self, at: usize, wanted: Head, is: &impl Fn(u32) -> bool) -> (usize, Place) {
+    fn find_in(&self, at: usize, wanted: Head, is: &impl Fn(u32) -> bool) -> (usize, Found) {
         let set = &self.sets.as_slice()[at];
         let mut found = set::holding(set, wanted);
         while found != 0 {
             let way = found.trailing_zeros() as usize;
             let (head, tail) = (set[way], set[WAYS + way]);
-            if head & RESIDENT == 0 {
-                return (at * WAYS + way, Place::Guest);
+            if head & HAS_ROW == 0 {
+                return (at * WAYS + way, Found::Probation);
             }
             if is(tail) {
-                return (at * WAYS + way, Place::Resident(tail));
+                return (at * WAYS + way, Found::Row(tail));
             }
             found &= found - 1;
         }
-        (at * WAYS, Place::Nowhere)
+        (at * WAYS, Found::Nothing)
     }
 
-    /// A slot for a new source: a free one, a guest's whose time is over, the oldest guest's, or that of the resident
-    /// with the least `rank`. Guests never push out a resident while there is one of themselves to push, here or next
-    /// door; one who may come back within `pace` quanta goes only if he is the oldest of both.
+    /// A slot for a new source: a free one, or that of the oldest source on probation, or that of the row with the least
+    /// `rank`. No row is evicted while there is a source on probation, here or next door; one that may come back within
+    /// `pace` quanta goes only if it is the oldest of both sets.
     pub fn make_room<R: Ord>(
         &mut self,
         spot: Spot,
         now: Stamp,
         pace: u8,
         rank: impl Fn(u32) -> R,
-    ) -> (usize, Displaced) {
+    ) -> (usize, Vacated) {
         let (home, slots) = self.set(spot);
-        let (mut index, (mut way, mut holder)) = (home, set::expendable(slots, now));
-        let age = |set: &Set, way: usize| Guest::of(set[way], set[WAYS + way]).age(now);
-        // In an ordinary flood every set is full of guests who are long gone, and to look next door would only cost time.
-        let asks_next_door = match holder {
-            Holder::Nobody => false,
-            Holder::Guest => age(slots, way) <= pace || self.has_room(),
-            Holder::Resident => true,
+        let (mut index, (mut way, mut kind)) = (home, set::expendable(slots, now));
+        let age = |set: &Set, way: usize| Probation::of(set[way], set[WAYS + way]).age(now);
+        // In an ordinary flood every set is full of sources on probation that are long gone: to look next door would only cost time.
+        let asks_next_door = match kind {
+            SlotKind::Free => false,
+            SlotKind::Probation => age(slots, way) <= pace || self.has_room(),
+            SlotKind::Row => true,
         };
         if asks_next_door {
             let next = &self.sets.as_slice()[home ^ 1];
-            let (next_way, next_holder) = set::expendable(next, now);
-            let is_better = match next_holder {
-                Holder::Nobody => true,
-                Holder::Guest => holder == Holder::Resident || age(next, next_way) > age(slots, way),
-                Holder::Resident => false,
+            let (next_way, next_kind) = set::expendable(next, now);
+            let is_better = match next_kind {
+                SlotKind::Free => true,
+                SlotKind::Probation => kind == SlotKind::Row || age(next, next_way) > age(slots, way),
+                SlotKind::Row => false,
             };
             if is_better {
                 self.overflowed[home / 64] |= 1 << (home % 64);
-                (index, way, holder) = (home ^ 1, next_way, next_holder);
+                (index, way, kind) = (home ^ 1, next_way, next_kind);
             }
         }
         let slots = &self.sets.as_slice()[index];
         let at = index * WAYS + way;
-        match holder {
-            Holder::Nobody => (at, Displaced::Nobody),
-            Holder::Guest => {
-                let guest = Guest::of(slots[way], slots[WAYS + way]);
+        match kind {
+            SlotKind::Free => (at, Vacated::Free),
+            SlotKind::Probation => {
+                let source = Probation::of(slots[way], slots[WAYS + way]);
                 self.clear(at);
-                (at, if guest.is_over(now) { Displaced::Gone(guest) } else { Displaced::Guest(guest) })
+                (at, if source.is_over(now) { Vacated::Over(source) } else { Vacated::Probation(source) })
             }
-            Holder::Resident => {
+            SlotKind::Row => {
                 let slots = (0..2 * WAYS).map(|n| (home ^ (n / WAYS)) * WAYS + n % WAYS);
                 let weakest = slots.min_by_key(|&at| rank(self.slot(at).1)).unwrap_or(at);
                 if weakest / WAYS != home {
                     self.overflowed[home / 64] |= 1 << (home % 64);
                 }
-                (weakest, Displaced::Resident(self.slot(weakest).1))
+                (weakest, Vacated::Row(self.slot(weakest).1))
             }
         }
     }
 
-    /// Puts a guest into a free slot, or its own.
-    pub fn put_guest(&mut self, at: usize, spot: Spot, guest: Guest) {
+    /// Puts a source on probation, in a free slot or its own.
+    pub fn put_on_probation(&mut self, at: usize, spot: Spot, source: Probation) {
         let is_free = u64::from(self.slot(at).0 == 0);
-        self.guests += is_free;
+        self.on_probation += is_free;
         self.taken += is_free;
-        self.write(at, Self::wanted_at(at, spot) | guest.times(), guest.tail());
+        self.write(at, Self::wanted_at(at, spot) | source.times(), source.tail());
     }
 
-    /// A guest asks again. If there is room for it, a second port is enough.
+    /// A source on probation asks again. While there are free rows, a second port is enough to pass.
     #[inline]
-    pub fn greet(&mut self, at: usize, port: u16, now: Stamp, has_room: bool) -> Asked {
+    pub fn ask_again(&mut self, at: usize, port: u16, now: Stamp, has_room: bool) -> Ruling {
         let (head, tail) = self.slot(at);
-        let guest = Guest::of(head, tail);
-        let (asked, guest) = if guest.is_over(now) {
-            (Asked::Waits(Some(guest)), Guest::new(port, now))
+        let source = Probation::of(head, tail);
+        let (ruling, source) = if source.is_over(now) {
+            (Ruling::Stays(Some(source)), Probation::new(port, now))
         } else {
-            match guest.with(port, now) {
-                Some(guest) if guest.count() == 1 || !has_room => (Asked::Waits(None), guest),
-                _ => return Asked::Earned(guest),
+            match source.with(port, now) {
+                Some(source) if source.count() == 1 || !has_room => (Ruling::Stays(None), source),
+                _ => return Ruling::Passed(source),
             }
         };
-        self.write(at, head & !(STAMP | GAP) | guest.times(), guest.tail());
-        asked
+        self.write(at, head & !(STAMP | GAP) | source.times(), source.tail());
+        ruling
     }
 
-    /// Puts a resident into a slot, its own as a guest or a free one.
-    pub fn put_resident(&mut self, at: usize, spot: Spot, entry: u32) {
+    /// Notes the row of a source in a free slot, or in the one that it had on probation.
+    pub fn put_row(&mut self, at: usize, spot: Spot, row: u32) {
         self.clear(at);
         self.taken += 1;
-        self.write(at, Self::wanted_at(at, spot) | RESIDENT, entry);
+        self.write(at, Self::wanted_at(at, spot) | HAS_ROW, row);
     }
 
     /// Frees a slot.
     pub fn clear(&mut self, at: usize) {
         let (head, _) = self.slot(at);
-        self.guests -= u64::from(head != 0 && head & RESIDENT == 0);
+        self.on_probation -= u64::from(head != 0 && head & HAS_ROW == 0);
         self.taken -= u64::from(head != 0);
         self.write(at, 0, 0);
     }
 
-    /// Lets go of the guests whose time is over, before their stamps could come round again.
-    pub fn sweep(&mut self, now: Stamp, all: bool, mut finished: impl FnMut(Guest)) {
-        self.settle_overflow();
-        if self.guests == 0 {
+    /// Frees the slots of sources on probation whose time is over, before their stamps could come round again.
+    pub fn sweep(&mut self, now: Stamp, all: bool, mut finished: impl FnMut(Probation)) {
+        self.clear_overflow();
+        if self.on_probation == 0 {
             return;
         }
         for set in self.sets.as_mut_slice() {
             let (heads, tails) = set.split_at_mut(WAYS);
             for (head, tail) in heads.iter_mut().zip(tails) {
-                if *head & (OCCUPIED | RESIDENT) != OCCUPIED {
+                if *head & (OCCUPIED | HAS_ROW) != OCCUPIED {
                     continue;
                 }
-                let guest = Guest::of(*head, *tail);
-                if all || guest.is_over(now) {
-                    finished(guest);
+                let source = Probation::of(*head, *tail);
+                if all || source.is_over(now) {
+                    finished(source);
                     (*head, *tail) = (0, 0);
-                    self.guests -= 1;
+                    self.on_probation -= 1;
                     self.taken -= 1;
                 }
             }
@@ -429,7 +432,7 @@ impl Directory {
 
 impl Directory {
     /// Forgets that a set had sources away once they are gone.
-    fn settle_overflow(&mut self) {
+    fn clear_overflow(&mut self) {
         let sets = self.sets.as_slice();
         for (word, bits) in self.overflowed.iter_mut().enumerate() {
             let mut left = *bits;
@@ -453,19 +456,19 @@ mod tests {
         (0..count).map(|tag| Spot { set, tag }).collect()
     }
 
-    /// Gives a source an entry, if there is a slot for it.
-    fn settle(directory: &mut Directory, spot: Spot, entry: u32) -> bool {
+    /// Gives a source a row, if there is a slot for it.
+    fn settle(directory: &mut Directory, spot: Spot, row: u32) -> bool {
         let (at, displaced) = directory.make_room(spot, 1, 0, |_| 0);
-        let is_free = displaced == Displaced::Nobody;
+        let is_free = displaced == Vacated::Free;
         if is_free {
-            directory.put_resident(at, spot, entry);
+            directory.put_row(at, spot, row);
         }
         is_free
     }
 
-    fn place(directory: &Directory, spot: Spot, entry: u32) -> Option<usize> {
-        match directory.find(spot, |other| other == entry) {
-            (at, Place::Resident(_)) => Some(at),
+    fn place(directory: &Directory, spot: Spot, row: u32) -> Option<usize> {
+        match directory.find(spot, |other| other == row) {
+            (at, Found::Row(_)) => Some(at),
             _ => None,
         }
     }
@@ -474,28 +477,28 @@ mod tests {
     fn a_full_set_sends_its_sources_next_door_and_finds_them_there() {
         let mut directory = Directory::new(64 * 16, 1).unwrap();
         let crowd = spots(4, 16);
-        for (&spot, entry) in crowd.iter().zip(0..) {
-            assert!(settle(&mut directory, spot, entry));
+        for (&spot, row) in crowd.iter().zip(0..) {
+            assert!(settle(&mut directory, spot, row));
         }
         assert!(!settle(&mut directory, spots(4, 17)[16], 16), "sixteen is all");
-        let (at, displaced) = directory.make_room(spots(4, 17)[16], 1, 0, |entry| (entry + 5) % 16);
-        assert_eq!((at / WAYS, displaced), (5, Displaced::Resident(11)), "the weakest of both sets must go");
+        let (at, displaced) = directory.make_room(spots(4, 17)[16], 1, 0, |row| (row + 5) % 16);
+        assert_eq!((at / WAYS, displaced), (5, Vacated::Row(11)), "the weakest of both sets must go");
         assert!(!settle(&mut directory, spots(5, 1)[0], 16), "the neighbour's own have no more room either");
-        for (&spot, entry) in crowd.iter().zip(0..) {
-            let at = place(&directory, spot, entry).expect("a resident is found");
-            assert_eq!(at / WAYS == 4, entry < 8);
+        for (&spot, row) in crowd.iter().zip(0..) {
+            let at = place(&directory, spot, row).expect("a row is found");
+            assert_eq!(at / WAYS == 4, row < 8);
         }
         // Those at home leave, and those away are still found, also after a sweep.
-        for (&spot, entry) in crowd.iter().zip(0..8) {
-            let at = place(&directory, spot, entry).expect("a resident is found");
+        for (&spot, row) in crowd.iter().zip(0..8) {
+            let at = place(&directory, spot, row).expect("a row is found");
             directory.clear(at);
         }
         directory.sweep(1, false, |_| ());
-        for (&spot, entry) in crowd.iter().zip(0..).skip(8) {
-            assert_eq!(place(&directory, spot, entry).map(|at| at / WAYS), Some(5));
+        for (&spot, row) in crowd.iter().zip(0..).skip(8) {
+            assert_eq!(place(&directory, spot, row).map(|at| at / WAYS), Some(5));
         }
-        for (&spot, entry) in crowd.iter().zip(0..).skip(8) {
-            let at = place(&directory, spot, entry).expect("a resident is found");
+        for (&spot, row) in crowd.iter().zip(0..).skip(8) {
+            let at = place(&directory, spot, row).expect("a row is found");
             assert!(directory.has_overflowed(4));
             directory.clear(at);
         }
@@ -504,47 +507,47 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_away_earns_its_place_there_and_is_nobody_else() {
+    fn a_source_away_passes_probation_there_and_is_no_other() {
         let mut directory = Directory::new(64 * 16, 1).unwrap();
-        for (&spot, entry) in spots(2, 8).iter().zip(0..) {
-            assert!(settle(&mut directory, spot, entry));
+        for (&spot, row) in spots(2, 8).iter().zip(0..) {
+            assert!(settle(&mut directory, spot, row));
         }
         let spot = spots(2, 9)[8];
         let (at, displaced) = directory.make_room(spot, 7, 0, |_| 0);
-        assert_eq!((at / WAYS, displaced), (3, Displaced::Nobody));
-        directory.put_guest(at, spot, Guest::new(80, 7));
-        assert_eq!(directory.find(spot, |_| false), (at, Place::Guest));
+        assert_eq!((at / WAYS, displaced), (3, Vacated::Free));
+        directory.put_on_probation(at, spot, Probation::new(80, 7));
+        assert_eq!(directory.find(spot, |_| false), (at, Found::Probation));
         // The neighbour's own source of the same tag is another one.
-        assert_eq!(directory.find(Spot { set: 3, ..spot }, |_| false).1, Place::Nowhere);
-        assert_eq!(directory.greet(at, 81, 7, false), Asked::Waits(None));
+        assert_eq!(directory.find(Spot { set: 3, ..spot }, |_| false).1, Found::Nothing);
+        assert_eq!(directory.ask_again(at, 81, 7, false), Ruling::Stays(None));
         assert_eq!(
-            directory.greet(at, 82, 7, false),
-            Asked::Earned(Guest { ports: [80, 81], stamp: 7, gap: 0 })
+            directory.ask_again(at, 82, 7, false),
+            Ruling::Passed(Probation { ports: [80, 81], stamp: 7, gap: 0 })
         );
-        directory.put_resident(at, spot, 8);
+        directory.put_row(at, spot, 8);
         assert_eq!(place(&directory, spot, 8), Some(at));
-        assert_eq!(directory.guests(), 0);
+        assert_eq!(directory.on_probation(), 0);
     }
 
     /// Sources that shared a set do not for long, and everyone is found after any number of new keys.
     #[test]
-    fn a_new_key_parts_neighbours_and_loses_nobody() {
+    fn a_new_key_parts_neighbours_and_loses_none() {
         const SOURCES: u32 = 6_000;
         let mut directory = Directory::new(1 << 20, 7).unwrap();
         assert_eq!(directory.groups(), 64);
-        let hash = |entry: u32| {
+        let hash = |row: u32| {
             let mut hasher = DefaultHasher::new();
-            hasher.write_u32(entry);
+            hasher.write_u32(row);
             hasher.finish()
         };
         let mut slots = Vec::new();
-        for entry in 0..SOURCES {
-            let spot = directory.spot(hash(entry));
+        for row in 0..SOURCES {
+            let spot = directory.spot(hash(row));
             let (at, displaced) = directory.make_room(spot, 1, 0, |_| 0);
-            assert_eq!(displaced, Displaced::Nobody);
-            match entry % 2 {
-                0 => directory.put_resident(at, spot, entry),
-                _ => directory.put_guest(at, spot, Guest::new(entry as u16, 1)),
+            assert_eq!(displaced, Vacated::Free);
+            match row % 2 {
+                0 => directory.put_row(at, spot, row),
+                _ => directory.put_on_probation(at, spot, Probation::new(row as u16, 1)),
             }
             slots.push(at);
         }
@@ -559,23 +562,23 @@ mod tests {
             let moving = directory.rekey(1);
             for &moved in &moving {
                 let (at, displaced) = directory.make_room(moved.spot(), 1, 0, |_| 0);
-                assert_eq!(displaced, Displaced::Nobody);
-                if let Some(entry) = directory.put_moved(at, moved) {
-                    slots[entry as usize] = at;
+                assert_eq!(displaced, Vacated::Free);
+                if let Some(row) = directory.put_moved(at, moved) {
+                    slots[row as usize] = at;
                 }
             }
             directory.end_rekey(moving);
         }
-        for entry in 0..SOURCES {
-            let (at, place) = directory.find(directory.spot(hash(entry)), |other| other == entry);
-            if entry % 2 == 0 {
-                assert_eq!((at, place), (slots[entry as usize], Place::Resident(entry)));
+        for row in 0..SOURCES {
+            let (at, place) = directory.find(directory.spot(hash(row)), |other| other == row);
+            if row % 2 == 0 {
+                assert_eq!((at, place), (slots[row as usize], Found::Row(row)));
             } else {
-                assert_eq!(place, Place::Guest);
-                slots[entry as usize] = at;
+                assert_eq!(place, Found::Probation);
+                slots[row as usize] = at;
             }
         }
-        assert_eq!((directory.guests(), directory.taken), (u64::from(SOURCES) / 2, u64::from(SOURCES)));
+        assert_eq!((directory.on_probation(), directory.taken), (u64::from(SOURCES) / 2, u64::from(SOURCES)));
         let still = before.intersection(&neighbours(&sets(&slots))).count();
         assert!(before.len() > 50 && still * 20 < before.len(), "{still} of {}", before.len());
     }

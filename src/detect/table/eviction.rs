@@ -1,11 +1,11 @@
-//! The order in which residents must go.
+//! The eviction queue: the order in which rows are given up.
 //!
-//! The adversary fills the table with sources of his own to push out a scanner. The resident with the least deadline goes: the latest
+//! The adversary fills the table with sources of his own to push out a scanner. The row with the least deadline goes: the latest
 //! probe, plus credit for each distinct port and for coming back. Recency counts most, because a scanner must come back
 //! twice a second to reach 20 ports in 10 s and a dead burst never does; evidence counts a little, so that a young scanner
 //! outlasts a fresh burst of few ports.
 //!
-//! But a source with 19 ports may be silent for nearly a window and then send one more. So whoever has half of the
+//! But a source with 19 ports may be silent for nearly a window and then send one more. So a row with half of the
 //! threshold's ports when its turn comes is not given up, but moved to a *reserve*, where only others with as much evidence
 //! can push it out: noise of few ports never does, at whatever rate. A flood of bursts has as much, so sources that
 //! never came back have a reserve of their own, and leave the ordinary order and the others' reserve alone.
@@ -18,41 +18,41 @@ pub const UNITS: u64 = 1024;
 /// Credit for each distinct port, in units of window/1024: about a hundredth of the window.
 const CREDIT: u64 = 10;
 
-/// Credit for each further quantum in which a source probed, in units of window/1024, up to `SPREAD`: a scanner
+/// Credit for each further quantum in which a source probed, in units of window/1024, up to `MOST_RETURNS`: a scanner
 /// comes back, a burst does not, however many ports it has.
-const SPREAD_CREDIT: u64 = 51;
+const RETURN_CREDIT: u64 = 51;
 
 /// Quanta that count for it.
-pub const SPREAD: u8 = 4;
+pub const MOST_RETURNS: u8 = 4;
 
 /// Further quanta in which a source probed, to count as one that comes back.
-const COMES_BACK: u8 = 2;
+const RETURNING: u8 = 2;
 
-/// Where an entry is filed.
+/// Where a row is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Shelf {
+enum Lane {
     /// The ordinary order.
-    Open,
+    Ordinary,
     /// The reserve for bursts.
     Bursts,
-    /// The reserve for who came back.
-    Returned,
+    /// The reserve for sources that came back.
+    Returning,
 }
 
-impl Shelf {
-    const ALL: [Self; 3] = [Self::Open, Self::Bursts, Self::Returned];
+impl Lane {
+    const ALL: [Self; 3] = [Self::Ordinary, Self::Bursts, Self::Returning];
 
-    /// How many of so many entries may be there.
-    fn limit(self, entries: usize) -> usize {
+    /// How many of so many rows may be there.
+    fn limit(self, rows: usize) -> usize {
         match self {
-            Self::Open => entries,
+            Self::Ordinary => rows,
             // More, and a flood of sources that stop short of the threshold leaves less of the table to scanners.
-            Self::Bursts | Self::Returned => entries / 32,
+            Self::Bursts | Self::Returning => rows / 32,
         }
     }
 }
 
-/// What decides when a resident must go.
+/// What decides when a row is given up.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence {
     /// Its latest probe, in units of window/1024.
@@ -60,7 +60,7 @@ pub struct Evidence {
     /// Distinct ports within the window.
     pub ports: u32,
     /// Further quanta in which it probed.
-    pub spread: u8,
+    pub returns: u8,
     /// It was moved to the reserve, and has not probed since.
     pub is_reserved: bool,
 }
@@ -71,26 +71,26 @@ impl Evidence {
         u64::from(self.ports) * 2 >= u64::from(threshold)
     }
 
-    /// Where it is filed, and when its turn comes there; the least first.
+    /// Where it is queued, and when its turn comes there; the least first.
     pub fn rank(&self, threshold: u32) -> Rank {
         if self.is_reserved && self.is_strong(threshold) {
             // As long as a scan that just reaches the threshold may be silent: a window, if one port is missing.
             let missing = threshold.saturating_sub(self.ports).max(1);
-            let shelf = if self.spread >= COMES_BACK { Shelf::Returned } else { Shelf::Bursts };
-            return Rank { shelf, deadline: self.last_probe + UNITS / u64::from(missing) };
+            let lane = if self.returns >= RETURNING { Lane::Returning } else { Lane::Bursts };
+            return Rank { lane, deadline: self.last_probe + UNITS / u64::from(missing) };
         }
         // More ports than this say no more, and no credit outlasts the window.
         let ports = u64::from(self.ports.min(threshold.saturating_mul(2)));
-        let credit = (CREDIT * ports).min(UNITS) + SPREAD_CREDIT * u64::from(self.spread);
+        let credit = (CREDIT * ports).min(UNITS) + RETURN_CREDIT * u64::from(self.returns);
         let deadline = self.last_probe + credit;
-        Rank { shelf: Shelf::Open, deadline }
+        Rank { lane: Lane::Ordinary, deadline }
     }
 }
 
-/// When a resident must go; the least first.
+/// When a row is given up; the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    shelf: Shelf,
+    lane: Lane,
     /// In units of window/1024.
     deadline: u64,
 }
@@ -98,98 +98,98 @@ pub struct Rank {
 impl Rank {
     /// Of one that was never seen before.
     pub fn fresh(now: u64) -> Self {
-        Self { shelf: Shelf::Open, deadline: now }
+        Self { lane: Lane::Ordinary, deadline: now }
     }
 }
 
-/// Whose turn it is.
+/// The row whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// This one must go.
-    Leaves(u32),
-    /// This one must go, or be moved to a reserve and filed there.
-    LeavesOrRests(u32),
+pub enum Due {
+    /// To be given up.
+    Evict(u32),
+    /// To be given up, or moved to a reserve and queued there.
+    EvictOrReserve(u32),
 }
 
-/// Links name an entry by its number plus one. This one ends a bucket.
+/// Links name a row by its number plus one. This one ends a bucket.
 const NONE: u32 = u32::MAX;
-/// The link of an entry in no bucket.
-const UNFILED: u32 = 0;
-/// Of deadlines: a window back, a window until all are filed anew, and the greatest credit fit.
+/// The link of a row in no bucket.
+const UNQUEUED: u32 = 0;
+/// Of deadlines: a window back, a window until all are queued anew, and the greatest credit fit.
 const BUCKETS: usize = 4096;
-const _: () = assert!(BUCKETS as u64 > 3 * UNITS + SPREAD_CREDIT * SPREAD as u64);
+const _: () = assert!(BUCKETS as u64 > 3 * UNITS + RETURN_CREDIT * MOST_RETURNS as u64);
 
-/// Entries in buckets by deadline.
+/// Rows in buckets by deadline.
 #[derive(Debug)]
 struct Queue {
     buckets: Vec<u32>,
     frontier: u64,
-    filed: usize,
+    queued: usize,
 }
 
 impl Queue {
     fn new() -> Result<Self, OutOfMemory> {
         let mut buckets = room_for(BUCKETS)?;
         buckets.resize(BUCKETS, NONE);
-        Ok(Self { buckets, frontier: 0, filed: 0 })
+        Ok(Self { buckets, frontier: 0, queued: 0 })
     }
 }
 
-/// Residents in the order in which they must go. Whoever uses it knows the ranks. An entry that was seen again stays where
-/// it is and is filed anew only when its old bucket comes up, so a probe costs nothing here. While nobody has to go it
-/// need not be kept: `refile` makes it from nothing.
+/// Rows in the order in which they are given up. The caller knows their ranks. A row whose source probes again stays where
+/// it is and is queued anew only when its old bucket comes up, so a probe costs nothing here. While no row need be given
+/// up the queue is suspended: `rebuild` makes it from nothing.
 #[derive(Debug)]
-pub struct Order {
+pub struct EvictionQueue {
     next: Vec<u32>,
-    /// One for each shelf.
-    queues: [Queue; Shelf::ALL.len()],
-    is_kept: bool,
+    /// One for each lane.
+    queues: [Queue; Lane::ALL.len()],
+    is_active: bool,
 }
 
-impl Order {
-    /// For so many entries.
-    pub fn new(entries: usize) -> Result<Self, OutOfMemory> {
+impl EvictionQueue {
+    /// For so many rows.
+    pub fn new(rows: usize) -> Result<Self, OutOfMemory> {
         let queues = [Queue::new()?, Queue::new()?, Queue::new()?];
-        Ok(Self { next: zeros(entries)?, queues, is_kept: false })
+        Ok(Self { next: zeros(rows)?, queues, is_active: false })
     }
 
-    /// Bytes of one entry.
-    pub const ENTRY_BYTES: usize = size_of::<u32>();
+    /// Bytes of one row.
+    pub const ROW_BYTES: usize = size_of::<u32>();
 
-    /// Whether everyone is filed; if not, `refile` comes before `pop`.
-    pub fn is_kept(&self) -> bool {
-        self.is_kept
+    /// Whether every row is queued; if not, `rebuild` comes before `pop`.
+    pub fn is_active(&self) -> bool {
+        self.is_active
     }
 
-    /// Nobody has to go for now.
-    pub fn rest(&mut self) {
-        self.is_kept = false;
+    /// No row need be given up for now.
+    pub fn suspend(&mut self) {
+        self.is_active = false;
     }
 
-    /// Files an entry, while the order is kept. One that is filed already stays where it is.
+    /// Queues a row, unless suspended. One that is queued already stays where it is.
     #[inline]
-    pub fn file(&mut self, entry: u32, rank: Rank) {
-        if !self.is_kept || self.next[entry as usize] != UNFILED {
+    pub fn insert(&mut self, row: u32, rank: Rank) {
+        if !self.is_active || self.next[row as usize] != UNQUEUED {
             return;
         }
-        let queue = &mut self.queues[rank.shelf as usize];
+        let queue = &mut self.queues[rank.lane as usize];
         let latest = queue.frontier + BUCKETS as u64 - 1;
         let bucket = rank.deadline.clamp(queue.frontier, latest) as usize % BUCKETS;
-        self.next[entry as usize] = queue.buckets[bucket];
-        queue.buckets[bucket] = entry + 1;
-        queue.filed += 1;
+        self.next[row as usize] = queue.buckets[bucket];
+        queue.buckets[bucket] = row + 1;
+        queue.queued += 1;
     }
 
-    /// Takes out the entry whose turn it is, if any is filed.
-    pub fn pop(&mut self, rank: impl Fn(u32) -> Rank) -> Option<Turn> {
-        debug_assert!(self.is_kept, "only who is filed can be found");
-        // Each turn moves a frontier on, or an entry to where it belongs: from one shelf to another at most once, and within
+    /// Takes out the row whose turn it is, if any is queued.
+    pub fn pop(&mut self, rank: impl Fn(u32) -> Rank) -> Option<Due> {
+        debug_assert!(self.is_active, "only rows that are queued can be found");
+        // Each turn moves a frontier on, or a row to where it belongs: from one lane to another at most once, and within
         // one at most once, for its deadline stands still while this runs.
-        for _ in 0..Shelf::ALL.len() * BUCKETS + 2 * self.next.len() {
-            let is_full = |shelf: &Shelf| self.queues[*shelf as usize].filed > shelf.limit(self.next.len());
-            let shelf = [Shelf::Bursts, Shelf::Returned].into_iter().find(is_full).unwrap_or(Shelf::Open);
-            let queue = &mut self.queues[shelf as usize];
-            if queue.filed == 0 {
+        for _ in 0..Lane::ALL.len() * BUCKETS + 2 * self.next.len() {
+            let is_full = |lane: &Lane| self.queues[*lane as usize].queued > lane.limit(self.next.len());
+            let lane = [Lane::Bursts, Lane::Returning].into_iter().find(is_full).unwrap_or(Lane::Ordinary);
+            let queue = &mut self.queues[lane as usize];
+            if queue.queued == 0 {
                 return None;
             }
             let bucket = queue.frontier as usize % BUCKETS;
@@ -198,34 +198,30 @@ impl Order {
                 queue.frontier += 1;
                 continue;
             }
-            let entry = link - 1;
-            queue.buckets[bucket] = self.next[entry as usize];
-            self.next[entry as usize] = UNFILED;
-            queue.filed -= 1;
-            let rank = rank(entry);
-            if rank.shelf == shelf && rank.deadline <= queue.frontier {
-                return Some(if shelf == Shelf::Open {
-                    Turn::LeavesOrRests(entry)
-                } else {
-                    Turn::Leaves(entry)
-                });
+            let row = link - 1;
+            queue.buckets[bucket] = self.next[row as usize];
+            self.next[row as usize] = UNQUEUED;
+            queue.queued -= 1;
+            let rank = rank(row);
+            if rank.lane == lane && rank.deadline <= queue.frontier {
+                return Some(if lane == Lane::Ordinary { Due::EvictOrReserve(row) } else { Due::Evict(row) });
             }
-            self.file(entry, rank);
+            self.insert(row, rank);
         }
         None
     }
 
-    /// Files everyone anew, each with a rank; what is older than `oldest` counts as that old.
-    pub fn refile(&mut self, oldest: u64, entries: impl Iterator<Item = (u32, Rank)>) {
-        self.next.fill(UNFILED);
+    /// Queues every row anew, each with a rank; what is older than `oldest` counts as that old.
+    pub fn rebuild(&mut self, oldest: u64, rows: impl Iterator<Item = (u32, Rank)>) {
+        self.next.fill(UNQUEUED);
         for queue in &mut self.queues {
             queue.buckets.fill(NONE);
             queue.frontier = oldest;
-            queue.filed = 0;
+            queue.queued = 0;
         }
-        self.is_kept = true;
-        for (entry, rank) in entries {
-            self.file(entry, rank);
+        self.is_active = true;
+        for (row, rank) in rows {
+            self.insert(row, rank);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Who holds a place: a directory of guests and residents.
+//! The table of a rule: which sources have a row, which are on probation, which rows are given up.
 //!
 //! The adversary spoofs a new source with every packet, or gives each a few ports, to push a scanner out. So while
-//! the table is crowded a new source is only a *guest*: eight bytes in the directory, with up to two ports in them.
-//! A further port earns it an entry, whose order of leaving `eviction` knows.
+//! the table is crowded a new source is only on *probation*: eight bytes in the directory, with up to two ports in them.
+//! A further port earns it a row, which the eviction queue gives up when others need it more.
 
 mod directory;
-mod door;
+mod probation;
 pub(super) mod eviction;
 pub(super) mod set;
 
-pub use directory::{Directory, Displaced, Place, Spot};
-pub use door::{Asked, Guest};
+pub use directory::{Directory, Found, Spot, Vacated};
+pub use probation::{Probation, Ruling};

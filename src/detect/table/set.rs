@@ -1,6 +1,6 @@
 //! Eight slots of eight bytes that share a hash: one cache line, compared and ranked at once.
 //!
-//! A slot is a *head* (whose it is) and a *tail* (a resident's entry, or a guest's two ports). A set holds eight heads,
+//! A slot is a *head* (whose it is) and a *tail* (its row, or its two ports on probation). A set holds eight heads,
 //! then eight tails, so that a question about all of them takes a few instructions and no branch that could be
 //! mispredicted: a flood of new sources asks two of them with every packet.
 
@@ -17,9 +17,9 @@ pub type Head = u32;
 
 /// Set in every head that is not free.
 pub const OCCUPIED: Head = 1 << 31;
-/// It has an entry; else it is a guest.
-pub const RESIDENT: Head = 1 << 30;
-/// Its own set was full of residents, so it lives in the neighbouring one.
+/// It has a row; else it is on probation.
+pub const HAS_ROW: Head = 1 << 30;
+/// Its own set was full of rows, so its slot is in the neighbouring one.
 pub const AWAY: Head = 1 << 29;
 /// Bits of the hash in a tag.
 pub const TAG_BITS: u32 = 18;
@@ -29,27 +29,27 @@ pub const TAG_SHIFT: u32 = 11;
 pub const TAG: Head = ((1 << TAG_BITS) - 1) << TAG_SHIFT;
 /// What is compared to find a source.
 const SOUGHT: Head = OCCUPIED | AWAY | TAG;
-/// Where the quanta between a guest's two ports begin.
+/// Where the quanta between the two ports of probation begin.
 pub const GAP_SHIFT: u32 = 8;
-/// The quanta between a guest's two ports.
+/// The quanta between the two ports of probation.
 pub const GAP: Head = 7 << GAP_SHIFT;
-/// A guest's stamp, as of its older port.
+/// The stamp of the older port of probation.
 pub const STAMP: Head = 0xff;
 
-/// Ranks: a free slot goes first, then guests, the one whose older port is longest ago before the others, residents last.
+/// Ranks: a free slot goes first, then sources on probation, the one whose older port is longest ago before the others, then rows.
 const FREE: i32 = 0;
 const FRESH: i32 = 512;
 const NEVER: i32 = 4095;
 
-/// What the slot that should go holds.
+/// What the most expendable slot of a set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holder {
-    /// Nobody.
-    Nobody,
-    /// A guest.
-    Guest,
-    /// A resident, as all the others.
-    Resident,
+pub enum SlotKind {
+    /// It is free.
+    Free,
+    /// A source on probation has it.
+    Probation,
+    /// A source with a row has it, as all the others.
+    Row,
 }
 
 /// The ways that hold a source of this tag, one bit each. `wanted` is `OCCUPIED`, the tag, and `AWAY` if it would be.
@@ -66,21 +66,21 @@ pub fn holding(set: &Set, wanted: Head) -> u32 {
     holding_one_by_one(set, wanted)
 }
 
-/// The way that should go: a free one, or that of the oldest guest, or any if all are residents.
+/// The most expendable way: a free one, or that of the oldest source on probation, or any if all have rows.
 #[inline]
-pub fn expendable(set: &Set, now: Stamp) -> (usize, Holder) {
+pub fn expendable(set: &Set, now: Stamp) -> (usize, SlotKind) {
     // SAFETY: SSE2 is part of x86-64.
     #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code, reason = "vector instructions, for which the compiler asks whether they are there")]
     let least = unsafe { x86::least(set, now) };
     #[cfg(not(target_arch = "x86_64"))]
     let least = least_one_by_one(set, now);
-    let holder = match least >> 3 {
-        FREE => Holder::Nobody,
-        NEVER => Holder::Resident,
-        _ => Holder::Guest,
+    let kind = match least >> 3 {
+        FREE => SlotKind::Free,
+        NEVER => SlotKind::Row,
+        _ => SlotKind::Probation,
     };
-    ((least.cast_unsigned() & 7) as usize, holder)
+    ((least.cast_unsigned() & 7) as usize, kind)
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
@@ -96,7 +96,7 @@ fn least_one_by_one(set: &Set, now: Stamp) -> i32 {
         let head = set[way];
         if head == 0 {
             FREE
-        } else if head & RESIDENT != 0 {
+        } else if head & HAS_ROW != 0 {
             NEVER
         } else {
             let age = i32::from(crate::detect::time::quantum::age(now, (head & STAMP) as Stamp));
@@ -142,11 +142,11 @@ mod x86 {
             let heads = four(set, from);
             let ahead = _mm_sub_epi32(all(i32::from(now)), _mm_and_si128(heads, all(STAMP as i32)));
             let age = _mm_add_epi32(ahead, _mm_and_si128(_mm_srai_epi32(ahead, 31), all(255)));
-            let guest = _mm_sub_epi32(all(FRESH), age);
-            // The resident's bit is the second: once shifted it is the sign.
-            let resident = _mm_srai_epi32(_mm_slli_epi32(heads, 1), 31);
-            let kept = _mm_and_si128(resident, all(NEVER));
-            let occupied = _mm_or_si128(kept, _mm_andnot_si128(resident, guest));
+            let on_probation = _mm_sub_epi32(all(FRESH), age);
+            // The bit of a row is the second: once shifted it is the sign.
+            let has_row = _mm_srai_epi32(_mm_slli_epi32(heads, 1), 31);
+            let kept = _mm_and_si128(has_row, all(NEVER));
+            let occupied = _mm_or_si128(kept, _mm_andnot_si128(has_row, on_probation));
             _mm_andnot_si128(_mm_cmpeq_epi32(heads, all(0)), occupied)
         };
         let ranks = _mm_slli_epi16(_mm_packs_epi32(ranks(0), ranks(4)), 3);
@@ -170,7 +170,7 @@ mod tests {
         prop_oneof![
             Just(0),
             (tag.clone(), 0..2048_u32).prop_map(|(tag, times)| OCCUPIED | tag << TAG_SHIFT | times),
-            tag.prop_map(|tag| OCCUPIED | RESIDENT | tag << TAG_SHIFT),
+            tag.prop_map(|tag| OCCUPIED | HAS_ROW | tag << TAG_SHIFT),
         ]
     }
 
@@ -188,10 +188,10 @@ mod tests {
             let wanted = OCCUPIED | tag << TAG_SHIFT;
             prop_assert_eq!(holding(&set, wanted), holding_one_by_one(&set, wanted));
             let least = least_one_by_one(&set, now);
-            let (way, holder) = expendable(&set, now);
+            let (way, kind) = expendable(&set, now);
             prop_assert_eq!(way, (least.cast_unsigned() & 7) as usize);
-            prop_assert_eq!(holder == Holder::Nobody, set[way] == 0);
-            prop_assert_eq!(holder == Holder::Resident, heads.iter().all(|head| head & RESIDENT != 0));
+            prop_assert_eq!(kind == SlotKind::Free, set[way] == 0);
+            prop_assert_eq!(kind == SlotKind::Row, heads.iter().all(|head| head & HAS_ROW != 0));
         }
     }
 }

@@ -1,33 +1,33 @@
-//! What the door knows of a source in eight bytes: one or two ports, and when it asked for them.
+//! Probation: what eight bytes hold of a source without a row: one or two ports, and when it asked for them.
 
 use crate::detect::table::set::{GAP, GAP_SHIFT, Head, STAMP};
 use crate::detect::time::quantum::{self, QUANTA, Stamp};
 
-/// A source at the door: one or two ports, and when it asked for them.
+/// A source on probation: one or two ports, and when it asked for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guest {
+pub struct Probation {
     /// The ports, the older probe's first; the same twice if there is only one.
     pub ports: [u16; 2],
     /// Quantum of the older probe.
     pub stamp: Stamp,
-    /// Quanta from the older probe to the younger, at most `GUEST_GAP`.
+    /// Quanta from the older probe to the younger, at most `MOST_GAP`.
     pub gap: u8,
 }
 
-/// Quanta between the two ports of a guest, as far as three bits go. Who comes back with another port after more than that gets an
-/// entry: the doorkeeper keeps no more than it can keep exactly.
-const GUEST_GAP: u8 = 7;
+/// Quanta between the two ports, as far as three bits go. A source that comes back with another port after more than that gets a
+/// row: probation keeps no more than it can keep exactly.
+const MOST_GAP: u8 = 7;
 
-/// A guest asks again.
+/// What becomes of a source on probation that asks again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// It waits on. Its earlier burst is finished if it was gone for a window.
-    Waits(Option<Guest>),
-    /// It has earned an entry: with a third port, or with a second so late that the door cannot keep both times.
-    Earned(Guest),
+pub enum Ruling {
+    /// It stays on probation. Its earlier burst is finished if it was gone for a window.
+    Stays(Option<Probation>),
+    /// It gets a row: for a third port, or for a second so late that eight bytes cannot keep both times.
+    Passed(Probation),
 }
 
-impl Guest {
+impl Probation {
     /// One port, now.
     pub fn new(port: u16, now: Stamp) -> Self {
         Self { ports: [port; 2], stamp: now, gap: 0 }
@@ -59,15 +59,15 @@ impl Guest {
         1 + u32::from(self.ports[0] != self.ports[1])
     }
 
-    /// Its older port is longer ago than the door counts as one go.
+    /// Whether its older port is longer ago than a scan at the pace of the rule waits.
     pub fn is_slow(&self, now: Stamp) -> bool {
-        quantum::age(now, self.stamp) > GUEST_GAP
+        quantum::age(now, self.stamp) > MOST_GAP
     }
 
-    /// What is left of it when it asks for another port and cannot have an entry: the younger port and this one.
+    /// What is left of it when it asks for another port and cannot have a row: the younger port and this one.
     pub fn without_oldest(&self, port: u16, now: Stamp) -> Self {
         let gap = self.age(now);
-        if self.count() == 2 && gap <= GUEST_GAP {
+        if self.count() == 2 && gap <= MOST_GAP {
             return Self { ports: [self.ports[1], port], stamp: quantum::before(now, gap), gap };
         }
         Self::new(port, now)
@@ -84,7 +84,7 @@ impl Guest {
         }
     }
 
-    /// What it is after another probe; `None` if the door cannot keep that.
+    /// The same after another probe; `None` if eight bytes cannot keep that.
     pub(super) fn with(mut self, port: u16, now: Stamp) -> Option<Self> {
         self.outlive(now);
         let [older, younger] = self.ports;
@@ -98,7 +98,7 @@ impl Guest {
             _ if port == younger || older == younger => (older, since_older),
             _ => return None,
         };
-        (gap <= GUEST_GAP).then(|| Self { ports: [kept, port], stamp: quantum::before(now, gap), gap })
+        (gap <= MOST_GAP).then(|| Self { ports: [kept, port], stamp: quantum::before(now, gap), gap })
     }
 }
 
@@ -107,9 +107,9 @@ mod tests {
     use super::*;
     use crate::detect::table::{Directory, Spot};
 
-    /// What the door says of a source is what its probes say: ports within a window with their latest times, or more than it can keep.
+    /// What is kept on probation is what the probes say: ports within a window with their latest times, or more than fits.
     #[test]
-    fn a_guest_is_exact_or_earns_its_entry() {
+    fn probation_is_exact_or_passed() {
         let mut draw = 1_u64;
         let mut next = |bound: u64| {
             draw = draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
@@ -119,7 +119,7 @@ mod tests {
             let mut quantum = next(1_000);
             let mut latest = std::collections::BTreeMap::from([(1, quantum)]);
             let mut directory = Directory::new(64 * 16, 1).unwrap();
-            directory.put_guest(0, Spot::at(0, 0), Guest::new(1, quantum::stamp(quantum)));
+            directory.put_on_probation(0, Spot::at(0, 0), Probation::new(1, quantum::stamp(quantum)));
             loop {
                 let span = 1 << next(7);
                 quantum += next(span);
@@ -128,22 +128,22 @@ mod tests {
                 let alone = latest.is_empty();
                 let now = quantum::stamp(quantum);
                 let has_room = next(2) == 0;
-                match directory.greet(0, port, now, has_room) {
-                    Asked::Earned(mut guest) => {
-                        guest.outlive(now);
+                match directory.ask_again(0, port, now, has_room) {
+                    Ruling::Passed(mut source) => {
+                        source.outlive(now);
                         let age = |at: &u64| (quantum - at) as u8;
-                        let ages = [quantum::age(now, guest.stamp), guest.age(now)];
+                        let ages = [quantum::age(now, source.stamp), source.age(now)];
                         let told: Vec<_> =
-                            guest.ports.into_iter().zip(ages).take(guest.count() as usize).collect();
+                            source.ports.into_iter().zip(ages).take(source.count() as usize).collect();
                         let mut kept: Vec<_> = latest.iter().map(|(&port, at)| (port, age(at))).collect();
                         kept.sort_by_key(|&(port, age)| {
                             (std::cmp::Reverse(age), told.iter().position(|t| t.0 == port))
                         });
                         assert_eq!(told, kept);
-                        assert!(has_room || latest.len() == 2 || age(&latest[&told[0].0]) > GUEST_GAP);
+                        assert!(has_room || latest.len() == 2 || age(&latest[&told[0].0]) > MOST_GAP);
                         break;
                     }
-                    Asked::Waits(finished) => {
+                    Ruling::Stays(finished) => {
                         assert_eq!(finished.is_some(), alone);
                         latest.insert(port, quantum);
                     }
