@@ -47,10 +47,14 @@
 //!
 //! Arrows point one way, and `tests/architecture.rs` holds them.
 
+// What the program, the tests, the benches and the fuzz targets use is public, and nothing else: so the compiler says what is dead.
+#![warn(unreachable_pub)]
+
 // What tests are made of, in the crate and outside of it.
 #[cfg(test)]
 extern crate self as portscan_exporter;
 #[cfg(test)]
+#[allow(unreachable_pub, reason = "integration tests include them, too")]
 #[path = "../tests/support"]
 mod fixture {
     pub(crate) mod scan;
@@ -60,6 +64,7 @@ mod fixture {
 // The way of a packet.
 pub mod packet;
 pub mod capture;
+#[allow(unreachable_pub, reason = "its private files say `pub` to one another")]
 pub mod detect;
 pub mod pipeline;
 

@@ -32,7 +32,7 @@ pub fn interfaces() -> Vec<Interface> {
 
 /// The addresses of this host, and the broadcast addresses of its networks; `None` if the kernel does not tell (no
 /// AF_NETLINK, no memory).
-pub fn own_addresses() -> Option<Vec<IpAddr>> {
+pub(crate) fn own_addresses() -> Option<Vec<IpAddr>> {
     let mut first = std::ptr::null_mut();
     // SAFETY: getifaddrs(3) writes a list that is ours until it is freed below, or fails.
     #[allow(unsafe_code, reason = "getifaddrs has no safe wrapper here")]
@@ -104,7 +104,7 @@ fn table(file: &str) -> String {
 
 /// An interface's own name, for one that may be an alternative name (`ip link property add … altname`). Those may be longer
 /// than the 15 characters that libpcap can ask for. A name that nobody has stays as it is.
-pub fn own_name(name: &str) -> String {
+pub(crate) fn own_name(name: &str) -> String {
     by_any_name(name).unwrap_or_else(|_| name.to_owned())
 }
 

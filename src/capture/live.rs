@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The time between two ticks.
-pub const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// Frames handed over between two looks at the clock and the wake: a tick is never later than this under load.
 const BATCH: usize = 8192;
@@ -180,7 +180,7 @@ pub struct Steering(Arc<Shards>);
 impl Steering {
     /// IPv6 sources are aggregated to this many bits: what counts for one of them goes to one thread, from the leader's next
     /// tick on.
-    pub fn aggregate_ipv6(&self, prefix: u8) {
+    pub(crate) fn aggregate_ipv6(&self, prefix: u8) {
         self.0.ipv6_prefix.store(prefix, Ordering::Relaxed);
     }
 }
@@ -236,7 +236,7 @@ impl Live {
     }
 
     /// From now on the capture goes where the default route leads, with all threads of its interface.
-    pub fn follow_default_route(&self) {
+    pub(crate) fn follow_default_route(&self) {
         self.shards.follows.store(true, Ordering::Relaxed);
     }
 
@@ -266,7 +266,7 @@ impl Live {
     }
 
     /// How to tell all of the interface's captures by what to share.
-    pub fn steering(&self) -> Steering {
+    pub(crate) fn steering(&self) -> Steering {
         Steering(Arc::clone(&self.shards))
     }
 

@@ -14,8 +14,9 @@ mod pieces;
 mod wake;
 
 pub use file::{Account, Progress, read_file};
-pub use interfaces::{Interface, default_interface, interfaces, own_addresses, own_name};
-pub use live::{Live, Steering, TICK};
+pub use interfaces::{Interface, default_interface, interfaces};
+pub(crate) use interfaces::{own_addresses, own_name};
+pub use live::{Live, Steering};
 pub use wake::Wake;
 
 use crate::packet::{LinkType, Timestamp};

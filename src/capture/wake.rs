@@ -39,7 +39,7 @@ impl Wake {
     }
 
     /// Whether the capture was asked to end.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.shared.stop.load(Ordering::Acquire)
     }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 /// What is not seen, as far as it was reported.
 #[derive(Debug)]
-pub struct Blindness {
+pub(crate) struct Blindness {
     interfaces: Vec<Interface>,
     log_records: Reported,
 }
@@ -25,13 +25,13 @@ struct Interface {
 
 impl Blindness {
     /// Nothing is known yet of these interfaces.
-    pub fn new<'a>(interfaces: impl IntoIterator<Item = &'a str>, now: Instant) -> Self {
+    pub(crate) fn new<'a>(interfaces: impl IntoIterator<Item = &'a str>, now: Instant) -> Self {
         let interface = |name| Interface { outages: Outages::none(name, now), losses: Losses::none(now) };
         Self { interfaces: interfaces.into_iter().map(interface).collect(), log_records: Reported::none(now) }
     }
 
     /// The capture of one of the interfaces, by the name it has now, was lost for this reason, or is back.
-    pub fn changed(&mut self, index: usize, interface: &str, lost: Option<&str>, now: Instant) {
+    pub(crate) fn changed(&mut self, index: usize, interface: &str, lost: Option<&str>, now: Instant) {
         let Some(Interface { outages, .. }) = self.interfaces.get_mut(index) else { return };
         outages.is_called(interface);
         match lost {
@@ -41,7 +41,7 @@ impl Blindness {
     }
 
     /// Looks at everything, about once a second.
-    pub fn look(
+    pub(crate) fn look(
         &mut self,
         states: &[(impl AsRef<str>, CaptureState)],
         snapshots: &[Arc<InterfaceSnapshot>],
@@ -68,7 +68,7 @@ impl Blindness {
     }
 
     /// What `systemctl status` shows: `capturing on eth0; eth7: link down`.
-    pub fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         let all = || self.interfaces.iter().map(|interface| &interface.outages);
         let seen: Vec<&str> = all()
             .filter(|outages| outages.blind_by().is_none())

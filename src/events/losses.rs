@@ -6,11 +6,11 @@ use crate::publish::snapshot::InterfaceSnapshot;
 use std::time::{Duration, Instant};
 
 /// `MESSAGE_ID` of dropped frames.
-pub const DROPPED_ID: &str = "0538b52895f447e69ec0aa6be52e0e3f";
+pub(crate) const DROPPED_ID: &str = "0538b52895f447e69ec0aa6be52e0e3f";
 /// `MESSAGE_ID` of sources that were given up.
-pub const EVICTED_ID: &str = "5d2b168f935448558ca9bc9ee058ff8e";
+pub(crate) const EVICTED_ID: &str = "5d2b168f935448558ca9bc9ee058ff8e";
 /// `MESSAGE_ID` of records that were lost.
-pub const LOST_ID: &str = "b4467548b27c4898b3bd851b89e493ed";
+pub(crate) const LOST_ID: &str = "b4467548b27c4898b3bd851b89e493ed";
 
 /// The least time between two records of one kind.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);

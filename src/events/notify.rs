@@ -141,7 +141,7 @@ impl Source for Entry<'_> {
         {
             visitor.visit_pair(Key::from(key), text.into())?;
         }
-        self.fields.iter().try_for_each(|(key, value)| visitor.visit_pair(Key::from(*key), value.to_log()))
+        self.fields.iter().try_for_each(|(key, value)| visitor.visit_pair(Key::from(*key), value.as_log()))
     }
 }
 

@@ -7,9 +7,9 @@ use crate::publish::store::CaptureState;
 use std::time::{Duration, Instant};
 
 /// `MESSAGE_ID` of a capture that sees nothing any more.
-pub const DOWN_ID: &str = "8b4ffbfd62304b708bae4941f2840fcf";
+pub(crate) const DOWN_ID: &str = "8b4ffbfd62304b708bae4941f2840fcf";
 /// `MESSAGE_ID` of a capture that sees again.
-pub const UP_ID: &str = "6f87ddce5d4a4ba8b7aceb1e53b65699";
+pub(crate) const UP_ID: &str = "6f87ddce5d4a4ba8b7aceb1e53b65699";
 
 /// Why nothing arrives though the capture stands: nothing need be done to get it back.
 const LINK_DOWN: &str = "link down";

@@ -218,12 +218,12 @@ impl Value<'_> {
     }
 
     /// Whether it reads best from the right.
-    pub fn is_number(&self) -> bool {
+    pub(crate) fn is_number(&self) -> bool {
         matches!(self, Value::Count(_) | Value::Ports { .. } | Value::Duration { .. })
     }
 
     /// For a line of the log: numbers stay numbers.
-    pub fn to_log(&self) -> log::kv::Value<'_> {
+    pub(crate) fn as_log(&self) -> log::kv::Value<'_> {
         match *self {
             Value::Count(count) | Value::Rare(count) => count.into(),
             Value::Ports { count, .. } => count.into(),
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn a_line_of_the_log_has_the_fields_in_their_order_and_leaves_out_what_is_nothing() {
         let logged = |scan: &Scan| -> Vec<String> {
-            record(scan, "eth0").logged().map(|(name, value)| format!("{name}={}", value.to_log())).collect()
+            record(scan, "eth0").logged().map(|(name, value)| format!("{name}={}", value.as_log())).collect()
         };
         let mut scan = scan("198.51.100.7", "192.0.2.10:22");
         let mut expected = vec![

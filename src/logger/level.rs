@@ -5,9 +5,7 @@ use log::Level;
 
 /// What a level is called, and where its records are counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Severity {
-    /// The level in code.
-    pub level: Level,
+pub(crate) struct Severity {
     /// The word in lines and flags.
     pub word: &'static str,
     /// The priority in the journal (syslog(3)).
@@ -17,16 +15,16 @@ pub struct Severity {
 }
 
 /// Every level there is here, least urgent first.
-pub const LEVELS: [Severity; 4] = [
-    Severity { level: Level::Debug, word: "debug", priority: 7, written: Counter::RecordsDebug },
-    Severity { level: Level::Info, word: "info", priority: 6, written: Counter::RecordsInfo },
-    Severity { level: Level::Warn, word: "warn", priority: 4, written: Counter::RecordsWarning },
-    Severity { level: Level::Error, word: "error", priority: 3, written: Counter::RecordsError },
+pub(crate) const LEVELS: [Severity; 4] = [
+    Severity { word: "debug", priority: 7, written: Counter::RecordsDebug },
+    Severity { word: "info", priority: 6, written: Counter::RecordsInfo },
+    Severity { word: "warn", priority: 4, written: Counter::RecordsWarning },
+    Severity { word: "error", priority: 3, written: Counter::RecordsError },
 ];
 
 impl Severity {
     /// That of a record; `trace` is written as `debug`.
-    pub const fn of(level: Level) -> Self {
+    pub(crate) const fn of(level: Level) -> Self {
         match level {
             Level::Trace | Level::Debug => LEVELS[0],
             Level::Info => LEVELS[1],
@@ -42,8 +40,8 @@ mod tests {
 
     #[test]
     fn each_level_is_its_own() {
-        for severity in LEVELS {
-            assert_eq!(Severity::of(severity.level).word, severity.word);
+        for (severity, level) in LEVELS.iter().zip([Level::Debug, Level::Info, Level::Warn, Level::Error]) {
+            assert_eq!(Severity::of(level).word, severity.word);
         }
         assert_eq!(Severity::of(Level::Trace).word, "debug");
     }

@@ -16,10 +16,10 @@ const LONGEST_FIELD_NAME: usize = 64;
 const LONGEST_TEXT: usize = 4096;
 
 /// The key-value that becomes the journal's `MESSAGE_ID`; lines on stderr do without.
-pub const MESSAGE_ID_KEY: &str = "message_id";
+pub(crate) const MESSAGE_ID_KEY: &str = "message_id";
 
 /// The key-value that is the `msg` of a line, for records whose message repeats their fields: a line has them anyway.
-pub const TITLE_KEY: &str = "title";
+pub(crate) const TITLE_KEY: &str = "title";
 
 /// How a record becomes a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 //! drops its privileges, which belong to threads.
 
 mod journal;
-pub mod level;
+pub(crate) mod level;
 mod lines;
 mod writer;
 
@@ -29,7 +29,7 @@ use std::time::Duration;
 use writer::{Lines, Waiting, Writer};
 
 pub(crate) use lines::push_logfmt;
-pub use lines::{MESSAGE_ID_KEY, TITLE_KEY};
+pub(crate) use lines::{MESSAGE_ID_KEY, TITLE_KEY};
 
 /// What journald calls the program (`journalctl -t portscan_exporter`).
 pub const SYSLOG_IDENTIFIER: &str = "portscan_exporter";
@@ -177,7 +177,7 @@ pub fn waiting() -> u64 {
 }
 
 /// Counts records that a flood limit withheld.
-pub fn count_suppressed(records: u64) {
+pub(crate) fn count_suppressed(records: u64) {
     ACCOUNT.counters.add(Counter::RecordsSuppressed, records);
 }
 

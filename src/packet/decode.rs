@@ -405,7 +405,7 @@ pub struct Ipv4Piece<'a> {
 }
 
 /// The piece in a frame that `decode` skipped as one, if it is of IPv4.
-pub fn ipv4_piece(link: LinkType, frame: &[u8]) -> Option<Ipv4Piece<'_>> {
+pub(crate) fn ipv4_piece(link: LinkType, frame: &[u8]) -> Option<Ipv4Piece<'_>> {
     let Ok((Version::Four, packet)) = strip_link(link, frame) else { return None };
     let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
     let (total, own) = (usize::from(header.total_len()), header.slice().len());

@@ -102,7 +102,7 @@ struct Datagram {
 
 /// What became of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It is kept, or good for nothing.
     Piece,
     /// The datagram is complete, and this is in it. The pieces before this one, all and those that were tiny, are told.
@@ -121,7 +121,7 @@ struct Namesakes {
 
 /// Incomplete datagrams.
 #[derive(Debug, Default)]
-pub struct Fragments {
+pub(crate) struct Fragments {
     datagrams: HashMap<Name, Namesakes>,
     /// In the order they began; some may have been completed since.
     began: VecDeque<(Name, u64)>,
@@ -130,7 +130,7 @@ pub struct Fragments {
 
 impl Fragments {
     /// Takes a piece that `decode` skipped for this reason.
-    pub fn put(&mut self, time: Timestamp, piece: &Ipv4Piece<'_>, reason: Skipped) -> Outcome {
+    pub(crate) fn put(&mut self, time: Timestamp, piece: &Ipv4Piece<'_>, reason: Skipped) -> Outcome {
         let name = (piece.source, piece.destination, piece.identification);
         if !self.datagrams.contains_key(&name) {
             self.begin(name, time);

@@ -2,7 +2,7 @@
 
 pub mod decode;
 pub mod filter;
-pub mod fragments;
+pub(crate) mod fragments;
 #[cfg(test)]
 pub(crate) mod frames;
 
@@ -78,11 +78,11 @@ pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
     /// No more data from the sender.
-    pub const FIN: u8 = 0x01;
+    pub(crate) const FIN: u8 = 0x01;
     /// Synchronise sequence numbers.
     pub const SYN: u8 = 0x02;
     /// Reset the connection.
-    pub const RST: u8 = 0x04;
+    pub(crate) const RST: u8 = 0x04;
     /// The acknowledgement field is meant.
     pub const ACK: u8 = 0x10;
 

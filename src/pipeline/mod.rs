@@ -1,6 +1,6 @@
 //! One interface end to end: frames in, scan events and snapshots out. Owns what it touches, takes no lock.
 
-pub mod vantage;
+pub(crate) mod vantage;
 
 use crate::capture::{CaptureStatus, FrameSink};
 use crate::detect::{
@@ -20,7 +20,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// A key for the tables. What they hold comes from the wire: nobody may know how it hashes.
-pub fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
@@ -48,7 +48,12 @@ impl Pipeline {
     }
 
     /// The same, or an error if there is no memory for it.
-    pub fn try_new(policy: Policy, limits: Limits, seed: u64, origin: Origin) -> Result<Self, OutOfMemory> {
+    pub(crate) fn try_new(
+        policy: Policy,
+        limits: Limits,
+        seed: u64,
+        origin: Origin,
+    ) -> Result<Self, OutOfMemory> {
         Detector::try_new(policy, limits, seed, origin).map(Self::of)
     }
 
@@ -71,7 +76,7 @@ impl Pipeline {
     }
 
     /// The same, for frames of which nobody has put IPv4 datagrams together.
-    pub fn with_fragments(self) -> Self {
+    pub(crate) fn with_fragments(self) -> Self {
         Self { fragments: Some(Fragments::default()), ..self }
     }
 
@@ -210,7 +215,7 @@ impl Pipeline {
     }
 
     /// Tells the open scans, by the time of their hit.
-    pub fn each_open_scan(&self, told: &mut dyn FnMut(Scan)) {
+    pub(crate) fn each_open_scan(&self, told: &mut dyn FnMut(Scan)) {
         self.detector.each_open_scan(told);
     }
 
@@ -337,7 +342,7 @@ impl<O: EventSink> LiveSink<O> {
 
     /// The same for a host whose own addresses these are; they may change.
     #[must_use]
-    pub fn with_addresses(
+    pub(crate) fn with_addresses(
         mut self,
         mut addresses: impl FnMut() -> Option<Vec<IpAddr>> + Send + 'static,
     ) -> Self {

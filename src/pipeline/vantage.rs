@@ -42,12 +42,12 @@ impl Vantage {
     }
 
     /// Whether it makes a difference what the host's own addresses are.
-    pub fn needs_addresses(&self) -> bool {
+    pub(crate) fn needs_addresses(&self) -> bool {
         matches!(self.place, Place::Link | Place::Any)
     }
 
     /// These are the host's own addresses now; broadcast addresses of its networks are as impossible as a source.
-    pub fn set_addresses(&mut self, addresses: &[IpAddr]) {
+    pub(crate) fn set_addresses(&mut self, addresses: &[IpAddr]) {
         self.own_ipv4.clear();
         self.own_ipv6.clear();
         for address in addresses.iter().take(MOST_ADDRESSES) {

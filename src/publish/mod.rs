@@ -5,4 +5,4 @@ pub mod explain;
 pub mod metrics;
 pub mod sample;
 pub mod snapshot;
-pub mod vitals;
+pub(crate) mod vitals;

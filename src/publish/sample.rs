@@ -208,7 +208,7 @@ impl Sample {
     }
 
     /// No probe of the batch is later than this.
-    pub fn cap(&mut self, latest: Timestamp) {
+    pub(crate) fn cap(&mut self, latest: Timestamp) {
         for (_, probe) in &mut self.gathered {
             probe.time = probe.time.min(latest);
         }
@@ -273,7 +273,7 @@ impl Sample {
     }
 
     /// Sources are shown for so long from now on.
-    pub fn set_hold(&mut self, hold_nanos: u64) {
+    pub(crate) fn set_hold(&mut self, hold_nanos: u64) {
         self.sampling.hold_nanos = hold_nanos;
     }
 

@@ -26,7 +26,7 @@ pub struct InterfaceSnapshot {
 
 impl InterfaceSnapshot {
     /// The interface as one, from what each of its captures shows; `None` of none.
-    pub fn merged<'a>(shards: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+    pub(crate) fn merged<'a>(shards: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut shards = shards.into_iter();
         let mut all = shards.next()?.clone();
         for shard in shards {

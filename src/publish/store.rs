@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A capture loop that has not ticked for so long is not healthy.
-pub const STALLED: Duration = Duration::from_secs(10);
+pub(crate) const STALLED: Duration = Duration::from_secs(10);
 
 /// One slot per interface, in the order the interfaces were given; the latest snapshot wins.
 #[derive(Debug)]
@@ -129,12 +129,12 @@ impl SnapshotStore {
     }
 
     /// The same at another moment.
-    pub fn all_at(&self, now: Instant) -> Vec<Arc<InterfaceSnapshot>> {
+    pub(crate) fn all_at(&self, now: Instant) -> Vec<Arc<InterfaceSnapshot>> {
         self.slots.iter().filter_map(Slot::published).map(|published| published.at(now)).collect()
     }
 
     /// Every interface, by the name it has now, and its state; in the order of the slots.
-    pub fn states(&self) -> Vec<(String, CaptureState)> {
+    pub(crate) fn states(&self) -> Vec<(String, CaptureState)> {
         let now = clock::steady();
         let state = |slot: &Slot| match slot.published() {
             None => (slot.interface.clone(), CaptureState::Starting),

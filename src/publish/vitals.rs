@@ -14,13 +14,13 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Which captures were silent at the latest look.
 #[derive(Debug, Default)]
-pub struct Vitals {
+pub(crate) struct Vitals {
     silent: BTreeMap<String, u32>,
 }
 
 /// What there is to report of a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sign {
+pub(crate) enum Sign {
     /// It has not ticked for so long.
     Stalled(String, Duration),
     /// It ticks again.
@@ -29,7 +29,7 @@ pub enum Sign {
 
 impl Vitals {
     /// Looks once. Whether every capture lives, so that the watchdog may be fed; and what is new.
-    pub fn look(&mut self, store: &SnapshotStore, now: Instant) -> (bool, Vec<Sign>) {
+    pub(crate) fn look(&mut self, store: &SnapshotStore, now: Instant) -> (bool, Vec<Sign>) {
         let stalled = store.stalled(now, STALLED);
         let mut signs = Vec::new();
         let mut silent = BTreeMap::new();
@@ -50,7 +50,7 @@ impl Vitals {
 
 /// Waits for threads that were told to stop; what is wrong with those that did not end well. A thread that hangs is left
 /// behind: the process ends without it.
-pub fn gather(threads: Vec<(String, JoinHandle<()>)>, timeout: Duration) -> Vec<String> {
+pub(crate) fn gather(threads: Vec<(String, JoinHandle<()>)>, timeout: Duration) -> Vec<String> {
     let mut faults = Vec::new();
     let mut waited = Duration::ZERO;
     for (name, thread) in threads {

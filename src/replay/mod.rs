@@ -4,11 +4,11 @@
 
 mod captures;
 mod engine;
-pub mod order;
+pub(crate) mod order;
 mod progress;
-pub mod remarks;
-pub mod rotation;
-pub mod table;
+pub(crate) mod remarks;
+pub(crate) mod rotation;
+pub(crate) mod table;
 
 pub use captures::{Outcome, ScanSink, replay};
 

@@ -21,10 +21,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// How far apart frames may be out of order and still be sorted: two taps whose clocks nobody set, with margin.
-pub const HORIZON_NANOS: u64 = 5_000_000_000;
+pub(crate) const HORIZON_NANOS: u64 = 5_000_000_000;
 
 /// Probes that wait to be sorted: 4 MiB.
-pub const MOST_WAITING: usize = 65_536;
+pub(crate) const MOST_WAITING: usize = 65_536;
 
 /// A file that was in order for so many probes is believed to be, and its probes wait for nothing any more. The first that
 /// comes late after all is counted as such; from then on they wait again.
@@ -44,7 +44,7 @@ const LAST_PLAUSIBLE: u64 = (1 << 32) * 1_000_000_000 - 1;
 
 /// What goes on, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ordered {
+pub(crate) enum Ordered {
     /// A probe, no earlier than the one before it.
     Probe(Probe),
     /// The clock stepped back: what was stamped `from` is followed by what is stamped `to`, or up to the horizon before it.
@@ -116,7 +116,7 @@ impl Ord for Late {
 
 /// The order of one capture's stamps.
 #[derive(Debug)]
-pub struct Order {
+pub(crate) struct Order {
     /// The latest stamp on the clock in force.
     now: u64,
     /// The first stamp on it, if it is not the first.
@@ -162,23 +162,23 @@ impl Default for Order {
 }
 
 /// Whether a stamp is a time at all.
-pub fn has_time(time: u64) -> bool {
+pub(crate) fn has_time(time: u64) -> bool {
     (1..=LAST_PLAUSIBLE).contains(&time)
 }
 
 impl Order {
     /// What was out of order so far.
-    pub fn disorder(&self) -> Disorder {
+    pub(crate) fn disorder(&self) -> Disorder {
         self.disorder
     }
 
     /// The latest stamp, on the clock in force; `None` before any frame that has a time.
-    pub fn now(&self) -> Option<Timestamp> {
+    pub(crate) fn now(&self) -> Option<Timestamp> {
         self.started.then_some(Timestamp(self.now))
     }
 
     /// From the earliest to the latest stamp that was believed.
-    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+    pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         let (first, last) = self.span?;
         Some((Timestamp(first), Timestamp(last.max(self.now))))
     }
@@ -190,7 +190,7 @@ impl Order {
 
     /// Takes a frame, and the probe in it if it is one. `out` gets what can go on.
     #[inline]
-    pub fn frame(&mut self, time: Timestamp, probe: Option<Probe>, out: &mut impl FnMut(Ordered)) {
+    pub(crate) fn frame(&mut self, time: Timestamp, probe: Option<Probe>, out: &mut impl FnMut(Ordered)) {
         if time.nanos().wrapping_sub(self.now) < self.at_ease {
             self.now = time.nanos();
             if let Some(probe) = probe {
@@ -202,7 +202,7 @@ impl Order {
     }
 
     /// The file is over: what waits goes on, and what is doubted is decided.
-    pub fn finish(&mut self, out: &mut impl FnMut(Ordered)) {
+    pub(crate) fn finish(&mut self, out: &mut impl FnMut(Ordered)) {
         // Stray as those before, only that nothing follows that could say so.
         let first = self.doubted.iter().find(|frame| frame.has_time()).map(|frame| self.off_by(frame.time));
         if let (Some(first), Some(before)) = (first, self.stray_by)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// How far the reading has come, shown on standard error once it has taken a second; on a terminal only.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     bar: ProgressBar,
     name: String,
     since: Instant,
@@ -18,7 +18,7 @@ pub struct Progress {
 
 impl Progress {
     /// Begins reading `file` of `total_bytes`, if that is known.
-    pub fn of(file: &str, total_bytes: Option<u64>) -> Self {
+    pub(super) fn of(file: &str, total_bytes: Option<u64>) -> Self {
         let bar = match total_bytes {
             Some(bytes) => ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::hidden()),
             None => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// `bytes` of the file have been read by now. Cheap enough to be called for every batch of packets.
-    pub fn reached(&mut self, bytes: u64) {
+    pub(super) fn reached(&mut self, bytes: u64) {
         self.calls = self.calls.wrapping_add(1);
         // The clock is worth asking once in a while only.
         if !self.shown

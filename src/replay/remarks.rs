@@ -8,7 +8,7 @@ use crate::replay::order::Disorder;
 
 /// Something to know about a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
+pub(crate) struct Remark {
     /// A sentence.
     pub text: String,
     /// Whether the report may be wrong because of it, so that every format has it.
@@ -16,7 +16,7 @@ pub struct Remark {
 }
 
 /// The remarks on a capture, the gravest first.
-pub fn of(account: &Account, disorder: &Disorder, snapshot: &InterfaceSnapshot) -> Vec<Remark> {
+pub(crate) fn of(account: &Account, disorder: &Disorder, snapshot: &InterfaceSnapshot) -> Vec<Remark> {
     let grave =
         of_order(disorder).into_iter().chain(of_memory(snapshot)).map(|text| Remark { text, is_grave: true });
     let others = of_frames(account, snapshot).into_iter().map(|text| Remark { text, is_grave: false });

@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// By so many stamps the beginning of a file is judged: one of them may be stray.
-pub const STAMPS: usize = 3;
+pub(crate) const STAMPS: usize = 3;
 
 /// When a file begins, by its first stamps: the earliest that is near the one in the middle.
-pub fn begins(stamps: &[Timestamp]) -> Option<Timestamp> {
+pub(crate) fn begins(stamps: &[Timestamp]) -> Option<Timestamp> {
     let mut sorted = stamps.to_vec();
     sorted.sort_unstable();
     let middle = sorted.get(sorted.len().checked_sub(1)? / 2)?.nanos();
@@ -20,7 +20,7 @@ pub fn begins(stamps: &[Timestamp]) -> Option<Timestamp> {
 
 /// When a file with these first stamps goes on with what began at `first` and came to `now`, if it does: not before its end,
 /// but for disorder, nor so much later (`reach_nanos`) that no scan could go on.
-pub fn goes_on(
+pub(crate) fn goes_on(
     stamps: &[Timestamp],
     first: Timestamp,
     now: Timestamp,
@@ -34,7 +34,7 @@ pub fn goes_on(
 
 /// Neighbours whose names differ only in their number at the end, oldest first: a shell puts `cap.pcap10` before
 /// `cap.pcap2`, and a ring of files begins anywhere.
-pub fn oldest_first(files: &[PathBuf]) -> Vec<PathBuf> {
+pub(crate) fn oldest_first(files: &[PathBuf]) -> Vec<PathBuf> {
     let mut files = files.to_vec();
     for run in files.chunk_by_mut(|a, b| stem(a) == stem(b)).filter(|run| run.len() > 1) {
         let begin: Option<Vec<Timestamp>> = run.iter().map(|path| first_stamp(path)).collect();
@@ -84,7 +84,10 @@ impl FrameSink for First {
 }
 
 /// What to say of captures that may be one, for each of them: its last file's name and its span are given.
-pub fn remarks(captures: &[(&str, Option<(Timestamp, Timestamp)>)], reach_nanos: u64) -> Vec<Option<String>> {
+pub(crate) fn remarks(
+    captures: &[(&str, Option<(Timestamp, Timestamp)>)],
+    reach_nanos: u64,
+) -> Vec<Option<String>> {
     let mut said = vec![None; captures.len()];
     let mut spans: Vec<(Timestamp, Timestamp, usize)> = Vec::new();
     for (at, (_, span)) in captures.iter().enumerate() {

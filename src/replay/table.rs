@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 /// The most scans a table shows: beyond that nobody reads it, and it must be kept whole to be aligned.
-pub const MAX_ROWS: usize = 10_000;
+pub(crate) const MAX_ROWS: usize = 10_000;
 
 /// What a capture held: a file, or several that continue each other.
 #[derive(Debug, Clone, Default)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Its files, by their index.
     pub files: Vec<usize>,
     /// All its frames.
@@ -27,7 +27,7 @@ pub struct Totals {
 
 /// The table of `replay --format text`: give it scans and captures, in any order, then show it.
 #[derive(Debug, Clone, Default)]
-pub struct Table {
+pub(crate) struct Table {
     /// The names of all files, and how many scans were detected in each.
     files: Vec<(String, u64)>,
     /// By file, then by the time of the hit, whatever the order they come in.
@@ -37,13 +37,13 @@ pub struct Table {
 
 impl Table {
     /// For these files.
-    pub fn new(files: &[String]) -> Self {
+    pub(crate) fn new(files: &[String]) -> Self {
         let files = files.iter().map(|name| (name.clone(), 0)).collect();
         Self { files, ..Self::default() }
     }
 
     /// A scan that was detected in a file, as it ended or as it stands at the end.
-    pub fn scan(&mut self, file: usize, scan: &Scan) {
+    pub(crate) fn scan(&mut self, file: usize, scan: &Scan) {
         self.files[file].1 += 1;
         if self.scans.len() < MAX_ROWS {
             self.scans.push((file, *scan));
@@ -51,7 +51,7 @@ impl Table {
     }
 
     /// A capture, as far as it could be read. A file without a capture has no line.
-    pub fn capture(&mut self, totals: Totals) {
+    pub(crate) fn capture(&mut self, totals: Totals) {
         self.captures.push(totals);
     }
 }

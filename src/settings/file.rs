@@ -17,7 +17,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The largest file that is read, in bytes.
-pub const MAX_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// The most networks in `ignore.sources`: each is compared with the source of every probe.
 pub const MAX_NETWORKS: usize = 1000;

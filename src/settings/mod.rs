@@ -95,7 +95,7 @@ impl Settings {
 }
 
 /// Whether the configuration file can be read, by the user that the process is now.
-pub fn may_read(path: &Path) -> Result<(), String> {
+pub(crate) fn may_read(path: &Path) -> Result<(), String> {
     file::load(path).map(drop).map_err(|error| error.to_string())
 }
 

@@ -17,7 +17,7 @@ pub fn steady() -> Instant {
 }
 
 /// How long ago the system booted, sleep included.
-pub fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(since.tv_sec.try_into().unwrap_or(0), since.tv_nsec.try_into().unwrap_or(0))
 }

@@ -208,7 +208,7 @@ fn mount<'a>(mounts: &'a str, kind: &str) -> Option<(&'a str, &'a str)> {
 ///
 /// Call it before the tables are made. glibc would otherwise take the size of the largest mapping that was ever given back for its
 /// threshold, and cut tables that a reload makes from its heap: written with zeros at once, and kept after their end.
-pub fn map_large_allocations() {
+pub(crate) fn map_large_allocations() {
     #[cfg(target_env = "gnu")]
     {
         /// glibc's own threshold at start.

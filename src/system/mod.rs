@@ -2,7 +2,7 @@
 
 pub mod clock;
 pub mod counters;
-pub mod memory;
+pub(crate) mod memory;
 pub mod privilege;
-pub mod systemd;
+pub(crate) mod systemd;
 pub mod version;

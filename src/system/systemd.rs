@@ -8,32 +8,32 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Up and capturing; `status` is what `systemctl status` shows.
-pub fn ready(status: &str) -> io::Result<()> {
+pub(crate) fn ready(status: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&one_line(status))])
 }
 
 /// A reload begins; `ready` ends it. The time tells systemd (253 and newer) which reload is meant.
-pub fn reloading() -> io::Result<()> {
+pub(crate) fn reloading() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
 }
 
 /// What `systemctl status` shows from now on.
-pub fn status(status: &str) -> io::Result<()> {
+pub(crate) fn status(status: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Status(&one_line(status))])
 }
 
 /// The end begins.
-pub fn stopping() -> io::Result<()> {
+pub(crate) fn stopping() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Stopping])
 }
 
 /// Alive: to be sent once each `watchdog_interval`, and only while healthy, or the watchdog watches nothing.
-pub fn alive() -> io::Result<()> {
+pub(crate) fn alive() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Watchdog])
 }
 
 /// How often to say `alive`: half of what systemd allows (sd_watchdog_enabled(3)); `None` if it does not ask.
-pub fn watchdog_interval() -> Option<Duration> {
+pub(crate) fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|interval| !interval.is_zero())
 }
 
@@ -47,7 +47,7 @@ const FIRST_PASSED: RawFd = 3;
 
 /// The descriptors that a `.socket` unit passed (sd_listen_fds(3)). They are known by number only: call it once, before
 /// this process opens anything, or what it opened is taken for one of them.
-pub fn sockets() -> io::Result<Vec<OwnedFd>> {
+pub(crate) fn sockets() -> io::Result<Vec<OwnedFd>> {
     let said = |name| std::env::var(name).unwrap_or_default();
     if said("LISTEN_PID") != std::process::id().to_string() {
         return Ok(Vec::new());

@@ -1,7 +1,7 @@
 //! Text that others wrote, in messages for people: nothing in it can steer a terminal or turn the line around, and none of
 //! it is long enough to bury the message.
 
-pub mod time;
+pub(crate) mod time;
 pub mod units;
 
 /// The most characters that a message quotes of one text.
@@ -11,7 +11,7 @@ const MOST_QUOTED: usize = 80;
 const MOST_SAID: usize = 1000;
 
 /// A text in quotation marks, as a message quotes it: escaped, and cut where it is long.
-pub fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     let mut characters = text.chars();
     quoted.extend(characters.by_ref().take(MOST_QUOTED).flat_map(char::escape_debug));

@@ -6,13 +6,13 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// RFC 3339 in UTC with microseconds (what is finer is cut): `2026-11-23T10:00:00.123456Z`.
-pub fn rfc3339(time: Timestamp) -> String {
+pub(crate) fn rfc3339(time: Timestamp) -> String {
     Rfc3339(time).to_string()
 }
 
 /// The same without a string of its own.
 #[derive(Debug, Clone, Copy)]
-pub struct Rfc3339(pub Timestamp);
+pub(crate) struct Rfc3339(pub Timestamp);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

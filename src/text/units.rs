@@ -72,13 +72,13 @@ impl fmt::Display for OneIn {
 }
 
 /// A duration like `10s`, `5m`, `1m30s` or `500ms`, as flags and the configuration file write it.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a duration like 10s, 5m or 1m30s".to_owned())
 }
 
 /// A source as `explain` takes it: an address, or an IPv6 network as the labels write it. An address is a network of its full
 /// length.
-pub fn parse_source(text: &str) -> Result<IpNet, String> {
+pub(crate) fn parse_source(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }

@@ -34,7 +34,7 @@ impl Default for ClientLimits {
 
 impl ClientLimits {
     /// The usual limits, with fewer connections where the system grants few file descriptors.
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         let usual = Self::default();
         let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / DESCRIPTOR_SHARE;
         Self {

@@ -75,7 +75,7 @@ pub struct Known {
 
 impl Answer {
     /// Whether any interface answered.
-    pub fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.interfaces.iter().any(|interface| interface.known.is_some())
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The Content-Type of the page; Prometheus 3 refuses a scrape without it.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the program was built from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -88,7 +88,7 @@ pub fn family_labels() -> Vec<(&'static str, &'static [&'static str])> {
 }
 
 /// The text of the `window` label: a duration as operators write it (`10s`, `1m30s`).
-pub fn window_label(nanos: u64) -> String {
+pub(crate) fn window_label(nanos: u64) -> String {
     humantime::format_duration(Duration::from_nanos(nanos)).to_string().replace(' ', "")
 }
 

@@ -27,7 +27,7 @@ pub struct Usage {
 
 impl Usage {
     /// What this process uses now.
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         // The start does not move, so it is worked out once: a later step of the wall clock would move it.
         static START: OnceLock<Option<f64>> = OnceLock::new();
         let stat = fs::read_to_string("/proc/self/stat").ok();

@@ -8,7 +8,7 @@ mod sandbox;
 mod user;
 
 pub use error::ConfineError;
-pub use user::{DEFAULT_USER, User};
+pub use user::User;
 
 use rustix::io;
 use rustix::thread::{
@@ -18,7 +18,7 @@ use rustix::thread::{
 use std::path::PathBuf;
 
 /// Whether packet sockets can be opened. If the kernel will not say, trying tells.
-pub fn may_capture() -> bool {
+pub(crate) fn may_capture() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_RAW))
 }
 
@@ -63,7 +63,7 @@ pub use sandbox::Files;
 ///    Then a look at what came of 3 and 4: what the kernel was asked for is not always what it did.
 /// 5. Landlock, after the user's name was looked up in files.
 /// 6. The list of system calls, last: it refuses some of the above.
-pub fn confine(options: &Options) -> Result<Confined, ConfineError> {
+pub(crate) fn confine(options: &Options) -> Result<Confined, ConfineError> {
     expect_one_thread()?;
     confine_thread(options)
 }

@@ -7,7 +7,7 @@ use rustix::process::{Gid, Uid, getgroups};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// Whom root becomes, unless `--user` says otherwise.
-pub const DEFAULT_USER: &str = "nobody";
+pub(crate) const DEFAULT_USER: &str = "nobody";
 
 /// The kernel's own "nobody", where no file names the users (an image from scratch).
 const OVERFLOW: u32 = 65_534;
