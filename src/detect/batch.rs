@@ -68,57 +68,65 @@ pub struct Lookup {
     pub row: u32,
 }
 
-/// One tracker's lookups of the probes of a batch.
+/// One tracker's lookups of the probes of a batch. An array, whose places are counted by `len`: a probe costs neither a look at
+/// the room that is left nor one at the bounds.
 #[derive(Debug)]
 pub struct Lookups {
-    lookups: Vec<Lookup>,
+    lookups: [Lookup; BATCH],
+    len: usize,
 }
+
+const _: () = assert!(BATCH.is_power_of_two(), "places are found by a mask");
 
 impl Lookups {
     /// None.
-    pub fn new() -> Result<Self, OutOfMemory> {
-        Ok(Self { lookups: room_for(BATCH)? })
-    }
+    pub const NONE: Lookups = Lookups { lookups: [Lookup { spot: Spot::FIRST, row: NO_ROW }; BATCH], len: 0 };
 
     /// One more, whose row was not looked up yet. Returns the number of the one whose row can be looked up now.
     #[inline]
     pub fn push(&mut self, spot: Spot) -> Option<usize> {
-        self.lookups.push(Lookup { spot, row: NO_ROW });
-        self.lookups.len().checked_sub(AHEAD)
+        self.lookups[self.len % BATCH] = Lookup { spot, row: NO_ROW };
+        self.len += 1;
+        self.len.checked_sub(AHEAD)
     }
 
     /// The numbers of those whose rows were not looked up yet, once there come no more.
     pub fn rest(&self) -> Range<usize> {
-        self.lookups.len().saturating_sub(AHEAD - 1)..self.lookups.len()
+        self.len.saturating_sub(AHEAD - 1)..self.len
     }
 
-    /// The latest.
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The latest; if there is none yet, any.
     #[inline]
-    pub fn last(&self) -> Option<Lookup> {
-        self.lookups.last().copied()
+    pub fn latest(&self) -> Lookup {
+        self.at(self.len.wrapping_sub(1))
     }
 
     /// The one of this number.
     #[inline]
     pub fn at(&self, at: usize) -> Lookup {
-        self.lookups[at]
+        self.lookups[at % BATCH]
     }
 
     /// The row of the one before, if that is of the same source.
     #[inline]
     pub fn before(&self, at: usize) -> Option<u32> {
-        let before = self.lookups[at.checked_sub(1)?];
-        (before.spot == self.lookups[at].spot).then_some(before.row)
+        let before = self.at(at.wrapping_sub(1));
+        (at > 0 && before.spot == self.at(at).spot).then_some(before.row)
     }
 
     /// The row of one was looked up.
     #[inline]
     pub fn found(&mut self, at: usize, row: u32) {
-        self.lookups[at].row = row;
+        self.lookups[at % BATCH].row = row;
     }
 
     /// Forgets them all.
     pub fn clear(&mut self) {
-        self.lookups.clear();
+        self.len = 0;
     }
 }

@@ -4,7 +4,7 @@ use crate::detect::batch::Batch;
 use crate::detect::explain::{Explanation, explain};
 use crate::detect::memory::OutOfMemory;
 use crate::detect::probe::Probe;
-use crate::detect::rule::{Limits, Policy};
+use crate::detect::rule::{Limits, Policy, RULES};
 use crate::detect::scan::{Scan, ScanEvent};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::{Counters, Ignored, Snapshot};
@@ -21,8 +21,8 @@ pub struct Detector {
     timeline: Timeline,
     /// Probes that were not looked at yet.
     batch: Batch,
-    /// One for each rule of the policy.
-    trackers: Vec<Tracker>,
+    /// One for each rule of the policy. An array: while there is one rule, the loops over it cost a probe nothing.
+    trackers: [Tracker; RULES],
     /// What is counted before any rule.
     counters: Counters,
 }
@@ -46,8 +46,9 @@ impl Detector {
     ) -> Result<Self, OutOfMemory> {
         policy.ignored_ports.sort_unstable();
         let tracker = |rule| Tracker::new(rule, policy.ipv6_prefix, limits, seed, origin);
+        let trackers = policy.rules().into_iter().map(tracker).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            trackers: policy.rules().into_iter().map(tracker).collect::<Result<_, _>>()?,
+            trackers: trackers.try_into().unwrap_or_else(|_| unreachable!("a tracker for each rule")),
             timeline: Timeline::new(origin),
             batch: Batch::new()?,
             counters: Counters::default(),

@@ -87,7 +87,7 @@ impl Tracker {
             rows: Rows::new(rule, ipv6_prefix, limits.hold_nanos, ports, host_hasher)?,
             plan,
             retired: Retired::new(limits.max_sources)?,
-            lookups: Lookups::new()?,
+            lookups: Lookups::NONE,
         })
     }
 
@@ -101,13 +101,12 @@ impl Tracker {
     /// A probe was gathered: begins to fetch what it will need. `is_again` says that it comes from the source of the last one.
     #[inline]
     pub fn look_ahead(&mut self, source: IpAddr, is_again: bool) {
-        let spot = match self.lookups.last() {
-            Some(last) if is_again => last.spot,
-            _ => {
-                let spot = self.spot(source);
-                self.directory.prefetch(spot);
-                spot
-            }
+        let spot = if is_again {
+            self.lookups.latest().spot
+        } else {
+            let spot = self.spot(source);
+            self.directory.prefetch(spot);
+            spot
         };
         if let Some(arrived) = self.lookups.push(spot) {
             self.look_up(arrived);
@@ -387,7 +386,7 @@ impl Tracker {
     /// they belong now. Nothing that is reported changes by it; where chance brings too many to one set, the one that must go is
     /// counted as ever.
     pub fn rekey(&mut self, sink: &mut EventSink<'_>) {
-        debug_assert!(self.lookups.last().is_none(), "what was looked up is where it was");
+        debug_assert!(self.lookups.is_empty(), "what was looked up is where it was");
         self.rekeyed = sink.now();
         let moving = self.directory.rekey(self.rows.present.stamp);
         for &moved in &moving {

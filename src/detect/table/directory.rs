@@ -26,6 +26,11 @@ pub struct Spot {
     tag: u32,
 }
 
+impl Spot {
+    /// The first of all.
+    pub const FIRST: Spot = Spot { set: 0, tag: 0 };
+}
+
 #[cfg(test)]
 impl Spot {
     /// The number of its set.
