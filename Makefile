@@ -10,7 +10,7 @@ SUDO = $$([ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests use beside Rust: real scanners, Prometheus, Alertmanager, journald and systemd, all from Debian.
 TEST_PACKAGES = libpcap-dev gcc nmap masscan tcpdump prometheus prometheus-alertmanager victoria-metrics iproute2 systemd \
   systemd-container debootstrap dbus util-linux procps jq curl python3 python3-jsonschema fail2ban nftables \
-  iputils-ping
+  iputils-ping strace
 
 .PHONY: run demo build test lint bench build-needs test-needs
 

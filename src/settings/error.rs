@@ -8,7 +8,7 @@ use std::fmt;
 pub enum SettingsError {
     /// The file cannot be read or understood.
     Config(ConfigError),
-    /// A value that cannot be meant: which, the bounds, and what was given.
+    /// A value that cannot be meant: which one, its bounds, and the value.
     Invalid(String),
 }
 

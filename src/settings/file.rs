@@ -161,7 +161,7 @@ fn options() -> Options {
             max_replay_stack_depth: 8,
         },
         budget: serde_saphyr::budget! {
-            max_documents: 2, // so that a second one is told as such
+            max_documents: 2, // so that the error for a second one says so
             max_depth: 16,
             flow_nesting_limit: 16,
             max_aliases: 1_000,

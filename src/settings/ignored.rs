@@ -35,7 +35,7 @@ impl Ignored {
         Self { ipv4, ipv6, ports: u32::try_from(policy.ignored_ports.len()).unwrap_or(u32::MAX) }
     }
 
-    /// What an operator must be told of it, under this threshold: valid, and most likely not meant.
+    /// Warnings for the operator, under this threshold: the lists are valid, and most likely not meant.
     pub fn warnings(&self, threshold: u32) -> Vec<String> {
         let mut warnings = Vec::new();
         for (share, family) in [(self.ipv4, "IPv4"), (self.ipv6, "IPv6")] {

@@ -129,7 +129,7 @@ impl Watch {
 /// What carries a connection. One that is encrypted makes its handshake at the first read, so that it counts as a part of the
 /// first header.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// When it is closed, what was not sent yet is thrown away.
+    /// Throws away unsent bytes when it is closed.
     fn discard_unsent(&self);
 }
 

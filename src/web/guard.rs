@@ -53,7 +53,7 @@ pub(super) fn own_names(listen: &[ListenAddress]) -> Vec<String> {
     listen.iter().filter_map(ListenAddress::host).map(str::to_owned).chain([system]).collect()
 }
 
-/// No page can be served under an address or `localhost` but by whoever is there.
+/// Another site cannot serve a page under an address or `localhost`: only the host that has it can.
 fn is_ours(host: &str, names: &[String]) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let host = host.trim_end_matches('.');

@@ -38,11 +38,7 @@ fn a_web_server_that_panics_ends_the_process() {
             .args(["-p", &thread])
             .stderr(std::process::Stdio::null())
             .spawn();
-        let Ok(strace) = strace else {
-            eprintln!("NOT RUN: needs strace");
-            return ends_well(exporter);
-        };
-        let _strace = lab::Ended(strace);
+        let _strace = lab::Ended(strace.expect("needs strace"));
         let status = eventually("the end", PATIENCE, || {
             let _ = lab.get("http://127.0.0.1:10220/-/healthy");
             exporter.program.0.try_wait().unwrap()

@@ -1,7 +1,7 @@
 //! What the process may do: it needs CAP_NET_RAW to capture, and nothing else.
 //!
-//! Packets and requests are an attacker's to write. Whoever gets code to run in this process should find an unprivileged user
-//! who can read the configuration, /proc and nothing else, connect nowhere and start no program.
+//! Attackers write packets and requests. One that gets code to run in this process should find an unprivileged user
+//! that can read the configuration, /proc and nothing else, connect nowhere and start no program.
 
 mod error;
 mod sandbox;

@@ -1,4 +1,4 @@
-//! What the kernel holds the process to, whoever it is: the files it may read (Landlock), and the system calls it has a use
+//! What the kernel holds the process to, under any user: the files it may read (Landlock), and the system calls it has a use
 //! for (seccomp).
 
 use landlock::{
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// How far the kernel goes along with restricting files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
-    /// Reading only, of what was named; no TCP connection to anyone.
+    /// It reads only the files that were named, and makes no TCP connection.
     Restricted,
     /// An older kernel: not all of the above.
     Partly,

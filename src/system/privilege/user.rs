@@ -12,7 +12,7 @@ pub(crate) const DEFAULT_USER: &str = "nobody";
 /// The kernel's own "nobody", where no file names the users (an image from scratch).
 const OVERFLOW: u32 = 65_534;
 
-/// What setresuid(2) and setresgid(2) take for "leave it as it is": whoever is to become this number stays root.
+/// What setresuid(2) and setresgid(2) take for "leave it as it is": a process that is to become this number stays root.
 const UNCHANGED: u32 = u32::MAX;
 
 /// A user, and the group that is his.
