@@ -7,7 +7,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{BATCH, Detector, Limits, Origin, Policy, Probe};
-use portscan_exporter::packet::decode::decode;
+use portscan_exporter::packet::decode;
 use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::publish::metrics::{self, ProcessState};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;

@@ -9,8 +9,8 @@ use portscan_exporter::capture::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake, default_interface,
     interfaces,
 };
-use portscan_exporter::packet::decode::{Skipped, decode};
-use portscan_exporter::packet::{LinkType, Packet, Timestamp};
+use portscan_exporter::detect::Probe;
+use portscan_exporter::packet::{LinkType, Packet, Skipped, Timestamp, decode};
 use portscan_exporter::system::{clock, privilege};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -138,7 +138,8 @@ impl FrameSink for Recorder {
     fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
         let mut seen = self.seen.lock().unwrap();
         match decode(self.link.expect("opened before the first frame"), time, bytes) {
-            Ok(packet) => seen.probes.push(packet),
+            Ok(packet) if Probe::of(&packet).is_some() => seen.probes.push(packet),
+            Ok(_) => seen.skipped.push(Skipped::NotProbe),
             Err(reason) => seen.skipped.push(reason),
         }
     }

@@ -5,8 +5,8 @@
 
 use pcap::Capture;
 use portscan_exporter::capture::{CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake};
-use portscan_exporter::packet::decode::{Skipped, decode};
-use portscan_exporter::packet::{LinkType, Timestamp};
+use portscan_exporter::detect::Probe;
+use portscan_exporter::packet::{LinkType, Skipped, Timestamp, decode};
 use portscan_exporter::system::clock;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -343,9 +343,11 @@ impl FrameSink for Recorder {
     fn frame(&mut self, time: Timestamp, bytes: &[u8]) {
         let mut seen = self.seen.lock().unwrap();
         match decode(self.link, time, bytes) {
-            Ok(packet) => seen.probes.push((self.shard, packet.source, packet.destination_port)),
+            Ok(packet) if Probe::of(&packet).is_some() => {
+                seen.probes.push((self.shard, packet.source, packet.destination_port));
+            }
             Err(Skipped::Fragment) => seen.fragments += 1,
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 

@@ -10,6 +10,12 @@
 //! kernel answers a datagram for this host that stays incomplete once more than without us (ICMP "time exceeded"), and all
 //! groups of a network namespace share one reassembly, so that only one of them gets the whole datagram.
 
+use crate::packet::bpf::{
+    A_TO_X, ADD, AND, Assembler, IF_EQUAL, Instruction, LOAD_HALF, LOAD_HALF_AT_X, LOAD_MEMORY, LOAD_WORD,
+    LOAD_WORD_AT_X, Label, MULTIPLY, RETURN, RETURN_A, SHIFT_RIGHT, STORE, X_IS, X_IS_MEMORY, X_TO_A, XOR,
+    XOR_X,
+};
+use crate::packet::link::{IPV4, IPV6, TAGS};
 use rustix::io;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -79,19 +85,20 @@ pub(super) fn join(socket: &impl AsFd, group: Group) -> io::Result<()> {
 /// Has the group of this socket share by source, of which IPv6 counts `ipv6_bits` (at most 64), and less where one party has
 /// many networks.
 pub(super) fn steer(socket: &impl AsFd, keys: &Keys, ipv6_bits: u8) -> io::Result<()> {
-    give(socket, libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, &mut program(keys, ipv6_bits))
+    give(socket, libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, &program(keys, ipv6_bits))
 }
 
 /// Lets nothing into this socket, until it gets another filter.
 pub(super) fn close_to_all(socket: &impl AsFd) -> io::Result<()> {
-    let mut nothing = [op(libc::BPF_RET | libc::BPF_K, 0)];
-    give(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &mut nothing)
+    let nothing = [Instruction { code: RETURN, jt: 0, jf: 0, k: 0 }];
+    give(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &nothing)
 }
 
-fn give(socket: &impl AsFd, level: i32, option: i32, program: &mut [libc::sock_filter]) -> io::Result<()> {
+fn give(socket: &impl AsFd, level: i32, option: i32, program: &[Instruction]) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::Errno::INVAL)?;
-    // The kernel copies the instructions before the call returns.
-    set(socket.as_fd(), level, option, &libc::sock_fprog { len, filter: program.as_mut_ptr() })
+    // `Instruction` is laid out as the kernel's, which copies them before the call returns and writes to none.
+    let filter = program.as_ptr().cast::<libc::sock_filter>().cast_mut();
+    set(socket.as_fd(), level, option, &libc::sock_fprog { len, filter })
 }
 
 /// setsockopt(2) for options that rustix does not know.
@@ -131,21 +138,13 @@ fn last_error() -> io::Errno {
     io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(io::Errno::INVAL)
 }
 
-fn op(code: u32, k: u32) -> libc::sock_filter {
-    // Codes have at most eight bits.
-    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
-
 /// `SKF_AD_*`: what the kernel knows of a packet besides its bytes.
 const fn known(what: i32) -> u32 {
     (libc::SKF_AD_OFF + what).cast_unsigned()
 }
 
-const IPV4: u32 = 0x0800;
-const IPV6: u32 = 0x86dd;
-
-/// The tags that `decode` looks behind. The kernel has taken the outermost off already, unless it is a 0x9100.
-const TAGS: [u32; 3] = [0x8100, 0x88a8, 0x9100];
+/// Of the tags that `decode` looks behind, so many are stepped over. The kernel has taken the outermost off already, unless it
+/// is a 0x9100.
 const MOST_TAGS: usize = 2;
 
 const ETHERNET_HEADER: u32 = 14;
@@ -159,121 +158,125 @@ const OUTGOING: u32 = 4;
 
 /// A hash of the source address, for the kernel to take modulo the number of members. Anything that is not IP goes to
 /// the first of them.
-fn program(keys: &Keys, ipv6_bits: u8) -> Vec<libc::sock_filter> {
-    use libc::{
-        BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_H, BPF_IMM, BPF_IND, BPF_JA, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD,
-        BPF_LDX, BPF_MEM, BPF_MISC, BPF_MUL, BPF_RET, BPF_RSH, BPF_ST, BPF_TAX, BPF_TXA, BPF_W, BPF_X,
-        BPF_XOR,
-    };
-    const BPF_A: u32 = 0x10;
-    let alu = |operation: u32, k: u32| op(BPF_ALU | operation | BPF_K, k);
-    let tax = op(BPF_MISC | BPF_TAX, 0);
-    let with_x = op(BPF_ALU | BPF_XOR | BPF_X, 0);
-    let word = |offset: u32| op(BPF_LD | BPF_W | BPF_IND, offset);
-    // The high bits of a product know all bits of the factors: fold them down.
-    let fold = |bits: u32| [tax, alu(BPF_RSH, bits), with_x];
-    // Any key is as good as another: the end of MurmurHash3, whose constants were sought for that every bit of what goes in
-    // changes half of what comes out.
-    let finish = [
-        &fold(16)[..],
-        &[alu(BPF_MUL, 0x85eb_ca6b)],
-        &fold(13),
-        &[alu(BPF_MUL, 0xc2b2_ae35)],
-        &fold(16),
-        &[op(BPF_RET | BPF_A, 0)],
-    ]
-    .concat();
-    let mask = u64::MAX.checked_shl(64 - u32::from(ipv6_bits.min(64))).unwrap_or(0);
+fn program(keys: &Keys, ipv6_bits: u8) -> Vec<Instruction> {
+    let mut code = Assembler::default();
+    let (ipv4, ipv6) = (code.label(), code.label());
+    find_begin(&mut code);
+    find_ip(&mut code, ipv4, ipv6);
+    code.place(ipv4);
+    hash_ipv4(&mut code, keys);
+    code.place(ipv6);
+    hash_ipv6(&mut code, keys, ipv6_bits);
+    code.finish()
+}
 
-    let mut ipv4 = vec![word(12), alu(BPF_XOR, keys.add[0]), alu(BPF_MUL, keys.multiply[0])];
-    ipv4.extend(&finish);
+/// A becomes the ether type, X where what it is the type of begins. Of what arrives that is the first byte a program sees,
+/// whether or not the packet lies in one piece. What leaves begins with the link's header; where there are tags in it, the
+/// kernel's own idea of the network header is before or behind them, depending on who made the packet.
+fn find_begin(code: &mut Assembler) {
+    let (arrives, ethernet, known_type, end) = (code.label(), code.label(), code.label(), code.label());
+    code.put(LOAD_WORD, known(libc::SKF_AD_PKTTYPE));
+    code.unless(IF_EQUAL, OUTGOING, arrives);
+    code.put(LOAD_WORD, known(libc::SKF_AD_HATYPE));
+    code.when(IF_EQUAL, libc::ARPHRD_ETHER.into(), ethernet);
+    code.when(IF_EQUAL, libc::ARPHRD_LOOPBACK.into(), ethernet);
+    code.put(X_IS, libc::SKF_NET_OFF.cast_unsigned());
+    code.go(known_type);
+    code.place(ethernet);
+    code.put(X_IS, ETHERNET_HEADER);
+    code.put(LOAD_HALF, ETHERNET_HEADER - 2);
+    code.go(end);
+    code.place(arrives);
+    code.put(X_IS, 0);
+    code.place(known_type);
+    code.put(LOAD_WORD, known(libc::SKF_AD_PROTOCOL));
+    code.place(end);
+}
 
-    let skip_unless = |value: u32, jf: u8| libc::sock_filter { jf, ..op(BPF_JMP | BPF_JEQ | BPF_K, value) };
-    let load = op(BPF_LD | BPF_W | BPF_MEM, 0);
-    let mut ipv6 = vec![
-        word(12),
-        alu(BPF_AND, mask as u32),
-        op(BPF_ST, 0),
-        // Never finer than what one party is (`detect::Source`): of 6to4 the first 48 bits, of Teredo the first 32.
-        word(8),
-        skip_unless(TEREDO, 4),
-        load,
-        alu(BPF_AND, 0),
-        op(BPF_ST, 0),
-        op(BPF_JMP | BPF_JA, 5),
-        alu(BPF_RSH, 16),
-        skip_unless(SIX_TO_FOUR, 3),
-        load,
-        alu(BPF_AND, 0xffff_0000),
-        op(BPF_ST, 0),
-        word(8),
-        alu(BPF_AND, (mask >> 32) as u32),
-        alu(BPF_XOR, keys.add[1]),
-        alu(BPF_MUL, keys.multiply[1]),
-    ];
-    ipv6.extend(fold(16));
-    ipv6.extend([op(BPF_LDX | BPF_W | BPF_MEM, 0), with_x]);
-    ipv6.extend([alu(BPF_XOR, keys.add[0]), alu(BPF_MUL, keys.multiply[0])]);
-    ipv6.extend(&finish);
-
-    // A is the ether type, X where what it is the type of begins. Of what arrives that is the first byte a program sees,
-    // whether or not the packet lies in one piece. What leaves begins with the link's header; where there are tags in it, the
-    // kernel's own idea of the network header is before or behind them, depending on who made the packet.
-    let jump =
-        |ether_type: u32, jt: u8| libc::sock_filter { jt, ..op(BPF_JMP | BPF_JEQ | BPF_K, ether_type) };
-    let begin_at = |offset: u32| op(BPF_LDX | BPF_W | BPF_IMM, offset);
-    let mut program = vec![
-        op(BPF_LD | BPF_W | BPF_ABS, known(libc::SKF_AD_PKTTYPE)),
-        libc::sock_filter { jf: 8, ..jump(OUTGOING, 0) },
-        op(BPF_LD | BPF_W | BPF_ABS, known(libc::SKF_AD_HATYPE)),
-        jump(libc::ARPHRD_ETHER.into(), 3),
-        jump(libc::ARPHRD_LOOPBACK.into(), 2),
-        begin_at(libc::SKF_NET_OFF.cast_unsigned()),
-        op(BPF_JMP | BPF_JA, 4),
-        begin_at(ETHERNET_HEADER),
-        op(BPF_LD | BPF_H | BPF_ABS, ETHERNET_HEADER - 2),
-        op(BPF_JMP | BPF_JA, 2),
-        begin_at(0),
-        op(BPF_LD | BPF_W | BPF_ABS, known(libc::SKF_AD_PROTOCOL)),
-    ];
-    // At each level two questions, one for each tag, the end, six steps behind the tag.
-    const LEVEL: usize = 2 + TAGS.len() + 1 + 6;
-    let ipv4_at = program.len() + MOST_TAGS * LEVEL + 3;
-    let ipv6_at = ipv4_at + ipv4.len();
+/// Steps over tags. X is at the IP header then.
+fn find_ip(code: &mut Assembler, ipv4: Label, ipv6: Label) {
     for level in 0..=MOST_TAGS {
-        let tag_at = program.len() + 2 + TAGS.len() + 1;
-        let mut ask = |ether_type: u32, then: usize| {
-            // The whole program has fewer than 255 steps.
-            let jt = (then - program.len() - 1) as u8;
-            program.push(libc::sock_filter { jt, jf: 0, ..op(BPF_JMP | BPF_JEQ | BPF_K, ether_type) });
-        };
-        ask(IPV4, ipv4_at);
-        ask(IPV6, ipv6_at);
-        if level < MOST_TAGS {
-            for tag in TAGS {
-                ask(tag, tag_at);
-            }
+        let tag = (level < MOST_TAGS).then(|| code.label());
+        code.when(IF_EQUAL, IPV4.into(), ipv4);
+        code.when(IF_EQUAL, IPV6.into(), ipv6);
+        for (tag, tag_type) in tag.into_iter().flat_map(|tag| TAGS.map(|tag_type| (tag, tag_type))) {
+            code.when(IF_EQUAL, tag_type.into(), tag);
         }
-        program.push(op(BPF_RET | BPF_K, 0));
-        if level < MOST_TAGS {
-            program.extend([
-                op(BPF_LD | BPF_H | BPF_IND, 2),
-                op(BPF_ST, 0),
-                op(BPF_MISC | BPF_TXA, 0),
-                alu(BPF_ADD, 4),
-                tax,
-                op(BPF_LD | BPF_W | BPF_MEM, 0),
-            ]);
+        code.put(RETURN, 0);
+        if let Some(tag) = tag {
+            code.place(tag);
+            code.put(LOAD_HALF_AT_X, 2);
+            code.put(STORE, 0);
+            code.put(X_TO_A, 0);
+            code.put(ADD, 4);
+            code.put(A_TO_X, 0);
+            code.put(LOAD_MEMORY, 0);
         }
     }
-    program.extend(ipv4);
-    program.extend(ipv6);
-    program
+}
+
+fn hash_ipv4(code: &mut Assembler, keys: &Keys) {
+    code.put(LOAD_WORD_AT_X, 12);
+    code.put(XOR, keys.add[0]);
+    code.put(MULTIPLY, keys.multiply[0]);
+    finish(code);
+}
+
+/// Never finer than what one party is (`detect::Source`): of 6to4 the first 48 bits, of Teredo the first 32.
+fn hash_ipv6(code: &mut Assembler, keys: &Keys, ipv6_bits: u8) {
+    let mask = u64::MAX.checked_shl(64 - u32::from(ipv6_bits.min(64))).unwrap_or(0);
+    let (no_teredo, hash) = (code.label(), code.label());
+    // The second word of the network is kept, the first comes last.
+    code.put(LOAD_WORD_AT_X, 12);
+    code.put(AND, mask as u32);
+    code.put(STORE, 0);
+    code.put(LOAD_WORD_AT_X, 8);
+    code.unless(IF_EQUAL, TEREDO, no_teredo);
+    code.put(LOAD_MEMORY, 0);
+    code.put(AND, 0);
+    code.put(STORE, 0);
+    code.go(hash);
+    code.place(no_teredo);
+    code.put(SHIFT_RIGHT, 16);
+    code.unless(IF_EQUAL, SIX_TO_FOUR, hash);
+    code.put(LOAD_MEMORY, 0);
+    code.put(AND, 0xffff_0000);
+    code.put(STORE, 0);
+    code.place(hash);
+    code.put(LOAD_WORD_AT_X, 8);
+    code.put(AND, (mask >> 32) as u32);
+    code.put(XOR, keys.add[1]);
+    code.put(MULTIPLY, keys.multiply[1]);
+    fold(code, 16);
+    code.put(X_IS_MEMORY, 0);
+    code.put(XOR_X, 0);
+    code.put(XOR, keys.add[0]);
+    code.put(MULTIPLY, keys.multiply[0]);
+    finish(code);
+}
+
+/// The high bits of a product know all bits of the factors: fold them down.
+fn fold(code: &mut Assembler, bits: u32) {
+    code.put(A_TO_X, 0);
+    code.put(SHIFT_RIGHT, bits);
+    code.put(XOR_X, 0);
+}
+
+/// Any key is as good as another: the end of MurmurHash3, whose constants were sought for that every bit of what goes in
+/// changes half of what comes out.
+fn finish(code: &mut Assembler) {
+    fold(code, 16);
+    code.put(MULTIPLY, 0x85eb_ca6b);
+    fold(code, 13);
+    code.put(MULTIPLY, 0xc2b2_ae35);
+    fold(code, 16);
+    code.put(RETURN_A, 0);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::bpf;
 
     /// What the kernel knows of a packet besides its bytes.
     #[derive(Clone, Copy)]
@@ -286,9 +289,8 @@ mod tests {
         OutOfTunnel,
     }
 
-    /// What the kernel would make of the program: the few instructions it is made of.
-    fn run(program: &[libc::sock_filter], ether_type: u32, way: Way, packet: &[u8]) -> u32 {
-        let (mut a, mut x, mut memory, mut pc) = (0_u32, 0_u32, [0_u32; 16], 0);
+    /// What the kernel would make of the program.
+    fn run(program: &[Instruction], ether_type: u16, way: Way, packet: &[u8]) -> u32 {
         let (pkttype, hatype, start) = match way {
             Way::In => (0, 1, 0),
             Way::OutOfEthernet => (OUTGOING, 1, 0),
@@ -297,40 +299,20 @@ mod tests {
         let mut bytes = Vec::new();
         if let Way::OutOfEthernet = way {
             bytes.extend([0; 12]);
-            bytes.extend((ether_type as u16).to_be_bytes());
+            bytes.extend(ether_type.to_be_bytes());
         }
         bytes.extend(packet);
-        let byte = |at: u32| u32::from(bytes[at as usize]);
-        loop {
-            let libc::sock_filter { code, jt, jf, k } = program[pc];
-            pc += 1;
-            let at = x.wrapping_add(k).wrapping_sub(start);
-            match code {
-                0x20 if k == known(libc::SKF_AD_PKTTYPE) => a = pkttype,
-                0x20 if k == known(libc::SKF_AD_HATYPE) => a = hatype,
-                0x20 if k == known(libc::SKF_AD_PROTOCOL) => a = ether_type,
-                0x28 => a = byte(k) << 8 | byte(k + 1),
-                0x40 => a = byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3),
-                0x48 => a = byte(at) << 8 | byte(at + 1),
-                0x60 => a = memory[k as usize],
-                0x61 => x = memory[k as usize],
-                0x01 => x = k,
-                0x02 => memory[k as usize] = a,
-                0x04 => a = a.wrapping_add(k),
-                0x24 => a = a.wrapping_mul(k),
-                0x54 => a &= k,
-                0x74 => a >>= k,
-                0xa4 => a ^= k,
-                0xac => a ^= x,
-                0x05 => pc += k as usize,
-                0x15 => pc += usize::from(if a == k { jt } else { jf }),
-                0x07 => x = a,
-                0x87 => a = x,
-                0x06 => return k,
-                0x16 => return a,
-                _ => panic!("instruction {code:#x} with {k:#x} has no meaning here"),
+        let load = |at: u32, length: u32| match at {
+            at if at == known(libc::SKF_AD_PKTTYPE) => Some(pkttype),
+            at if at == known(libc::SKF_AD_HATYPE) => Some(hatype),
+            at if at == known(libc::SKF_AD_PROTOCOL) => Some(ether_type.into()),
+            at => {
+                let at = at.wrapping_sub(start) as usize;
+                let bytes = bytes.get(at..at + length as usize)?;
+                Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
             }
-        }
+        };
+        bpf::run(program, load).0
     }
 
     fn ipv4(source: u32) -> Vec<u8> {
@@ -367,9 +349,9 @@ mod tests {
             for tags in
                 [&[0x8100][..], &[0x88a8], &[0x9100], &[0x88a8, 0x8100], &[0x8100, 0x8100], &[0x9100, 0x8100]]
             {
-                let bytes = tagged(tags, ether_type as u16, &packet);
+                let bytes = tagged(tags, ether_type, &packet);
                 for way in [Way::In, Way::OutOfEthernet] {
-                    assert_eq!(run(&program, tags[0].into(), way, &bytes), place, "{tags:04x?}");
+                    assert_eq!(run(&program, tags[0], way, &bytes), place, "{tags:04x?}");
                 }
             }
         }

@@ -1,26 +1,8 @@
-//! What a probe is: which packets ask "is something there?", and in which way.
+//! What a probe is: a packet that asks "is something there?", and in which way. The ways are rows of `packet::technique`.
 
+pub use crate::packet::Technique;
 use crate::packet::{Packet, Timestamp};
 use std::net::IpAddr;
-
-/// How a probe asks, in nmap's words. A new technique is one variant, one arm and one tiny capture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Technique {
-    /// A SYN without ACK, RST or FIN (`nmap -sS`, and every ordinary connect).
-    Syn,
-}
-
-impl Technique {
-    /// Every technique, in label order.
-    pub const ALL: [Technique; 1] = [Technique::Syn];
-
-    /// The label in metrics, records and reports.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Technique::Syn => "syn",
-        }
-    }
-}
 
 /// The address family of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,12 +53,12 @@ impl Probe {
     /// The probe in a packet, or `None`: backscatter and established traffic ask nothing.
     #[inline]
     pub fn of(packet: &Packet) -> Option<Self> {
-        packet.flags.is_syn_probe().then_some(Self {
+        Some(Self {
+            technique: Technique::of(packet.flags)?,
             time: packet.time,
             source: packet.source,
             host: packet.destination,
             port: packet.destination_port,
-            technique: Technique::Syn,
         })
     }
 }

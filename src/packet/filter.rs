@@ -7,21 +7,17 @@
 //! It is a program of its own and not an expression of pcap-filter(7), which can neither step over a number of tags that it
 //! does not know, nor follow extension headers, nor look behind a tag on `any`, nor take more of one packet than of another.
 
-use crate::packet::LinkType;
+use crate::packet::bpf::{
+    self, A_TO_X, ADD, ADD_X, AND, Assembler, IF_ANY_BIT, IF_EQUAL, LOAD_BYTE_AT_X, LOAD_HALF,
+    LOAD_HALF_AT_X, LOAD_MEMORY, Label, RETURN, SHIFT_LEFT, SHIFT_RIGHT, STORE, X_IS, X_TO_A,
+};
+use crate::packet::ip::{AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, LEAD_TO_TCP, ROUTING, TCP};
+use crate::packet::link::{IPV4, IPV6, MPLS, MPLS_UPSTREAM, PPP_IPV4, PPP_IPV6, PPPOE_SESSION, TAGS};
+use crate::packet::tcp::FLAGS;
+use crate::packet::technique::FlagTest;
+use crate::packet::{LinkType, Technique};
 
-/// One instruction of the kernel's filter machine: `struct sock_filter` of linux/filter.h, `struct bpf_insn` of libpcap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub struct Instruction {
-    /// What to do.
-    pub code: u16,
-    /// How many instructions to leave out if a comparison holds.
-    pub jt: u8,
-    /// How many if it does not.
-    pub jf: u8,
-    /// The operand.
-    pub k: u32,
-}
+pub use crate::packet::bpf::Instruction;
 
 /// How much of a packet is captured: all tags and labels, IPv4 options and TCP.
 const SNAPLEN: u32 = 256;
@@ -35,147 +31,80 @@ pub const SNAPLEN_MAX: u32 = SNAPLEN_EXTENDED;
 
 /// Tags, labels and extension headers that the program steps over by itself; what has more is for `decode` to judge. Nobody
 /// has more but somebody who hides, and each costs every filter instructions.
-const TAGS: usize = 4;
-const LABELS: usize = 4;
-const EXTENSIONS: usize = 4;
-
-/// `BPF_*` of linux/bpf_common.h, put together: class, size, mode, operation, operand.
-const LOAD_HALF: u16 = 0x28;
-const LOAD_HALF_AT_X: u16 = 0x48;
-const LOAD_BYTE_AT_X: u16 = 0x50;
-const LOAD_MEMORY: u16 = 0x60;
-const X_IS: u16 = 0x01;
-const STORE: u16 = 0x02;
-const ADD: u16 = 0x04;
-const ADD_X: u16 = 0x0c;
-const AND: u16 = 0x54;
-const SHIFT_LEFT: u16 = 0x64;
-const SHIFT_RIGHT: u16 = 0x74;
-const JUMP: u16 = 0x05;
-const IF_EQUAL: u16 = 0x15;
-const IF_ANY_BIT: u16 = 0x45;
-const RETURN: u16 = 0x06;
-const A_TO_X: u16 = 0x07;
-const X_TO_A: u16 = 0x87;
-
-/// IP protocol numbers, and those of IPv6 extension headers.
-const TCP: u32 = 6;
-const HOP_BY_HOP: u32 = 0;
-const ROUTING: u32 = 43;
-const FRAGMENT: u32 = 44;
-const AUTHENTICATION: u32 = 51;
-const DESTINATION: u32 = 60;
-
-/// The flags that tell a probe, and what they are then: SYN without ACK, RST or FIN. ECE and CWR may be set (RFC 3168).
-const JUDGED_FLAGS: u32 = 0x17;
-const SYN: u32 = 0x02;
-
-/// A place in the program that is jumped to before it is written: the machine only jumps forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Label(usize);
+const OWN_TAGS: usize = 4;
+const OWN_LABELS: usize = 4;
+const OWN_EXTENSIONS: usize = 4;
 
 /// Writes the program. X is where the header in question begins, counted from behind the link header.
 #[derive(Debug)]
-struct Writer {
-    program: Vec<Instruction>,
+struct Writer<'a> {
+    code: Assembler,
     /// The length of the link header.
     link: u32,
-    /// Where each label turned out to be.
-    places: Vec<Option<usize>>,
-    /// Jumps to labels; true if they are taken when the comparison holds (and of those without one).
-    jumps: Vec<(usize, Label)>,
+    /// What a probe's flags are.
+    asked: &'a [FlagTest],
 }
 
-impl Writer {
-    fn new(link: u32) -> Self {
-        Self { program: Vec::new(), link, places: Vec::new(), jumps: Vec::new() }
-    }
-
-    fn label(&mut self) -> Label {
-        self.places.push(None);
-        Label(self.places.len() - 1)
-    }
-
-    /// The label is here.
-    fn place(&mut self, label: Label) {
-        self.places[label.0] = Some(self.program.len());
-    }
-
-    fn put(&mut self, code: u16, k: u32) {
-        self.program.push(Instruction { code, jt: 0, jf: 0, k });
-    }
-
-    /// Jumps if the comparison holds, else goes on.
-    fn when(&mut self, code: u16, k: u32, then: Label) {
-        self.jumps.push((self.program.len(), then));
-        self.put(code, k);
-    }
-
-    fn go(&mut self, to: Label) {
-        self.when(JUMP, 0, to);
-    }
-
+impl Writer<'_> {
     /// A is the byte so far behind X.
     fn byte(&mut self, at: u32) {
-        self.put(LOAD_BYTE_AT_X, self.link + at);
+        self.code.put(LOAD_BYTE_AT_X, self.link + at);
     }
 
     /// A is the two bytes so far behind X.
     fn half(&mut self, at: u32) {
-        self.put(LOAD_HALF_AT_X, self.link + at);
+        self.code.put(LOAD_HALF_AT_X, self.link + at);
     }
 
     /// X moves on; A is lost.
     fn step(&mut self, bytes: u32) {
-        self.put(X_TO_A, 0);
-        self.put(ADD, bytes);
-        self.put(A_TO_X, 0);
+        self.code.put(X_TO_A, 0);
+        self.code.put(ADD, bytes);
+        self.code.put(A_TO_X, 0);
     }
 
     /// X moves on, and A stays.
     fn step_with(&mut self, bytes: u32) {
-        self.put(STORE, 0);
+        self.code.put(STORE, 0);
         self.step(bytes);
-        self.put(LOAD_MEMORY, 0);
+        self.code.put(LOAD_MEMORY, 0);
+    }
+
+    fn when(&mut self, code: u16, k: impl Into<u32>, then: Label) {
+        self.code.when(code, k.into(), then);
+    }
+
+    fn label(&mut self) -> Label {
+        self.code.label()
+    }
+
+    fn place(&mut self, label: Label) {
+        self.code.place(label);
     }
 
     fn give(&mut self, bytes: u32) {
-        self.put(RETURN, bytes);
+        self.code.put(RETURN, bytes);
     }
 
     fn drop(&mut self) {
         self.give(0);
     }
 
-    fn finish(mut self) -> Vec<Instruction> {
-        for (at, label) in self.jumps {
-            let to = self.places[label.0].expect("every label is placed");
-            let distance = to - at - 1;
-            let jump = &mut self.program[at];
-            if jump.code == JUMP {
-                jump.k = u32::try_from(distance).expect("a program is short");
-            } else {
-                jump.jt = u8::try_from(distance).expect("a comparison is near its target");
-            }
-        }
-        self.program
-    }
-
     /// A is an ether type, X where what it is the type of begins. Goes on at the IP header, whatever is before it.
     fn tags(&mut self, ipv4: Label, ipv6: Label) {
         let (pppoe, mpls, more) = (self.label(), self.label(), self.label());
-        for level in 0..=TAGS {
-            let tag = if level < TAGS { self.label() } else { more };
-            self.when(IF_EQUAL, 0x0800, ipv4);
-            self.when(IF_EQUAL, 0x86dd, ipv6);
-            for tag_type in [0x8100, 0x88a8, 0x9100] {
+        for level in 0..=OWN_TAGS {
+            let tag = if level < OWN_TAGS { self.label() } else { more };
+            self.when(IF_EQUAL, IPV4, ipv4);
+            self.when(IF_EQUAL, IPV6, ipv6);
+            for tag_type in TAGS {
                 self.when(IF_EQUAL, tag_type, tag);
             }
-            self.when(IF_EQUAL, 0x8864, pppoe);
-            self.when(IF_EQUAL, 0x8847, mpls);
-            self.when(IF_EQUAL, 0x8848, mpls);
+            self.when(IF_EQUAL, PPPOE_SESSION, pppoe);
+            self.when(IF_EQUAL, MPLS, mpls);
+            self.when(IF_EQUAL, MPLS_UPSTREAM, mpls);
             self.drop();
-            if level < TAGS {
+            if level < OWN_TAGS {
                 self.place(tag);
                 self.half(2);
                 self.step_with(4);
@@ -184,15 +113,15 @@ impl Writer {
         self.place(pppoe);
         self.half(6);
         self.step_with(8);
-        self.when(IF_EQUAL, 0x0021, ipv4);
-        self.when(IF_EQUAL, 0x0057, ipv6);
+        self.when(IF_EQUAL, PPP_IPV4, ipv4);
+        self.when(IF_EQUAL, PPP_IPV6, ipv6);
         self.drop();
 
         self.place(mpls);
         let bottom = self.label();
-        for _ in 0..LABELS {
+        for _ in 0..OWN_LABELS {
             self.byte(2);
-            self.when(IF_ANY_BIT, 1, bottom);
+            self.when(IF_ANY_BIT, 1_u32, bottom);
             self.step(4);
         }
         self.place(more);
@@ -207,10 +136,10 @@ impl Writer {
     fn left_tags(&mut self) {
         let (look, none) = (self.label(), self.label());
         self.half(2);
-        for behind in [0x0800, 0x86dd, 0x8100, 0x88a8, 0x9100] {
+        for behind in [IPV4, IPV6].into_iter().chain(TAGS) {
             self.when(IF_EQUAL, behind, look);
         }
-        self.go(none);
+        self.code.go(none);
         self.place(look);
         self.give(SNAPLEN);
         self.place(none);
@@ -219,9 +148,9 @@ impl Writer {
     /// The version in the first byte of the packet tells.
     fn by_version(&mut self, ipv4: Label, ipv6: Label) {
         self.byte(0);
-        self.put(SHIFT_RIGHT, 4);
-        self.when(IF_EQUAL, 4, ipv4);
-        self.when(IF_EQUAL, 6, ipv6);
+        self.code.put(SHIFT_RIGHT, 4);
+        self.when(IF_EQUAL, 4_u32, ipv4);
+        self.when(IF_EQUAL, 6_u32, ipv6);
         self.drop();
     }
 
@@ -234,12 +163,12 @@ impl Writer {
         self.place(tcp);
         // Fragments first: looking for flags behind the end of a short first fragment (`nmap -f`) rejects the frame at once.
         self.half(6);
-        self.when(IF_ANY_BIT, 0x3fff, piece);
+        self.when(IF_ANY_BIT, 0x3fff_u32, piece);
         self.byte(0);
-        self.put(AND, 0x0f);
-        self.put(SHIFT_LEFT, 2);
-        self.put(ADD_X, 0);
-        self.put(A_TO_X, 0);
+        self.code.put(AND, 0x0f);
+        self.code.put(SHIFT_LEFT, 2);
+        self.code.put(ADD_X, 0);
+        self.code.put(A_TO_X, 0);
         self.flags(0, SNAPLEN);
         self.place(piece);
         self.give(SNAPLEN);
@@ -248,9 +177,13 @@ impl Writer {
     /// A TCP header begins so far behind X.
     fn flags(&mut self, at: u32, snaplen: u32) {
         let probe = self.label();
-        self.byte(at + 13);
-        self.put(AND, JUDGED_FLAGS);
-        self.when(IF_EQUAL, SYN, probe);
+        for tests in self.asked.chunk_by(|a, b| a.judged == b.judged) {
+            self.byte(at + FLAGS as u32);
+            self.code.put(AND, tests[0].judged.into());
+            for test in tests {
+                self.when(IF_EQUAL, test.set, probe);
+            }
+        }
         self.drop();
         self.place(probe);
         self.give(snaplen);
@@ -262,7 +195,7 @@ impl Writer {
         self.byte(6);
         self.when(IF_EQUAL, TCP, plain);
         self.step_with(40);
-        for level in 0..EXTENSIONS {
+        for level in 0..OWN_EXTENSIONS {
             self.extension(level == 0, tcp, piece);
         }
         // A longer chain.
@@ -271,7 +204,7 @@ impl Writer {
         // A is what the fragment header says is next: of UDP nobody wants to hear.
         self.place(piece);
         let wanted = self.label();
-        for next in [TCP, HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION] {
+        for next in LEAD_TO_TCP {
             self.when(IF_EQUAL, next, wanted);
         }
         self.drop();
@@ -302,36 +235,36 @@ impl Writer {
         self.half(2);
         let whole = self.label();
         // Nothing of reserved bits: an offset, or more to follow.
-        self.put(AND, 0xfff9);
-        self.when(IF_EQUAL, 0, whole);
+        self.code.put(AND, 0xfff9);
+        self.when(IF_EQUAL, 0_u32, whole);
         self.byte(0);
-        self.go(piece);
+        self.code.go(piece);
         self.place(whole);
         self.byte(0);
-        self.put(STORE, 0);
-        self.put(X_TO_A, 0);
-        self.put(ADD, 8);
-        self.go(next);
+        self.code.put(STORE, 0);
+        self.code.put(X_TO_A, 0);
+        self.code.put(ADD, 8);
+        self.code.go(next);
 
         self.place(authentication);
         self.length(2, 2);
-        self.go(next);
+        self.code.go(next);
 
         self.place(options);
         self.length(1, 3);
         self.place(next);
-        self.put(A_TO_X, 0);
-        self.put(LOAD_MEMORY, 0);
+        self.code.put(A_TO_X, 0);
+        self.code.put(LOAD_MEMORY, 0);
     }
 
     /// Keeps the kind of the next header; A is where it begins. A header tells its length less `first` units of 2^`shift` bytes.
     fn length(&mut self, first: u32, shift: u32) {
         self.byte(0);
-        self.put(STORE, 0);
+        self.code.put(STORE, 0);
         self.byte(1);
-        self.put(ADD, first);
-        self.put(SHIFT_LEFT, shift);
-        self.put(ADD_X, 0);
+        self.code.put(ADD, first);
+        self.code.put(SHIFT_LEFT, shift);
+        self.code.put(ADD_X, 0);
     }
 }
 
@@ -341,6 +274,11 @@ impl Writer {
 /// It does not look at the direction: libpcap also runs a new filter over its first ring of blocks in user space, where the
 /// kernel's knowledge of the direction is missing, and would drop them all. The capture sets the direction instead.
 pub fn program(link: LinkType) -> Vec<Instruction> {
+    program_for(link, &Technique::ALL.map(Technique::flags))
+}
+
+/// The filter that takes TCP segments whose flags fit one of these.
+fn program_for(link: LinkType, asked: &[FlagTest]) -> Vec<Instruction> {
     let (header, ether_type) = match link {
         LinkType::Ethernet => (14, Some(12)),
         LinkType::LinuxSll => (16, Some(14)),
@@ -348,15 +286,15 @@ pub fn program(link: LinkType) -> Vec<Instruction> {
         LinkType::RawIp => (0, None),
         LinkType::Null | LinkType::Loop => (4, None),
     };
-    let mut write = Writer::new(header);
+    let mut write = Writer { code: Assembler::default(), link: header, asked };
     let (ipv4, ipv6) = (write.label(), write.label());
-    write.put(X_IS, 0);
+    write.code.put(X_IS, 0);
     match ether_type {
         Some(at) => {
             if matches!(link, LinkType::LinuxSll | LinkType::LinuxSll2) {
                 write.left_tags();
             }
-            write.put(LOAD_HALF, at);
+            write.code.put(LOAD_HALF, at);
             write.tags(ipv4, ipv6);
         }
         None => write.by_version(ipv4, ipv6),
@@ -365,7 +303,7 @@ pub fn program(link: LinkType) -> Vec<Instruction> {
     write.ipv4();
     write.place(ipv6);
     write.ipv6();
-    write.finish()
+    write.code.finish()
 }
 
 /// What the kernel makes of a program: how many bytes it takes of the frame, and after how many steps. For tests and the fuzz
@@ -374,51 +312,18 @@ pub fn program(link: LinkType) -> Vec<Instruction> {
 /// # Panics
 /// If the program has an instruction that `program` never writes.
 pub fn simulate(program: &[Instruction], frame: &[u8]) -> (u32, usize) {
-    let (mut a, mut x, mut memory, mut pc) = (0_u32, 0_u32, 0_u32, 0);
-    for steps in 1..=program.len() {
-        let Instruction { code, jt, jf, k } = program[pc];
-        pc += 1;
-        let bytes = |at: u32, length: usize| frame.get(at as usize..at as usize + length);
-        let number = |bytes: &[u8]| bytes.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-        let load = match code {
-            LOAD_HALF => Some(bytes(k, 2)),
-            LOAD_HALF_AT_X => Some(bytes(x + k, 2)),
-            LOAD_BYTE_AT_X => Some(bytes(x + k, 1)),
-            _ => None,
-        };
-        if let Some(load) = load {
-            // Reading behind the end drops the frame.
-            let Some(load) = load else { return (0, steps) };
-            a = number(load);
-            continue;
-        }
-        match code {
-            LOAD_MEMORY => a = memory,
-            X_IS => x = k,
-            STORE => memory = a,
-            ADD => a += k,
-            ADD_X => a += x,
-            AND => a &= k,
-            SHIFT_LEFT => a <<= k,
-            SHIFT_RIGHT => a >>= k,
-            JUMP => pc += k as usize,
-            IF_EQUAL => pc += usize::from(if a == k { jt } else { jf }),
-            IF_ANY_BIT => pc += usize::from(if a & k != 0 { jt } else { jf }),
-            RETURN => return (k, steps),
-            A_TO_X => x = a,
-            X_TO_A => a = x,
-            _ => panic!("instruction {code:#x} has no meaning here"),
-        }
-    }
-    panic!("the program does not end");
+    bpf::run(program, |at, length| {
+        let bytes = frame.get(at as usize..at as usize + length as usize)?;
+        Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Instruction, LABELS, TAGS, program, simulate};
-    use crate::packet::decode::{Skipped, decode};
+    use super::{Instruction, OWN_LABELS, OWN_TAGS, program, program_for, simulate};
     use crate::packet::frames::*;
-    use crate::packet::{LinkType, Timestamp};
+    use crate::packet::technique::FlagTest;
+    use crate::packet::{LinkType, Skipped, Technique, Timestamp, decode};
     use pcap::{Capture, Linktype};
 
     fn passes(program: &[Instruction], frame: &[u8]) -> bool {
@@ -534,8 +439,8 @@ mod tests {
     fn more_tags_than_it_steps_over_are_for_decode_to_judge() {
         let program = program(LinkType::Ethernet);
         let ack = ipv4(TCP, &tcp(ACK));
-        assert!(passes(&program, &tagged(&[0x8100; TAGS + 1], IPV4, &ack)));
-        assert!(passes(&program, &ethernet(0x8847, &mpls(LABELS + 1, &ack))));
+        assert!(passes(&program, &tagged(&[0x8100; OWN_TAGS + 1], IPV4, &ack)));
+        assert!(passes(&program, &ethernet(0x8847, &mpls(OWN_LABELS + 1, &ack))));
     }
 
     /// On `any` what is behind the cooked header may be a tag as well, named there or not.
@@ -563,6 +468,9 @@ mod tests {
             for (name, packet, _) in packets() {
                 let frame = link(kind, &packet);
                 let decoded = decode(kind, Timestamp::default(), &frame);
+                if decoded.is_ok_and(|packet| Technique::of(packet.flags).is_none()) {
+                    continue;
+                }
                 let hidden = [Skipped::Fragment, Skipped::TinyFragment, Skipped::ExtensionHeaders];
                 if decoded.is_err_and(|reason| !hidden.contains(&reason)) {
                     continue;
@@ -588,6 +496,20 @@ mod tests {
                     let frame = link(kind, &packet);
                     assert_eq!(passes(&ours, &frame), theirs.filter(&frame), "{kind:?}: {flags:02x}");
                 }
+            }
+        }
+    }
+
+    /// As a row for each of them would have it.
+    #[test]
+    fn it_takes_every_technique_that_it_is_given() {
+        let [syn, fin, null] =
+            [(0x17, 0x02), (0x17, 0x01), (0x3f, 0)].map(|(judged, set)| FlagTest { judged, set });
+        let program = program_for(LinkType::Ethernet, &[syn, fin, null]);
+        for flags in 0..=u8::MAX {
+            let asks = [0x02, 0x01].contains(&(flags & 0x17)) || flags & 0x3f == 0;
+            for packet in [ipv4(TCP, &tcp(flags)), ipv6(TCP, &tcp(flags))] {
+                assert_eq!(passes(&program, &ethernet(ether_type(&packet), &packet)), asks, "{flags:08b}");
             }
         }
     }

@@ -6,8 +6,9 @@
 //! datagram, one that says "more follows" counts in whole eights. Where we differed, somebody would show us another port
 //! than the one he asks for, or none. Pieces of what is not put together stay counted as pieces.
 
-use crate::packet::decode::{Ipv4Piece, Skipped, decode};
-use crate::packet::{LinkType, Packet, Timestamp};
+use crate::packet::ip::{IPV4_HEADER, Ipv4Piece, TCP};
+use crate::packet::tcp::{MAX as HEAD, TO_FLAGS};
+use crate::packet::{LinkType, Packet, Skipped, Timestamp, decode};
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 
@@ -20,15 +21,6 @@ const PATIENCE_NANOS: u64 = 30_000_000_000;
 
 /// Places of pieces are counted in eights of bytes.
 const UNIT: u32 = 8;
-
-/// The longest TCP header.
-const HEAD: usize = 60;
-
-/// How much of a TCP header must be known: up to its flags.
-const TCP_TO_FLAGS: usize = 14;
-
-/// An IPv4 header without options.
-const IPV4_HEADER: usize = 20;
 
 /// What names a datagram (RFC 791); that it is TCP is known.
 type Name = (Ipv4Addr, Ipv4Addr, u16);
@@ -258,7 +250,7 @@ impl Datagram {
             let kept = piece.bytes.len().min(length).min(head.len());
             head[..kept].copy_from_slice(&piece.bytes[..kept]);
             // What the capture cut off is not known; the ports and flags must not be taken for zeros.
-            if kept < length && (start as usize) + kept < TCP_TO_FLAGS {
+            if kept < length && (start as usize) + kept < TO_FLAGS {
                 return Added::Contradiction;
             }
         }
@@ -272,7 +264,7 @@ impl Datagram {
         // A whole datagram may be as long as a header's length can say only without its header.
         let total = u16::try_from(self.length + IPV4_HEADER as u32).unwrap_or(u16::MAX);
         packet[2..4].copy_from_slice(&total.to_be_bytes());
-        packet[9] = 6;
+        packet[9] = TCP;
         packet[12..16].copy_from_slice(&piece.source.octets());
         packet[16..20].copy_from_slice(&piece.destination.octets());
         packet[IPV4_HEADER..].copy_from_slice(&self.head);

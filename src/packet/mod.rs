@@ -1,10 +1,21 @@
 //! Vocabulary of the wire: what every later module needs to speak of a packet.
 
+pub(crate) mod bpf;
 pub mod decode;
 pub mod filter;
 pub(crate) mod fragments;
 #[cfg(test)]
 pub(crate) mod frames;
+mod ip;
+pub(crate) mod link;
+mod skipped;
+mod tcp;
+mod technique;
+
+pub use decode::decode;
+pub use ip::{Ipv4Piece, ipv4_piece};
+pub use skipped::Skipped;
+pub use technique::Technique;
 
 use std::net::IpAddr;
 
@@ -85,12 +96,6 @@ impl TcpFlags {
     pub(crate) const RST: u8 = 0x04;
     /// The acknowledgement field is meant.
     pub const ACK: u8 = 0x10;
-
-    /// A SYN that opens a connection; ECE and CWR may be set (RFC 3168), a SYN-ACK is backscatter.
-    #[inline]
-    pub const fn is_syn_probe(self) -> bool {
-        self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
-    }
 }
 
 /// One TCP segment as the detector sees it.

@@ -6,9 +6,9 @@ use crate::capture::{CaptureStatus, FrameSink};
 use crate::detect::{
     Detector, EventKind, Explanation, Limits, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent,
 };
-use crate::packet::decode::{Skipped, decode, ipv4_piece};
+
 use crate::packet::fragments::{Fragments, Outcome};
-use crate::packet::{LinkType, Packet, Timestamp};
+use crate::packet::{LinkType, Packet, Skipped, Timestamp, decode, ipv4_piece};
 use crate::pipeline::vantage::Vantage;
 use crate::publish::sample::Sample;
 use crate::publish::snapshot::InterfaceSnapshot;

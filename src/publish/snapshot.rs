@@ -2,7 +2,7 @@
 
 use crate::capture::CaptureStatus;
 use crate::detect;
-use crate::packet::decode::Skipped;
+use crate::packet::Skipped;
 use crate::publish::sample::SampleSnapshot;
 
 /// One interface at a tick: immutable once made, read by the scrape side.

@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::rotation;
 use crate::capture::{Account, CaptureStatus, FrameSink, Wake, read_file};
 use crate::detect::{Limits, Policy, Scan};
-use crate::packet::decode::Skipped;
+use crate::packet::Skipped;
 use crate::packet::{LinkType, Timestamp};
 use crate::publish::sample::{Sample, Sampling};
 use crate::publish::snapshot::InterfaceSnapshot;

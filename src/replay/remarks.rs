@@ -2,7 +2,7 @@
 
 use crate::capture::Account;
 use crate::detect::Ignored;
-use crate::packet::decode::Skipped;
+use crate::packet::Skipped;
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::replay::order::Disorder;
 

@@ -1,8 +1,9 @@
 //! `decode` against a reading of the RFCs with nothing fast in it.
 
-use portscan_exporter::packet::decode::{Skipped, decode as decode_frame};
+use portscan_exporter::detect::Probe;
 use portscan_exporter::packet::filter::{self, Instruction};
 use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Timestamp};
+use portscan_exporter::packet::{Skipped, decode as decode_frame};
 use std::net::IpAddr;
 
 const LINKS: [LinkType; 6] = [
@@ -23,20 +24,22 @@ pub fn decode(bytes: &[u8]) {
 
     match (reference(link, time, frame), decoded) {
         (Exactly(expected), decoded) => assert_eq!(decoded, expected, "{link:?}"),
-        (NoProbe, Err(_)) => {}
-        (NoProbe, Ok(packet)) => panic!("{link:?}: {packet:?} is no probe"),
+        (NoPacket, Err(_)) => {}
+        (NoPacket, Ok(packet)) => panic!("{link:?}: {packet:?} is no packet"),
     }
-    if let Ok(packet) = decoded {
-        assert!(packet.flags.is_syn_probe(), "{packet:?}");
-        // What was cut off can hide a probe, but not make another one of it.
+    if decoded.is_ok() {
+        // What was cut off can hide a packet, but not make another one of it.
         for end in 0..frame.len() {
             let cut = decode_frame(link, time, &frame[..end]);
             let hidden = matches!(cut, Err(Skipped::Truncated | Skipped::ExtensionHeaders));
             assert!(hidden || cut == decoded, "{end}: {cut:?}");
         }
     }
+    // RFC 9293, section 3.1: FIN, SYN, RST and ACK; a probe is a SYN alone.
+    let syn = decoded.is_ok_and(|packet| packet.flags.0 & 0x17 == 0x02);
+    assert_eq!(decoded.is_ok_and(|packet| Probe::of(&packet).is_some()), syn, "{decoded:?}");
     // The kernel lets through whatever would be a probe, and enough of it.
-    if decoded.is_ok() {
+    if syn {
         let taken = filter::simulate(&program(link), frame).0 as usize;
         let captured = &frame[..taken.min(frame.len())];
         let longer = frame.len() > filter::SNAPLEN_MAX as usize;
@@ -56,10 +59,10 @@ fn program(link: LinkType) -> Vec<Instruction> {
 enum Expected {
     /// This and nothing else.
     Exactly(Result<Packet, Skipped>),
-    /// No probe; which of several faults is told first is a matter of taste.
-    NoProbe,
+    /// No packet; which of several faults is told first is a matter of taste.
+    NoPacket,
 }
-use Expected::{Exactly, NoProbe};
+use Expected::{Exactly, NoPacket};
 
 fn number(bytes: &[u8], at: usize) -> usize {
     usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1])
@@ -214,20 +217,20 @@ fn ipv6(time: Timestamp, packet: &[u8]) -> Expected {
     let (mut next, mut extensions) = (packet[6], 0);
     while [0, 43, 44, 51, 60].contains(&next) {
         if next == 0 && extensions > 0 || rest.len() < 8 {
-            return NoProbe;
+            return NoPacket;
         }
         let length = match next {
-            44 if number(rest, 2) & 0xfff8 != 0 => return NoProbe,
+            44 if number(rest, 2) & 0xfff8 != 0 => return NoPacket,
             44 => {
                 first_piece |= number(rest, 2) & 1 == 1;
                 8
             }
-            51 if rest[1] == 0 => return NoProbe,
+            51 if rest[1] == 0 => return NoPacket,
             51 => usize::from(rest[1]) * 4 + 8,
             _ => usize::from(rest[1]) * 8 + 8,
         };
         if rest.len() < length {
-            return NoProbe;
+            return NoPacket;
         }
         (next, rest, extensions) = (rest[0], &rest[length..], extensions + length);
     }
@@ -237,7 +240,7 @@ fn ipv6(time: Timestamp, packet: &[u8]) -> Expected {
         6 => tcp(time, address(8), address(24), rest, length, first_piece),
         _ => Err(Skipped::NotTcp),
     };
-    if extensions == 0 || read.is_ok() { Exactly(read) } else { NoProbe }
+    if extensions == 0 || read.is_ok() { Exactly(read) } else { NoPacket }
 }
 
 /// RFC 9293, section 3.1; `length` is what the IP header tells of the segment, or of its first piece.
@@ -258,10 +261,6 @@ fn tcp(
     let header = usize::from(segment[12] >> 4) * 4;
     if header < 20 || header > length && !first_piece {
         return Err(Skipped::Malformed);
-    }
-    let (fin, syn, rst, ack) = (1, 2, 4, 16);
-    if segment[13] & (fin | syn | rst | ack) != syn {
-        return Err(Skipped::NotProbe);
     }
     Ok(Packet {
         time,

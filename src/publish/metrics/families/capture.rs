@@ -2,7 +2,7 @@
 
 use super::super::family::{Family, counter, gauge};
 use crate::detect::{Family as AddressFamily, Ignored, Technique};
-use crate::packet::decode::Skipped;
+use crate::packet::Skipped;
 
 pub(super) static FAMILIES: &[Family] = &[
     // The capture.
