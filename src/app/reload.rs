@@ -3,7 +3,7 @@
 
 use super::banner::warn_of;
 use super::threads::CaptureThread;
-use crate::capture::{self, Steering, Wake};
+use crate::capture::{self, Fanout, Wake};
 use crate::detect::{Detector, Limits, Origin, Policy};
 use crate::logger;
 use crate::pipeline::{Reload, random_seed};
@@ -30,7 +30,7 @@ pub(super) struct Reloads {
     pub(super) settings: Settings,
     /// What the tables of each thread were made for.
     tables: Mutex<Tables>,
-    captures: Vec<(Sender<Reload>, Steering, Wake)>,
+    captures: Vec<(Sender<Reload>, Fanout, Wake)>,
     state: Mutex<ProcessState>,
     /// When a record of a reload was last written.
     recorded: Mutex<Option<Instant>>,
@@ -63,7 +63,7 @@ impl Reloads {
         };
         show_ignored(&mut state, Ignored::by(&settings.policy));
         let reach =
-            |thread: &CaptureThread| (thread.reloads.clone(), thread.steering.clone(), thread.wake.clone());
+            |thread: &CaptureThread| (thread.reloads.clone(), thread.fanout.clone(), thread.wake.clone());
         Self {
             settings,
             tables: Mutex::new(Tables { limits, greatest_threshold }),
@@ -110,8 +110,8 @@ impl Reloads {
     /// Hands a policy to every capture, or to none.
     fn hand_over(&self, policy: &Policy, hold_nanos: u64) -> Result<(), String> {
         let reloads = self.reloads_of(policy, hold_nanos)?;
-        for (reload, (reloads, steering, wake)) in reloads.into_iter().zip(&self.captures) {
-            steering.aggregate_ipv6(policy.ipv6_prefix);
+        for (reload, (reloads, fanout, wake)) in reloads.into_iter().zip(&self.captures) {
+            fanout.aggregate_ipv6(policy.ipv6_prefix);
             // A capture that has ended takes no policy; the supervisor notices that by itself.
             let _ = reloads.send(reload);
             wake.wake();

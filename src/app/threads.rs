@@ -1,6 +1,6 @@
 //! The capture threads: how they are started and reached, and what they report.
 
-use crate::capture::{self, Direction, Live, Steering, Wake};
+use crate::capture::{self, Direction, Fanout, Live, Wake};
 use crate::detect::{Explanation, ScanEvent};
 use crate::events::notify::Notice;
 use crate::pipeline::vantage::{Place, Vantage};
@@ -99,7 +99,7 @@ pub(super) struct CaptureThread {
     pub(super) wake: Wake,
     pub(super) reloads: Sender<Reload>,
     pub(super) questions: SyncSender<Question>,
-    pub(super) steering: Steering,
+    pub(super) fanout: Fanout,
     pub(super) thread: JoinHandle<()>,
 }
 
@@ -114,12 +114,12 @@ impl CaptureThread {
         let (questions, asked) = sync_channel(QUESTIONS);
         let interface = live.interface().to_owned();
         let (name, called) = (interface.clone(), wake.clone());
-        let steering = live.steering();
+        let fanout = live.fanout();
         let thread = std::thread::Builder::new()
             .name(format!("capture-{name}"))
             .spawn(move || capture(live, &name, pipeline, sink, (new_reloads, asked), &called))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Self { interface, wake, reloads, questions, steering, thread })
+        Ok(Self { interface, wake, reloads, questions, fanout, thread })
     }
 
     /// As messages call it.

@@ -1,6 +1,6 @@
 //! The pcap format: a header for the file, then frames (draft-ietf-opsawg-pcap, and libpcap's `sf-pcap.c` for the variants).
 
-use super::file::{Account, Output};
+use super::account::{Account, Output};
 use super::{FrameSink, supported_link, unsupported};
 use crate::packet::{LinkType, Timestamp};
 

@@ -3,11 +3,10 @@
 //! Live capture is libpcap's; files are read here, because libpcap copies every frame twice, cuts those that are longer than
 //! the header says, and gives up where the interfaces of a pcapng file differ.
 
-use super::classic::{self, Pcap};
-use super::pcapng::Pcapng;
+use super::account::{Account, Output};
+use super::format::{Format, recognise};
 use super::pieces::Pieces;
-use super::{CaptureError, FrameSink, Wake};
-use crate::packet::{LinkType, Timestamp};
+use super::{CaptureError, FrameSink, Wake, system_words};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -22,101 +21,6 @@ pub struct Progress {
     pub total: Option<u64>,
     /// Whether the next bytes may be long in coming.
     pub waits: bool,
-}
-
-/// What was read of a file, and what was odd about it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Frames handed over.
-    pub frames: u64,
-    /// Frames of which the capture kept only the beginning.
-    pub cut: u64,
-    /// Frames longer than the snap length that the file claims; they are handed over as they are.
-    pub oversize: u64,
-    /// The smallest snap length that the file claims.
-    pub snap_length: Option<u32>,
-    /// Frames that were not handed over, because nobody can decode their link type.
-    pub unread: u64,
-    /// The first such link type, in words.
-    pub unread_link: Option<String>,
-}
-
-impl Account {
-    /// Adds what was read of another file of the same capture.
-    pub fn add(&mut self, other: Self) {
-        self.frames += other.frames;
-        self.cut += other.cut;
-        self.oversize += other.oversize;
-        self.unread += other.unread;
-        self.unread_link = self.unread_link.take().or(other.unread_link);
-        self.limit(other.snap_length.unwrap_or(0));
-    }
-
-    /// The file claims this snap length; 0 is none.
-    pub(super) fn limit(&mut self, snap_length: u32) {
-        if snap_length > 0 {
-            self.snap_length = Some(self.snap_length.map_or(snap_length, |least| least.min(snap_length)));
-        }
-    }
-}
-
-/// Where the formats put their frames.
-pub(super) struct Output<'a, S> {
-    sink: &'a mut S,
-    pub(super) account: &'a mut Account,
-    link: Option<LinkType>,
-    limit: usize,
-}
-
-impl<S: FrameSink> Output<'_, S> {
-    /// The frames that follow have this link layer.
-    #[inline]
-    pub(super) fn link(&mut self, link: LinkType) {
-        if self.link != Some(link) {
-            self.link = Some(link);
-            self.sink.opened(link);
-        }
-    }
-
-    /// The frames that follow should be no longer; 0 is no limit.
-    #[inline]
-    pub(super) fn limit(&mut self, snap_length: u32) {
-        self.limit = if snap_length == 0 { usize::MAX } else { snap_length as usize };
-    }
-
-    #[inline]
-    pub(super) fn frame(&mut self, time: Timestamp, original: u32, bytes: &[u8]) {
-        self.account.frames += 1;
-        self.account.cut += u64::from(bytes.len() < original as usize);
-        self.account.oversize += u64::from(bytes.len() > self.limit);
-        self.sink.frame(time, bytes);
-    }
-}
-
-enum Format {
-    Pcap(Pcap),
-    Pcapng(Pcapng),
-}
-
-impl Format {
-    fn frames<S: FrameSink>(
-        &mut self,
-        bytes: &[u8],
-        out: &mut Output<'_, S>,
-    ) -> Result<(usize, usize), String> {
-        match self {
-            Format::Pcap(format) => format.frames(bytes, out),
-            Format::Pcapng(format) => format.frames(bytes, out),
-        }
-    }
-
-    /// Whether the file cannot end here, even if no byte is left over.
-    fn is_within(&self) -> bool {
-        match self {
-            Format::Pcap(_) => false,
-            Format::Pcapng(format) => format.is_skipping(),
-        }
-    }
 }
 
 /// Hands every frame of a capture file to `sink` (`-` is standard input), until its end or until `wake` says stop.
@@ -153,7 +57,7 @@ fn read<S: FrameSink>(
         _ if wake.is_stopped() => return Ok(()),
         format => format?,
     };
-    let mut out = Output { sink, account, link: None, limit: usize::MAX };
+    let mut out = Output::new(sink, account);
     if let Format::Pcap(_) = format {
         out.limit(out.account.snap_length.unwrap_or(0));
     }
@@ -172,7 +76,7 @@ fn read<S: FrameSink>(
         if wake.is_stopped() {
             return Ok(());
         }
-        if !more.map_err(|error| reason(&error))? {
+        if !more.map_err(|error| system_words(&error))? {
             break;
         }
     }
@@ -191,78 +95,13 @@ fn open(path: &Path, wake: &Wake) -> Result<(Pieces, Option<u64>), String> {
     } else {
         File::open(path)
     };
-    let file = file.map_err(|error| reason(&error))?;
-    let metadata = file.metadata().map_err(|error| reason(&error))?;
+    let file = file.map_err(|error| system_words(&error))?;
+    let metadata = file.metadata().map_err(|error| system_words(&error))?;
     if metadata.is_dir() {
         return Err(String::from("it is a directory"));
     }
     let length = metadata.is_file().then_some(metadata.len());
     Ok((Pieces::new(file, length.is_none(), wake), length))
-}
-
-/// The format, by the file's first bytes.
-fn recognise(pieces: &mut Pieces, account: &mut Account) -> Result<Format, String> {
-    let first = |pieces: &mut Pieces| -> Result<[u8; 12], String> {
-        let there = pieces.at_least(12).map_err(|error| reason(&error))?;
-        let mut first = [0; 12];
-        let length = there.len().min(12);
-        first[..length].copy_from_slice(&there[..length]);
-        Ok(first)
-    };
-    let mut start = first(pieces)?;
-    if start.starts_with(&[0x1f, 0x8b]) {
-        pieces.gunzip();
-        start = first(pieces)?;
-    }
-    if pieces.bytes().is_empty() {
-        return Err(String::from("it is empty"));
-    }
-    if Pcapng::is_one(&start) {
-        return Ok(Format::Pcapng(Pcapng::default()));
-    }
-    if !Pcap::is_one([start[0], start[1], start[2], start[3]]) {
-        return Err(not_a_capture(&start));
-    }
-    let there = pieces.at_least(classic::HEADER).map_err(|error| reason(&error))?;
-    let header = there.first_chunk().ok_or("it ends within its header")?;
-    let format = Pcap::open(header, account)?;
-    pieces.consume(classic::HEADER);
-    Ok(Format::Pcap(format))
-}
-
-/// First bytes of what people have instead of a capture file, and what to do with it.
-const OTHERS: &[(&[u8], &str)] = &[
-    (&[0x1f, 0x8b], "it is compressed with gzip twice (try: zcat FILE | zcat | portscan_exporter replay -)"),
-    (&[0x1f, 0x9d], "it is compressed with compress (try: zcat FILE | portscan_exporter replay -)"),
-    (
-        &[0x28, 0xb5, 0x2f, 0xfd],
-        "it is compressed with zstd (try: zstd -dc FILE | portscan_exporter replay -)",
-    ),
-    (
-        &[0xfd, b'7', b'z', b'X', b'Z'],
-        "it is compressed with xz (try: xz -dc FILE | portscan_exporter replay -)",
-    ),
-    (b"BZh", "it is compressed with bzip2 (try: bzip2 -dc FILE | portscan_exporter replay -)"),
-    (&[0x04, 0x22, 0x4d, 0x18], "it is compressed with lz4 (try: lz4 -dc FILE | portscan_exporter replay -)"),
-    (b"PK\x03\x04", "it is a zip archive (try: unzip -p FILE | portscan_exporter replay -)"),
-    (b"snoop\0", "it is a snoop file (try: editcap -F pcap FILE - | portscan_exporter replay -)"),
-];
-
-fn not_a_capture(start: &[u8]) -> String {
-    // A skippable frame of zstd, of any kind of sixteen.
-    let start = match start {
-        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => OTHERS[2].0,
-        start => start,
-    };
-    let other = OTHERS.iter().find(|(magic, _)| start.starts_with(magic));
-    other.map_or("it is neither a pcap nor a pcapng file", |(_, remedy)| remedy).to_owned()
-}
-
-/// The system's words without "(os error 2)".
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let end = text.find(" (os error").unwrap_or(text.len());
-    text[..end].to_lowercase()
 }
 
 #[cfg(test)]

@@ -3,20 +3,30 @@
 //! The capture knows nothing of what becomes of a frame; it owns the handle, the clock of the ticks and
 //! its own account of losses.
 
-mod classic;
+// Live.
 mod fanout;
-mod file;
+mod group;
+mod handle;
 mod install;
 mod interfaces;
 mod live;
+
+// Files.
+mod account;
+mod classic;
+mod file;
+mod format;
 mod pcapng;
 mod pieces;
+
 mod wake;
 
-pub use file::{Account, Progress, read_file};
+pub use account::Account;
+pub use file::{Progress, read_file};
+pub(crate) use group::Fanout;
 pub use interfaces::{Interface, default_interface, interfaces};
 pub(crate) use interfaces::{own_addresses, own_name};
-pub use live::{Live, Steering};
+pub use live::Live;
 pub use wake::Wake;
 
 use crate::packet::{LinkType, Timestamp};
@@ -209,6 +219,13 @@ fn said(error: &pcap::Error) -> String {
         pcap::Error::PcapError(text) => text.trim().to_owned(),
         other => other.to_string(),
     }
+}
+
+/// The system's words without "(os error 2)".
+fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text[..end].to_lowercase()
 }
 
 /// The time of a frame captured with nanosecond precision: `tv_usec` then holds nanoseconds.

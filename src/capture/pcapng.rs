@@ -6,8 +6,8 @@
 //! refuses a file for a broken block that nobody asks for, and allocates for each packet with options. What remains
 //! is the few fields below. tests/corpus.rs and the fuzz target `file` compare every frame with libpcap's own reader.
 
+use super::account::{Account, Output};
 use super::classic::{MOST_CAPTURED, number};
-use super::file::{Account, Output};
 use super::{FrameSink, supported_link, unsupported};
 use crate::packet::{LinkType, Timestamp};
 

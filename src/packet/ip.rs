@@ -58,7 +58,7 @@ pub(super) fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
 
 /// A piece of an IPv4 datagram that holds TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ipv4Piece<'a> {
+pub(crate) struct Ipv4Piece<'a> {
     /// Who sent it.
     pub source: Ipv4Addr,
     /// To whom.
@@ -76,7 +76,7 @@ pub struct Ipv4Piece<'a> {
 }
 
 /// The piece in a frame that `decode` skipped as one, if it is of IPv4.
-pub fn ipv4_piece(link: LinkType, frame: &[u8]) -> Option<Ipv4Piece<'_>> {
+pub(crate) fn ipv4_piece(link: LinkType, frame: &[u8]) -> Option<Ipv4Piece<'_>> {
     let Ok((Version::Four, packet)) = strip_link(link, frame) else { return None };
     let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
     let (total, own) = (usize::from(header.total_len()), header.slice().len());

@@ -1,14 +1,5 @@
-//! Several sockets on one interface as one, by PACKET_FANOUT of packet(7): which of them gets a packet is decided by a
-//! program on its source, so that one source always meets the same detector; and IPv4 is put together before that.
-//!
-//! The program is classic BPF (the kernel's Documentation/networking/filter.rst) and sees what `SKF_*` offsets see.
-//!
-//! Reassembly is the flag PACKET_FANOUT_FLAG_DEFRAG. What it costs is bounded by the kernel, not by us: incomplete
-//! datagrams take at most `net.ipv4.ipfrag_high_thresh` (4 MiB) for `net.ipv4.ipfrag_time` (30 s), a queue is dropped when
-//! pieces overlap (the kernel's Documentation/networking/ip-sysctl.rst). Whoever floods us with pieces fills that and
-//! is back to not being reassembled; he gets no memory from this process. Seen on Linux 6.18, and told in the README: the
-//! kernel answers a datagram for this host that stays incomplete once more than without us (ICMP "time exceeded"), and all
-//! groups of a network namespace share one reassembly, so that only one of them gets the whole datagram.
+//! The program by which the kernel shares packets: a hash of the source, whatever is before it. It sees what `SKF_*` offsets
+//! see.
 
 use crate::packet::bpf::{
     A_TO_X, ADD, AND, Assembler, IF_EQUAL, Instruction, LOAD_HALF, LOAD_HALF_AT_X, LOAD_MEMORY, LOAD_WORD,
@@ -16,21 +7,19 @@ use crate::packet::bpf::{
     XOR_X,
 };
 use crate::packet::link::{IPV4, IPV6, TAGS};
-use rustix::io;
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Constants of the hash. Without them, whoever reads this file could choose sources that all come to one shard, and
 /// fill its share of the tables alone; nothing that the process tells lets him guess them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Keys {
+pub(in crate::capture) struct HashKeys {
     add: [u32; 2],
     multiply: [u32; 2],
 }
 
-impl Keys {
+impl HashKeys {
     /// Keys that nobody knows.
-    pub(super) fn random() -> Self {
+    pub(in crate::capture) fn random() -> Self {
         let state = RandomState::new();
         let word = |n: u64| {
             let hash = state.hash_one(n);
@@ -39,103 +28,6 @@ impl Keys {
         // An odd factor loses no bit.
         Self { add: [word(0), word(1)], multiply: [word(2) | 1, word(3) | 1] }
     }
-}
-
-/// What a group does with a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sharing {
-    /// A group of one, only for the sake of reassembly: of all ways the one that looks at no packet.
-    Alone,
-    /// By the program that `steer` sets; until then everything goes to the first member.
-    BySource,
-}
-
-impl Sharing {
-    fn kind(self) -> u32 {
-        match self {
-            Sharing::Alone => libc::PACKET_FANOUT_CPU,
-            Sharing::BySource => libc::PACKET_FANOUT_CBPF,
-        }
-    }
-}
-
-/// A group as its further members name it: the argument of PACKET_FANOUT.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Group(u32);
-
-/// Makes a group of this socket, under a number that nobody else in the network namespace uses.
-pub(super) fn found(socket: &impl AsFd, sharing: Sharing, reassemble: bool) -> io::Result<Group> {
-    let flags = if reassemble { libc::PACKET_FANOUT_FLAG_DEFRAG } else { 0 };
-    let kind = sharing.kind() | flags;
-    set(
-        socket.as_fd(),
-        libc::SOL_PACKET,
-        libc::PACKET_FANOUT,
-        &((kind | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16),
-    )?;
-    let number = fanout(socket.as_fd())? & 0xffff;
-    Ok(Group(number | kind << 16))
-}
-
-/// Adds a socket of the same interface to the group.
-pub(super) fn join(socket: &impl AsFd, group: Group) -> io::Result<()> {
-    set(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_FANOUT, &group.0)
-}
-
-/// Has the group of this socket share by source, of which IPv6 counts `ipv6_bits` (at most 64), and less where one party has
-/// many networks.
-pub(super) fn steer(socket: &impl AsFd, keys: &Keys, ipv6_bits: u8) -> io::Result<()> {
-    give(socket, libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, &program(keys, ipv6_bits))
-}
-
-/// Lets nothing into this socket, until it gets another filter.
-pub(super) fn close_to_all(socket: &impl AsFd) -> io::Result<()> {
-    let nothing = [Instruction { code: RETURN, jt: 0, jf: 0, k: 0 }];
-    give(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &nothing)
-}
-
-fn give(socket: &impl AsFd, level: i32, option: i32, program: &[Instruction]) -> io::Result<()> {
-    let len = u16::try_from(program.len()).map_err(|_| io::Errno::INVAL)?;
-    // `Instruction` is laid out as the kernel's, which copies them before the call returns and writes to none.
-    let filter = program.as_ptr().cast::<libc::sock_filter>().cast_mut();
-    set(socket.as_fd(), level, option, &libc::sock_fprog { len, filter })
-}
-
-/// setsockopt(2) for options that rustix does not know.
-fn set<T>(socket: BorrowedFd<'_>, level: i32, option: i32, value: &T) -> io::Result<()> {
-    // SAFETY: the descriptor is open as long as it is borrowed; the kernel only reads, and no more than the size given.
-    #[allow(unsafe_code, reason = "packet(7) options have no safe wrapper")]
-    let failed = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            std::ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if failed == 0 { Ok(()) } else { Err(last_error()) }
-}
-
-/// The group of a socket: its number, and above it kind and flags.
-fn fanout(socket: BorrowedFd<'_>) -> io::Result<u32> {
-    let (mut value, mut size) = (0_u32, size_of::<u32>() as libc::socklen_t);
-    // SAFETY: the descriptor is open as long as it is borrowed; the kernel writes at most the four bytes of `value`.
-    #[allow(unsafe_code, reason = "packet(7) options have no safe wrapper")]
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_FANOUT,
-            (&raw mut value).cast(),
-            &raw mut size,
-        )
-    };
-    if failed == 0 { Ok(value) } else { Err(last_error()) }
-}
-
-fn last_error() -> io::Errno {
-    io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(io::Errno::INVAL)
 }
 
 /// `SKF_AD_*`: what the kernel knows of a packet besides its bytes.
@@ -158,7 +50,7 @@ const OUTGOING: u32 = 4;
 
 /// A hash of the source address, for the kernel to take modulo the number of members. Anything that is not IP goes to
 /// the first of them.
-fn program(keys: &Keys, ipv6_bits: u8) -> Vec<Instruction> {
+pub(super) fn program(keys: &HashKeys, ipv6_bits: u8) -> Vec<Instruction> {
     let mut code = Assembler::default();
     let (ipv4, ipv6) = (code.label(), code.label());
     find_begin(&mut code);
@@ -215,7 +107,7 @@ fn find_ip(code: &mut Assembler, ipv4: Label, ipv6: Label) {
     }
 }
 
-fn hash_ipv4(code: &mut Assembler, keys: &Keys) {
+fn hash_ipv4(code: &mut Assembler, keys: &HashKeys) {
     code.put(LOAD_WORD_AT_X, 12);
     code.put(XOR, keys.add[0]);
     code.put(MULTIPLY, keys.multiply[0]);
@@ -223,7 +115,7 @@ fn hash_ipv4(code: &mut Assembler, keys: &Keys) {
 }
 
 /// Never finer than what one party is (`detect::Source`): of 6to4 the first 48 bits, of Teredo the first 32.
-fn hash_ipv6(code: &mut Assembler, keys: &Keys, ipv6_bits: u8) {
+fn hash_ipv6(code: &mut Assembler, keys: &HashKeys, ipv6_bits: u8) {
     let mask = u64::MAX.checked_shl(64 - u32::from(ipv6_bits.min(64))).unwrap_or(0);
     let (no_teredo, hash) = (code.label(), code.label());
     // The second word of the network is kept, the first comes last.
@@ -338,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_source_has_one_place_whatever_is_around_it() {
-        let keys = Keys::random();
+        let keys = HashKeys::random();
         let program = program(&keys, 64);
         assert!(program.len() < 255, "{}", program.len());
         for (ether_type, packet) in [(IPV4, ipv4(0xc633_6407)), (IPV6, ipv6(0x2001_0db8 << 96 | 7))] {
@@ -361,7 +253,7 @@ mod tests {
 
     #[test]
     fn ipv6_counts_by_the_prefix() {
-        let keys = Keys::random();
+        let keys = HashKeys::random();
         let host = 0x2001_0db8_0051_0007_u128 << 64;
         for (bits, same, other) in [(64, 64, 65), (48, 80, 81), (16, 112, 113), (128, 64, 65)] {
             let program = program(&keys, bits);
@@ -373,7 +265,7 @@ mod tests {
 
     #[test]
     fn one_party_has_one_place_though_it_has_many_networks() {
-        let keys = Keys::random();
+        let keys = HashKeys::random();
         for bits in [32, 48, 64, 128] {
             let program = program(&keys, bits);
             let place = |source| run(&program, IPV6, Way::In, &ipv6(source));
@@ -394,7 +286,7 @@ mod tests {
     #[test]
     fn neighbours_spread_evenly_whatever_the_keys() {
         for _ in 0..20 {
-            let keys = Keys::random();
+            let keys = HashKeys::random();
             let program = program(&keys, 64);
             for members in [2, 3, 4, 64] {
                 for stride in [1, 2, 256, 1 << 16] {
