@@ -6,10 +6,13 @@ use portscan_exporter::capture::Wake;
 use portscan_exporter::detect::{Limits, Policy, Scan, ScanId};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::replay::replay;
+use portscan_exporter::system::clock;
 use proptest::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 const START: u64 = 1_700_000_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -41,9 +44,43 @@ struct Running(Child);
 
 impl Running {
     fn start(format: &str) -> Self {
+        Self::of(Path::new("-"), format)
+    }
+
+    fn of(file: &Path, format: &str) -> Self {
         let mut command = Command::new(cargo_bin!("portscan_exporter"));
-        command.args(["replay", "-", "--format", format]);
+        command.arg("replay").arg(file).args(["--format", format]);
         Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Waits until it listens to a signal.
+    fn until_it_listens(&self, signal: Signal) {
+        let bit = 1_u64 << (signal.as_raw() - 1);
+        let deadline = clock::steady() + Duration::from_secs(20);
+        loop {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            if u64::from_str_radix(caught.trim(), 16).unwrap() & bit != 0 {
+                return;
+            }
+            assert!(clock::steady() < deadline, "it never listens to {signal:?}");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// Its exit code, and what it said on standard error. It has 20 s to end.
+    fn end(mut self) -> (Option<i32>, String) {
+        let deadline = clock::steady() + Duration::from_secs(20);
+        let status = loop {
+            match self.0.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(clock::steady() < deadline, "it does not end"),
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        };
+        let mut said = String::new();
+        self.0.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+        (status.code(), said)
     }
 
     fn feed(&mut self, bytes: &[u8]) {
@@ -92,6 +129,41 @@ fn sigint_and_sigterm_end_the_reading_and_the_report_follows() {
         assert!(said.contains("stopped by a signal"), "{signal:?}: {said}");
         assert_eq!(running.0.wait().unwrap().code(), Some(0), "{signal:?}");
     }
+}
+
+/// A pipe that says nothing yet, and a FIFO that nobody writes to yet.
+#[test]
+fn a_signal_is_heard_before_the_first_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for file in [Path::new("-"), &fifo] {
+        for signal in [Signal::INT, Signal::TERM] {
+            let running = Running::of(file, "text");
+            running.until_it_listens(signal);
+            kill_process(Pid::from_child(&running.0), signal).unwrap();
+            let (code, said) = running.end();
+            assert_eq!(code, Some(0), "{file:?}, {signal:?}: {said}");
+            assert!(said.contains("stopped by a signal: nothing had been read"), "{file:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_fifo_is_read_from_its_first_writer_to_its_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut running = Running::of(&fifo, "json");
+    let mut out = BufReader::new(running.0.stdout.take().unwrap());
+    let mut writer = std::fs::File::options().write(true).open(&fifo).unwrap();
+    writer.write_all(&header()).unwrap();
+    writer.write_all(&scan(START)).unwrap();
+    drop(writer);
+    let mut told = String::new();
+    out.read_line(&mut told).unwrap();
+    assert!(told.contains("\"distinct_ports\":30,"), "{told}");
+    assert_eq!(running.end().0, Some(0));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::{CaptureError, FrameSink, Wake, system_words};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// How far a file has been read.
@@ -93,7 +94,8 @@ fn open(path: &Path, wake: &Wake) -> Result<(Pieces, Option<u64>), String> {
     let file = if path.as_os_str() == "-" {
         io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
-        File::open(path)
+        // A FIFO that nobody writes to yet is waited for like one that says nothing: where Ctrl-C is heard.
+        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
     };
     let file = file.map_err(|error| system_words(&error))?;
     let metadata = file.metadata().map_err(|error| system_words(&error))?;
@@ -430,16 +432,20 @@ mod tests {
         assert_eq!(told(&[ethernet(), long]), "it is cut short");
     }
 
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
     #[test]
     fn gzip_is_read_as_if_it_were_not_there() {
-        use std::io::Write;
         let plain = pcap(MICRO, 1, false, &(0..20_000).map(|second| (second, 0)).collect::<Vec<_>>());
         let mut packed = Vec::new();
         // In two members, as `cat a.gz b.gz` makes it.
         for half in [&plain[..300_000], &plain[300_000..]] {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            encoder.write_all(half).unwrap();
-            packed.extend(encoder.finish().unwrap());
+            packed.extend(gzip(half));
         }
         let (frames, result) = read(&packed);
         assert_eq!((frames.frames.len(), result), (20_000, Ok(20_000)));
@@ -449,6 +455,33 @@ mod tests {
             complaint(&packed[..12]).starts_with("cannot read x.pcap: "),
             "only the beginning of its header"
         );
+    }
+
+    /// Tapes and copying by blocks leave zeros, as gzip itself knows.
+    #[test]
+    fn zeros_behind_gzip_are_padding_and_anything_else_is_named() {
+        let packed = gzip(&pcap(MICRO, 1, false, &[(1, 0), (2, 0)]));
+        let padded = |zeros| [&packed[..], &vec![0; zeros]].concat();
+        for zeros in [1, 7, 512, 600_000] {
+            assert_eq!(read(&padded(zeros)).1, Ok(2), "{zeros} zeros");
+        }
+        // A member behind zeros is read on, as if it stood there unpacked.
+        let plain = pcap(MICRO, 1, false, &[(1, 0), (2, 0)]);
+        let (behind, twice) =
+            (read(&[padded(512), packed.clone()].concat()), read(&[plain.clone(), plain].concat()));
+        assert_eq!((behind.0.frames, behind.1.is_ok()), (twice.0.frames, twice.1.is_ok()));
+        for junk in [&b"\n"[..], b"-----END-----", &[0x1f; 20]] {
+            for zeros in [0, 512] {
+                let complaint = complaint(&[&padded(zeros), junk].concat());
+                assert_eq!(
+                    complaint,
+                    "cannot read x.pcap: behind its compressed end is something that is not gzip (after 2 frames)",
+                    "{junk:?} behind {zeros} zeros"
+                );
+            }
+        }
+        let cut = complaint(&packed[..packed.len() - 4]);
+        assert_eq!(cut, "cannot read x.pcap: it is cut short (after 2 frames)", "without the end of its checksum");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! A piece fits the second-level cache and is parsed where it lies; only the frame that a piece's end cuts is moved.
 
 use super::Wake;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 /// Bytes of one read.
 const PIECE: usize = 256 << 10;
@@ -20,8 +20,9 @@ struct Input {
     taken: u64,
 }
 
-impl Read for Input {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+impl Input {
+    /// Waits until a read does not block, or the wish to stop comes.
+    fn wait(&self) -> io::Result<()> {
         while self.waits && !self.wake.is_stopped() {
             let mut ways = [PollFd::new(&self.file, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
             match poll(&mut ways, None) {
@@ -33,18 +34,98 @@ impl Read for Input {
                 Err(error) => return Err(error.into()),
             }
         }
-        if self.wake.is_stopped() {
-            return Ok(0);
+        Ok(())
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.wait()?;
+            if self.wake.is_stopped() {
+                return Ok(0);
+            }
+            match self.file.read(into) {
+                // Another reader of the same pipe was faster.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    self.taken += *read.as_ref().unwrap_or(&0) as u64;
+                    return read;
+                }
+            }
         }
-        let read = self.file.read(into)?;
-        self.taken += read as u64;
-        Ok(read)
+    }
+}
+
+/// What is in a gzip file: its members one behind the other (RFC 1952, 2.2). Zeros may follow the last, as tapes leave them.
+struct Gunzip<R> {
+    /// There is one, but for the moment between two.
+    member: Option<GzDecoder<BufReader<R>>>,
+    is_first: bool,
+    is_over: bool,
+}
+
+impl<R: Read> Gunzip<R> {
+    fn new(input: R) -> Self {
+        Self { member: Some(GzDecoder::new(BufReader::new(input))), is_first: true, is_over: false }
+    }
+
+    fn input(&self) -> Option<&R> {
+        self.member.as_ref().map(|member| member.get_ref().get_ref())
+    }
+
+    /// Goes on behind the end of a member.
+    fn next(&mut self) -> io::Result<()> {
+        let Some(mut input) = self.member.take().map(GzDecoder::into_inner) else { return Ok(()) };
+        loop {
+            let there = input.fill_buf()?;
+            if there.is_empty() {
+                self.is_over = true;
+                break;
+            }
+            let zeros = there.iter().take_while(|byte| **byte == 0).count();
+            input.consume(zeros);
+            match input.buffer().first() {
+                Some(0x1f) => break,
+                Some(_) => return Err(not_gzip()),
+                None => {}
+            }
+        }
+        self.is_first = false;
+        self.member = Some(GzDecoder::new(input));
+        Ok(())
+    }
+
+    fn explain(&self, error: io::Error) -> io::Error {
+        let begun = self.member.as_ref().is_some_and(|member| member.header().is_some());
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it is cut short"),
+            io::ErrorKind::InvalidInput if !begun && !self.is_first => not_gzip(),
+            _ => error,
+        }
+    }
+}
+
+fn not_gzip() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "behind its compressed end is something that is not gzip")
+}
+
+impl<R: Read> Read for Gunzip<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = self.member.as_mut().filter(|_| !self.is_over) {
+            match member.read(into) {
+                Ok(0) => self.next()?,
+                Ok(read) => return Ok(read),
+                Err(error) => return Err(self.explain(error)),
+            }
+        }
+        Ok(0)
     }
 }
 
 enum Source {
     Plain(Input),
-    Gzip(Box<MultiGzDecoder<io::Chain<io::Cursor<Vec<u8>>, Input>>>),
+    Gzip(Box<Gunzip<io::Chain<io::Cursor<Vec<u8>>, Input>>>),
     /// Between the two.
     Gone,
 }
@@ -75,22 +156,22 @@ impl Pieces {
         self.start = self.end.min(self.start + bytes);
     }
 
+    fn input(&self) -> Option<&Input> {
+        match &self.source {
+            Source::Plain(input) => Some(input),
+            Source::Gzip(gunzip) => gunzip.input().map(|input| input.get_ref().1),
+            Source::Gone => None,
+        }
+    }
+
     /// Bytes of the file taken so far, as they lie there.
     pub(super) fn taken(&self) -> u64 {
-        match &self.source {
-            Source::Plain(input) => input.taken,
-            Source::Gzip(decoder) => decoder.get_ref().get_ref().1.taken,
-            Source::Gone => 0,
-        }
+        self.input().map_or(0, |input| input.taken)
     }
 
     /// Whether a read can block, so that what is known should be told before it.
     pub(super) fn waits(&self) -> bool {
-        match &self.source {
-            Source::Plain(input) => input.waits,
-            Source::Gzip(decoder) => decoder.get_ref().get_ref().1.waits,
-            Source::Gone => false,
-        }
+        self.input().is_some_and(|input| input.waits)
     }
 
     /// Reads another piece behind what is there, with room for a stretch of `needed` bytes. False at the end.
@@ -108,7 +189,7 @@ impl Pieces {
         loop {
             let read = match &mut self.source {
                 Source::Plain(input) => input.read(room),
-                Source::Gzip(decoder) => decoder.read(room),
+                Source::Gzip(gunzip) => gunzip.read(room),
                 Source::Gone => Ok(0),
             };
             match read {
@@ -133,7 +214,7 @@ impl Pieces {
         if let Source::Plain(input) = std::mem::replace(&mut self.source, Source::Gone) {
             let read = io::Cursor::new(self.bytes().to_vec());
             (self.start, self.end) = (0, 0);
-            self.source = Source::Gzip(Box::new(MultiGzDecoder::new(read.chain(input))));
+            self.source = Source::Gzip(Box::new(Gunzip::new(read.chain(input))));
         }
     }
 }
