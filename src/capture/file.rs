@@ -481,7 +481,10 @@ mod tests {
             }
         }
         let cut = complaint(&packed[..packed.len() - 4]);
-        assert_eq!(cut, "cannot read x.pcap: it is cut short (after 2 frames)", "without the end of its checksum");
+        assert_eq!(
+            cut, "cannot read x.pcap: it is cut short (after 2 frames)",
+            "without the end of its checksum"
+        );
     }
 
     #[test]

@@ -210,6 +210,40 @@ mod tests {
         }
     }
 
+    /// The kernel takes the outermost tag off, and names what is behind seven of them, and of more nothing.
+    #[test]
+    fn behind_a_cooked_header_any_number_of_tags_may_be_left() {
+        let any = |kind: LinkType, tags: usize, ether_type: u16, packet: &[u8]| {
+            let whole = tagged(&[0x8100].repeat(tags), ether_type, packet);
+            let named = if tags < 8 { ether_type } else { 0 };
+            let mut frame = link(kind, &syn4());
+            let (header, at) = if kind == LinkType::LinuxSll { (16, 14) } else { (20, 0) };
+            frame.truncate(header);
+            frame[at..at + 2].copy_from_slice(&named.to_be_bytes());
+            // Behind the addresses and the outermost tag, whose own type the kernel keeps.
+            frame.extend(&whole[18..]);
+            decode(kind, TIME, &frame)
+        };
+        for kind in [LinkType::LinuxSll, LinkType::LinuxSll2] {
+            for tags in 1..=20 {
+                for (ether_type, packet, probe) in [
+                    (IPV4, syn4(), probe4()),
+                    (IPV6, syn6(), probe6()),
+                    (0x8864, pppoe(&syn4()), probe4()),
+                    (0x8864, pppoe(&syn6()), probe6()),
+                    (0x8847, mpls(1, &syn4()), probe4()),
+                    (0x8847, mpls(2, &syn6()), probe6()),
+                ] {
+                    let labels = if ether_type == 0x8847 { (packet.len() - 40) % 20 / 4 } else { 0 };
+                    let expected = if tags - 1 + labels > MOST_TAGS { Err(Skipped::Tags) } else { probe };
+                    let decoded = any(kind, tags, ether_type, &packet);
+                    assert_eq!(decoded, expected, "{kind:?}: {ether_type:04x} behind {tags} tags");
+                }
+            }
+            assert_eq!(any(kind, 9, 0x0806, &[0; 28]), Err(Skipped::NotIp), "ARP");
+        }
+    }
+
     #[test]
     fn more_tags_than_anyone_needs_are_named() {
         let most = [0x8100; MOST_TAGS];

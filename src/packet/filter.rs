@@ -136,7 +136,7 @@ impl Writer<'_> {
     fn left_tags(&mut self) {
         let (look, none) = (self.label(), self.label());
         self.half(2);
-        for behind in [IPV4, IPV6].into_iter().chain(TAGS) {
+        for behind in [IPV4, IPV6, PPPOE_SESSION, MPLS, MPLS_UPSTREAM].into_iter().chain(TAGS) {
             self.when(IF_EQUAL, behind, look);
         }
         self.code.go(none);

@@ -9,6 +9,9 @@ pub(super) const PPPOE_SESSION: u16 = 0x8864;
 pub(super) const MPLS: u16 = 0x8847;
 pub(super) const MPLS_UPSTREAM: u16 = 0x8848;
 
+/// What a kernel names that has lost its way among tags.
+const UNNAMED: u16 = 0;
+
 /// Tags: 802.1Q, 802.1ad, and what was used for the outer of two before that.
 pub(crate) const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 
@@ -32,14 +35,14 @@ pub(super) enum Version {
 
 /// What lies behind the link header and all tags.
 pub(super) fn strip_link(link: LinkType, frame: &[u8]) -> Result<(Version, &[u8]), Skipped> {
-    let ether_type = |at: usize, header: usize| {
+    let named = |at: usize, header: usize| {
         let rest = frame.get(header..).ok_or(Skipped::Truncated)?;
-        strip_tags(u16::from_be_bytes([frame[at], frame[at + 1]]), rest)
+        Behind { ether_type: u16::from_be_bytes([frame[at], frame[at + 1]]), rest, left: MOST_TAGS }.tags()
     };
     match link {
-        LinkType::Ethernet => ether_type(12, ETHERNET_HEADER),
-        LinkType::LinuxSll => ether_type(14, 16).map(strip_left_tags),
-        LinkType::LinuxSll2 => ether_type(0, 20).map(strip_left_tags),
+        LinkType::Ethernet => named(12, ETHERNET_HEADER)?.ip(),
+        LinkType::LinuxSll => named(14, 16)?.unnamed_tags()?.ip(),
+        LinkType::LinuxSll2 => named(0, 20)?.unnamed_tags()?.ip(),
         LinkType::RawIp => by_version(frame)?.ok_or(Skipped::Malformed),
         LinkType::Null | LinkType::Loop => {
             let (family, rest) = frame.split_first_chunk().ok_or(Skipped::Truncated)?;
@@ -67,44 +70,76 @@ fn by_version(packet: &[u8]) -> Result<Option<(Version, &[u8])>, Skipped> {
     })
 }
 
-/// Steps over tags, over PPPoE (RFC 2516) and MPLS labels (RFC 3032).
-fn strip_tags(mut ether_type: u16, mut rest: &[u8]) -> Result<(Version, &[u8]), Skipped> {
-    for left in (0..=MOST_TAGS).rev() {
-        match ether_type {
-            IPV4 => return Ok((Version::Four, rest)),
-            IPV6 => return Ok((Version::Six, rest)),
-            PPPOE_SESSION => return strip_pppoe(rest),
-            MPLS | MPLS_UPSTREAM => return strip_labels(rest, left),
-            tag if TAGS.contains(&tag) && left == 0 => break,
-            tag if TAGS.contains(&tag) => {
-                let (header, behind) = rest.split_first_chunk::<4>().ok_or(Skipped::Truncated)?;
-                ether_type = u16::from_be_bytes([header[2], header[3]]);
-                rest = behind;
-            }
-            _ => return Err(Skipped::NotIp),
-        }
-    }
-    Err(Skipped::Tags)
+/// What stands behind a header that names its ether type.
+#[derive(Clone, Copy)]
+struct Behind<'a> {
+    ether_type: u16,
+    rest: &'a [u8],
+    /// Tags and labels that may still be stepped over.
+    left: usize,
 }
 
-/// On `any` a kernel of 6.10 or newer names in the cooked header what is behind all tags, and leaves the inner tags where they
-/// are: if they lead to just what was named, they are there.
-fn strip_left_tags((version, packet): (Version, &[u8])) -> (Version, &[u8]) {
-    let (named, first) = match version {
-        Version::Four => (IPV4, 4),
-        Version::Six => (IPV6, 6),
-    };
-    for tag in 0..MOST_TAGS {
-        let behind = packet.get(4 * tag..).unwrap_or_default();
-        match *behind {
-            [_, _, a, b, next, ..] if u16::from_be_bytes([a, b]) == named && next >> 4 == first => {
-                return (version, &behind[4..]);
+impl<'a> Behind<'a> {
+    /// Behind the next tag.
+    fn tag(self) -> Option<Self> {
+        let (tag, rest) = self.rest.split_first_chunk::<4>()?;
+        let left = self.left.saturating_sub(1);
+        Some(Self { ether_type: u16::from_be_bytes([tag[2], tag[3]]), rest, left })
+    }
+
+    fn is_tag(self) -> bool {
+        TAGS.contains(&self.ether_type)
+    }
+
+    /// Behind all tags.
+    fn tags(mut self) -> Result<Self, Skipped> {
+        while self.is_tag() {
+            if self.left == 0 {
+                return Err(Skipped::Tags);
             }
-            [_, _, a, b, ..] if TAGS.contains(&u16::from_be_bytes([a, b])) => {}
-            _ => break,
+            self = self.tag().ok_or(Skipped::Truncated)?;
+        }
+        Ok(self)
+    }
+
+    /// On `any` a kernel of 6.10 or newer names in the cooked header what is behind all tags (nothing, if they are eight or
+    /// more), and leaves the inner tags where they are: if they lead to just what was named, they are there.
+    fn unnamed_tags(self) -> Result<Self, Skipped> {
+        let mut behind = self;
+        for tag in 0..self.left {
+            let Some(next) = behind.tag() else { break };
+            behind = next;
+            if !behind.is_tag() {
+                let named = behind.ether_type == self.ether_type || self.ether_type == UNNAMED && tag > 0;
+                return Ok(if named && behind.begins_as_named() { behind } else { self });
+            }
+        }
+        let lost = self.ether_type == UNNAMED && behind.is_tag() && behind.left == 0;
+        if lost { Err(Skipped::Tags) } else { Ok(self) }
+    }
+
+    /// Whether what follows begins as its ether type would have it.
+    fn begins_as_named(self) -> bool {
+        match (self.ether_type, self.rest.first()) {
+            (IPV4, Some(first)) => first >> 4 == 4,
+            (IPV6, Some(first)) => first >> 4 == 6,
+            // Its version and type.
+            (PPPOE_SESSION, Some(first)) => *first == 0x11,
+            (MPLS | MPLS_UPSTREAM, first) => first.is_some(),
+            _ => false,
         }
     }
-    (version, packet)
+
+    /// The IP packet, behind PPPoE (RFC 2516) or MPLS labels (RFC 3032).
+    fn ip(self) -> Result<(Version, &'a [u8]), Skipped> {
+        match self.ether_type {
+            IPV4 => Ok((Version::Four, self.rest)),
+            IPV6 => Ok((Version::Six, self.rest)),
+            PPPOE_SESSION => strip_pppoe(self.rest),
+            MPLS | MPLS_UPSTREAM => strip_labels(self.rest, self.left),
+            _ => Err(Skipped::NotIp),
+        }
+    }
 }
 
 /// Six bytes of PPPoE and the PPP protocol number. Links are negotiated in frames that are not IP.

@@ -124,19 +124,27 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
         }
         (ether_type, at) = (number(frame, at + 2), at + 4);
     }
-    if matches!(link, LinkType::LinuxSll | LinkType::LinuxSll2) && [0x0800, 0x86dd].contains(&ether_type) {
-        // Tags that newer kernels leave behind a cooked header that names what they lead to.
-        let version = if ether_type == 0x0800 { 4 } else { 6 };
-        let (mut end, mut left) = (at, 16);
-        while frame.len() >= end + 5 && left > 0 {
-            (end, left) = (end + 4, left - 1);
-            match number(frame, end - 2) {
-                named if named == ether_type && frame[end] >> 4 == version => {
-                    return Ok((version, &frame[end..]));
-                }
-                0x8100 | 0x88a8 | 0x9100 => {}
-                _ => break,
-            }
+    if matches!(link, LinkType::LinuxSll | LinkType::LinuxSll2) {
+        // Tags that newer kernels leave behind a cooked header that names what they lead to, or, if they are many, nothing.
+        let (mut end, mut walked) = (at, steps);
+        let mut found = ether_type;
+        let mut is_tag = true;
+        while is_tag && walked < 16 && frame.len() >= end + 4 {
+            (found, end, walked) = (number(frame, end + 2), end + 4, walked + 1);
+            is_tag = [0x8100, 0x88a8, 0x9100].contains(&found);
+        }
+        let right = frame.get(end).is_some_and(|first| match found {
+            0x0800 => first >> 4 == 4,
+            0x86dd => first >> 4 == 6,
+            0x8864 => *first == 0x11,
+            0x8847 | 0x8848 => true,
+            _ => false,
+        });
+        let unnamed = ether_type == 0 && end >= at + 8;
+        if end > at && right && (found == ether_type || unnamed) {
+            (ether_type, at, steps) = (found, end, walked);
+        } else if ether_type == 0 && is_tag && end > at && walked >= 16 {
+            return Err(Skipped::Tags);
         }
     }
     match ether_type {
