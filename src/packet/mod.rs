@@ -13,7 +13,7 @@ mod tcp;
 mod technique;
 
 pub use decode::decode;
-pub(crate) use ip::{Ipv4Piece, ipv4_piece};
+pub(crate) use ip::ipv4_piece;
 pub use skipped::Skipped;
 pub use technique::Technique;
 
