@@ -377,7 +377,7 @@ impl Tracker {
     /// A tick: sweeps, and replaces a key of the directory if one has been in use for long.
     pub fn tick(&mut self, sink: &mut EventSink<'_>) {
         self.sweep(sink);
-        if sink.now().saturating_sub(self.rekeyed) >= KEY_NANOS / self.directory.groups() {
+        if sink.now().saturating_sub(self.rekeyed) >= KEY_NANOS / self.directory.parts() {
             self.rekey(sink);
         }
     }

@@ -95,11 +95,14 @@ impl Moving {
 #[derive(Debug)]
 pub struct Directory {
     sets: Aligned<Set>,
-    /// One for each group of sets. The sets are groups times a power of two, so that any size is used well. Nobody changes
-    /// the group.
-    keys: Vec<u64>,
+    /// The sets are `groups` times a power of two, so that any size is used well. Nobody changes the group.
+    groups: u64,
     /// Bits of a set's number within its group.
     bits: u32,
+    /// One for each part of a group. Nobody changes the part.
+    keys: Vec<u64>,
+    /// Bits of a set's number within its part.
+    key_bits: u32,
     /// From which all keys are drawn, and how many were.
     secret: u64,
     drawn: u64,
@@ -108,33 +111,41 @@ pub struct Directory {
     taken: u64,
     /// One bit for each set: whether some of its sources live away. Only then the neighbour is asked for them.
     overflowed: Vec<u64>,
-    /// Room for all of a group while its key is replaced.
+    /// Room for all of a part while its key is replaced.
     moving: Vec<Moving>,
 }
 
-/// Groups of sets, at least; at most twice as many. Fewer where there are few sets.
-const LEAST_GROUPS_BITS: u32 = 6;
+/// Groups of sets, at least; at most twice as many.
+const LEAST_GROUPS_BITS: u32 = 3;
+
+/// Parts of a group, where it has as many sets.
+const PARTS_BITS: u32 = 3;
 
 impl Directory {
-    /// Room for at least 128 sources, in at most `bytes`, of which a sixty-fourth may stay unused. `secret` decides who
+    /// Room for at least 128 sources, in at most `bytes`, of which an eighth may stay unused. `secret` decides who
     /// shares a set.
     pub fn new(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
-        let sets = (bytes / size_of::<Set>()).max(16);
-        let bits = sets.ilog2() - LEAST_GROUPS_BITS.min(sets.ilog2() - 1);
+        let sets = (bytes / size_of::<Set>()).max(2 << LEAST_GROUPS_BITS);
+        let bits = sets.ilog2() - LEAST_GROUPS_BITS;
         let groups = sets >> bits;
         let sets = groups << bits;
+        // A set and its neighbour are of one part.
+        let key_bits = bits - PARTS_BITS.min(bits - 1);
+        let keys = sets >> key_bits;
         let mut directory = Self {
             sets: Aligned::new(sets)?,
-            keys: room_for(groups)?,
+            groups: groups as u64,
             bits,
+            keys: room_for(keys)?,
+            key_bits,
             secret,
             drawn: 0,
             on_probation: 0,
             taken: 0,
             overflowed: zeros(sets.div_ceil(64))?,
-            moving: room_for(WAYS << bits)?,
+            moving: room_for(WAYS << key_bits)?,
         };
-        for _ in 0..groups {
+        for _ in 0..keys {
             let key = directory.draw_key();
             directory.keys.push(key);
         }
@@ -150,18 +161,18 @@ impl Directory {
         hasher.finish() | 1
     }
 
-    /// Parts of the directory that have a key of their own.
-    pub fn groups(&self) -> u64 {
+    /// Parts of the directory, each with a key of its own.
+    pub fn parts(&self) -> u64 {
         self.keys.len() as u64
     }
 
-    /// Replaces the key of the group whose turn it is and takes all of it out; each must be put in anew, in this order.
+    /// Replaces the key of the part whose turn it is and takes all of it out; each must be put in anew, in this order.
     pub fn rekey(&mut self, now: Stamp) -> Vec<Moving> {
-        let group = (self.drawn % self.groups()) as usize;
-        let old = self.keys[group];
-        self.keys[group] = self.draw_key();
+        let part = (self.drawn % self.parts()) as usize;
+        let old = self.keys[part];
+        self.keys[part] = self.draw_key();
         let mut moving = std::mem::take(&mut self.moving);
-        for set in group << self.bits..(group + 1) << self.bits {
+        for set in part << self.key_bits..(part + 1) << self.key_bits {
             self.overflowed[set / 64] &= !(1 << (set % 64));
             for way in 0..WAYS {
                 let (head, tail) = self.slot(set * WAYS + way);
@@ -171,7 +182,7 @@ impl Directory {
                 self.clear(set * WAYS + way);
                 let tag = (head & TAG) >> TAG_SHIFT;
                 let home = if head & AWAY == 0 { set } else { set ^ 1 };
-                let moved = self.fold(tag, old) ^ self.fold(tag, self.keys[group]);
+                let moved = self.fold(tag, old) ^ self.fold(tag, self.keys[part]);
                 moving.push(Moving { set: home as u32 ^ moved as u32, head: head & !AWAY, tail });
             }
         }
@@ -189,7 +200,7 @@ impl Directory {
         has_row.then_some(moved.tail)
     }
 
-    /// All of a group is put in: its room is kept for the next.
+    /// All of a part is put in: its room is kept for the next.
     pub fn end_rekey(&mut self, mut moving: Vec<Moving>) {
         moving.clear();
         self.moving = moving;
@@ -202,7 +213,7 @@ impl Directory {
 
     /// Sets in all.
     fn count(&self) -> usize {
-        self.keys.len() << self.bits
+        (self.groups << self.bits) as usize
     }
 
     /// Slots in all.
@@ -225,15 +236,16 @@ impl Directory {
     pub fn spot(&self, hash: u64) -> Spot {
         const GROUP_BITS: u32 = 14;
         let tag = (hash >> (64 - TAG_BITS)) as u32;
-        let group = ((hash >> 32 & ((1 << GROUP_BITS) - 1)) * self.groups()) >> GROUP_BITS;
-        let within = (hash ^ self.fold(tag, self.keys[group as usize])) & ((1 << self.bits) - 1);
-        Spot { set: (group << self.bits | within) as u32, tag }
+        let group = ((hash >> 32 & ((1 << GROUP_BITS) - 1)) * self.groups) >> GROUP_BITS;
+        let set = group << self.bits | hash & ((1 << self.bits) - 1);
+        let key = self.keys[(set >> self.key_bits) as usize];
+        Spot { set: (set ^ self.fold(tag, key)) as u32, tag }
     }
 
-    /// What the number of a set is folded with, by the tag and the key of the group.
+    /// What the number of a set within its part is folded with, by the tag and the key of the part.
     #[inline]
     fn fold(&self, tag: u32, key: u64) -> u64 {
-        u64::from(tag).wrapping_mul(key) >> (64 - self.bits)
+        u64::from(tag).wrapping_mul(key) >> (64 - self.key_bits)
     }
 
     #[inline]
@@ -539,7 +551,7 @@ mod tests {
     fn a_new_key_parts_neighbours_and_loses_none() {
         const SOURCES: u32 = 6_000;
         let mut directory = Directory::new(1 << 20, 7).unwrap();
-        assert_eq!(directory.groups(), 64);
+        assert_eq!(directory.parts(), 64);
         let hash = |row: u32| {
             let mut hasher = DefaultHasher::new();
             hasher.write_u32(row);
@@ -563,7 +575,7 @@ mod tests {
             pairs.filter(|&(a, b)| sets[a] == sets[b]).collect::<std::collections::BTreeSet<_>>()
         };
         let before = neighbours(&sets(&slots));
-        for _ in 0..directory.groups() {
+        for _ in 0..directory.parts() {
             let moving = directory.rekey(1);
             for &moved in &moving {
                 let (at, displaced) = directory.make_room(moved.spot(), 1, 0, |_| 0);

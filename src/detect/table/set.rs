@@ -36,7 +36,11 @@ pub const GAP: Head = 7 << GAP_SHIFT;
 /// The stamp of the older port of probation.
 pub const STAMP: Head = 0xff;
 
-/// Ranks: a free slot goes first, then sources on probation, the one whose older port is longest ago before the others, then rows.
+/// Quanta by which a source on probation whose ports came apart outstays the others: a slow scanner's third port is as far
+/// from its second as that from the first.
+const APART: i32 = 6;
+
+/// Ranks: a free slot goes first, then sources on probation by what is left to them, then rows.
 const FREE: i32 = 0;
 const FRESH: i32 = 512;
 const NEVER: i32 = 4095;
@@ -100,7 +104,7 @@ fn least_one_by_one(set: &Set, now: Stamp) -> i32 {
             NEVER
         } else {
             let age = i32::from(crate::detect::time::quantum::age(now, (head & STAMP) as Stamp));
-            FRESH - age
+            FRESH - age + if head & GAP != 0 { APART } else { 0 }
         }
     };
     (0..WAYS).map(|way| rank(way) * 8 + way as i32).min().unwrap_or(0)
@@ -142,7 +146,9 @@ mod x86 {
             let heads = four(set, from);
             let ahead = _mm_sub_epi32(all(i32::from(now)), _mm_and_si128(heads, all(STAMP as i32)));
             let age = _mm_add_epi32(ahead, _mm_and_si128(_mm_srai_epi32(ahead, 31), all(255)));
-            let on_probation = _mm_sub_epi32(all(FRESH), age);
+            let together = _mm_cmpeq_epi32(_mm_and_si128(heads, all(GAP as i32)), all(0));
+            let on_probation = _mm_sub_epi32(all(FRESH + APART), age);
+            let on_probation = _mm_sub_epi32(on_probation, _mm_and_si128(together, all(APART)));
             // The bit of a row is the second: once shifted it is the sign.
             let has_row = _mm_srai_epi32(_mm_slli_epi32(heads, 1), 31);
             let kept = _mm_and_si128(has_row, all(NEVER));
