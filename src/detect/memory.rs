@@ -42,6 +42,35 @@ impl<T> Aligned<T> {
     }
 }
 
+/// A fixed array of whole cache lines, each where a line starts. (The kernel gives large arrays that start 16 bytes into a page, and an
+/// array of lines cannot be moved by less than a line: so it is one of words, seen a line at a time.)
+#[derive(Debug)]
+pub struct Lines {
+    words: Aligned<u32>,
+}
+
+/// The words of a cache line.
+pub const LINE_WORDS: usize = LINE / size_of::<u32>();
+
+impl Lines {
+    /// So many zeros, and at most one more.
+    pub fn new(lines: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self { words: Aligned::new(lines.saturating_mul(LINE_WORDS))? })
+    }
+
+    /// The lines.
+    #[inline]
+    pub fn as_slice(&self) -> &[[u32; LINE_WORDS]] {
+        self.words.as_slice().as_chunks().0
+    }
+
+    /// The lines.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [[u32; LINE_WORDS]] {
+        self.words.as_mut_slice().as_chunks_mut().0
+    }
+}
+
 /// The system refused memory for the tables: this many bytes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfMemory {
@@ -64,7 +93,7 @@ impl OutOfMemory {
     }
 }
 
-/// Numbers and arrays of them, for which zeroed memory is 0.
+/// Numbers for which zeroed memory is 0.
 pub trait Zeroed: Copy + sealed::Zeroed {}
 
 mod sealed {
@@ -72,7 +101,6 @@ mod sealed {
     impl Zeroed for u16 {}
     impl Zeroed for u32 {}
     impl Zeroed for u64 {}
-    impl<const N: usize> Zeroed for [u32; N] {}
 }
 
 impl<T: Copy + sealed::Zeroed> Zeroed for T {}
@@ -85,7 +113,7 @@ pub fn zeros<T: Zeroed>(len: usize) -> Result<Vec<T>, OutOfMemory> {
         return Ok(Vec::new());
     }
     // SAFETY: the layout is that of `len` items and not empty; zeroed memory holds that many valid `T` (`Zeroed` is sealed
-    // to integers and arrays of them), and the allocator is the one that a `Vec` gives it back to.
+    // to integers), and the allocator is the one that a `Vec` gives it back to.
     #[allow(unsafe_code, reason = "no safe way to zeroed memory says no instead of aborting")]
     let items = unsafe {
         let start = alloc_zeroed(layout).cast::<T>();
@@ -145,7 +173,7 @@ mod tests {
     #[test]
     fn memory_that_nobody_has_is_an_error_and_no_abort() {
         for len in [1 << 60, usize::MAX / 2, usize::MAX] {
-            assert!(zeros::<u32>(len).is_err() && zeros::<[u32; 16]>(len).is_err(), "{len}");
+            assert!(zeros::<u32>(len).is_err() && Lines::new(len).is_err(), "{len}");
             assert!(room_for::<u64>(len).is_err() && Aligned::<u16>::new(len).is_err(), "{len}");
         }
         assert_eq!(zeros::<u32>(1 << 60).unwrap_err().bytes, 1 << 62);
@@ -153,5 +181,15 @@ mod tests {
         assert!(zeros::<u16>(0).unwrap().is_empty());
         let aligned = Aligned::<u32>::new(100).unwrap();
         assert!(aligned.as_slice().as_ptr().addr().is_multiple_of(LINE) && aligned.as_slice().len() >= 100);
+    }
+
+    /// Of any size: small arrays come from the heap, large ones are pages of their own.
+    #[test]
+    fn every_line_starts_where_a_cache_line_does() {
+        for lines in [1, 16, 100, 1_000, 4_096, 73_728] {
+            let lines_of = Lines::new(lines).unwrap();
+            assert!(lines_of.as_slice().len() >= lines, "{lines}");
+            assert!(lines_of.as_slice().as_ptr().addr().is_multiple_of(LINE), "{lines}");
+        }
     }
 }

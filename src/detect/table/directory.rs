@@ -1,6 +1,6 @@
 //! The slot of every source: where to find it, what to evict for a new one, and the keys that decide which sources share a set.
 
-use crate::detect::memory::{Aligned, OutOfMemory, prefetch, room_for, zeros};
+use crate::detect::memory::{Lines, OutOfMemory, prefetch, room_for, zeros};
 use crate::detect::table::probation::{Probation, Ruling};
 use crate::detect::table::set::{
     self, AWAY, GAP, HAS_ROW, Head, OCCUPIED, STAMP, Set, SlotKind, TAG, TAG_BITS, TAG_SHIFT, WAYS,
@@ -94,7 +94,7 @@ impl Moving {
 /// by hour, is void before it is of use.
 #[derive(Debug)]
 pub struct Directory {
-    sets: Aligned<Set>,
+    sets: Lines,
     /// The sets are `groups` times a power of two, so that any size is used well. Nobody changes the group.
     groups: u64,
     /// Bits of a set's number within its group.
@@ -133,7 +133,7 @@ impl Directory {
         let key_bits = bits - PARTS_BITS.min(bits - 1);
         let keys = sets >> key_bits;
         let mut directory = Self {
-            sets: Aligned::new(sets)?,
+            sets: Lines::new(sets)?,
             groups: groups as u64,
             bits,
             keys: room_for(keys)?,
