@@ -40,7 +40,7 @@ pub trait FrameSink {
     fn opened(&mut self, link: LinkType);
     /// One frame, as captured. The hot path: called for every frame.
     fn frame(&mut self, time: Timestamp, bytes: &[u8]);
-    /// What was waiting has been handed over; whoever keeps a batch should finish it now.
+    /// What was waiting has been handed over; a sink that keeps a batch should finish it now.
     fn batch_end(&mut self);
     /// About once a second while live, however quiet the interface; never for files.
     fn tick(&mut self, status: &CaptureStatus);

@@ -130,7 +130,7 @@ enum Source {
     Gone,
 }
 
-/// Reads ahead of whoever parses.
+/// Reads ahead of the parser.
 pub(super) struct Pieces {
     source: Source,
     buffer: Vec<u8>,
@@ -180,7 +180,7 @@ impl Pieces {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        // One frame or block at most: whoever parses refuses larger ones.
+        // One frame or block at most: the parser refuses larger ones.
         if self.buffer.len() < needed.max(self.end + PIECE / 2) {
             self.buffer.resize(needed.max(self.end + PIECE / 2), 0);
         }

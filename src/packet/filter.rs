@@ -514,7 +514,7 @@ mod tests {
         }
     }
 
-    /// Whoever mirrors a network runs this for each of its packets.
+    /// A mirror port runs this for each of its packets.
     #[test]
     fn ordinary_packets_leave_after_a_few_steps() {
         let program = program(LinkType::Ethernet);

@@ -1,6 +1,6 @@
 //! Puts IPv4 datagrams of a file together, as far as their TCP header goes. (Live the kernel does it, before we see them.)
 //!
-//! Whoever writes the file decides how many datagrams stay incomplete, so everything has a limit: how many are kept, and how
+//! The writer of the file decides how many datagrams stay incomplete, so everything has a limit: how many are kept, and how
 //! much of each: a TCP header, and two bits for each eight bytes. Pieces are what the kernel makes of them
 //! (`ip_frag_queue`, `inet_frag_queue_insert`): one that brings nothing new is ignored, one that overlaps in part ends the
 //! datagram, one that says "more follows" counts in whole eights. Where we differed, somebody would show us another port
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sends_only_pieces_gets_a_fixed_number_of_places() {
+    fn a_sender_of_pieces_alone_gets_a_fixed_number_of_places() {
         let mut fragments = Fragments::default();
         for n in 0..u16::MAX {
             put(&mut fragments, u64::from(n), piece(n, 0, &[0; 8], true));

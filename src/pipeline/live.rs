@@ -29,7 +29,7 @@ pub struct Question {
     pub asked: IpNet,
 }
 
-/// Questions that are answered at a tick. Others wait for the next one: whoever reaches the web port can ask as fast as he
+/// Questions that are answered at a tick. Others wait for the next one: a client of the web port can ask as fast as it
 /// likes, and the capture answers no more than these in a second. Nor does a question wake it.
 pub const QUESTIONS: usize = 8;
 
@@ -228,7 +228,7 @@ impl<O: EventSink> FrameSink for LiveSink<O> {
         self.answer();
     }
 
-    // The tables stay, and so do the counters: whoever scans goes on to, and an open scan is not told twice.
+    // The tables stay, and so do the counters: a scanner goes on scanning, and an open scan is not told twice.
     fn moved(&mut self, interface: &str) {
         interface.clone_into(&mut self.interface);
         self.sink.moved(interface);

@@ -11,7 +11,7 @@
 //! - A frame **without a time** (0, or later than any clock will show) counts where it lies between two others.
 //! - What cannot be judged is left out and counted, never guessed.
 //!
-//! Whoever writes the file gets no more than a fixed number of places to wait in; beyond that the earliest goes on, and
+//! The writer of the file gets no more than a fixed number of places to wait in; beyond that the earliest goes on, and
 //! a later arrival for a moment that has passed is counted. A file that has been in order for long pays a comparison for each
 //! frame.
 

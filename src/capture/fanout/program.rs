@@ -9,7 +9,7 @@ use crate::packet::bpf::{
 use crate::packet::link::{IPV4, IPV6, TAGS};
 use std::hash::{BuildHasher, RandomState};
 
-/// Constants of the hash. Without them, whoever reads this file could choose sources that all come to one shard, and
+/// Constants of the hash. Without them, a reader of this file could choose sources that all come to one shard, and
 /// fill its share of the tables alone; nothing that the process tells lets him guess them.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::capture) struct HashKeys {
