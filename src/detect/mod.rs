@@ -21,7 +21,7 @@
 //! | 5. *A flood hides nobody* while its rate times the window fits the doorkeeper; beyond that evictions are counted. | `tests/attack.rs::all_are_found_whatever_the_seed`, `tests/attack.rs::silence_among_noise_hides_nobody`, `tests/attack.rs::the_slowest_scanners_are_found_or_the_loss_is_counted` |
 //! | 6. *Time never runs back*, and a step of the clock makes neither a hit nor blindness. | `src/detect/detector.rs::a_clock_that_is_set_back_neither_hits_nor_blinds`, `tests/laws.rs::exact` |
 //! | 7. *Silence is silence*: captures of ordinary traffic yield nothing. | `tests/cases.rs::every_case_gives_what_it_must` |
-//! | 8. *Keys come from the wire*, so the hash has a seed that nobody knows, and who knows it all the same hides nobody. | `src/detect/tracker.rs::chosen_neighbours_hide_nobody` |
+//! | 8. *Keys come from the wire*, so the hash has a seed that nobody knows, and who knows it all the same hides nobody. | `src/detect/tracker/mod.rs::chosen_neighbours_hide_nobody` |
 //! | 9. *Isolation*: another rule changes no event and no count of the others. There is one rule so far; each has a tracker of its own. | `tests/architecture.rs::arrows_point_one_way` |
 //! | 10. *One gate*: goldens and laws stay the same while the code changes; `cargo bench --bench micro` is the gate of speed. | `tests/goldens.rs::text_and_json_are_as_reviewed` |
 

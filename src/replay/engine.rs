@@ -1,7 +1,8 @@
 //! The way of packets that are in order: through the pipeline, ticking on their own time, to scans in the order of their ends.
 
 use super::captures::ScanSink;
-use super::order::{HORIZON_NANOS, Ordered};
+use super::order::Ordered;
+use super::waiting::HORIZON_NANOS;
 use crate::detect::{EventKind, Limits, Origin, Policy, Scan, ScanEvent};
 use crate::packet::Timestamp;
 use crate::pipeline::{Pipeline, random_seed};

@@ -4,6 +4,7 @@
 
 mod captures;
 mod engine;
+mod waiting;
 pub(crate) mod order;
 mod progress;
 pub(crate) mod remarks;

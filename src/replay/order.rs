@@ -17,21 +17,7 @@
 
 use crate::detect::Probe;
 use crate::packet::Timestamp;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-
-/// How far apart frames may be out of order and still be sorted: two taps whose clocks nobody set, with margin.
-pub(crate) const HORIZON_NANOS: u64 = 5_000_000_000;
-
-/// Probes that wait to be sorted: 4 MiB.
-pub(crate) const MOST_WAITING: usize = 65_536;
-
-/// A file that was in order for so many probes is believed to be, and its probes wait for nothing any more. The first that
-/// comes late after all is counted as such; from then on they wait again.
-const BELIEVED: u32 = 65_536;
-
-/// What `in_order` is once a probe came late.
-const NEVER: u32 = u32::MAX;
+use crate::replay::waiting::{HORIZON_NANOS, Waiting};
 
 /// Frames that are doubted at the same time. As many in a row decide by themselves.
 const MOST_DOUBTED: usize = 32;
@@ -87,33 +73,6 @@ impl Doubted {
     }
 }
 
-/// A probe that came late. The greatest of a heap goes first, so the order is turned around.
-#[derive(Debug)]
-struct Late {
-    key: Reverse<(u64, u64)>,
-    probe: Probe,
-}
-
-impl PartialEq for Late {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for Late {}
-
-impl PartialOrd for Late {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Late {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.cmp(&other.key)
-    }
-}
-
 /// The order of one capture's stamps.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -124,15 +83,7 @@ pub(crate) struct Order {
     started: bool,
     /// How far ahead a frame may be and need no thought: the horizon, or nothing while any frame is doubted.
     at_ease: u64,
-    /// Probes that came in order before any came late.
-    in_order: u32,
-    /// Probes that came in order, and those that did not.
-    waiting: VecDeque<Probe>,
-    late: BinaryHeap<Late>,
-    /// Late probes so far: of two with the same stamp the first goes first.
-    arrivals: u64,
-    /// The latest stamp that has gone on.
-    gone: u64,
+    waiting: Waiting,
     doubted: Vec<Doubted>,
     /// By how much the latest stray stamp was off.
     stray_by: Option<i128>,
@@ -148,11 +99,7 @@ impl Default for Order {
             since: None,
             started: false,
             at_ease: 0,
-            in_order: 0,
-            waiting: VecDeque::new(),
-            late: BinaryHeap::new(),
-            arrivals: 0,
-            gone: 0,
+            waiting: Waiting::default(),
             doubted: Vec::with_capacity(MOST_DOUBTED),
             stray_by: None,
             disorder: Disorder::default(),
@@ -213,7 +160,7 @@ impl Order {
         while !self.doubted.is_empty() {
             self.settle(out);
         }
-        self.drain(out);
+        self.waiting.drain(&mut |probe| out(Ordered::Probe(probe)));
     }
 
     /// By how much a stamp is ahead of now.
@@ -224,59 +171,7 @@ impl Order {
     /// A probe on the clock in force, not earlier than any before it.
     #[inline]
     fn queue(&mut self, probe: Probe, out: &mut impl FnMut(Ordered)) {
-        if self.in_order == BELIEVED {
-            self.gone = probe.time.nanos();
-            out(Ordered::Probe(probe));
-        } else {
-            self.wait(probe, out);
-        }
-    }
-
-    fn wait(&mut self, probe: Probe, out: &mut impl FnMut(Ordered)) {
-        self.waiting.push_back(probe);
-        self.release(out);
-        if self.in_order != NEVER {
-            self.in_order += 1;
-            if self.in_order == BELIEVED {
-                self.drain(out);
-            }
-        }
-    }
-
-    /// Lets go on what nothing can come before any more, and what there is no room for.
-    #[inline]
-    fn release(&mut self, out: &mut impl FnMut(Ordered)) {
-        let until = self.now.saturating_sub(HORIZON_NANOS);
-        loop {
-            let crowded = self.waiting.len() + self.late.len() > MOST_WAITING;
-            let first = match (self.waiting.front(), self.late.peek()) {
-                (Some(first), None) => first.time.nanos(),
-                (None, None) => return,
-                (first, Some(late)) => late.key.0.0.min(first.map_or(u64::MAX, |probe| probe.time.nanos())),
-            };
-            if first > until && !crowded {
-                return;
-            }
-            self.pass(out);
-        }
-    }
-
-    /// The earliest goes on.
-    #[inline]
-    fn pass(&mut self, out: &mut impl FnMut(Ordered)) {
-        let queued = self.waiting.front().map_or(u64::MAX, |probe| probe.time.nanos());
-        // With the same stamp, what came in order came before what came late.
-        let late = self.late.peek().is_some_and(|late| late.key.0.0 < queued);
-        let probe = if late { self.late.pop().map(|late| late.probe) } else { self.waiting.pop_front() };
-        let Some(probe) = probe else { return };
-        self.gone = probe.time.nanos();
-        out(Ordered::Probe(probe));
-    }
-
-    fn drain(&mut self, out: &mut impl FnMut(Ordered)) {
-        while !self.waiting.is_empty() || !self.late.is_empty() {
-            self.pass(out);
-        }
+        self.waiting.push(probe, self.now, &mut |probe| out(Ordered::Probe(probe)));
     }
 
     /// A frame that is not simply the next.
@@ -344,11 +239,8 @@ impl Order {
             None => {}
             Some(probe) if in_order => self.queue(probe, out),
             Some(probe) => {
-                self.disorder.late += u64::from(frame.time < self.gone);
-                self.in_order = NEVER;
-                self.arrivals += 1;
-                self.late.push(Late { key: Reverse((frame.time, self.arrivals)), probe });
-                self.release(out);
+                let out = &mut |probe| out(Ordered::Probe(probe));
+                self.disorder.late += u64::from(self.waiting.push_late(probe, self.now, out));
             }
         }
     }
@@ -429,18 +321,18 @@ impl Order {
                 self.doubt(*frame, out);
             }
         }
-        self.release(out);
+        self.waiting.release(self.now, &mut |probe| out(Ordered::Probe(probe)));
     }
 
     /// The clock steps back, from now to `to`.
     fn step(&mut self, to: u64, out: &mut impl FnMut(Ordered)) {
-        self.drain(out);
+        self.waiting.start_over(&mut |probe| out(Ordered::Probe(probe)));
         self.spans(self.now);
         self.spans(to);
         self.disorder.steps += 1;
         let ran_nanos = self.since.map(|since| self.now - since);
         out(Ordered::Step { from: Timestamp(self.now), to: Timestamp(to), ran_nanos });
-        (self.now, self.since, self.gone) = (to, Some(to), 0);
+        (self.now, self.since) = (to, Some(to));
     }
 }
 
@@ -448,6 +340,7 @@ impl Order {
 mod tests {
     use super::*;
     use crate::detect::Technique;
+    use crate::replay::waiting::{BELIEVED, MOST_WAITING};
     use proptest::prelude::*;
     use std::net::{IpAddr, Ipv4Addr};
 

@@ -3,7 +3,8 @@
 
 use crate::capture::{CaptureStatus, FrameSink, Wake, read_file};
 use crate::packet::{LinkType, Timestamp};
-use crate::replay::order::{HORIZON_NANOS, has_time};
+use crate::replay::order::has_time;
+use crate::replay::waiting::HORIZON_NANOS;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 

@@ -1,12 +1,12 @@
-//! The slot of every source: where to find it, what to evict for a new one, and the keys that decide which sources share a set.
+//! The slot of every source: where to find it, and what to evict for a new one.
 
 use crate::detect::memory::{Lines, OutOfMemory, prefetch, room_for, zeros};
+use crate::detect::table::keys::{Keys, Spot};
 use crate::detect::table::probation::{Probation, Ruling};
 use crate::detect::table::set::{
-    self, AWAY, GAP, HAS_ROW, Head, OCCUPIED, STAMP, Set, SlotKind, TAG, TAG_BITS, TAG_SHIFT, WAYS,
+    self, AWAY, GAP, HAS_ROW, Head, OCCUPIED, STAMP, Set, SlotKind, TAG, TAG_SHIFT, WAYS,
 };
 use crate::detect::time::quantum::Stamp;
-use std::hash::{DefaultHasher, Hasher};
 
 /// Where a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,31 +17,6 @@ pub enum Found {
     Probation,
     /// It has no slot.
     Nothing,
-}
-
-/// Where a source belongs: its own set, and the tag that tells it from others there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spot {
-    set: u32,
-    tag: u32,
-}
-
-impl Spot {
-    /// The first of all.
-    pub const FIRST: Spot = Spot { set: 0, tag: 0 };
-}
-
-#[cfg(test)]
-impl Spot {
-    /// The number of its set.
-    pub fn set(self) -> u32 {
-        self.set
-    }
-
-    /// In this set, with this tag.
-    pub fn at(set: u32, tag: u32) -> Self {
-        Self { set, tag }
-    }
 }
 
 /// What became of a slot that was needed.
@@ -88,24 +63,10 @@ impl Moving {
 /// Chance alone brings nine sources to one set while most others are empty, and the ninth must not be a scanner that goes
 /// unseen: a source whose own set is full of rows, or full while there is room elsewhere, gets a slot *away*, in the
 /// neighbouring set. If rows fill both, the weakest of the sixteen is evicted.
-///
-/// An attacker who learns which addresses share a set could fill it with better scanners than the one he hides. So secret
-/// keys decide which share one, and each of them is replaced from time to time (`rekey`): what he learned from outside, hour
-/// by hour, is void before it is of use.
 #[derive(Debug)]
 pub struct Directory {
     sets: Lines,
-    /// The sets are `groups` times a power of two, so that any size is used well. Nobody changes the group.
-    groups: u64,
-    /// Bits of a set's number within its group.
-    bits: u32,
-    /// One for each part of a group. Nobody changes the part.
-    keys: Vec<u64>,
-    /// Bits of a set's number within its part.
-    key_bits: u32,
-    /// From which all keys are drawn, and how many were.
-    secret: u64,
-    drawn: u64,
+    keys: Keys,
     on_probation: u64,
     /// Slots that are not free.
     taken: u64,
@@ -115,64 +76,31 @@ pub struct Directory {
     moving: Vec<Moving>,
 }
 
-/// Groups of sets, at least; at most twice as many.
-const LEAST_GROUPS_BITS: u32 = 3;
-
-/// Parts of a group, where it has as many sets.
-const PARTS_BITS: u32 = 3;
-
 impl Directory {
     /// Room for at least 128 sources, in at most `bytes`, of which an eighth may stay unused. `secret` decides who
     /// shares a set.
     pub fn new(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
-        let sets = (bytes / size_of::<Set>()).max(2 << LEAST_GROUPS_BITS);
-        let bits = sets.ilog2() - LEAST_GROUPS_BITS;
-        let groups = sets >> bits;
-        let sets = groups << bits;
-        // A set and its neighbour are of one part.
-        let key_bits = bits - PARTS_BITS.min(bits - 1);
-        let keys = sets >> key_bits;
-        let mut directory = Self {
-            sets: Lines::new(sets)?,
-            groups: groups as u64,
-            bits,
-            keys: room_for(keys)?,
-            key_bits,
-            secret,
-            drawn: 0,
+        let keys = Keys::new(bytes, secret)?;
+        Ok(Self {
+            sets: Lines::new(keys.sets())?,
             on_probation: 0,
             taken: 0,
-            overflowed: zeros(sets.div_ceil(64))?,
-            moving: room_for(WAYS << key_bits)?,
-        };
-        for _ in 0..keys {
-            let key = directory.draw_key();
-            directory.keys.push(key);
-        }
-        Ok(directory)
+            overflowed: zeros(keys.sets().div_ceil(64))?,
+            moving: room_for(WAYS * keys.sets_of_part())?,
+            keys,
+        })
     }
 
-    /// The next key. SipHash, so that an attacker who learned one knows nothing of the others.
-    fn draw_key(&mut self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.secret);
-        hasher.write_u64(self.drawn);
-        self.drawn += 1;
-        hasher.finish() | 1
-    }
-
-    /// Parts of the directory, each with a key of its own.
+    /// Parts, each with a key of its own.
     pub fn parts(&self) -> u64 {
-        self.keys.len() as u64
+        self.keys.parts()
     }
 
     /// Replaces the key of the part whose turn it is and takes all of it out; each must be put in anew, in this order.
     pub fn rekey(&mut self, now: Stamp) -> Vec<Moving> {
-        let part = (self.drawn % self.parts()) as usize;
-        let old = self.keys[part];
-        self.keys[part] = self.draw_key();
+        let replaced = self.keys.replace();
         let mut moving = std::mem::take(&mut self.moving);
-        for set in part << self.key_bits..(part + 1) << self.key_bits {
+        for set in self.keys.sets_in(replaced) {
             self.overflowed[set / 64] &= !(1 << (set % 64));
             for way in 0..WAYS {
                 let (head, tail) = self.slot(set * WAYS + way);
@@ -182,8 +110,8 @@ impl Directory {
                 self.clear(set * WAYS + way);
                 let tag = (head & TAG) >> TAG_SHIFT;
                 let home = if head & AWAY == 0 { set } else { set ^ 1 };
-                let moved = self.fold(tag, old) ^ self.fold(tag, self.keys[part]);
-                moving.push(Moving { set: home as u32 ^ moved as u32, head: head & !AWAY, tail });
+                let set = self.keys.moved(home as u32, tag, replaced);
+                moving.push(Moving { set, head: head & !AWAY, tail });
             }
         }
         moving.sort_unstable_by_key(|slot| (slot.turn(now), slot.set));
@@ -208,17 +136,12 @@ impl Directory {
 
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
-        self.count() * size_of::<Set>() + self.moving.capacity() * size_of::<Moving>()
-    }
-
-    /// Sets in all.
-    fn count(&self) -> usize {
-        (self.groups << self.bits) as usize
+        self.keys.sets() * size_of::<Set>() + self.moving.capacity() * size_of::<Moving>()
     }
 
     /// Slots in all.
     pub fn capacity(&self) -> u64 {
-        (self.count() * WAYS) as u64
+        (self.keys.sets() * WAYS) as u64
     }
 
     /// Whether half of the slots are free.
@@ -231,21 +154,10 @@ impl Directory {
         self.on_probation
     }
 
-    /// Where the source of a hash belongs. All parts of the hash must be good: group, set and tag take different ones.
+    /// Where the source of a hash belongs. All parts of the hash must be good.
     #[inline]
     pub fn spot(&self, hash: u64) -> Spot {
-        const GROUP_BITS: u32 = 14;
-        let tag = (hash >> (64 - TAG_BITS)) as u32;
-        let group = ((hash >> 32 & ((1 << GROUP_BITS) - 1)) * self.groups) >> GROUP_BITS;
-        let set = group << self.bits | hash & ((1 << self.bits) - 1);
-        let key = self.keys[(set >> self.key_bits) as usize];
-        Spot { set: (set ^ self.fold(tag, key)) as u32, tag }
-    }
-
-    /// What the number of a set within its part is folded with, by the tag and the key of the part.
-    #[inline]
-    fn fold(&self, tag: u32, key: u64) -> u64 {
-        u64::from(tag).wrapping_mul(key) >> (64 - self.key_bits)
+        self.keys.spot(hash)
     }
 
     #[inline]
@@ -445,9 +357,7 @@ impl Directory {
             }
         }
     }
-}
 
-impl Directory {
     /// Forgets that a set had sources away once they are gone.
     fn clear_overflow(&mut self) {
         let sets = self.sets.as_slice();
@@ -467,6 +377,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hash::{DefaultHasher, Hasher};
 
     /// Sources of one set, with different tags.
     fn spots(set: u32, count: u32) -> Vec<Spot> {

@@ -4,10 +4,12 @@
 //! the table is crowded a new source is only on *probation*: eight bytes in the directory, with up to two ports in them.
 //! A further port earns it a row, which the eviction queue gives up when others need it more.
 
+mod keys;
 mod directory;
 mod probation;
 pub(super) mod eviction;
 pub(super) mod set;
 
-pub use directory::{Directory, Found, Spot, Vacated};
+pub use directory::{Directory, Found, Vacated};
+pub use keys::Spot;
 pub use probation::{Probation, Ruling};

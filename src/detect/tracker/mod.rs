@@ -1,22 +1,26 @@
 //! All memory of one rule: which sources are tracked in a row, which are on probation, which are evicted. `rows` counts what
 //! they do.
 
+mod admission;
+mod reload;
+mod show;
+
 use crate::detect::batch::{Lookup, Lookups, NO_ROW};
 use crate::detect::distinct::{Plan, PortStore};
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::Probe;
-use crate::detect::retired::{Candidate, Retired, Top};
+use crate::detect::retired::Retired;
 use crate::detect::row::Row;
 use crate::detect::rows::Rows;
 use crate::detect::rule::{Limits, Rule};
-use crate::detect::scan::{Scan, Source};
+use crate::detect::scan::Source;
 use crate::detect::sink::EventSink;
-use crate::detect::snapshot::{Evicted, PublishedSource, Snapshot};
-use crate::detect::table::eviction::{Due, EvictionQueue, Rank, UNITS};
-use crate::detect::table::{Directory, Found, Probation, Ruling, Spot, Vacated};
+use crate::detect::snapshot::Evicted;
+use crate::detect::table::eviction::EvictionQueue;
+use crate::detect::table::{Directory, Found, Probation, Ruling, Spot};
 use crate::detect::time::quantum::QUANTA;
-use crate::detect::time::timeline::{Origin, Timeline};
-use crate::detect::tuning::{CROWDED, DOORKEEPER, KEY_NANOS, LEAST_ROWS};
+use crate::detect::time::timeline::Origin;
+use crate::detect::tuning::{DOORKEEPER, KEY_NANOS, LEAST_ROWS};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
@@ -215,123 +219,6 @@ impl Tracker {
         }
     }
 
-    // ---- Which sources are tracked.
-
-    /// A slot for a new source. If another is evicted for it, that is counted by what it was.
-    fn make_room(&mut self, spot: Spot, sink: &mut EventSink<'_>) -> usize {
-        let (rows, now) = (&self.rows, self.rows.present.stamp);
-        let (slot, displaced) = self.directory.make_room(spot, now, self.pace, |row| rank(rows, row));
-        match displaced {
-            Vacated::Free => {}
-            Vacated::Over(source) => self.rows.counters.finish_burst(source.count()),
-            Vacated::Probation(source) => {
-                let may_return = source.age(now) <= self.pace;
-                self.count_evicted(if may_return { Evicted::Evidence } else { Evicted::Doorkeeper });
-            }
-            Vacated::Row(row) => {
-                self.evict(row, sink);
-                self.free.push(row);
-            }
-        }
-        slot
-    }
-
-    /// Gives a source a row; if none is free, that of the source whose turn it is.
-    fn admit(&mut self, slot: usize, spot: Spot, probe: &Probe, sink: &mut EventSink<'_>) -> u32 {
-        let row = match self.free.pop() {
-            Some(row) => row,
-            None if self.rows.len() < self.capacity => self.rows.len() as u32,
-            None => {
-                if !self.queue.is_active() {
-                    self.rebuild(sink.now());
-                }
-                let row = self.weakest();
-                self.evict(row, sink);
-                row
-            }
-        };
-        let now = sink.now();
-        self.rows.put(row, Row::new(probe, slot as u32, now, self.rows.present.quantum));
-        self.directory.put_row(slot, spot, row);
-        self.queue.insert(row, Rank::fresh(now / unit_nanos(&self.rows.rule)));
-        row
-    }
-
-    /// The row that a full table must give up.
-    fn weakest(&mut self) -> u32 {
-        let threshold = self.rows.rule.threshold;
-        // A row that was moved to the reserve is not moved again, so each turn brings the end nearer.
-        for _ in 0..=self.rows.len() {
-            let rows = &self.rows;
-            match self.queue.pop(|row| rank(rows, row)) {
-                Some(Due::Evict(row)) => return row,
-                Some(Due::EvictOrReserve(row)) => {
-                    if !evidence(rows, row).is_strong(threshold) {
-                        return row;
-                    }
-                    self.rows.row_mut(row).is_reserved = true;
-                    self.queue.insert(row, rank(&self.rows, row));
-                }
-                None => break,
-            }
-        }
-        debug_assert!(false, "every row of a full table is queued");
-        0
-    }
-
-    /// Counts a source as given up, by what it was, and empties its row.
-    fn evict(&mut self, row: u32, sink: &mut EventSink<'_>) {
-        let given_up = self.rows.row(row);
-        let silent = self.rows.present.quanta_since(given_up.last_probe);
-        let reason = if given_up.episode.is_open() {
-            Evicted::Scan
-        } else if silent <= u64::from(self.pace)
-            || evidence(&self.rows, row).is_strong(self.rows.rule.threshold)
-        {
-            Evicted::Evidence
-        } else {
-            Evicted::Table
-        };
-        self.count_evicted(reason);
-        self.vacate(row, sink);
-    }
-
-    fn count_evicted(&mut self, reason: Evicted) {
-        self.rows.counters.evicted[reason as usize] += 1;
-    }
-
-    /// Empties a row: an open scan is reported as ended, a peak worth a series is kept apart.
-    fn vacate(&mut self, row: u32, sink: &mut EventSink<'_>) {
-        self.rows.end(row, sink);
-        let candidate = self.rows.candidate(self.rows.row(row));
-        if candidate.peak >= self.least_published() {
-            self.retired.keep(candidate, self.rows.present.epoch);
-        }
-        self.directory.clear(self.rows.row(row).slot as usize);
-        self.rows.free(row);
-    }
-
-    #[inline]
-    fn is_crowded(&self) -> bool {
-        self.used() * CROWDED.1 >= self.capacity * CROWDED.0
-    }
-
-    /// Whether a new row takes an eviction.
-    fn is_full(&self) -> bool {
-        self.used() == self.capacity
-    }
-
-    /// Rows that somebody has.
-    #[inline]
-    fn used(&self) -> usize {
-        self.rows.len() - self.free.len()
-    }
-
-    /// The least peak that earns a series: under a threshold below it, the threshold.
-    fn least_published(&self) -> u32 {
-        self.limits.min_ports.min(self.rows.rule.threshold)
-    }
-
     // ---- Time passes.
 
     /// Expires every row, and frees those with nothing left to report. Runs once a window, before any
@@ -382,171 +269,6 @@ impl Tracker {
         }
     }
 
-    /// Replaces one of the keys that decide which sources share a set of the directory, and puts those of its part where
-    /// they belong now. Nothing that is reported changes by it; where chance brings too many to one set, the one that must go is
-    /// counted as ever.
-    pub fn rekey(&mut self, sink: &mut EventSink<'_>) {
-        debug_assert!(self.lookups.is_empty(), "what was looked up is where it was");
-        self.rekeyed = sink.now();
-        let moving = self.directory.rekey(self.rows.present.stamp);
-        for &moved in &moving {
-            let slot = self.make_room(moved.spot(), sink);
-            if let Some(row) = self.directory.put_moved(slot, moved) {
-                self.rows.row_mut(row).slot = slot as u32;
-            }
-        }
-        self.directory.end_rekey(moving);
-    }
-
-    /// Queues every row anew.
-    fn rebuild(&mut self, now: u64) {
-        let (rows, unit_nanos) = (&self.rows, unit_nanos(&self.rows.rule));
-        let oldest = (now / unit_nanos).saturating_sub(UNITS);
-        self.queue.rebuild(oldest, rows.used().map(|(at, _)| (at, rank(rows, at))));
-    }
-
-    // ---- Another rule.
-
-    /// Takes a new rule. A new window or aggregation empties the table: open scans are reported as ended.
-    pub fn reload(&mut self, rule: Rule, ipv6_prefix: u8, sink: &mut EventSink<'_>) {
-        let is_other =
-            rule.window_nanos != self.rows.rule.window_nanos || ipv6_prefix != self.rows.ipv6_prefix;
-        if is_other {
-            self.empty(sink);
-        }
-        self.take_rule(rule, ipv6_prefix);
-        if is_other {
-            self.start_over(sink.now());
-        }
-    }
-
-    /// Takes the rule of another tracker, and its tables in place of its own, which are emptied: open scans are reported as
-    /// ended. `other` has seen nothing yet, and may have another hold.
-    pub fn resize(&mut self, other: Self, sink: &mut EventSink<'_>) {
-        self.empty(sink);
-        if self.limits.hold_nanos != other.limits.hold_nanos {
-            self.rows.set_hold(other.limits.hold_nanos);
-        }
-        self.limits = other.limits;
-        self.take_rule(other.rows.rule, other.rows.ipv6_prefix);
-        // Places follow from the hash, so its keys come with them.
-        (self.hasher, self.directory) = (other.hasher, other.directory);
-        (self.free, self.capacity, self.queue) = (other.free, other.capacity, other.queue);
-        self.plan = other.plan;
-        self.rows.take_memory(other.rows);
-        self.start_over(sink.now());
-    }
-
-    fn take_rule(&mut self, rule: Rule, ipv6_prefix: u8) {
-        self.pace = pace(&rule);
-        (self.rows.rule, self.rows.ipv6_prefix) = (rule, ipv6_prefix);
-    }
-
-    /// Gives up every source.
-    fn empty(&mut self, sink: &mut EventSink<'_>) {
-        for row in 0..self.rows.len() as u32 {
-            if self.rows.row(row).is_used {
-                self.count_evicted(Evicted::Reload);
-                self.vacate(row, sink);
-                self.free.push(row);
-            }
-        }
-        self.rows.counters.evicted[Evicted::Reload as usize] += self.directory.on_probation();
-        self.directory.sweep(self.rows.present.stamp, true, |_| {});
-        self.retired.clear();
-    }
-
-    /// Nothing is kept any more: counts in the units of the rule from now on.
-    fn start_over(&mut self, now: u64) {
-        self.rows.present.set_window(self.rows.rule.window_nanos, now);
-        self.swept = self.rows.present.quantum;
-        self.queue.suspend();
-    }
-
-    // ---- What it shows.
-
-    /// Hands over the open scans by the time of their hit, ties by source, one by one: there can be as many as rows.
-    pub fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
-        self.rows.each_open_scan(timeline, take);
-    }
-
-    /// What it shows of itself, as of the latest sweep.
-    pub fn snapshot(&self, timeline: &Timeline) -> Snapshot {
-        let (greatest, saturated) = self.greatest();
-        let suppressed_sources = greatest.suppressed();
-        let published = |candidate: Candidate| PublishedSource {
-            source: candidate.source,
-            distinct_ports: candidate.ports,
-            peak_distinct_ports: candidate.peak,
-            distinct_hosts: candidate.hosts,
-            last_hit: candidate.last_hit.map(|at| timeline.to_capture(at)),
-            last_probe: timeline.to_capture(candidate.last_probe),
-        };
-        Snapshot {
-            time: timeline.to_capture(timeline.now()),
-            window_nanos: self.rows.rule.window_nanos,
-            threshold: self.rows.rule.threshold,
-            hold_nanos: self.limits.hold_nanos,
-            counters: self.rows.counters,
-            open_scans: self.rows.open_scans(),
-            peak_distinct_ports: self.rows.greatest_peak(),
-            tracked_sources: self.used() as u64 + self.directory.on_probation(),
-            tracked_sources_limit: self.directory.capacity(),
-            saturated_sources: saturated,
-            suppressed_sources,
-            sources: greatest.into_sorted().map(published).collect(),
-            published_sources_limit: self.limits.max_sources as u64,
-        }
-    }
-
-    /// The greatest of all that are worth a series, and how many sources are saturated.
-    fn greatest(&self) -> (Top, u64) {
-        let (mut greatest, least) = (Top::new(self.limits.max_sources), self.least_published());
-        let (mut returned, epoch) = (Vec::new(), self.rows.present.epoch);
-        for earlier in self.retired.iter() {
-            let mut candidate = match self.place(earlier.source) {
-                Found::Row(row) => {
-                    returned.push(row);
-                    self.rows.candidate(self.rows.row(row))
-                }
-                _ => *earlier,
-            };
-            candidate.merge(earlier, epoch);
-            if candidate.peak >= least {
-                greatest.offer(candidate);
-            }
-        }
-        let mut saturated = 0;
-        for (at, row) in self.rows.used() {
-            saturated += u64::from(row.ports.is_saturated());
-            if row.peaks.peak(epoch) >= least && !returned.contains(&at) {
-                greatest.offer(self.rows.candidate(row));
-            }
-        }
-        (greatest, saturated)
-    }
-
-    /// Where a source is.
-    pub fn place(&self, source: Source) -> Found {
-        let is_its = |row: u32| self.rows.is_of_source(row, source.address);
-        self.directory.find(self.spot(source.address), is_its).1
-    }
-
-    /// The row of a source that has one, and what it has for a series.
-    pub fn tracked(&self, at: u32) -> (&Row, Candidate) {
-        let row = self.rows.row(at);
-        let mut candidate = self.rows.candidate(row);
-        if let Some(earlier) = self.retired.find(candidate.source) {
-            candidate.merge(earlier, self.rows.present.epoch);
-        }
-        (row, candidate)
-    }
-
-    /// What was kept of a source that lost its row.
-    pub fn retired(&self, source: Source) -> Option<&Candidate> {
-        self.retired.find(source)
-    }
-
     #[inline]
     fn spot(&self, address: IpAddr) -> Spot {
         self.directory.spot(match Source::of(address, self.rows.ipv6_prefix).address {
@@ -554,19 +276,6 @@ impl Tracker {
             IpAddr::V6(v6) => self.hasher.hash_one(v6.to_bits()),
         })
     }
-}
-
-/// A unit of deadlines, by which a row's turn is reckoned when somebody must go: a probe writes down none of it.
-fn unit_nanos(rule: &Rule) -> u64 {
-    (rule.window_nanos / UNITS).max(1)
-}
-
-fn evidence(rows: &Rows, row: u32) -> crate::detect::table::eviction::Evidence {
-    rows.row(row).evidence(unit_nanos(&rows.rule))
-}
-
-fn rank(rows: &Rows, row: u32) -> Rank {
-    evidence(rows, row).rank(rows.rule.threshold)
 }
 
 #[cfg(test)]

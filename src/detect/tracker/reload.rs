@@ -1,0 +1,64 @@
+//! Another rule, or other tables, for a tracker that is at work.
+
+use super::{Tracker, pace};
+use crate::detect::rule::Rule;
+use crate::detect::sink::EventSink;
+use crate::detect::snapshot::Evicted;
+
+impl Tracker {
+    /// Takes a new rule. A new window or aggregation empties the table: open scans are reported as ended.
+    pub fn reload(&mut self, rule: Rule, ipv6_prefix: u8, sink: &mut EventSink<'_>) {
+        let is_other =
+            rule.window_nanos != self.rows.rule.window_nanos || ipv6_prefix != self.rows.ipv6_prefix;
+        if is_other {
+            self.empty(sink);
+        }
+        self.take_rule(rule, ipv6_prefix);
+        if is_other {
+            self.start_over(sink.now());
+        }
+    }
+
+    /// Takes the rule of another tracker, and its tables in place of its own, which are emptied: open scans are reported as
+    /// ended. `other` has seen nothing yet, and may have another hold.
+    pub fn resize(&mut self, other: Self, sink: &mut EventSink<'_>) {
+        self.empty(sink);
+        if self.limits.hold_nanos != other.limits.hold_nanos {
+            self.rows.set_hold(other.limits.hold_nanos);
+        }
+        self.limits = other.limits;
+        self.take_rule(other.rows.rule, other.rows.ipv6_prefix);
+        // Places follow from the hash, so its keys come with them.
+        (self.hasher, self.directory) = (other.hasher, other.directory);
+        (self.free, self.capacity, self.queue) = (other.free, other.capacity, other.queue);
+        self.plan = other.plan;
+        self.rows.take_memory(other.rows);
+        self.start_over(sink.now());
+    }
+
+    fn take_rule(&mut self, rule: Rule, ipv6_prefix: u8) {
+        self.pace = pace(&rule);
+        (self.rows.rule, self.rows.ipv6_prefix) = (rule, ipv6_prefix);
+    }
+
+    /// Gives up every source.
+    fn empty(&mut self, sink: &mut EventSink<'_>) {
+        for row in 0..self.rows.len() as u32 {
+            if self.rows.row(row).is_used {
+                self.count_evicted(Evicted::Reload);
+                self.vacate(row, sink);
+                self.free.push(row);
+            }
+        }
+        self.rows.counters.evicted[Evicted::Reload as usize] += self.directory.on_probation();
+        self.directory.sweep(self.rows.present.stamp, true, |_| {});
+        self.retired.clear();
+    }
+
+    /// Nothing is kept any more: counts in the units of the rule from now on.
+    fn start_over(&mut self, now: u64) {
+        self.rows.present.set_window(self.rows.rule.window_nanos, now);
+        self.swept = self.rows.present.quantum;
+        self.queue.suspend();
+    }
+}
