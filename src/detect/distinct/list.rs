@@ -36,11 +36,15 @@ fn position(numbers: &[u16], port: u16) -> Option<usize> {
     None
 }
 
-/// Where the oldest of some ports is.
+/// Where the oldest port of a full list is. A line is looked at as a whole: once the blocks are spent, each new port of a wide
+/// source takes this search.
+#[inline]
 fn oldest(sightings: &[Sighting], now: Stamp) -> usize {
-    let by_age =
-        sightings.iter().enumerate().rev().max_by_key(|&(_, &sighting)| age(now, sighted_at(sighting)));
-    by_age.map_or(0, |(at, _)| at)
+    let age_of = |sighting: Sighting| age(now, sighted_at(sighting));
+    let (lines, _) = sightings.as_chunks::<AT_ONCE>();
+    let greatest = |line: &[Sighting; AT_ONCE]| line.iter().fold(0, |most, &seen| age_of(seen).max(most));
+    let of_all = lines.iter().map(greatest).max().unwrap_or(0);
+    sightings.iter().position(|&seen| age_of(seen) == of_all).unwrap_or(0)
 }
 
 /// The short lists of all rows: port numbers apart from their sightings, because every probe compares the former. A list of 32 is
