@@ -56,7 +56,6 @@
 #[cfg(test)]
 extern crate self as portscan_exporter;
 #[cfg(test)]
-#[allow(unreachable_pub, reason = "integration tests include them, too")]
 #[path = "../tests/support"]
 mod fixture {
     pub(crate) mod scan;
@@ -66,7 +65,6 @@ mod fixture {
 // The way of a packet.
 pub mod packet;
 pub mod capture;
-#[allow(unreachable_pub, reason = "its private files say `pub` to one another")]
 pub mod detect;
 pub mod pipeline;
 

@@ -10,46 +10,46 @@ use std::ops::Range;
 
 /// Probes that wait for their batch to be full.
 #[derive(Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     probes: Vec<Probe>,
 }
 
 impl Batch {
     /// An empty one.
-    pub fn new() -> Result<Self, OutOfMemory> {
+    pub(super) fn new() -> Result<Self, OutOfMemory> {
         Ok(Self { probes: room_for(BATCH)? })
     }
 
     /// One more. True once it is full.
     #[inline]
-    pub fn push(&mut self, probe: Probe) -> bool {
+    pub(super) fn push(&mut self, probe: Probe) -> bool {
         self.probes.push(probe);
         self.probes.len() == BATCH
     }
 
     /// The latest.
     #[inline]
-    pub fn last(&self) -> Option<&Probe> {
+    pub(super) fn last(&self) -> Option<&Probe> {
         self.probes.last()
     }
 
     /// In the order in which they came.
-    pub fn iter(&self) -> impl Iterator<Item = &Probe> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Probe> {
         self.probes.iter()
     }
 
     /// Empties it.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.probes.clear();
     }
 
     /// The latest time in it, on the capture's clock.
-    pub fn time(&self) -> Option<Timestamp> {
+    pub(super) fn time(&self) -> Option<Timestamp> {
         self.probes.iter().map(|probe| probe.time).max()
     }
 
     /// No probe of it is later than this.
-    pub fn cap(&mut self, latest: Timestamp) {
+    pub(super) fn cap(&mut self, latest: Timestamp) {
         for probe in &mut self.probes {
             probe.time = probe.time.min(latest);
         }
@@ -57,11 +57,11 @@ impl Batch {
 }
 
 /// No row.
-pub const NO_ROW: u32 = u32::MAX;
+pub(super) const NO_ROW: u32 = u32::MAX;
 
 /// Where a tracker has the source of a probe, as far as it was looked up.
 #[derive(Debug, Clone, Copy)]
-pub struct Lookup {
+pub(super) struct Lookup {
     /// Where it belongs in the directory.
     pub spot: Spot,
     /// The row that it had when that was looked up, or `NO_ROW`.
@@ -71,7 +71,7 @@ pub struct Lookup {
 /// One tracker's lookups of the probes of a batch. An array, whose places are counted by `len`: a probe costs neither a look at
 /// the room that is left nor one at the bounds.
 #[derive(Debug)]
-pub struct Lookups {
+pub(super) struct Lookups {
     lookups: [Lookup; BATCH],
     len: usize,
 }
@@ -80,53 +80,54 @@ const _: () = assert!(BATCH.is_power_of_two(), "places are found by a mask");
 
 impl Lookups {
     /// None.
-    pub const NONE: Lookups = Lookups { lookups: [Lookup { spot: Spot::FIRST, row: NO_ROW }; BATCH], len: 0 };
+    pub(super) const NONE: Lookups =
+        Lookups { lookups: [Lookup { spot: Spot::FIRST, row: NO_ROW }; BATCH], len: 0 };
 
     /// One more, whose row was not looked up yet. Returns the number of the one whose row can be looked up now.
     #[inline]
-    pub fn push(&mut self, spot: Spot) -> Option<usize> {
+    pub(super) fn push(&mut self, spot: Spot) -> Option<usize> {
         self.lookups[self.len % BATCH] = Lookup { spot, row: NO_ROW };
         self.len += 1;
         self.len.checked_sub(AHEAD)
     }
 
     /// The numbers of those whose rows were not looked up yet, once there come no more.
-    pub fn rest(&self) -> Range<usize> {
+    pub(super) fn rest(&self) -> Range<usize> {
         self.len.saturating_sub(AHEAD - 1)..self.len
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The latest; if there is none yet, any.
     #[inline]
-    pub fn latest(&self) -> Lookup {
+    pub(super) fn latest(&self) -> Lookup {
         self.at(self.len.wrapping_sub(1))
     }
 
     /// The one of this number.
     #[inline]
-    pub fn at(&self, at: usize) -> Lookup {
+    pub(super) fn at(&self, at: usize) -> Lookup {
         self.lookups[at % BATCH]
     }
 
     /// The row of the one before, if that is of the same source.
     #[inline]
-    pub fn before(&self, at: usize) -> Option<u32> {
+    pub(super) fn before(&self, at: usize) -> Option<u32> {
         let before = self.at(at.wrapping_sub(1));
         (at > 0 && before.spot == self.at(at).spot).then_some(before.row)
     }
 
     /// The row of one was looked up.
     #[inline]
-    pub fn found(&mut self, at: usize, row: u32) {
+    pub(super) fn found(&mut self, at: usize, row: u32) {
         self.lookups[at % BATCH].row = row;
     }
 
     /// Forgets them all.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.len = 0;
     }
 }

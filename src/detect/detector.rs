@@ -225,7 +225,7 @@ impl Detector {
 
     /// The tracker of the first rule.
     #[cfg(test)]
-    pub fn tracker(&self) -> &Tracker {
+    pub(super) fn tracker(&self) -> &Tracker {
         &self.trackers[0]
     }
 

@@ -19,7 +19,7 @@ enum State {
 /// cache line of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, packed(2))]
-pub struct Episode {
+pub(super) struct Episode {
     /// While below: the quantum in which the count fell.
     below_since: u64,
     /// The greatest count so far, less one, so that 65,536 fits.
@@ -37,41 +37,41 @@ fn less_one(count: u32) -> u16 {
 
 impl Episode {
     /// No open scan.
-    pub const NONE: Episode =
+    pub(super) const NONE: Episode =
         Episode { below_since: 0, peak: 0, reported: 0, state: State::Closed, kind: Kind::Vertical };
 
     /// Whether a scan is open.
     #[inline]
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.state != State::Closed
     }
 
     /// Whether a scan is open, and its count at or above the threshold when that was last looked at.
     #[inline]
-    pub fn is_above(&self) -> bool {
+    pub(super) fn is_above(&self) -> bool {
         self.state == State::Above
     }
 
     /// Whether a scan is open, and its count below the threshold.
     #[inline]
-    pub fn is_below(&self) -> bool {
+    pub(super) fn is_below(&self) -> bool {
         self.state == State::Below
     }
 
     /// What the scan spreads over.
-    pub fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         self.kind
     }
 
     /// The greatest count of the scan.
-    pub fn peak(&self) -> u32 {
+    pub(super) fn peak(&self) -> u32 {
         u32::from(self.peak) + 1
     }
 
     /// A probe was counted: what is the verdict on the count, and how many distinct ports has the scan if one is open? Says
     /// whether that is worth a record.
     #[inline]
-    pub fn observe(&mut self, verdict: Option<Kind>, count: u32, union: u32) -> Option<EventKind> {
+    pub(super) fn observe(&mut self, verdict: Option<Kind>, count: u32, union: u32) -> Option<EventKind> {
         if !self.is_open() {
             let kind = verdict?;
             let count = less_one(count);
@@ -90,19 +90,19 @@ impl Episode {
     }
 
     /// Time passed without a probe: the count fell below the threshold in this quantum.
-    pub fn fall(&mut self, quantum: u64) {
+    pub(super) fn fall(&mut self, quantum: u64) {
         self.below_since = quantum;
         self.state = State::Below;
     }
 
     /// When the scan ends (ended), if no probe brings it back above the threshold; `None` if it is above, or none is open.
     #[inline]
-    pub fn ends_at(&self, quantum_nanos: u64, quiet_nanos: u64) -> Option<u64> {
+    pub(super) fn ends_at(&self, quantum_nanos: u64, quiet_nanos: u64) -> Option<u64> {
         self.is_below().then(|| (self.below_since * quantum_nanos).saturating_add(quiet_nanos))
     }
 
     /// Ends the scan.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.state = State::Closed;
     }
 }

@@ -101,7 +101,7 @@ impl Explanation {
 }
 
 /// What a tracker knows of an address, or of an IPv6 network, as of the latest tick.
-pub fn explain(
+pub(super) fn explain(
     asked: IpNet,
     policy: &Policy,
     limits: &Limits,

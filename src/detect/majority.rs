@@ -7,11 +7,11 @@ use crate::detect::probe::Technique;
 const VOTES: usize = if Technique::ALL.len() > 1 { 1 } else { 0 };
 
 /// The technique of most probes of a run. With one technique it takes no room in a row, and no time.
-pub type MainTechnique = Majority<Technique, VOTES>;
+pub(super) type MainTechnique = Majority<Technique, VOTES>;
 
 /// What most were. `N` is 0 if there is no choice, and else 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Majority<T, const N: usize> {
+pub(super) struct Majority<T, const N: usize> {
     winner: T,
     /// By how many it leads. Saturated it says "by far": another then has to catch up with that many only.
     lead: [u16; N],
@@ -20,13 +20,13 @@ pub struct Majority<T, const N: usize> {
 impl<T: Copy + PartialEq, const N: usize> Majority<T, N> {
     /// The first.
     #[inline]
-    pub fn new(first: T) -> Self {
+    pub(super) fn new(first: T) -> Self {
         Self { winner: first, lead: [1; N] }
     }
 
     /// One more.
     #[inline]
-    pub fn vote(&mut self, another: T) {
+    pub(super) fn vote(&mut self, another: T) {
         let Some(lead) = self.lead.first_mut() else { return };
         if self.winner == another {
             *lead = lead.saturating_add(1);
@@ -38,7 +38,7 @@ impl<T: Copy + PartialEq, const N: usize> Majority<T, N> {
     }
 
     /// What most were.
-    pub fn winner(&self) -> T {
+    pub(super) fn winner(&self) -> T {
         self.winner
     }
 }

@@ -12,7 +12,7 @@ const PAGE: usize = 4096;
 
 /// A fixed array that starts at a cache line, so that what fits a line takes no more than one.
 #[derive(Debug)]
-pub struct Aligned<T> {
+pub(super) struct Aligned<T> {
     /// The array, after up to a line of nothing.
     items: Vec<T>,
     skip: usize,
@@ -20,7 +20,7 @@ pub struct Aligned<T> {
 
 impl<T: Zeroed> Aligned<T> {
     /// So many zeros.
-    pub fn new(len: usize) -> Result<Self, OutOfMemory> {
+    pub(super) fn new(len: usize) -> Result<Self, OutOfMemory> {
         let items: Vec<T> = zeros(len.saturating_add(LINE / size_of::<T>()))?;
         ask_for_huge_pages(&items);
         let skip = items.as_ptr().align_offset(LINE);
@@ -31,13 +31,13 @@ impl<T: Zeroed> Aligned<T> {
 impl<T> Aligned<T> {
     /// The array.
     #[inline]
-    pub fn as_slice(&self) -> &[T] {
+    pub(super) fn as_slice(&self) -> &[T] {
         &self.items[self.skip..]
     }
 
     /// The array.
     #[inline]
-    pub fn as_mut_slice(&mut self) -> &mut [T] {
+    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.items[self.skip..]
     }
 }
@@ -45,28 +45,28 @@ impl<T> Aligned<T> {
 /// A fixed array of whole cache lines, each where a line starts. (The kernel gives large arrays that start 16 bytes into a page, and an
 /// array of lines cannot be moved by less than a line: so it is one of words, seen a line at a time.)
 #[derive(Debug)]
-pub struct Lines {
+pub(super) struct Lines {
     words: Aligned<u32>,
 }
 
 /// The words of a cache line.
-pub const LINE_WORDS: usize = LINE / size_of::<u32>();
+pub(super) const LINE_WORDS: usize = LINE / size_of::<u32>();
 
 impl Lines {
     /// So many zeros, and at most one more.
-    pub fn new(lines: usize) -> Result<Self, OutOfMemory> {
+    pub(super) fn new(lines: usize) -> Result<Self, OutOfMemory> {
         Ok(Self { words: Aligned::new(lines.saturating_mul(LINE_WORDS))? })
     }
 
     /// The lines.
     #[inline]
-    pub fn as_slice(&self) -> &[[u32; LINE_WORDS]] {
+    pub(super) fn as_slice(&self) -> &[[u32; LINE_WORDS]] {
         self.words.as_slice().as_chunks().0
     }
 
     /// The lines.
     #[inline]
-    pub fn as_mut_slice(&mut self) -> &mut [[u32; LINE_WORDS]] {
+    pub(super) fn as_mut_slice(&mut self) -> &mut [[u32; LINE_WORDS]] {
         self.words.as_mut_slice().as_chunks_mut().0
     }
 }
@@ -94,10 +94,10 @@ impl OutOfMemory {
 }
 
 /// Numbers for which zeroed memory is 0.
-pub trait Zeroed: Copy + sealed::Zeroed {}
+pub(super) trait Zeroed: Copy + sealed::Zeroed {}
 
 mod sealed {
-    pub trait Zeroed {}
+    pub(crate) trait Zeroed {}
     impl Zeroed for u16 {}
     impl Zeroed for u32 {}
     impl Zeroed for u64 {}
@@ -106,7 +106,7 @@ mod sealed {
 impl<T: Copy + sealed::Zeroed> Zeroed for T {}
 
 /// So many zeros, which cost no memory before they are written: the kernel gives pages when touched.
-pub fn zeros<T: Zeroed>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+pub(super) fn zeros<T: Zeroed>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     let refused = || OutOfMemory::of::<T>(len);
     let layout = Layout::array::<T>(len).map_err(|_| refused())?;
     if layout.size() == 0 {
@@ -126,7 +126,7 @@ pub fn zeros<T: Zeroed>(len: usize) -> Result<Vec<T>, OutOfMemory> {
 }
 
 /// An empty array with room for so many.
-pub fn room_for<T>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+pub(super) fn room_for<T>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     let mut items = Vec::new();
     items.try_reserve_exact(len).map_err(|_| OutOfMemory::of::<T>(len))?;
     ask_for_huge_pages(&items);
@@ -151,7 +151,7 @@ fn ask_for_huge_pages<T>(items: &Vec<T>) {
 /// Has the cache line at the start of `what` brought into the cache, so that the misses of a batch overlap. Changes
 /// nothing else; on other processors than x86-64 nothing at all.
 #[inline]
-pub fn prefetch<T>(what: &T) {
+pub(super) fn prefetch<T>(what: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

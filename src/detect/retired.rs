@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 
 /// A source whose peak is worth a series, or might get one.
 #[derive(Debug, Clone, Copy)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// Who.
     pub source: Source,
     /// The greatest count within the hold, as of the latest sweep.
@@ -32,7 +32,7 @@ impl Candidate {
     }
 
     /// Takes in what was kept of the same source when it lost its row.
-    pub fn merge(&mut self, earlier: &Candidate, epoch: u64) {
+    pub(super) fn merge(&mut self, earlier: &Candidate, epoch: u64) {
         self.peaks.merge(earlier.peaks);
         self.peak = self.peaks.peak(epoch);
         self.last_hit = self.last_hit.or(earlier.last_hit);
@@ -42,19 +42,19 @@ impl Candidate {
 /// The greatest peaks of sources that lost their place. The adversary turns the table over with a flood, to take a scanner's series from
 /// under an alert; he can push it out of here only with greater peaks, which are published themselves.
 #[derive(Debug)]
-pub struct Retired {
+pub(super) struct Retired {
     candidates: Vec<Candidate>,
     limit: usize,
 }
 
 impl Retired {
     /// Room for as many as may be published.
-    pub fn new(limit: usize) -> Result<Self, OutOfMemory> {
+    pub(super) fn new(limit: usize) -> Result<Self, OutOfMemory> {
         Ok(Self { candidates: room_for(limit)?, limit })
     }
 
     /// Keeps a source that lost its place, if it is among the greatest.
-    pub fn keep(&mut self, mut candidate: Candidate, epoch: u64) {
+    pub(super) fn keep(&mut self, mut candidate: Candidate, epoch: u64) {
         candidate.ports = 0;
         if let Some(earlier) = self.candidates.iter_mut().find(|other| other.source == candidate.source) {
             candidate.merge(earlier, epoch);
@@ -69,7 +69,7 @@ impl Retired {
     }
 
     /// Lets go of peaks that fell out of the hold, or below what earns a series.
-    pub fn expire(&mut self, epoch: u64, least: u32) {
+    pub(super) fn expire(&mut self, epoch: u64, least: u32) {
         self.candidates.retain_mut(|candidate| {
             candidate.peak = candidate.peaks.peak(epoch);
             candidate.peak >= least
@@ -77,23 +77,23 @@ impl Retired {
     }
 
     /// Lets go of all.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.candidates.clear();
     }
 
     /// What was kept of a source.
-    pub fn find(&self, source: Source) -> Option<&Candidate> {
+    pub(super) fn find(&self, source: Source) -> Option<&Candidate> {
         self.candidates.iter().find(|candidate| candidate.source == source)
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Candidate> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter()
     }
 }
 
 /// The greatest of the candidates that it is offered.
-pub struct Top {
+pub(super) struct Top {
     /// The least of them on top.
     heap: BinaryHeap<Reverse<ByRank>>,
     limit: usize,
@@ -102,12 +102,12 @@ pub struct Top {
 
 impl Top {
     /// At most so many.
-    pub fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self { heap: BinaryHeap::with_capacity(limit + 1), limit, offered: 0 }
     }
 
     /// One more.
-    pub fn offer(&mut self, candidate: Candidate) {
+    pub(super) fn offer(&mut self, candidate: Candidate) {
         self.offered += 1;
         self.heap.push(Reverse(ByRank(candidate)));
         if self.heap.len() > self.limit {
@@ -116,12 +116,12 @@ impl Top {
     }
 
     /// How many found no room.
-    pub fn suppressed(&self) -> u64 {
+    pub(super) fn suppressed(&self) -> u64 {
         self.offered - self.heap.len() as u64
     }
 
     /// The greatest, in publishing order.
-    pub fn into_sorted(self) -> impl Iterator<Item = Candidate> {
+    pub(super) fn into_sorted(self) -> impl Iterator<Item = Candidate> {
         self.heap.into_sorted_vec().into_iter().map(|Reverse(ByRank(candidate))| candidate)
     }
 }

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 /// scan's and one host's worth of the second. Times are nanoseconds of the detector's time.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub struct Row {
+pub(super) struct Row {
     /// The address that asked first, or that reached the threshold.
     pub address: IpAddr,
     /// Whether anybody has the row.
@@ -69,7 +69,7 @@ const _: () = assert!(size_of::<Row>() == 256, "four lines");
 
 impl Row {
     /// The row of a source that asks now, with nothing counted yet.
-    pub fn new(probe: &Probe, slot: u32, now: u64, quantum: u64) -> Self {
+    pub(super) fn new(probe: &Probe, slot: u32, now: u64, quantum: u64) -> Self {
         Self {
             address: probe.source,
             is_used: true,
@@ -96,7 +96,7 @@ impl Row {
 
     /// Notes a probe, but for its port. Returns the place of its host, which its hash names.
     #[inline]
-    pub fn note(&mut self, probe: &Probe, host: u64, now: u64, present: &Present) -> usize {
+    pub(super) fn note(&mut self, probe: &Probe, host: u64, now: u64, present: &Present) -> usize {
         if self.burst_peak == 0 && !self.episode.is_open() {
             self.begin(probe, now);
         } else {
@@ -126,12 +126,12 @@ impl Row {
 
     /// Whether to compare the tracked host of a probe with the busiest one. Of repeats few are compared.
     #[inline]
-    pub fn may_be_busiest(&self, is_fresh: bool) -> bool {
+    pub(super) fn may_be_busiest(&self, is_fresh: bool) -> bool {
         is_fresh || self.probes.is_multiple_of(COMPARE_EVERY)
     }
 
     /// A host was asked: has it most ports now?
-    pub fn compare_with_busiest(&mut self, place: usize, probe: &Probe, store: &PortStore, at: u32) {
+    pub(super) fn compare_with_busiest(&mut self, place: usize, probe: &Probe, store: &PortStore, at: u32) {
         let ports = store.ports_by_host(&self.ports, at);
         if ports[place] > ports[self.hosts.busiest()] {
             self.hosts.set_busiest(place);
@@ -141,7 +141,7 @@ impl Row {
 
     /// A host without a place was asked for a port that did not count: it takes the place of the one with fewest ports.
     #[cold]
-    pub fn adopt_host(&mut self, hash: u64, port: u16, quantum: u64, store: &mut PortStore, at: u32) {
+    pub(super) fn adopt_host(&mut self, hash: u64, port: u16, quantum: u64, store: &mut PortStore, at: u32) {
         if !store.may_forget_host(&self.ports) {
             return;
         }
@@ -153,7 +153,7 @@ impl Row {
     }
 
     /// What decides when it is given up.
-    pub fn evidence(&self, unit_nanos: u64) -> Evidence {
+    pub(super) fn evidence(&self, unit_nanos: u64) -> Evidence {
         Evidence {
             last_probe: self.last_probe / unit_nanos,
             ports: self.ports.count(),
@@ -163,17 +163,17 @@ impl Row {
     }
 
     /// When the open scan was detected, if one is open.
-    pub fn detected(&self) -> u64 {
+    pub(super) fn detected(&self) -> u64 {
         self.last_hit.unwrap_or(self.since)
     }
 
     /// Target of the first probe since `since`.
-    pub fn first_target(&self) -> (IpAddr, u16) {
+    pub(super) fn first_target(&self) -> (IpAddr, u16) {
         (self.first_host, self.first_port)
     }
 
     /// The host with most ports, and a port that it was asked for.
-    pub fn target(&self) -> (IpAddr, u16) {
+    pub(super) fn target(&self) -> (IpAddr, u16) {
         (self.target_host, self.target_port)
     }
 }

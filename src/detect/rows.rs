@@ -24,7 +24,7 @@ use std::net::IpAddr;
 
 /// The rows of one rule, and the ports of each.
 #[derive(Debug)]
-pub struct Rows {
+pub(super) struct Rows {
     rows: Vec<Row>,
     store: PortStore,
     /// The rule by which they are judged.
@@ -44,7 +44,7 @@ pub struct Rows {
 
 impl Rows {
     /// Room for so many rows, whose ports `store` keeps.
-    pub fn new(
+    pub(super) fn new(
         rule: Rule,
         ipv6_prefix: u8,
         hold_nanos: u64,
@@ -65,42 +65,42 @@ impl Rows {
     }
 
     /// How many rows there are, used or not.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// A row that is there.
     #[inline]
-    pub fn row(&self, at: u32) -> &Row {
+    pub(super) fn row(&self, at: u32) -> &Row {
         &self.rows[at as usize]
     }
 
     /// The same, to change it.
     #[inline]
-    pub fn row_mut(&mut self, at: u32) -> &mut Row {
+    pub(super) fn row_mut(&mut self, at: u32) -> &mut Row {
         &mut self.rows[at as usize]
     }
 
     /// Whether a row is that of an address. A quick look: of a network it knows the address that asked last only.
     #[inline]
-    pub fn is_of(&self, at: u32, address: IpAddr) -> bool {
+    pub(super) fn is_of(&self, at: u32, address: IpAddr) -> bool {
         self.rows.get(at as usize).is_some_and(|row| row.address == address && row.is_used)
     }
 
     /// Whether a row is that of the source of an address.
     #[inline]
-    pub fn is_of_source(&self, at: u32, address: IpAddr) -> bool {
+    pub(super) fn is_of_source(&self, at: u32, address: IpAddr) -> bool {
         Source::is_one(self.rows[at as usize].address, address, self.ipv6_prefix)
     }
 
     /// The rows that somebody has.
-    pub fn used(&self) -> impl Iterator<Item = (u32, &Row)> {
+    pub(super) fn used(&self) -> impl Iterator<Item = (u32, &Row)> {
         (0..).zip(&self.rows).filter(|(_, row)| row.is_used)
     }
 
     /// Has a row and its ports brought into the cache.
     #[inline]
-    pub fn prefetch(&self, at: u32) {
+    pub(super) fn prefetch(&self, at: u32) {
         if let Some(row) = self.rows.get(at as usize) {
             prefetch(row);
             prefetch(&row.peaks);
@@ -109,7 +109,7 @@ impl Rows {
     }
 
     /// Writes a new row: over one that is free, or behind the last.
-    pub fn put(&mut self, at: u32, row: Row) {
+    pub(super) fn put(&mut self, at: u32, row: Row) {
         match self.rows.get_mut(at as usize) {
             Some(old) => *old = row,
             None => self.rows.push(row),
@@ -117,7 +117,7 @@ impl Rows {
     }
 
     /// Counts the ports that a source asked for on probation, for its new row.
-    pub fn put_earlier(&mut self, at: u32, source: Probation, now: u64) {
+    pub(super) fn put_earlier(&mut self, at: u32, source: Probation, now: u64) {
         let (present, row) = (&self.present, &mut self.rows[at as usize]);
         let age = u64::from(quantum::age(present.stamp, source.stamp)).min(present.quantum);
         row.since = now.saturating_sub(age * present.quantum_nanos);
@@ -138,7 +138,7 @@ impl Rows {
 
     /// Counts a probe for an expired row.
     #[inline]
-    pub fn count(&mut self, at: u32, probe: &Probe, sink: &mut EventSink<'_>) {
+    pub(super) fn count(&mut self, at: u32, probe: &Probe, sink: &mut EventSink<'_>) {
         let host = match probe.host {
             IpAddr::V4(v4) => self.host_hasher.hash_one(v4.to_bits()),
             IpAddr::V6(v6) => self.host_hasher.hash_one(v6.to_bits()),
@@ -224,7 +224,7 @@ impl Rows {
 
     /// Brings a row to the present: ports leave the window, a scan may end, a burst may finish.
     #[inline]
-    pub fn expire(&mut self, at: u32, sink: &mut EventSink<'_>) {
+    pub(super) fn expire(&mut self, at: u32, sink: &mut EventSink<'_>) {
         let row = &mut self.rows[at as usize];
         let (from, to) = (row.quantum, self.present.quantum);
         if !row.episode.is_below() && (from == to || PortStore::none_leaves(&row.ports, from, to)) {
@@ -250,7 +250,7 @@ impl Rows {
     }
 
     /// Notes whether an open scan has fallen below the threshold by now. When it ended, if it has.
-    pub fn ended(&mut self, at: u32, now: u64) -> Option<u64> {
+    pub(super) fn ended(&mut self, at: u32, now: u64) -> Option<u64> {
         let row = &mut self.rows[at as usize];
         let (from, to) = (row.quantum, self.present.quantum);
         if row.episode.is_above() && from != to {
@@ -284,7 +284,7 @@ impl Rows {
     }
 
     /// Ends what goes on in a row that is given up: an open scan is reported as ended now.
-    pub fn end(&mut self, at: u32, sink: &mut EventSink<'_>) {
+    pub(super) fn end(&mut self, at: u32, sink: &mut EventSink<'_>) {
         if self.rows[at as usize].episode.is_open() {
             let ended = Some(sink.to_capture(sink.now()));
             let scan = Scan { ended, ..self.scan(at, sink.timeline) };
@@ -294,14 +294,14 @@ impl Rows {
     }
 
     /// Frees a row in which nothing goes on.
-    pub fn free(&mut self, at: u32) {
+    pub(super) fn free(&mut self, at: u32) {
         let row = &mut self.rows[at as usize];
         self.store.release(&mut row.ports);
         row.is_used = false;
     }
 
     /// Whether a row has nothing left to report: no burst, no scan, and no peak that earns a series.
-    pub fn is_idle(&self, at: u32, least_published: u32) -> bool {
+    pub(super) fn is_idle(&self, at: u32, least_published: u32) -> bool {
         let row = &self.rows[at as usize];
         row.burst_peak == 0
             && !row.episode.is_open()
@@ -310,18 +310,18 @@ impl Rows {
     }
 
     /// Another hold from now on: peaks that were kept by the old one mean nothing then.
-    pub fn set_hold(&mut self, hold_nanos: u64) {
+    pub(super) fn set_hold(&mut self, hold_nanos: u64) {
         self.present.set_hold(hold_nanos);
         self.overall = OverallPeak::NONE;
     }
 
     /// Takes other memory in place of its own, in which nothing is left.
-    pub fn take_memory(&mut self, other: Self) {
+    pub(super) fn take_memory(&mut self, other: Self) {
         (self.rows, self.store) = (other.rows, other.store);
     }
 
     /// The open scan of a row as it stands.
-    pub fn scan(&self, at: u32, timeline: &Timeline) -> Scan {
+    pub(super) fn scan(&self, at: u32, timeline: &Timeline) -> Scan {
         let row = &self.rows[at as usize];
         let source = self.source(row);
         let started = timeline.to_capture(row.since);
@@ -356,12 +356,12 @@ impl Rows {
     }
 
     /// Whose row it is.
-    pub fn source(&self, row: &Row) -> Source {
+    pub(super) fn source(&self, row: &Row) -> Source {
         Source::of(row.address, self.ipv6_prefix)
     }
 
     /// Hands over the open scans by the time of their hit, ties by source, one by one: there can be as many as rows.
-    pub fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
+    pub(super) fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
         let mut open: Vec<_> = self
             .used()
             .filter(|(_, row)| row.episode.is_open())
@@ -372,7 +372,7 @@ impl Rows {
     }
 
     /// What a row has for a series.
-    pub fn candidate(&self, row: &Row) -> Candidate {
+    pub(super) fn candidate(&self, row: &Row) -> Candidate {
         Candidate {
             source: self.source(row),
             peak: row.peaks.peak(self.present.epoch),
@@ -386,12 +386,12 @@ impl Rows {
     }
 
     /// The greatest count of any source within the hold.
-    pub fn greatest_peak(&self) -> u32 {
+    pub(super) fn greatest_peak(&self) -> u32 {
         self.overall.peak(self.present.epoch)
     }
 
     /// Open scans by `Kind as usize`.
-    pub fn open_scans(&self) -> [u64; Kind::ALL.len()] {
+    pub(super) fn open_scans(&self) -> [u64; Kind::ALL.len()] {
         self.open_scans
     }
 }

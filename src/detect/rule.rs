@@ -48,7 +48,7 @@ impl Default for Policy {
 }
 
 /// How many rules a policy has.
-pub const RULES: usize = 1;
+pub(super) const RULES: usize = 1;
 
 impl Policy {
     /// The rules of the policy, each of which gets a tracker of its own.

@@ -5,7 +5,7 @@ use crate::detect::time::timeline::Timeline;
 use crate::packet::Timestamp;
 
 /// Where a tracker reports scans.
-pub struct EventSink<'a> {
+pub(super) struct EventSink<'a> {
     /// The detector's time.
     pub timeline: &'a Timeline,
     /// Takes the events.
@@ -15,17 +15,17 @@ pub struct EventSink<'a> {
 impl EventSink<'_> {
     /// The detector's time, in nanoseconds.
     #[inline]
-    pub fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.timeline.now()
     }
 
     /// A moment of it on the capture's clock.
-    pub fn to_capture(&self, at: u64) -> Timestamp {
+    pub(super) fn to_capture(&self, at: u64) -> Timestamp {
         self.timeline.to_capture(at)
     }
 
     /// Reports a scan.
-    pub fn report(&mut self, kind: EventKind, scan: Scan) {
+    pub(super) fn report(&mut self, kind: EventKind, scan: Scan) {
         (self.events)(ScanEvent { kind, scan });
     }
 }

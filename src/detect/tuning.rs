@@ -10,81 +10,81 @@ pub const BATCH: usize = 32;
 /// Probes gathered between the two steps in which the cache fetches what one will need: its set of the directory, and the row that
 /// the set points at. With fewer the set has not arrived; at `BATCH` all rows are asked for at once, and a processor
 /// waits for no more than some twenty lines at a time.
-pub const AHEAD: usize = 16;
+pub(super) const AHEAD: usize = 16;
 
 // ---- How the memory of a rule is cut.
 
 /// The doorkeeper gets this part of the memory, 8 bytes a source. A greater one remembers a scanner's first port for longer in
 /// a flood of one-port sources; a smaller one leaves more rows, and lets fewer of those in that pace their ports. With
 /// this one 48 MiB hold 100,000 rows.
-pub const DOORKEEPER: (usize, usize) = (3, 32);
+pub(super) const DOORKEEPER: (usize, usize) = (3, 32);
 
 /// Rows there are at least, however little memory was given: with fewer, a handful of sources would push one another out.
-pub const LEAST_ROWS: usize = 64;
+pub(super) const LEAST_ROWS: usize = 64;
 
 /// The table counts as crowded when this share of its rows is taken: then new sources wait at the door. Later, and a flood
 /// of one-port sources fills it before they wait; sooner, and hosts that are scanned a little lose the count of one-port sources.
-pub const CROWDED: (usize, usize) = (1, 2);
+pub(super) const CROWDED: (usize, usize) = (1, 2);
 
 /// How long a key of the directory is in use. From what `/metrics` shows of bursts a simulated attacker took two hours to learn
 /// which sources share a set; a shorter time moves sources about for nothing.
-pub const KEY_NANOS: u64 = 15 * 60 * 1_000_000_000;
+pub(super) const KEY_NANOS: u64 = 15 * 60 * 1_000_000_000;
 
 // ---- Distinct ports.
 
 /// The greatest threshold that short lists are made for: with longer ones a table would hold too few sources. Thresholds
 /// above it take a block for the hit itself, and blocks can be spent.
-pub const LIST_THRESHOLD: u32 = 128;
+pub(super) const LIST_THRESHOLD: u32 = 128;
 
 /// Ports of a short list for greater thresholds. A longer one costs every row memory for what blocks must do anyway; a shorter
 /// one takes a block for each busy client.
-pub const LIST_PORTS: usize = 96;
+pub(super) const LIST_PORTS: usize = 96;
 
 /// Cells of the three sizes of blocks: an ordinary scan, nmap's 1,000 ports filled to three quarters at most, and all ports.
 /// Other sizes waste memory on, or saturate, the scans that there are most of.
-pub const BLOCK_CELLS: [usize; 3] = [192, 1_984, 65_536];
+pub(super) const BLOCK_CELLS: [usize; 3] = [192, 1_984, 65_536];
 
 /// Blocks that are looked at in one search for one to take away. More, and an attacker who has a scan on every block makes each
 /// new port cost that many looks; fewer, and a block that somebody could do without is found later.
-pub const BLOCK_LOOKS: usize = 8;
+pub(super) const BLOCK_LOOKS: usize = 8;
 
 /// A probe for a port that counts already seldom makes its host the busiest: of these, one in so many is looked at. At 1 a
 /// gateway pays a look at all hosts of a source with every repeat; at 64 the busiest host is named late.
-pub const COMPARE_EVERY: u32 = 8;
+pub(super) const COMPARE_EVERY: u32 = 8;
 
 /// Hosts of a source that are told apart. Their bits share a byte with the mark of a cell in use, so 7 is the most.
-pub const TRACKED_HOSTS: usize = 7;
+pub(super) const TRACKED_HOSTS: usize = 7;
 
 /// Registers of the estimate of hosts beyond those. More lower its error (18 %) by the root, and do not fit the row.
-pub const REGISTERS: usize = 32;
+pub(super) const REGISTERS: usize = 32;
 
 // ---- Time.
 
 /// Quanta in a window. A port remembers the quantum of its latest probe in one byte, in which quanta come round after 255: with
 /// more than 127 of them one sweep a window could not tell a port that counts from an expired one. With fewer the window is less exact: 60
 /// of them make it right to a sixtieth.
-pub const QUANTA: u64 = 60;
+pub(super) const QUANTA: u64 = 60;
 
 /// Epochs in a hold: a peak stays for the hold and at most a sixteenth more. Each costs a row two bytes.
-pub const EPOCHS: u64 = 16;
+pub(super) const EPOCHS: u64 = 16;
 
 /// A jump back by more than this is a step of the clock, not disorder: one second. Less, and packets that overtook one
 /// another on their way through several queues would count as steps; more, and a clock that is set back blinds for as long.
-pub const STEP_NANOS: i128 = 1_000_000_000;
+pub(super) const STEP_NANOS: i128 = 1_000_000_000;
 
 /// No silence is longer, to the detector: everything it holds is gone after two days (window, quiet and hold are at most
 /// one). Once half of all time is used up, what a stamp jumps beyond that is left out.
-pub const SILENCE_NANOS: i128 = 2 * 86_400 * 1_000_000_000;
+pub(super) const SILENCE_NANOS: i128 = 2 * 86_400 * 1_000_000_000;
 
 /// Steps whose times are reported exactly; of more within the life of a scan, the oldest are forgotten. Unbounded, a file of steps
 /// would grow it; a handful would do for clocks that people set.
-pub const REMEMBERED_STEPS: usize = 32;
+pub(super) const REMEMBERED_STEPS: usize = 32;
 
 // ---- What is reported.
 
 /// A scan is reported again each time its distinct ports have grown this many times. At 2 one nmap of all ports makes a dozen
 /// records, at 10 three.
-pub const GROWN: u32 = 10;
+pub(super) const GROWN: u32 = 10;
 
 /// How many of a scan's ports are named: the lowest. With more a record outgrows a line of a log.
 pub const SAMPLE_PORTS: usize = 16;

@@ -5,14 +5,14 @@ use crate::detect::scan::Kind;
 
 /// What was counted for one source within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub(super) struct Counts {
     /// Distinct ports.
     pub ports: u32,
 }
 
 /// The kind of scan that the counts are, or `None` if they are below the threshold.
 #[inline]
-pub fn kind(rule: &Rule, counts: Counts) -> Option<Kind> {
+pub(super) fn kind(rule: &Rule, counts: Counts) -> Option<Kind> {
     (counts.ports >= rule.threshold).then_some(Kind::Vertical)
 }
 

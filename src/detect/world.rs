@@ -37,21 +37,21 @@ fn span(text: &str) -> f64 {
 }
 
 /// A SYN from a source to a target, which wants a moment.
-pub fn syn(source: &str, target: &str) -> Unsent {
+pub(super) fn syn(source: &str, target: &str) -> Unsent {
     let target: SocketAddr = target.parse().expect("host:port");
     Unsent { source: source.parse().expect("an address"), target }
 }
 
 /// A probe without a moment.
 #[derive(Clone, Copy)]
-pub struct Unsent {
+pub(super) struct Unsent {
     source: std::net::IpAddr,
     target: SocketAddr,
 }
 
 impl Unsent {
     /// Sent so many seconds after the world began.
-    pub fn at(self, seconds: f64) -> Probe {
+    pub(super) fn at(self, seconds: f64) -> Probe {
         Probe {
             time: moment(seconds),
             source: self.source,
@@ -63,7 +63,7 @@ impl Unsent {
 }
 
 /// A detector, its clock, and what it reported.
-pub struct World {
+pub(super) struct World {
     pub detector: Detector,
     now: f64,
     events: Vec<ScanEvent>,
@@ -71,100 +71,100 @@ pub struct World {
 
 impl World {
     /// The rule "20 ports within 10 s", in 4 MiB.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::by(Policy::default())
     }
 
     /// Another policy.
-    pub fn by(policy: Policy) -> Self {
+    pub(super) fn by(policy: Policy) -> Self {
         Self::within(policy, Limits { memory_bytes: 4 << 20, ..Limits::default() })
     }
 
     /// With 64 rows and 128 slots, which are soon full.
-    pub fn tiny() -> Self {
+    pub(super) fn tiny() -> Self {
         Self::within(Policy::default(), Limits { memory_bytes: 8 << 10, ..Limits::default() })
     }
 
     /// Other limits.
-    pub fn within(policy: Policy, limits: Limits) -> Self {
+    pub(super) fn within(policy: Policy, limits: Limits) -> Self {
         let detector = Detector::new(policy, limits, 7, Origin::File);
         Self { detector, now: 0.0, events: Vec::new() }
     }
 
     /// A probe comes, at its own time.
-    pub fn see(&mut self, probe: Probe) -> &mut Self {
+    pub(super) fn see(&mut self, probe: Probe) -> &mut Self {
         self.detector.observe(&[probe], &mut |event| self.events.push(event));
         self.now = self.now.max((probe.time.nanos().saturating_sub(START)) as f64 / SECOND);
         self
     }
 
     /// A source asks for these ports of one host, beginning now.
-    pub fn scan(self, source: &str, ports: impl IntoIterator<Item = u16>) -> Scanning {
+    pub(super) fn scan(self, source: &str, ports: impl IntoIterator<Item = u16>) -> Scanning {
         let targets = ports.into_iter().map(|port| format!("{HOST}:{port}"));
         let probes = targets.map(|target| syn(source, &target)).collect();
         Scanning { world: self, probes }
     }
 
     /// A source asks these targets, beginning now.
-    pub fn ask(self, source: &str, targets: impl IntoIterator<Item = String>) -> Scanning {
+    pub(super) fn ask(self, source: &str, targets: impl IntoIterator<Item = String>) -> Scanning {
         let probes = targets.into_iter().map(|target| syn(source, &target)).collect();
         Scanning { world: self, probes }
     }
 
     /// Time passes in silence.
-    pub fn wait(mut self, time: &str) -> Self {
+    pub(super) fn wait(mut self, time: &str) -> Self {
         self.now += span(time);
         self.detector.advance(moment(self.now), &mut |event| self.events.push(event));
         self
     }
 
     /// Another policy is loaded.
-    pub fn reload(mut self, policy: Policy) -> Self {
+    pub(super) fn reload(mut self, policy: Policy) -> Self {
         self.detector.reload(policy, &mut |event| self.events.push(event));
         self
     }
 
     /// What was reported so far: `hit 20`, `grown 200`, `ended 250`, each with the distinct ports of the scan.
-    pub fn reported(&self) -> Vec<String> {
+    pub(super) fn reported(&self) -> Vec<String> {
         let line = |event: &ScanEvent| format!("{} {}", event.kind.label(), event.scan.distinct_ports);
         self.events.iter().map(line).collect()
     }
 
     /// The scans of one kind of event.
-    pub fn scans(&self, kind: EventKind) -> Vec<Scan> {
+    pub(super) fn scans(&self, kind: EventKind) -> Vec<Scan> {
         self.events.iter().filter(|event| event.kind == kind).map(|event| event.scan).collect()
     }
 
     /// What a tick shows now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         self.detector.snapshot()
     }
 
     /// What the detector knows of an address.
-    pub fn explain(&self, address: &str) -> Explanation {
+    pub(super) fn explain(&self, address: &str) -> Explanation {
         self.detector.explain(address.parse::<std::net::IpAddr>().expect("an address").into())
     }
 
     /// Where an address is tracked.
-    pub fn tracked(&self, address: &str) -> Tracked {
+    pub(super) fn tracked(&self, address: &str) -> Tracked {
         self.explain(address).tracked
     }
 
     /// Sources given up for a reason.
-    pub fn evicted(&self, reason: Evicted) -> u64 {
+    pub(super) fn evicted(&self, reason: Evicted) -> u64 {
         self.snapshot().counters.evicted[reason as usize]
     }
 }
 
 /// Probes that want a pace.
-pub struct Scanning {
+pub(super) struct Scanning {
     world: World,
     probes: Vec<Unsent>,
 }
 
 impl Scanning {
     /// Evenly, the first now and the last after this time.
-    pub fn over(mut self, time: &str) -> World {
+    pub(super) fn over(mut self, time: &str) -> World {
         let (start, gaps) = (self.world.now, self.probes.len().saturating_sub(1).max(1));
         let gap = span(time) / gaps as f64;
         for (n, probe) in self.probes.iter().enumerate() {
@@ -174,7 +174,7 @@ impl Scanning {
     }
 
     /// All at this moment.
-    pub fn at_once(self) -> World {
+    pub(super) fn at_once(self) -> World {
         self.over("0s")
     }
 }

@@ -6,15 +6,15 @@ use portscan_exporter::packet::Timestamp;
 use std::net::SocketAddr;
 
 /// When it starts: 2026-11-23T10:00:00Z.
-pub const START: Timestamp = Timestamp(1_795_428_000_000_000_000);
+pub(crate) const START: Timestamp = Timestamp(1_795_428_000_000_000_000);
 
 /// So many milliseconds after its start.
-pub fn after(millis: u64) -> Timestamp {
+pub(crate) fn after(millis: u64) -> Timestamp {
     START.saturating_add(millis * 1_000_000)
 }
 
 /// Twenty ports of one host within 0.21 s, as the default rule finds them.
-pub fn scan(source: &str, target: &str) -> Scan {
+pub(crate) fn scan(source: &str, target: &str) -> Scan {
     let address = source.parse().expect("an address");
     let target: SocketAddr = target.parse().expect("an address with a port");
     let target = (target.ip(), target.port());

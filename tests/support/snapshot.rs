@@ -6,7 +6,7 @@ use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 
 /// An interface that captures by the default rule and has seen nothing.
-pub fn quiet(interface: &str) -> InterfaceSnapshot {
+pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
     InterfaceSnapshot {
         interface: interface.to_owned(),
         capture: CaptureStatus { up: true, ..CaptureStatus::default() },

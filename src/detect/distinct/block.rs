@@ -4,43 +4,43 @@
 //! size are a pool, which is fixed at start.
 
 use crate::detect::memory::{Aligned, OutOfMemory, room_for};
-use crate::detect::time::quantum::{QUANTA, Stamp, age, counts, stamp};
-use crate::detect::tuning::{BLOCK_CELLS, BLOCK_LOOKS, TRACKED_HOSTS};
+use crate::detect::time::quantum::{Stamp, age, counts, stamp};
+use crate::detect::tuning::{BLOCK_CELLS, BLOCK_LOOKS, QUANTA, TRACKED_HOSTS};
 use std::num::NonZeroU32;
 
 /// A port, the stamp of its latest probe, and which tracked hosts were asked for it:
 /// `port << 16 | stamp << 8 | OCCUPIED | hosts`.
-pub type Cell = u32;
+pub(crate) type Cell = u32;
 const OCCUPIED: Cell = 0x80;
 
 /// The bits of tracked hosts in a cell.
 const HOSTS: Cell = 0x7f;
 
-pub fn cell(port: u16, at: Stamp, hosts: u8) -> Cell {
+pub(crate) fn cell(port: u16, at: Stamp, hosts: u8) -> Cell {
     Cell::from(port) << 16 | Cell::from(at) << 8 | OCCUPIED | (Cell::from(hosts) & HOSTS)
 }
 
 #[inline]
-pub fn port_of(cell: Cell) -> u16 {
+pub(crate) fn port_of(cell: Cell) -> u16 {
     (cell >> 16) as u16
 }
 
 #[inline]
-pub fn stamp_of(cell: Cell) -> Stamp {
+pub(crate) fn stamp_of(cell: Cell) -> Stamp {
     (cell >> 8) as Stamp
 }
 
 #[inline]
-pub fn hosts_of(cell: Cell) -> u8 {
+pub(crate) fn hosts_of(cell: Cell) -> u8 {
     (cell & HOSTS) as u8
 }
 
 /// Quanta in which a port can count: its own and the 60 after.
-pub const AGES: usize = QUANTA as usize + 1;
+pub(crate) const AGES: usize = QUANTA as usize + 1;
 
 /// The header of a block: whose it is, and how many of its ports count, by the quantum of their latest probe.
 #[derive(Debug, Clone, Copy)]
-pub struct Header {
+pub(crate) struct Header {
     by_quantum: [u32; AGES],
     pub counted: u32,
     /// Cells in use, by ports that count and by ports that no longer do.
@@ -74,12 +74,12 @@ impl Header {
     }
 
     /// Ports whose latest probe was so many quanta before `now`, the block's present.
-    pub fn of_age(&self, now: u64, age: u64) -> u32 {
+    pub(crate) fn of_age(&self, now: u64, age: u64) -> u32 {
         if age > now { 0 } else { self.by_quantum[Self::slot(now - age)] }
     }
 
     /// How many of the ports that count at quantum `from`, the block's present, still do at `to`.
-    pub fn left_at(&self, from: u64, to: u64) -> u32 {
+    pub(crate) fn left_at(&self, from: u64, to: u64) -> u32 {
         if to - from > QUANTA {
             return 0;
         }
@@ -122,13 +122,13 @@ impl Header {
 }
 
 /// Bytes of a block with so many cells.
-pub const fn block_bytes(cells: usize) -> usize {
+pub(crate) const fn block_bytes(cells: usize) -> usize {
     cells * size_of::<Cell>() + size_of::<Header>() + size_of::<u32>()
 }
 
 /// Blocks of one size: open-addressed cells, or one cell for each port.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     block_cells: usize,
     cells: Aligned<Cell>,
     pub headers: Vec<Header>,
@@ -141,7 +141,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new(block_cells: usize, limit: usize) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(block_cells: usize, limit: usize) -> Result<Self, OutOfMemory> {
         Ok(Self {
             block_cells,
             // Zeroed by the kernel when first touched: memory at rest is what was used, never more than the limit.
@@ -154,7 +154,7 @@ impl Pool {
         })
     }
 
-    pub fn take(&mut self, owner: u32, now: u64, keeps_all: bool) -> Option<u32> {
+    pub(crate) fn take(&mut self, owner: u32, now: u64, keeps_all: bool) -> Option<u32> {
         let at = match self.free.pop() {
             Some(at) => at,
             None if self.headers.len() == self.limit => return None,
@@ -167,7 +167,7 @@ impl Pool {
         Some(at)
     }
 
-    pub fn give_back(&mut self, at: u32) {
+    pub(crate) fn give_back(&mut self, at: u32) {
         self.cells_mut(at).fill(0);
         self.headers[at as usize] = Header::EMPTY;
         self.free.push(at);
@@ -177,7 +177,11 @@ impl Pool {
     /// when no block is free.
     ///
     /// The adversary has a scan on every block and asks for more: what cannot be taken is looked at once a quantum.
-    pub fn least_worth<W: Ord>(&mut self, now: u64, worth: impl Fn(&Header) -> Option<W>) -> Option<u32> {
+    pub(crate) fn least_worth<W: Ord>(
+        &mut self,
+        now: u64,
+        worth: impl Fn(&Header) -> Option<W>,
+    ) -> Option<u32> {
         if self.failed_looks.0 != now {
             self.failed_looks = (now, 0);
         }
@@ -199,7 +203,7 @@ impl Pool {
         least.map(|(_, owner)| owner)
     }
 
-    pub fn cells(&self, at: u32) -> &[Cell] {
+    pub(crate) fn cells(&self, at: u32) -> &[Cell] {
         &self.cells.as_slice()[at as usize * self.block_cells..][..self.block_cells]
     }
 
@@ -234,12 +238,12 @@ impl Pool {
     }
 
     /// Whether a block takes no more than so many ports: searches in a fuller one would be long.
-    pub fn is_filled_by(&self, ports: usize) -> bool {
+    pub(crate) fn is_filled_by(&self, ports: usize) -> bool {
         !self.is_direct() && ports * 4 >= self.block_cells * 3
     }
 
     /// The most ports that a block takes.
-    pub fn most_ports(cells: usize) -> usize {
+    pub(crate) fn most_ports(cells: usize) -> usize {
         if cells == BLOCK_CELLS[2] { cells } else { cells * 3 / 4 }
     }
 
@@ -249,7 +253,7 @@ impl Pool {
     }
 
     /// Whether a quarter of a block is taken by ports that no longer count.
-    pub fn is_worth_clearing(&self, at: u32) -> bool {
+    pub(crate) fn is_worth_clearing(&self, at: u32) -> bool {
         let header = &self.headers[at as usize];
         (header.occupied - header.counted) as usize * 4 >= self.block_cells
     }
@@ -265,7 +269,7 @@ impl Pool {
         self.headers[at as usize].marked = to;
     }
 
-    pub fn expire(&mut self, at: u32, from: u64, to: u64) -> u32 {
+    pub(crate) fn expire(&mut self, at: u32, from: u64, to: u64) -> u32 {
         let header = &mut self.headers[at as usize];
         header.expire(from, to);
         let (counted, marked) = (header.counted, header.marked);
@@ -277,7 +281,7 @@ impl Pool {
 
     /// Counts a port now. False if it is not in the block and there is no room for it.
     #[inline]
-    pub fn record(&mut self, at: u32, port: u16, hosts: u8, to: u64) -> bool {
+    pub(crate) fn record(&mut self, at: u32, port: u16, hosts: u8, to: u64) -> bool {
         let Some(here) = self.find(at, port) else { return false };
         let old = self.cells(at)[here];
         if old == 0 && self.is_full(at) {
@@ -290,7 +294,7 @@ impl Pool {
     }
 
     /// Counts a port in the place of the one at its home: the count stops growing, and never falls while the source goes on.
-    pub fn replace(&mut self, at: u32, port: u16, hosts: u8, to: u64) {
+    pub(crate) fn replace(&mut self, at: u32, port: u16, hosts: u8, to: u64) {
         let here = self.home(port);
         self.write(at, here, cell(port, stamp(to), hosts), to);
     }
@@ -309,7 +313,7 @@ impl Pool {
     }
 
     /// Puts a port into an empty block that has room for it, with its stamp and hosts.
-    pub fn insert(&mut self, at: u32, held: Cell, to: u64) {
+    pub(crate) fn insert(&mut self, at: u32, held: Cell, to: u64) {
         let Some(here) = self.find(at, port_of(held)) else { return };
         self.cells_mut(at)[here] = held;
         let header = &mut self.headers[at as usize];
@@ -323,7 +327,7 @@ impl Pool {
     }
 
     /// Lets go of the ports that no longer count.
-    pub fn clear_expired(&mut self, at: u32, to: u64, scratch: &mut Vec<Cell>) {
+    pub(crate) fn clear_expired(&mut self, at: u32, to: u64, scratch: &mut Vec<Cell>) {
         let now = stamp(to);
         let is_expired = |cell: Cell| cell != 0 && !counts(now, stamp_of(cell));
         if self.is_direct() {
@@ -349,7 +353,7 @@ impl Pool {
     }
 
     /// Forgets which ports were asked of some tracked hosts.
-    pub fn forget_hosts(&mut self, at: u32, hosts: u8) {
+    pub(crate) fn forget_hosts(&mut self, at: u32, hosts: u8) {
         let pass = (self.block_cells / 64) as u32;
         for cell in self.cells_mut(at) {
             *cell &= !(Cell::from(hosts) & HOSTS);
@@ -364,16 +368,16 @@ impl Pool {
 
 /// A block of a pool: the pool's number in two bits, the block's in the rest, and one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block(NonZeroU32);
+pub(crate) struct Block(NonZeroU32);
 
 impl Block {
-    pub fn new(pool: usize, at: u32) -> Self {
+    pub(crate) fn new(pool: usize, at: u32) -> Self {
         Self(NonZeroU32::MIN.saturating_add(at << 2 | pool as u32))
     }
 
     /// Pool and place.
     #[inline]
-    pub fn parts(self) -> (usize, u32) {
+    pub(crate) fn parts(self) -> (usize, u32) {
         let bits = self.0.get() - 1;
         (bits as usize & 3, bits >> 2)
     }

@@ -9,12 +9,12 @@
 use crate::detect::tuning::{REGISTERS, TRACKED_HOSTS};
 
 /// The place of a host that has none; it has no bit.
-pub const UNTRACKED: usize = TRACKED_HOSTS;
+pub(crate) const UNTRACKED: usize = TRACKED_HOSTS;
 
 /// The hosts one source asked.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Hosts {
+pub(crate) struct Hosts {
     len: u8,
     more: bool,
     /// The tracked host with most ports.
@@ -26,19 +26,19 @@ pub struct Hosts {
 
 impl Hosts {
     /// No hosts.
-    pub const NONE: Hosts =
+    pub(crate) const NONE: Hosts =
         Hosts { tracked: [0; TRACKED_HOSTS], len: 0, more: false, busiest: 0, registers: [0; REGISTERS] };
 
     /// The place of a tracked host, by its keyed hash.
     #[inline]
-    pub fn find(&self, hash: u64) -> Option<usize> {
+    pub(crate) fn find(&self, hash: u64) -> Option<usize> {
         let short = (hash >> 32) as u32;
         self.tracked[..usize::from(self.len)].iter().position(|&tracked| tracked == short)
     }
 
     /// Counts a host that is not tracked. Returns its place if there is one left, or `UNTRACKED`.
     #[inline]
-    pub fn note(&mut self, hash: u64) -> usize {
+    pub(crate) fn note(&mut self, hash: u64) -> usize {
         let register = &mut self.registers[(hash % REGISTERS as u64) as usize];
         *register = (*register).max((hash >> 5).trailing_zeros().min(58) as u8 + 1);
         let len = usize::from(self.len);
@@ -53,17 +53,17 @@ impl Hosts {
 
     /// The bit of a place.
     #[inline]
-    pub fn bit(place: usize) -> u8 {
+    pub(crate) fn bit(place: usize) -> u8 {
         1_u8 << place & 0x7f
     }
 
     /// Gives a place to a host.
-    pub fn put(&mut self, place: usize, hash: u64) {
+    pub(crate) fn put(&mut self, place: usize, hash: u64) {
         self.tracked[place] = (hash >> 32) as u32;
     }
 
     /// Who must make room, by the ports of each: the one with fewest, and never the busiest. Among equals `turn` decides.
-    pub fn least(&self, ports: &[u32; TRACKED_HOSTS], turn: u32) -> usize {
+    pub(crate) fn least(&self, ports: &[u32; TRACKED_HOSTS], turn: u32) -> usize {
         let in_turn = (0..TRACKED_HOSTS).map(|n| (turn as usize + n) % TRACKED_HOSTS);
         let others = in_turn.filter(|&place| place != usize::from(self.busiest));
         others.min_by_key(|&place| ports[place]).unwrap_or(0)
@@ -71,17 +71,17 @@ impl Hosts {
 
     /// The place of the tracked host with most ports.
     #[inline]
-    pub fn busiest(&self) -> usize {
+    pub(crate) fn busiest(&self) -> usize {
         usize::from(self.busiest)
     }
 
     /// Another has most ports now.
-    pub fn set_busiest(&mut self, place: usize) {
+    pub(crate) fn set_busiest(&mut self, place: usize) {
         self.busiest = place as u8;
     }
 
     /// How many.
-    pub fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         if !self.more {
             return u32::from(self.len);
         }

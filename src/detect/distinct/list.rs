@@ -7,22 +7,22 @@ use crate::detect::time::quantum::{Stamp, age, before, counts, stamp};
 use crate::detect::tuning::TRACKED_HOSTS;
 
 /// What is kept of a port in a short list, besides its number: `stamp << 8 | hosts`.
-pub type Sighting = u16;
+pub(super) type Sighting = u16;
 
 /// The sighting of a port whose latest probe has this stamp, and which these hosts were asked for.
 #[inline]
-pub fn sighting(at: Stamp, hosts: u8) -> Sighting {
+pub(super) fn sighting(at: Stamp, hosts: u8) -> Sighting {
     Sighting::from(at) << 8 | Sighting::from(hosts)
 }
 
 /// The stamp of a port's latest probe.
 #[inline]
-pub fn sighted_at(sighting: Sighting) -> Stamp {
+pub(super) fn sighted_at(sighting: Sighting) -> Stamp {
     (sighting >> 8) as Stamp
 }
 
 /// Ports of a short list that are compared at once, without an exit between: a line of them.
-pub const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = 32;
 
 /// Where a port is in a list of whole lines, used up or not.
 #[inline]
@@ -50,7 +50,7 @@ fn oldest(sightings: &[Sighting], now: Stamp) -> usize {
 /// The short lists of all rows: port numbers apart from their sightings, because every probe compares the former. A list of 32 is
 /// one cache line of each.
 #[derive(Debug)]
-pub struct Lists {
+pub(super) struct Lists {
     len: usize,
     ports: Aligned<u16>,
     sightings: Aligned<Sighting>,
@@ -58,24 +58,24 @@ pub struct Lists {
 
 impl Lists {
     /// A list of so many ports for each of so many rows.
-    pub fn new(rows: usize, len: usize) -> Result<Self, OutOfMemory> {
+    pub(super) fn new(rows: usize, len: usize) -> Result<Self, OutOfMemory> {
         let all = rows.saturating_mul(len);
         Ok(Self { len, ports: Aligned::new(all)?, sightings: Aligned::new(all)? })
     }
 
     /// Bytes of a list of so many ports.
-    pub fn bytes(len: usize) -> usize {
+    pub(super) fn bytes(len: usize) -> usize {
         len * (size_of::<u16>() + size_of::<Sighting>())
     }
 
     /// Ports of a list.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// Has the list of a row brought into the cache.
     #[inline]
-    pub fn prefetch(&self, row: u32) {
+    pub(super) fn prefetch(&self, row: u32) {
         let at = row as usize * self.len;
         prefetch(&self.ports.as_slice()[at]);
         prefetch(&self.sightings.as_slice()[at]);
@@ -83,7 +83,7 @@ impl Lists {
 
     /// The first ports of a list, and their sightings.
     #[inline]
-    pub fn first(&self, row: u32, len: usize) -> (&[u16], &[Sighting]) {
+    pub(super) fn first(&self, row: u32, len: usize) -> (&[u16], &[Sighting]) {
         let at = row as usize * self.len;
         let range = at..at + len;
         (&self.ports.as_slice()[range.clone()], &self.sightings.as_slice()[range])
@@ -98,7 +98,7 @@ impl Lists {
     }
 
     /// Moves the ports that count to the front. Returns how many do.
-    pub fn expire(&mut self, ports: &mut Ports, row: u32, now: Stamp) -> u32 {
+    pub(super) fn expire(&mut self, ports: &mut Ports, row: u32, now: Stamp) -> u32 {
         let len = ports.counted as usize;
         let (numbers, sightings) = self.list_mut(row);
         let (mut kept, mut greatest_age) = (0, 0);
@@ -118,7 +118,7 @@ impl Lists {
 
     /// Counts a port now. False if there is no room for it.
     #[inline]
-    pub fn record(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) -> bool {
+    pub(super) fn record(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) -> bool {
         let (now, counted, listed) = (stamp(to), ports.counted as usize, usize::from(ports.listed));
         let (numbers, sightings) = self.list_mut(row);
         match position(numbers, port).filter(|&at| at < listed) {
@@ -152,7 +152,7 @@ impl Lists {
     }
 
     /// Counts a port for which there is no room, in the place of one that no longer counts, or of the one that would leave first.
-    pub fn replace(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) {
+    pub(super) fn replace(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) {
         let (now, counted) = (stamp(to), ports.counted as usize);
         let (numbers, sightings) = self.list_mut(row);
         let at = if counted < numbers.len() { counted } else { oldest(sightings, now) };
@@ -165,7 +165,7 @@ impl Lists {
     }
 
     /// Writes a list anew, as far as it has room. Returns the sightings of what it took.
-    pub fn fill(&mut self, row: u32, cells: impl Iterator<Item = (u16, Sighting)>) -> &[Sighting] {
+    pub(super) fn fill(&mut self, row: u32, cells: impl Iterator<Item = (u16, Sighting)>) -> &[Sighting] {
         let (numbers, sightings) = self.list_mut(row);
         let mut listed = 0;
         for (cell, (number, sighting)) in cells.zip(numbers.iter_mut().zip(sightings.iter_mut())) {
@@ -176,7 +176,7 @@ impl Lists {
     }
 
     /// How many of the ports that count still do at a stamp less than a window ahead.
-    pub fn count_at(&self, ports: &Ports, row: u32, now: Stamp) -> u32 {
+    pub(super) fn count_at(&self, ports: &Ports, row: u32, now: Stamp) -> u32 {
         if counts(now, ports.oldest) {
             return ports.counted;
         }
@@ -185,7 +185,7 @@ impl Lists {
     }
 
     /// How many of the ports that count are how old, in quanta.
-    pub fn by_age(&self, ports: &Ports, row: u32, now: Stamp) -> [u32; AGES] {
+    pub(super) fn by_age(&self, ports: &Ports, row: u32, now: Stamp) -> [u32; AGES] {
         let mut by_age = [0; AGES];
         for &sighting in self.first(row, ports.counted as usize).1 {
             by_age[usize::from(age(now, sighted_at(sighting))).min(AGES - 1)] += 1;
@@ -195,7 +195,7 @@ impl Lists {
 
     /// Distinct ports of each host that is told apart.
     #[inline]
-    pub fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; TRACKED_HOSTS] {
+    pub(super) fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; TRACKED_HOSTS] {
         // The seven bits of a port are spread over seven bytes, and the bytes added up: a list has fewer than 256 ports.
         let sightings = self.first(row, usize::from(ports.listed)).1;
         let spread =
@@ -205,7 +205,7 @@ impl Lists {
     }
 
     /// Forgets which of the first ports some hosts were asked for.
-    pub fn forget_hosts(&mut self, row: u32, len: usize, hosts: u8) {
+    pub(super) fn forget_hosts(&mut self, row: u32, len: usize, hosts: u8) {
         let (_, sightings) = self.list_mut(row);
         sightings[..len].iter_mut().for_each(|sighting| *sighting &= !Sighting::from(hosts));
     }

@@ -17,6 +17,6 @@ mod store;
 pub(super) mod hosts;
 pub(super) mod peaks;
 
-pub use plan::Plan;
-pub use ports::Ports;
-pub use store::PortStore;
+pub(super) use plan::Plan;
+pub(super) use ports::Ports;
+pub(super) use store::PortStore;

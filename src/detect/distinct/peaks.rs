@@ -10,25 +10,25 @@ const SLOTS: usize = EPOCHS as usize + 1;
 /// published. Packed, so that a row has room for the episode beside them in one cache line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, packed(2))]
-pub struct Peaks {
+pub(crate) struct Peaks {
     epoch: u64,
     greatest: [u16; SLOTS],
 }
 
 impl Peaks {
     /// Nothing reached yet.
-    pub const NONE: Peaks = Peaks { epoch: 0, greatest: [0; SLOTS] };
+    pub(crate) const NONE: Peaks = Peaks { epoch: 0, greatest: [0; SLOTS] };
 
     /// A count was reached.
     #[inline]
-    pub fn reach(&mut self, epoch: u64, count: u32) {
+    pub(crate) fn reach(&mut self, epoch: u64, count: u32) {
         self.roll(epoch);
         let slot = &mut self.greatest[(self.epoch % SLOTS as u64) as usize];
         *slot = (*slot).max(count.saturating_sub(1).min(0xffff) as u16);
     }
 
     /// The greatest count within the hold before `epoch` ends.
-    pub fn peak(mut self, epoch: u64) -> u32 {
+    pub(crate) fn peak(mut self, epoch: u64) -> u32 {
         self.roll(epoch);
         match self.greatest.into_iter().max() {
             None | Some(0) => 0,
@@ -37,7 +37,7 @@ impl Peaks {
     }
 
     /// Takes the greater of both, epoch by epoch.
-    pub fn merge(&mut self, mut other: Peaks) {
+    pub(crate) fn merge(&mut self, mut other: Peaks) {
         let epoch = self.epoch.max(other.epoch);
         self.roll(epoch);
         other.roll(epoch);
@@ -61,7 +61,7 @@ impl Peaks {
 
 /// The greatest count of any source: it changes seldom, so it is compared with what this epoch has reached.
 #[derive(Debug, Clone, Copy)]
-pub struct OverallPeak {
+pub(crate) struct OverallPeak {
     peaks: Peaks,
     epoch: u64,
     reached: u32,
@@ -69,11 +69,11 @@ pub struct OverallPeak {
 
 impl OverallPeak {
     /// Nothing reached yet.
-    pub const NONE: OverallPeak = OverallPeak { peaks: Peaks::NONE, epoch: 0, reached: 0 };
+    pub(crate) const NONE: OverallPeak = OverallPeak { peaks: Peaks::NONE, epoch: 0, reached: 0 };
 
     /// A count was reached.
     #[inline]
-    pub fn reach(&mut self, epoch: u64, count: u32) {
+    pub(crate) fn reach(&mut self, epoch: u64, count: u32) {
         if count > self.reached || epoch != self.epoch {
             (self.epoch, self.reached) = (epoch, count);
             self.peaks.reach(epoch, count);
@@ -81,7 +81,7 @@ impl OverallPeak {
     }
 
     /// The greatest count within the hold before `epoch` ends.
-    pub fn peak(&self, epoch: u64) -> u32 {
+    pub(crate) fn peak(&self, epoch: u64) -> u32 {
         self.peaks.peak(epoch)
     }
 }

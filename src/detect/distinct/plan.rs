@@ -11,7 +11,7 @@ const _: () = assert!(
 
 /// How the memory for ports is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Ports of each short list; whole lines.
     pub list_ports: usize,
     /// Bytes of all blocks together.
@@ -24,7 +24,7 @@ pub struct Plan {
 
 impl Plan {
     /// For a threshold, out of so many bytes for all tables.
-    pub fn new(threshold: u32, memory_bytes: usize) -> Self {
+    pub(crate) fn new(threshold: u32, memory_bytes: usize) -> Self {
         if threshold <= LIST_THRESHOLD {
             let list_ports = (threshold as usize).max(2) * 3;
             let list_ports = list_ports.div_ceil(2).next_multiple_of(AT_ONCE);
@@ -52,7 +52,7 @@ impl Plan {
     }
 
     /// How many sources can reach the threshold at once, if each needs a block for it.
-    pub fn sources_at_once(threshold: u32, memory_bytes: usize) -> Option<usize> {
+    pub(crate) fn sources_at_once(threshold: u32, memory_bytes: usize) -> Option<usize> {
         let plan = Self::new(threshold, memory_bytes);
         let large_enough = |&size: &usize| Pool::most_ports(BLOCK_CELLS[size]) >= threshold as usize;
         let blocks = || (0..BLOCK_CELLS.len()).filter(large_enough).map(|size| plan.blocks(size)).sum();
@@ -60,7 +60,7 @@ impl Plan {
     }
 
     /// Blocks of a size.
-    pub fn blocks(&self, size: usize) -> usize {
+    pub(crate) fn blocks(&self, size: usize) -> usize {
         (self.block_bytes / 8 * self.shares[size] / block_bytes(BLOCK_CELLS[size])).max(1)
     }
 }

@@ -5,7 +5,7 @@ use crate::detect::time::quantum::{EXPIRED, Stamp};
 
 /// The distinct ports of one source. Their numbers are in `PortStore`.
 #[derive(Debug, Clone, Copy)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// Where they are: in the source's own short list, or in a block.
     pub(super) block: Option<Block>,
     /// Ports that count, as of the latest `expire` or `record`.
@@ -24,7 +24,7 @@ pub struct Ports {
 
 impl Ports {
     /// No ports.
-    pub const NONE: Ports = Ports {
+    pub(crate) const NONE: Ports = Ports {
         block: None,
         counted: 0,
         union: 0,
@@ -36,13 +36,13 @@ impl Ports {
 
     /// Ports that count, as of the latest `expire` or `record`.
     #[inline]
-    pub fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.counted
     }
 
     /// Distinct ports since the scan began; never more than were asked for.
     #[inline]
-    pub fn union(&self) -> u32 {
+    pub(crate) fn union(&self) -> u32 {
         self.union.max(self.counted)
     }
 
@@ -53,12 +53,12 @@ impl Ports {
     }
 
     /// Whether there may have been more ports than are counted, in the window or since the scan began.
-    pub fn is_lower_bound(&self) -> bool {
+    pub(crate) fn is_lower_bound(&self) -> bool {
         self.lower_bound
     }
 
     /// Whether the count has stopped growing for want of memory.
-    pub fn is_saturated(&self) -> bool {
+    pub(crate) fn is_saturated(&self) -> bool {
         self.saturated
     }
 

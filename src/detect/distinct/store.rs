@@ -6,12 +6,12 @@ use crate::detect::distinct::plan::Plan;
 use crate::detect::distinct::ports::Ports;
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::scan::PortSample;
-use crate::detect::time::quantum::{EXPIRED, QUANTA, age, before, counts, stamp};
-use crate::detect::tuning::{BLOCK_CELLS, TRACKED_HOSTS};
+use crate::detect::time::quantum::{EXPIRED, age, before, counts, stamp};
+use crate::detect::tuning::{BLOCK_CELLS, QUANTA, TRACKED_HOSTS};
 
 /// The ports of all rows of a table.
 #[derive(Debug)]
-pub struct PortStore {
+pub(crate) struct PortStore {
     lists: Lists,
     pools: [Pool; 3],
     /// For a block while its cells are put in order.
@@ -20,7 +20,7 @@ pub struct PortStore {
 
 impl PortStore {
     /// Room for the short lists of so many rows, and for blocks.
-    pub fn new(rows: usize, plan: &Plan) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(rows: usize, plan: &Plan) -> Result<Self, OutOfMemory> {
         let pool = |size: usize| Pool::new(BLOCK_CELLS[size], plan.blocks(size));
         Ok(Self {
             lists: Lists::new(rows, plan.list_ports)?,
@@ -30,18 +30,18 @@ impl PortStore {
     }
 
     /// Ports of a short list.
-    pub fn list_ports(&self) -> usize {
+    pub(crate) fn list_ports(&self) -> usize {
         self.lists.len()
     }
 
     /// Bytes of a short list.
-    pub fn list_bytes(list_ports: usize) -> usize {
+    pub(crate) fn list_bytes(list_ports: usize) -> usize {
         Lists::bytes(list_ports)
     }
 
     /// Has a row's list brought into the cache.
     #[inline]
-    pub fn prefetch(&self, row: u32) {
+    pub(crate) fn prefetch(&self, row: u32) {
         self.lists.prefetch(row);
     }
 
@@ -49,7 +49,7 @@ impl PortStore {
 
     /// Lets ports leave the window as time goes from one quantum to another. Returns how many count.
     #[inline]
-    pub fn expire(&mut self, ports: &mut Ports, row: u32, from: u64, to: u64) -> u32 {
+    pub(crate) fn expire(&mut self, ports: &mut Ports, row: u32, from: u64, to: u64) -> u32 {
         if from == to || ports.counted == 0 && ports.block.is_none() {
             return ports.counted;
         }
@@ -82,12 +82,12 @@ impl PortStore {
 
     /// Whether no port leaves the window between these quanta, as one look says.
     #[inline]
-    pub fn none_leaves(ports: &Ports, from: u64, to: u64) -> bool {
+    pub(crate) fn none_leaves(ports: &Ports, from: u64, to: u64) -> bool {
         ports.block.is_none() && to - from <= QUANTA && counts(stamp(to), ports.oldest) && ports.counted > 0
     }
 
     /// How many of the ports that count at quantum `from` still do at `to`, if no probe comes.
-    pub fn count_at(&self, ports: &Ports, row: u32, from: u64, to: u64) -> u32 {
+    pub(crate) fn count_at(&self, ports: &Ports, row: u32, from: u64, to: u64) -> u32 {
         match ports.block.map(Block::parts) {
             _ if to - from > QUANTA => 0,
             None => self.lists.count_at(ports, row, stamp(to)),
@@ -96,7 +96,7 @@ impl PortStore {
     }
 
     /// The quantum in which the count falls (fell) below `threshold` if no probe comes after quantum `latest`.
-    pub fn falls_below(&self, ports: &Ports, row: u32, threshold: u32, latest: u64) -> u64 {
+    pub(crate) fn falls_below(&self, ports: &Ports, row: u32, threshold: u32, latest: u64) -> u64 {
         let by_age = match ports.block.map(Block::parts) {
             None => self.lists.by_age(ports, row, stamp(latest)),
             Some((pool, at)) => {
@@ -118,7 +118,7 @@ impl PortStore {
 
     /// Counts a port now (quantum `to`, to which the set was expired). False if there is no room for it: then `grow`.
     #[inline]
-    pub fn record(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) -> bool {
+    pub(crate) fn record(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) -> bool {
         let Some((pool, at)) = ports.block.map(Block::parts) else {
             return self.lists.record(ports, row, port, hosts, to);
         };
@@ -141,7 +141,7 @@ impl PortStore {
 
     /// Counts a port for which there is no room, in the place of another: the count stops growing, and never falls
     /// while the source goes on.
-    pub fn replace(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) {
+    pub(crate) fn replace(&mut self, ports: &mut Ports, row: u32, port: u16, hosts: u8, to: u64) {
         ports.lower_bound = true;
         let Some((pool, at)) = ports.block.map(Block::parts) else {
             return self.lists.replace(ports, row, port, hosts, to);
@@ -160,7 +160,7 @@ impl PortStore {
     // ---- From a list to blocks, and back.
 
     /// Makes room for one port more: in a larger block, or in the same if much of it is of no use. False if no block is left.
-    pub fn grow(&mut self, ports: &mut Ports, row: u32, to: u64) -> bool {
+    pub(crate) fn grow(&mut self, ports: &mut Ports, row: u32, to: u64) -> bool {
         if let Some((size, at)) = ports.block.map(Block::parts)
             && !ports.keeps_all()
             && self.pools[size].is_worth_clearing(at)
@@ -212,7 +212,7 @@ impl PortStore {
 
     /// The row that is worth least among a few of those whose blocks a set could grow into; `worth` is `None` for
     /// one that must keep its block.
-    pub fn least_worth<W: Ord>(
+    pub(crate) fn least_worth<W: Ord>(
         &mut self,
         ports: &Ports,
         now: u64,
@@ -222,7 +222,7 @@ impl PortStore {
     }
 
     /// Takes the block of a row away. Its youngest ports stay, as many as its short list holds.
-    pub fn shrink(&mut self, ports: &mut Ports, row: u32, to: u64) {
+    pub(crate) fn shrink(&mut self, ports: &mut Ports, row: u32, to: u64) {
         let Some((size, at)) = ports.block.take().map(Block::parts) else { return };
         let (pool, room) = (&mut self.pools[size], self.lists.len());
         let header = &pool.headers[at as usize];
@@ -260,7 +260,7 @@ impl PortStore {
     }
 
     /// Forgets all ports of a row.
-    pub fn release(&mut self, ports: &mut Ports) {
+    pub(crate) fn release(&mut self, ports: &mut Ports) {
         if let Some((pool, at)) = ports.block.map(Block::parts) {
             self.pools[pool].give_back(at);
         }
@@ -270,7 +270,7 @@ impl PortStore {
     // ---- The union of a scan.
 
     /// A scan begins: from here on the union is kept.
-    pub fn begin_union(&mut self, ports: &mut Ports, to: u64) {
+    pub(crate) fn begin_union(&mut self, ports: &mut Ports, to: u64) {
         if let Some((size, at)) = ports.block.map(Block::parts) {
             self.pools[size].clear_expired(at, to, &mut self.scratch);
             self.pools[size].headers[at as usize].keeps_all = true;
@@ -279,7 +279,7 @@ impl PortStore {
     }
 
     /// The scan ends, and with it the union: keeps the ports that count. The next run of probes tells its own hosts apart.
-    pub fn end_union(&mut self, ports: &mut Ports, row: u32, to: u64) {
+    pub(crate) fn end_union(&mut self, ports: &mut Ports, row: u32, to: u64) {
         ports.union = 0;
         if ports.counted as usize <= self.lists.len() {
             self.shrink(ports, row, to);
@@ -300,7 +300,7 @@ impl PortStore {
     // ---- Which ports, and of which hosts.
 
     /// The lowest ports.
-    pub fn sample(&self, ports: &Ports, row: u32) -> PortSample {
+    pub(crate) fn sample(&self, ports: &Ports, row: u32) -> PortSample {
         let (list, block) = match ports.block.map(Block::parts) {
             None => (self.lists.first(row, usize::from(ports.listed)).0, &[][..]),
             Some((pool, at)) => (&[][..], self.pools[pool].cells(at)),
@@ -311,7 +311,7 @@ impl PortStore {
 
     /// Distinct ports of each host that is told apart.
     #[inline]
-    pub fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; TRACKED_HOSTS] {
+    pub(crate) fn ports_by_host(&self, ports: &Ports, row: u32) -> [u32; TRACKED_HOSTS] {
         match ports.block.map(Block::parts) {
             None => self.lists.ports_by_host(ports, row),
             Some((pool, at)) => self.pools[pool].headers[at as usize].asked,
@@ -320,7 +320,7 @@ impl PortStore {
 
     /// Whether a host may be forgotten now. In a block that takes a pass over it, so not with every probe: the adversary
     /// asks a new host each time.
-    pub fn may_forget_host(&self, ports: &Ports) -> bool {
+    pub(crate) fn may_forget_host(&self, ports: &Ports) -> bool {
         match ports.block.map(Block::parts) {
             None => true,
             Some((pool, at)) => self.pools[pool].headers[at as usize].until_new_host == 0,
@@ -328,7 +328,7 @@ impl PortStore {
     }
 
     /// Forgets which ports a host was asked for.
-    pub fn forget_host(&mut self, ports: &Ports, row: u32, host: usize) {
+    pub(crate) fn forget_host(&mut self, ports: &Ports, row: u32, host: usize) {
         match ports.block.map(Block::parts) {
             None => self.lists.forget_hosts(row, usize::from(ports.listed), 1 << host),
             Some((pool, at)) => self.pools[pool].forget_hosts(at, 1 << host),

@@ -10,7 +10,7 @@ use crate::detect::time::quantum::Stamp;
 
 /// Where a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// It has a row.
     Row(u32),
     /// It is on probation.
@@ -21,7 +21,7 @@ pub enum Found {
 
 /// What became of a slot that was needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vacated {
+pub(crate) enum Vacated {
     /// It was free.
     Free,
     /// A source on probation had it, whose time was over; its burst is finished.
@@ -35,7 +35,7 @@ pub enum Vacated {
 
 /// A slot that was taken out for a new key, and where its source belongs by that.
 #[derive(Debug, Clone, Copy)]
-pub struct Moving {
+pub(crate) struct Moving {
     set: u32,
     head: Head,
     tail: u32,
@@ -43,7 +43,7 @@ pub struct Moving {
 
 impl Moving {
     /// Where its source belongs.
-    pub fn spot(&self) -> Spot {
+    pub(crate) fn spot(&self) -> Spot {
         Spot { set: self.set, tag: (self.head & TAG) >> TAG_SHIFT }
     }
 
@@ -64,7 +64,7 @@ impl Moving {
 /// unseen: a source whose own set is full of rows, or full while there is room elsewhere, gets a slot *away*, in the
 /// neighbouring set. If rows fill both, the weakest of the sixteen is evicted.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     sets: Lines,
     keys: Keys,
     on_probation: u64,
@@ -79,7 +79,7 @@ pub struct Directory {
 impl Directory {
     /// Room for at least 128 sources, in at most `bytes`, of which an eighth may stay unused. `secret` decides who
     /// shares a set.
-    pub fn new(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
         let keys = Keys::new(bytes, secret)?;
         Ok(Self {
             sets: Lines::new(keys.sets())?,
@@ -92,12 +92,12 @@ impl Directory {
     }
 
     /// Parts, each with a key of its own.
-    pub fn parts(&self) -> u64 {
+    pub(crate) fn parts(&self) -> u64 {
         self.keys.parts()
     }
 
     /// Replaces the key of the part whose turn it is and takes all of it out; each must be put in anew, in this order.
-    pub fn rekey(&mut self, now: Stamp) -> Vec<Moving> {
+    pub(crate) fn rekey(&mut self, now: Stamp) -> Vec<Moving> {
         let replaced = self.keys.replace();
         let mut moving = std::mem::take(&mut self.moving);
         for set in self.keys.sets_in(replaced) {
@@ -119,7 +119,7 @@ impl Directory {
     }
 
     /// Puts a slot that was taken out into a free one. Returns the row of its source, if it has one.
-    pub fn put_moved(&mut self, at: usize, moved: Moving) -> Option<u32> {
+    pub(crate) fn put_moved(&mut self, at: usize, moved: Moving) -> Option<u32> {
         let has_row = moved.head & HAS_ROW != 0;
         self.taken += 1;
         self.on_probation += u64::from(!has_row);
@@ -129,18 +129,18 @@ impl Directory {
     }
 
     /// All of a part is put in: its room is kept for the next.
-    pub fn end_rekey(&mut self, mut moving: Vec<Moving>) {
+    pub(crate) fn end_rekey(&mut self, mut moving: Vec<Moving>) {
         moving.clear();
         self.moving = moving;
     }
 
     /// Bytes in use.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.keys.sets() * size_of::<Set>() + self.moving.capacity() * size_of::<Moving>()
     }
 
     /// Slots in all.
-    pub fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         (self.keys.sets() * WAYS) as u64
     }
 
@@ -150,13 +150,13 @@ impl Directory {
     }
 
     /// Sources on probation.
-    pub fn on_probation(&self) -> u64 {
+    pub(crate) fn on_probation(&self) -> u64 {
         self.on_probation
     }
 
     /// Where the source of a hash belongs. All parts of the hash must be good.
     #[inline]
-    pub fn spot(&self, hash: u64) -> Spot {
+    pub(crate) fn spot(&self, hash: u64) -> Spot {
         self.keys.spot(hash)
     }
 
@@ -197,13 +197,13 @@ impl Directory {
 
     /// Has the set of a source brought into the cache.
     #[inline]
-    pub fn prefetch(&self, spot: Spot) {
+    pub(crate) fn prefetch(&self, spot: Spot) {
         prefetch(self.set(spot).1);
     }
 
     /// The row that a source has, most likely: only the tag is compared.
     #[inline]
-    pub fn likely_row(&self, spot: Spot) -> Option<u32> {
+    pub(crate) fn likely_row(&self, spot: Spot) -> Option<u32> {
         let set = self.set(spot).1;
         let found = set::holding(set, Self::wanted(spot));
         if found == 0 {
@@ -215,7 +215,7 @@ impl Directory {
 
     /// Finds a source. `is` compares a row with it.
     #[inline]
-    pub fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Found) {
+    pub(crate) fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Found) {
         let home = spot.set as usize;
         match self.find_in(home, Self::wanted(spot), &is) {
             (_, Found::Nothing) if self.has_overflowed(home) => {
@@ -246,7 +246,7 @@ impl Directory {
     /// A slot for a new source: a free one, or that of the oldest source on probation, or that of the row with the least
     /// `rank`. No row is evicted while there is a source on probation, here or next door; one that may come back within
     /// `pace` quanta goes only if it is the oldest of both sets.
-    pub fn make_room<R: Ord>(
+    pub(crate) fn make_room<R: Ord>(
         &mut self,
         spot: Spot,
         now: Stamp,
@@ -296,7 +296,7 @@ impl Directory {
     }
 
     /// Puts a source on probation, in a free slot or its own.
-    pub fn put_on_probation(&mut self, at: usize, spot: Spot, source: Probation) {
+    pub(crate) fn put_on_probation(&mut self, at: usize, spot: Spot, source: Probation) {
         let is_free = u64::from(self.slot(at).0 == 0);
         self.on_probation += is_free;
         self.taken += is_free;
@@ -305,7 +305,7 @@ impl Directory {
 
     /// A source on probation asks again. While there are free rows, a second port is enough to pass.
     #[inline]
-    pub fn ask_again(&mut self, at: usize, port: u16, now: Stamp, has_room: bool) -> Ruling {
+    pub(crate) fn ask_again(&mut self, at: usize, port: u16, now: Stamp, has_room: bool) -> Ruling {
         let (head, tail) = self.slot(at);
         let source = Probation::of(head, tail);
         let (ruling, source) = if source.is_over(now) {
@@ -321,14 +321,14 @@ impl Directory {
     }
 
     /// Notes the row of a source in a free slot, or in the one that it had on probation.
-    pub fn put_row(&mut self, at: usize, spot: Spot, row: u32) {
+    pub(crate) fn put_row(&mut self, at: usize, spot: Spot, row: u32) {
         self.clear(at);
         self.taken += 1;
         self.write(at, Self::wanted_at(at, spot) | HAS_ROW, row);
     }
 
     /// Frees a slot.
-    pub fn clear(&mut self, at: usize) {
+    pub(crate) fn clear(&mut self, at: usize) {
         let (head, _) = self.slot(at);
         self.on_probation -= u64::from(head != 0 && head & HAS_ROW == 0);
         self.taken -= u64::from(head != 0);
@@ -336,7 +336,7 @@ impl Directory {
     }
 
     /// Frees the slots of sources on probation whose time is over, before their stamps could come round again.
-    pub fn sweep(&mut self, now: Stamp, all: bool, mut finished: impl FnMut(Probation)) {
+    pub(crate) fn sweep(&mut self, now: Stamp, all: bool, mut finished: impl FnMut(Probation)) {
         self.clear_overflow();
         if self.on_probation == 0 {
             return;

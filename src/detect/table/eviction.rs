@@ -13,7 +13,7 @@
 use crate::detect::memory::{OutOfMemory, room_for, zeros};
 
 /// Units of deadlines in a window.
-pub const UNITS: u64 = 1024;
+pub(crate) const UNITS: u64 = 1024;
 
 /// Credit for each distinct port, in units of window/1024: about a hundredth of the window.
 const CREDIT: u64 = 10;
@@ -23,7 +23,7 @@ const CREDIT: u64 = 10;
 const RETURN_CREDIT: u64 = 51;
 
 /// Quanta that count for it.
-pub const MOST_RETURNS: u8 = 4;
+pub(crate) const MOST_RETURNS: u8 = 4;
 
 /// Further quanta in which a source probed, to count as one that comes back.
 const RETURNING: u8 = 2;
@@ -54,7 +54,7 @@ impl Lane {
 
 /// What decides when a row is given up.
 #[derive(Debug, Clone, Copy)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// Its latest probe, in units of window/1024.
     pub last_probe: u64,
     /// Distinct ports within the window.
@@ -67,12 +67,12 @@ pub struct Evidence {
 
 impl Evidence {
     /// Half of the threshold's ports: too much to be given up for a source of a few.
-    pub fn is_strong(&self, threshold: u32) -> bool {
+    pub(crate) fn is_strong(&self, threshold: u32) -> bool {
         u64::from(self.ports) * 2 >= u64::from(threshold)
     }
 
     /// Where it is queued, and when its turn comes there; the least first.
-    pub fn rank(&self, threshold: u32) -> Rank {
+    pub(crate) fn rank(&self, threshold: u32) -> Rank {
         if self.is_reserved && self.is_strong(threshold) {
             // As long as a scan that just reaches the threshold may be silent: a window, if one port is missing.
             let missing = threshold.saturating_sub(self.ports).max(1);
@@ -89,7 +89,7 @@ impl Evidence {
 
 /// When a row is given up; the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank {
+pub(crate) struct Rank {
     lane: Lane,
     /// In units of window/1024.
     deadline: u64,
@@ -97,14 +97,14 @@ pub struct Rank {
 
 impl Rank {
     /// Of one that was never seen before.
-    pub fn fresh(now: u64) -> Self {
+    pub(crate) fn fresh(now: u64) -> Self {
         Self { lane: Lane::Ordinary, deadline: now }
     }
 }
 
 /// The row whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// To be given up.
     Evict(u32),
     /// To be given up, or moved to a reserve and queued there.
@@ -139,7 +139,7 @@ impl Queue {
 /// it is and is queued anew only when its old bucket comes up, so a probe costs nothing here. While no row need be given
 /// up the queue is suspended: `rebuild` makes it from nothing.
 #[derive(Debug)]
-pub struct EvictionQueue {
+pub(crate) struct EvictionQueue {
     next: Vec<u32>,
     /// One for each lane.
     queues: [Queue; Lane::ALL.len()],
@@ -148,27 +148,27 @@ pub struct EvictionQueue {
 
 impl EvictionQueue {
     /// For so many rows.
-    pub fn new(rows: usize) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(rows: usize) -> Result<Self, OutOfMemory> {
         let queues = [Queue::new()?, Queue::new()?, Queue::new()?];
         Ok(Self { next: zeros(rows)?, queues, is_active: false })
     }
 
     /// Bytes of one row.
-    pub const ROW_BYTES: usize = size_of::<u32>();
+    pub(crate) const ROW_BYTES: usize = size_of::<u32>();
 
     /// Whether every row is queued; if not, `rebuild` comes before `pop`.
-    pub fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.is_active
     }
 
     /// No row need be given up for now.
-    pub fn suspend(&mut self) {
+    pub(crate) fn suspend(&mut self) {
         self.is_active = false;
     }
 
     /// Queues a row, unless suspended. One that is queued already stays where it is.
     #[inline]
-    pub fn insert(&mut self, row: u32, rank: Rank) {
+    pub(crate) fn insert(&mut self, row: u32, rank: Rank) {
         if !self.is_active || self.next[row as usize] != UNQUEUED {
             return;
         }
@@ -181,7 +181,7 @@ impl EvictionQueue {
     }
 
     /// Takes out the row whose turn it is, if any is queued.
-    pub fn pop(&mut self, rank: impl Fn(u32) -> Rank) -> Option<Due> {
+    pub(crate) fn pop(&mut self, rank: impl Fn(u32) -> Rank) -> Option<Due> {
         debug_assert!(self.is_active, "only rows that are queued can be found");
         // Each turn moves a frontier on, or a row to where it belongs: from one lane to another at most once, and within
         // one at most once, for its deadline stands still while this runs.
@@ -212,7 +212,7 @@ impl EvictionQueue {
     }
 
     /// Queues every row anew, each with a rank; what is older than `oldest` counts as that old.
-    pub fn rebuild(&mut self, oldest: u64, rows: impl Iterator<Item = (u32, Rank)>) {
+    pub(crate) fn rebuild(&mut self, oldest: u64, rows: impl Iterator<Item = (u32, Rank)>) {
         self.next.fill(UNQUEUED);
         for queue in &mut self.queues {
             queue.buckets.fill(NONE);

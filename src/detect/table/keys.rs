@@ -13,25 +13,25 @@ const PARTS_BITS: u32 = 3;
 
 /// Where a source belongs: its own set, and the tag that tells it from others there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spot {
+pub(crate) struct Spot {
     pub(super) set: u32,
     pub(super) tag: u32,
 }
 
 impl Spot {
     /// The first of all.
-    pub const FIRST: Spot = Spot { set: 0, tag: 0 };
+    pub(crate) const FIRST: Spot = Spot { set: 0, tag: 0 };
 }
 
 #[cfg(test)]
 impl Spot {
     /// The number of its set.
-    pub fn set(self) -> u32 {
+    pub(crate) fn set(self) -> u32 {
         self.set
     }
 
     /// In this set, with this tag.
-    pub fn at(set: u32, tag: u32) -> Self {
+    pub(crate) fn at(set: u32, tag: u32) -> Self {
         Self { set, tag }
     }
 }
@@ -42,7 +42,7 @@ impl Spot {
 /// keys decide which share one, and each of them is replaced from time to time: what he learned from outside, hour by hour,
 /// is void before it is of use.
 #[derive(Debug)]
-pub struct Keys {
+pub(super) struct Keys {
     /// The sets are `groups` times a power of two, so that any size is used well. Nobody changes the group.
     groups: u64,
     /// Bits of a set's number within its group.
@@ -58,7 +58,7 @@ pub struct Keys {
 
 /// A part whose key was replaced.
 #[derive(Debug, Clone, Copy)]
-pub struct Replaced {
+pub(super) struct Replaced {
     part: usize,
     old: u64,
     new: u64,
@@ -66,7 +66,7 @@ pub struct Replaced {
 
 impl Keys {
     /// For at most so many bytes of sets, of which an eighth may stay unused, and for 16 sets at least.
-    pub fn new(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
+    pub(super) fn new(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
         let sets = (bytes / size_of::<Set>()).max(2 << LEAST_GROUPS_BITS);
         let bits = sets.ilog2() - LEAST_GROUPS_BITS;
         let groups = sets >> bits;
@@ -92,23 +92,23 @@ impl Keys {
     }
 
     /// Sets in all.
-    pub fn sets(&self) -> usize {
+    pub(super) fn sets(&self) -> usize {
         (self.groups << self.bits) as usize
     }
 
     /// Parts of the directory, each with a key of its own.
-    pub fn parts(&self) -> u64 {
+    pub(super) fn parts(&self) -> u64 {
         self.keys.len() as u64
     }
 
     /// Sets of a part.
-    pub fn sets_of_part(&self) -> usize {
+    pub(super) fn sets_of_part(&self) -> usize {
         1 << self.key_bits
     }
 
     /// Where the source of a hash belongs. All parts of the hash must be good: group, set and tag take different ones.
     #[inline]
-    pub fn spot(&self, hash: u64) -> Spot {
+    pub(super) fn spot(&self, hash: u64) -> Spot {
         const GROUP_BITS: u32 = 14;
         let tag = (hash >> (64 - set::TAG_BITS)) as u32;
         let group = ((hash >> 32 & ((1 << GROUP_BITS) - 1)) * self.groups) >> GROUP_BITS;
@@ -124,7 +124,7 @@ impl Keys {
     }
 
     /// Replaces the key of the part whose turn it is.
-    pub fn replace(&mut self) -> Replaced {
+    pub(super) fn replace(&mut self) -> Replaced {
         let part = (self.drawn % self.parts()) as usize;
         let old = self.keys[part];
         self.keys[part] = self.draw();
@@ -132,12 +132,12 @@ impl Keys {
     }
 
     /// The sets of a part whose key was replaced.
-    pub fn sets_in(&self, replaced: Replaced) -> Range<usize> {
+    pub(super) fn sets_in(&self, replaced: Replaced) -> Range<usize> {
         replaced.part << self.key_bits..(replaced.part + 1) << self.key_bits
     }
 
     /// The set that a source belongs to by the new key, which belonged to `home` by the old one.
-    pub fn moved(&self, home: u32, tag: u32, replaced: Replaced) -> u32 {
+    pub(super) fn moved(&self, home: u32, tag: u32, replaced: Replaced) -> u32 {
         home ^ (self.fold(tag, replaced.old) ^ self.fold(tag, replaced.new)) as u32
     }
 }

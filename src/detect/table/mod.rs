@@ -10,6 +10,6 @@ mod probation;
 pub(super) mod eviction;
 pub(super) mod set;
 
-pub use directory::{Directory, Found, Vacated};
-pub use keys::Spot;
-pub use probation::{Probation, Ruling};
+pub(super) use directory::{Directory, Found, Vacated};
+pub(super) use keys::Spot;
+pub(super) use probation::{Probation, Ruling};

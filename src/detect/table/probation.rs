@@ -1,11 +1,12 @@
 //! Probation: what eight bytes hold of a source without a row: one or two ports, and when it asked for them.
 
 use crate::detect::table::set::{GAP, GAP_SHIFT, Head, STAMP};
-use crate::detect::time::quantum::{self, QUANTA, Stamp};
+use crate::detect::time::quantum::{self, Stamp};
+use crate::detect::tuning::QUANTA;
 
 /// A source on probation: one or two ports, and when it asked for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probation {
+pub(crate) struct Probation {
     /// The ports, the older probe's first; the same twice if there is only one.
     pub ports: [u16; 2],
     /// Quantum of the older probe.
@@ -20,7 +21,7 @@ const MOST_GAP: u8 = 7;
 
 /// What becomes of a source on probation that asks again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ruling {
+pub(crate) enum Ruling {
     /// It stays on probation. Its earlier burst is finished if it was gone for a window.
     Stays(Option<Probation>),
     /// It gets a row: for a third port, or for a second so late that eight bytes cannot keep both times.
@@ -29,7 +30,7 @@ pub enum Ruling {
 
 impl Probation {
     /// One port, now.
-    pub fn new(port: u16, now: Stamp) -> Self {
+    pub(crate) fn new(port: u16, now: Stamp) -> Self {
         Self { ports: [port; 2], stamp: now, gap: 0 }
     }
 
@@ -50,22 +51,22 @@ impl Probation {
     }
 
     /// Quanta since its latest probe.
-    pub fn age(&self, now: Stamp) -> u8 {
+    pub(crate) fn age(&self, now: Stamp) -> u8 {
         quantum::age(now, self.stamp).saturating_sub(self.gap)
     }
 
     /// How many distinct ports it showed.
-    pub fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         1 + u32::from(self.ports[0] != self.ports[1])
     }
 
     /// Whether its older port is longer ago than a scan at the pace of the rule waits.
-    pub fn is_slow(&self, now: Stamp) -> bool {
+    pub(crate) fn is_slow(&self, now: Stamp) -> bool {
         quantum::age(now, self.stamp) > MOST_GAP
     }
 
     /// What is left of it when it asks for another port and cannot have a row: the younger port and this one.
-    pub fn without_oldest(&self, port: u16, now: Stamp) -> Self {
+    pub(crate) fn without_oldest(&self, port: u16, now: Stamp) -> Self {
         let gap = self.age(now);
         if self.count() == 2 && gap <= MOST_GAP {
             return Self { ports: [self.ports[1], port], stamp: quantum::before(now, gap), gap };

@@ -7,34 +7,34 @@
 use crate::detect::time::quantum::Stamp;
 
 /// Slots in a set.
-pub const WAYS: usize = 8;
+pub(crate) const WAYS: usize = 8;
 
 /// Eight heads, then eight tails. (An array and no structure: zeroed ones come from the kernel untouched.)
-pub type Set = [u32; 2 * WAYS];
+pub(crate) type Set = [u32; 2 * WAYS];
 
 /// The first half of a slot; 0 is free.
-pub type Head = u32;
+pub(crate) type Head = u32;
 
 /// Set in every head that is not free.
-pub const OCCUPIED: Head = 1 << 31;
+pub(crate) const OCCUPIED: Head = 1 << 31;
 /// It has a row; else it is on probation.
-pub const HAS_ROW: Head = 1 << 30;
+pub(crate) const HAS_ROW: Head = 1 << 30;
 /// Its own set was full of rows, so its slot is in the neighbouring one.
-pub const AWAY: Head = 1 << 29;
+pub(crate) const AWAY: Head = 1 << 29;
 /// Bits of the hash in a tag.
-pub const TAG_BITS: u32 = 18;
+pub(crate) const TAG_BITS: u32 = 18;
 /// Where the tag begins.
-pub const TAG_SHIFT: u32 = 11;
+pub(crate) const TAG_SHIFT: u32 = 11;
 /// The tag.
-pub const TAG: Head = ((1 << TAG_BITS) - 1) << TAG_SHIFT;
+pub(crate) const TAG: Head = ((1 << TAG_BITS) - 1) << TAG_SHIFT;
 /// What is compared to find a source.
 const SOUGHT: Head = OCCUPIED | AWAY | TAG;
 /// Where the quanta between the two ports of probation begin.
-pub const GAP_SHIFT: u32 = 8;
+pub(crate) const GAP_SHIFT: u32 = 8;
 /// The quanta between the two ports of probation.
-pub const GAP: Head = 7 << GAP_SHIFT;
+pub(crate) const GAP: Head = 7 << GAP_SHIFT;
 /// The stamp of the older port of probation.
-pub const STAMP: Head = 0xff;
+pub(crate) const STAMP: Head = 0xff;
 
 /// Quanta by which a source on probation whose ports came apart outstays the others: a slow scanner's third port is as far
 /// from its second as that from the first.
@@ -47,7 +47,7 @@ const NEVER: i32 = 4095;
 
 /// What the most expendable slot of a set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlotKind {
+pub(crate) enum SlotKind {
     /// It is free.
     Free,
     /// A source on probation has it.
@@ -58,7 +58,7 @@ pub enum SlotKind {
 
 /// The ways that hold a source of this tag, one bit each. `wanted` is `OCCUPIED`, the tag, and `AWAY` if it would be.
 #[inline]
-pub fn holding(set: &Set, wanted: Head) -> u32 {
+pub(crate) fn holding(set: &Set, wanted: Head) -> u32 {
     // SAFETY: SSE2 is part of x86-64.
     #[cfg(target_arch = "x86_64")]
     #[allow(
@@ -72,7 +72,7 @@ pub fn holding(set: &Set, wanted: Head) -> u32 {
 
 /// The most expendable way: a free one, or that of the oldest source on probation, or any if all have rows.
 #[inline]
-pub fn expendable(set: &Set, now: Stamp) -> (usize, SlotKind) {
+pub(crate) fn expendable(set: &Set, now: Stamp) -> (usize, SlotKind) {
     // SAFETY: SSE2 is part of x86-64.
     #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code, reason = "vector instructions, for which the compiler asks whether they are there")]

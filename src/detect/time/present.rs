@@ -10,7 +10,7 @@ fn epoch_nanos(hold_nanos: u64) -> u64 {
 
 /// The present. Most packets need no division: they come before the next quantum and epoch begin.
 #[derive(Debug, Clone, Copy)]
-pub struct Present {
+pub(crate) struct Present {
     /// Length of a quantum, in nanoseconds.
     pub quantum_nanos: u64,
     epoch_nanos: u64,
@@ -26,7 +26,7 @@ pub struct Present {
 
 impl Present {
     /// The start of the epoch, until time passes.
-    pub fn new(window_nanos: u64, hold_nanos: u64) -> Self {
+    pub(crate) fn new(window_nanos: u64, hold_nanos: u64) -> Self {
         Self {
             quantum_nanos: quantum_nanos(window_nanos),
             epoch_nanos: epoch_nanos(hold_nanos),
@@ -38,24 +38,24 @@ impl Present {
     }
 
     /// Another hold from now on. Epochs of the old one mean nothing then; `set_window` or `set` follows.
-    pub fn set_hold(&mut self, hold_nanos: u64) {
+    pub(crate) fn set_hold(&mut self, hold_nanos: u64) {
         self.epoch_nanos = epoch_nanos(hold_nanos);
     }
 
     /// Another window from now on. Quanta of the old one mean nothing then.
-    pub fn set_window(&mut self, window_nanos: u64, now: u64) {
+    pub(crate) fn set_window(&mut self, window_nanos: u64, now: u64) {
         self.quantum_nanos = quantum_nanos(window_nanos);
         self.set(now);
     }
 
     /// Whether another quantum or epoch has begun.
     #[inline]
-    pub fn is_over(&self, now: u64) -> bool {
+    pub(crate) fn is_over(&self, now: u64) -> bool {
         now >= self.next_at
     }
 
     /// Moves to a moment.
-    pub fn set(&mut self, now: u64) {
+    pub(crate) fn set(&mut self, now: u64) {
         self.quantum = now / self.quantum_nanos;
         self.stamp = stamp(self.quantum);
         self.epoch = self.epoch_of(now);
@@ -65,17 +65,17 @@ impl Present {
 
     /// When the quantum that is now began.
     #[inline]
-    pub fn quantum_start(&self) -> u64 {
+    pub(crate) fn quantum_start(&self) -> u64 {
         self.quantum * self.quantum_nanos
     }
 
     /// The epoch of a moment.
-    pub fn epoch_of(&self, at: u64) -> u64 {
+    pub(crate) fn epoch_of(&self, at: u64) -> u64 {
         at / self.epoch_nanos
     }
 
     /// Quanta since a moment.
-    pub fn quanta_since(&self, at: u64) -> u64 {
+    pub(crate) fn quanta_since(&self, at: u64) -> u64 {
         self.quantum - (at / self.quantum_nanos).min(self.quantum)
     }
 }

@@ -2,41 +2,41 @@
 //! latest probe in one byte. A port counts while its age is at most 60 quanta, so two probes less than a window
 //! apart always count together, and two probes more than 61/60 of a window apart never do.
 
-pub use crate::detect::tuning::QUANTA;
+use crate::detect::tuning::QUANTA;
 
 /// The quantum of a latest probe, modulo 255, plus one; 0 says that the port no longer counts.
-pub type Stamp = u8;
+pub(crate) type Stamp = u8;
 
 /// The stamp of a port that no longer counts, kept for the union of an open scan.
-pub const EXPIRED: Stamp = 0;
+pub(crate) const EXPIRED: Stamp = 0;
 
 /// Length of a quantum for a window, in nanoseconds; rounded up, so that 60 of them never fall short of it.
-pub fn quantum_nanos(window_nanos: u64) -> u64 {
+pub(crate) fn quantum_nanos(window_nanos: u64) -> u64 {
     window_nanos.div_ceil(QUANTA).max(1)
 }
 
 /// The stamp of a quantum.
 #[inline]
-pub fn stamp(quantum: u64) -> Stamp {
+pub(crate) fn stamp(quantum: u64) -> Stamp {
     (quantum % 255) as u8 + 1
 }
 
 /// Quanta since `then`, if that is less than 255 quanta ago. Stamps of expired ports must be cleared before
 /// they could come round again: every window, which leaves a margin of two.
 #[inline]
-pub fn age(now: Stamp, then: Stamp) -> u8 {
+pub(crate) fn age(now: Stamp, then: Stamp) -> u8 {
     // 255 less what it falls short of zero, without a branch: sixteen at a time where there are many.
     now.wrapping_sub(then).wrapping_sub(u8::from(now < then))
 }
 
 /// The stamp of `age` quanta before another.
 #[inline]
-pub fn before(now: Stamp, age: u8) -> Stamp {
+pub(crate) fn before(now: Stamp, age: u8) -> Stamp {
     if now > age { now - age } else { now.wrapping_sub(age).wrapping_sub(1) }
 }
 
 /// Whether a port with this stamp counts.
 #[inline]
-pub fn counts(now: Stamp, then: Stamp) -> bool {
+pub(crate) fn counts(now: Stamp, then: Stamp) -> bool {
     then != EXPIRED && u64::from(age(now, then)) <= QUANTA
 }

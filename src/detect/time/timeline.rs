@@ -21,7 +21,7 @@ pub enum Origin {
 
 /// The detector's time: capture time plus the sum of the steps bridged so far, less the silences left out.
 #[derive(Debug, Clone)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     origin: Origin,
     offset: i128,
     now: u64,
@@ -33,25 +33,25 @@ pub struct Timeline {
 
 impl Timeline {
     /// A timeline that starts with its first timestamp.
-    pub fn new(origin: Origin) -> Self {
+    pub(crate) fn new(origin: Origin) -> Self {
         let earlier_offsets = VecDeque::with_capacity(REMEMBERED_STEPS);
         Self { origin, offset: 0, now: 0, started: false, steps: 0, earlier_offsets }
     }
 
     /// The detector's time, in nanoseconds.
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.now
     }
 
     /// Steps bridged so far.
-    pub fn steps(&self) -> u64 {
+    pub(crate) fn steps(&self) -> u64 {
         self.steps
     }
 
     /// Moves to a packet's timestamp. An older packet counts as now; a step is bridged, so that it neither
     /// empties the window nor fills it.
     #[inline]
-    pub fn packet(&mut self, at: Timestamp) {
+    pub(crate) fn packet(&mut self, at: Timestamp) {
         // Nearly always: no step yet, and no older packet.
         if self.offset == 0 && self.started && at.nanos() >= self.now && at.nanos() <= HALF_TIME {
             self.now = at.nanos();
@@ -93,7 +93,7 @@ impl Timeline {
     }
 
     /// Moves to a moment that no packet sightings.
-    pub fn advance(&mut self, at: Timestamp) {
+    pub(crate) fn advance(&mut self, at: Timestamp) {
         if self.started {
             self.now = self.now.max(clamp(i128::from(at.nanos()) + self.offset));
         } else {
@@ -102,7 +102,7 @@ impl Timeline {
     }
 
     /// The shell saw the clock step by this many nanoseconds.
-    pub fn step(&mut self, nanos: i64) {
+    pub(crate) fn step(&mut self, nanos: i64) {
         self.absorb_step(-i128::from(nanos));
     }
 
@@ -115,7 +115,7 @@ impl Timeline {
     }
 
     /// A moment of this timeline, on the capture's clock as it went then.
-    pub fn to_capture(&self, core: u64) -> Timestamp {
+    pub(crate) fn to_capture(&self, core: u64) -> Timestamp {
         let then = self
             .earlier_offsets
             .iter()

@@ -130,7 +130,7 @@ impl Tracker {
     /// Replaces one of the keys that decide which sources share a set of the directory, and puts those of its part where
     /// they belong now. Nothing that is reported changes by it; where chance brings too many to one set, the one that must go is
     /// counted as ever.
-    pub fn rekey(&mut self, sink: &mut EventSink<'_>) {
+    pub(crate) fn rekey(&mut self, sink: &mut EventSink<'_>) {
         debug_assert!(self.lookups.is_empty(), "what was looked up is where it was");
         self.rekeyed = sink.now();
         let moving = self.directory.rekey(self.rows.present.stamp);

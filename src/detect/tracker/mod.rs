@@ -18,15 +18,15 @@ use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 use crate::detect::table::eviction::EvictionQueue;
 use crate::detect::table::{Directory, Found, Probation, Ruling, Spot};
-use crate::detect::time::quantum::QUANTA;
+
 use crate::detect::time::timeline::Origin;
-use crate::detect::tuning::{DOORKEEPER, KEY_NANOS, LEAST_ROWS};
+use crate::detect::tuning::{DOORKEEPER, KEY_NANOS, LEAST_ROWS, QUANTA};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 /// Tracks sources by one rule. All memory is reserved by `new`.
 #[derive(Debug)]
-pub struct Tracker {
+pub(super) struct Tracker {
     limits: Limits,
     /// Quanta between the ports of an even scan that just reaches the threshold.
     pace: u8,
@@ -55,7 +55,7 @@ fn pace(rule: &Rule) -> u8 {
 
 impl Tracker {
     /// With all its memory, or an error if the system refuses any of it. `seed` keys the hash of what comes from the wire.
-    pub fn new(
+    pub(super) fn new(
         rule: Rule,
         ipv6_prefix: u8,
         limits: Limits,
@@ -96,7 +96,7 @@ impl Tracker {
     }
 
     /// The greatest threshold that `reload` may set: the short lists were sized for it. A greater one takes `resize`.
-    pub fn greatest_threshold(&self) -> u32 {
+    pub(super) fn greatest_threshold(&self) -> u32 {
         self.plan.greatest_threshold
     }
 
@@ -104,7 +104,7 @@ impl Tracker {
 
     /// A probe was gathered: begins to fetch what it will need. `is_again` says that it comes from the source of the last one.
     #[inline]
-    pub fn look_ahead(&mut self, source: IpAddr, is_again: bool) {
+    pub(super) fn look_ahead(&mut self, source: IpAddr, is_again: bool) {
         let spot = if is_again {
             self.lookups.latest().spot
         } else {
@@ -118,14 +118,14 @@ impl Tracker {
     }
 
     /// No more probes are gathered: looks up the rest.
-    pub fn look_up_rest(&mut self) {
+    pub(super) fn look_up_rest(&mut self) {
         for arrived in self.lookups.rest() {
             self.look_up(arrived);
         }
     }
 
     /// What was gathered was observed.
-    pub fn end_batch(&mut self) {
+    pub(super) fn end_batch(&mut self) {
         self.lookups.clear();
     }
 
@@ -146,7 +146,7 @@ impl Tracker {
 
     /// Time passes.
     #[inline]
-    pub fn pass(&mut self, sink: &mut EventSink<'_>) {
+    pub(super) fn pass(&mut self, sink: &mut EventSink<'_>) {
         if self.rows.present.is_over(sink.now()) {
             self.begin_quantum(sink);
         }
@@ -163,7 +163,7 @@ impl Tracker {
 
     /// Counts the gathered probe of this number.
     #[inline]
-    pub fn observe(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
+    pub(super) fn observe(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
         let Lookup { spot, row } = self.lookups.at(at);
         // Earlier probes of the batch may have given the row to another source: check.
         if self.rows.is_of(row, probe.source) {
@@ -223,7 +223,7 @@ impl Tracker {
 
     /// Expires every row, and frees those with nothing left to report. Runs once a window, before any
     /// stamp could come round again, and at each tick.
-    pub fn sweep(&mut self, sink: &mut EventSink<'_>) {
+    pub(super) fn sweep(&mut self, sink: &mut EventSink<'_>) {
         let present = self.rows.present;
         // Probation was swept at `swept`: none was older than a window then; after more than two, all are.
         let all = present.quantum - self.swept > 2 * QUANTA;
@@ -262,7 +262,7 @@ impl Tracker {
     }
 
     /// A tick: sweeps, and replaces a key of the directory if one has been in use for long.
-    pub fn tick(&mut self, sink: &mut EventSink<'_>) {
+    pub(super) fn tick(&mut self, sink: &mut EventSink<'_>) {
         self.sweep(sink);
         if sink.now().saturating_sub(self.rekeyed) >= KEY_NANOS / self.directory.parts() {
             self.rekey(sink);

@@ -7,7 +7,7 @@ use crate::detect::snapshot::Evicted;
 
 impl Tracker {
     /// Takes a new rule. A new window or aggregation empties the table: open scans are reported as ended.
-    pub fn reload(&mut self, rule: Rule, ipv6_prefix: u8, sink: &mut EventSink<'_>) {
+    pub(crate) fn reload(&mut self, rule: Rule, ipv6_prefix: u8, sink: &mut EventSink<'_>) {
         let is_other =
             rule.window_nanos != self.rows.rule.window_nanos || ipv6_prefix != self.rows.ipv6_prefix;
         if is_other {
@@ -21,7 +21,7 @@ impl Tracker {
 
     /// Takes the rule of another tracker, and its tables in place of its own, which are emptied: open scans are reported as
     /// ended. `other` has seen nothing yet, and may have another hold.
-    pub fn resize(&mut self, other: Self, sink: &mut EventSink<'_>) {
+    pub(crate) fn resize(&mut self, other: Self, sink: &mut EventSink<'_>) {
         self.empty(sink);
         if self.limits.hold_nanos != other.limits.hold_nanos {
             self.rows.set_hold(other.limits.hold_nanos);

@@ -10,12 +10,12 @@ use crate::detect::time::timeline::Timeline;
 
 impl Tracker {
     /// Hands over the open scans by the time of their hit, ties by source, one by one: there can be as many as rows.
-    pub fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
+    pub(crate) fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
         self.rows.each_open_scan(timeline, take);
     }
 
     /// What it shows of itself, as of the latest sweep.
-    pub fn snapshot(&self, timeline: &Timeline) -> Snapshot {
+    pub(crate) fn snapshot(&self, timeline: &Timeline) -> Snapshot {
         let (greatest, saturated) = self.greatest();
         let suppressed_sources = greatest.suppressed();
         let published = |candidate: Candidate| PublishedSource {
@@ -71,13 +71,13 @@ impl Tracker {
     }
 
     /// Where a source is.
-    pub fn place(&self, source: Source) -> Found {
+    pub(crate) fn place(&self, source: Source) -> Found {
         let is_its = |row: u32| self.rows.is_of_source(row, source.address);
         self.directory.find(self.spot(source.address), is_its).1
     }
 
     /// The row of a source that has one, and what it has for a series.
-    pub fn tracked(&self, at: u32) -> (&Row, Candidate) {
+    pub(crate) fn tracked(&self, at: u32) -> (&Row, Candidate) {
         let row = self.rows.row(at);
         let mut candidate = self.rows.candidate(row);
         if let Some(earlier) = self.retired.find(candidate.source) {
@@ -87,7 +87,7 @@ impl Tracker {
     }
 
     /// What was kept of a source that lost its row.
-    pub fn retired(&self, source: Source) -> Option<&Candidate> {
+    pub(crate) fn retired(&self, source: Source) -> Option<&Candidate> {
         self.retired.find(source)
     }
 }
