@@ -10,7 +10,7 @@ use portscan_exporter::capture::{
     interfaces,
 };
 use portscan_exporter::detect::Probe;
-use portscan_exporter::packet::{LinkType, Packet, Skipped, Timestamp, decode};
+use portscan_exporter::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode};
 use portscan_exporter::system::{clock, privilege};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -236,6 +236,7 @@ fn on(interface: &str) -> LiveOptions {
         buffer_bytes: 1 << 20,
         threads: 1,
         fragments: Fragments::Reassemble,
+        techniques: Techniques::DEFAULT,
     }
 }
 

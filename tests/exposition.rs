@@ -50,7 +50,7 @@ fn scanned() -> InterfaceSnapshot {
             threshold: 20,
             hold_nanos: 300_000_000_000,
             counters: Counters {
-                probes: [[5000], [179]],
+                probes: [[1, 2, 3, 5000, 4], [0, 0, 0, 179, 0]],
                 ignored: [8, 9, 10, 11],
                 hits: [2],
                 evicted: [10, 11, 12, 13, 14],

@@ -4,12 +4,12 @@ mod oracle;
 
 use oracle::{Oracle, Published};
 use portscan_exporter::detect::{
-    BURST_BOUNDS, Detector, EventKind, Limits, Origin, Policy, Probe, Scan, ScanEvent, ScanId, Source,
+    BURST_BOUNDS, Class, Detector, EventKind, Limits, Origin, Policy, Probe, Scan, ScanEvent, ScanId, Source,
     Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const SECOND: u64 = 1_000_000_000;
@@ -247,7 +247,7 @@ proptest! {
                     }
                     prop_assert_eq!(snapshot.counters.bursts, bursts);
                     prop_assert_eq!(snapshot.counters.clock_steps, oracle.steps);
-                    prop_assert_eq!([snapshot.counters.probes[0][0], snapshot.counters.probes[1][0]], oracle.probes);
+                    prop_assert_eq!(snapshot.counters.probes.map(|probes| probes.iter().sum::<u64>()), oracle.probes);
                     let hits = events.iter().filter(|e| e.kind == EventKind::Hit).count() as u64;
                     prop_assert_eq!(snapshot.counters.hits[0], hits);
                 }
@@ -322,5 +322,53 @@ fn any_threshold_hits_at_its_own_port_and_counts_on() {
         }
         let scan = detector.open_scans()[0];
         assert_eq!((scan.distinct_ports, scan.peak_distinct_ports), (ports, ports), "threshold {threshold}");
+    }
+}
+
+proptest! {
+    /// Law 9, of classes: what a source asks in one changes no event and no count in another, and its series show the greatest.
+    #[test]
+    fn classes_do_not_add_up((policy, limits, steps) in case()) {
+        let technique = |probe: &Probe| {
+            let all = Technique::ALL;
+            all[usize::from(probe.port) * 7 % all.len()]
+        };
+        let limits = Limits { max_sources: 100, ..limits };
+        let new = || Detector::new(policy.clone(), limits, 1, Origin::File);
+        let (mut all, mut each) = (new(), Class::ALL.map(|_| new()));
+        let (mut told, mut alone) = (Vec::new(), Vec::new());
+        let mut time = Timestamp(0);
+        for step in unroll(&steps) {
+            // In order: what is late counts as now, and that is not the same for one of them.
+            time = time.max(step.map_or_else(|time| time, |probe| probe.time));
+            let probe = step.ok().map(|probe| Probe { time, technique: technique(&probe), ..probe });
+            if let Some(probe) = probe {
+                all.observe(&[probe], &mut |event| told.push(event));
+                each[probe.technique.class() as usize].observe(&[probe], &mut |event| alone.push(event));
+            }
+            all.advance(time, &mut |event| told.push(event));
+            for one in &mut each {
+                one.advance(time, &mut |event| alone.push(event));
+            }
+        }
+        let key = |event: &ScanEvent| {
+            (event.scan.source, event.scan.technique.class(), event.scan.id, event.kind.label())
+        };
+        told.sort_by_key(key);
+        alone.sort_by_key(key);
+        prop_assert_eq!(told, alone);
+        let shown = |detector: &Detector| detector.snapshot();
+        let snapshots = each.each_ref().map(shown);
+        for source in &shown(&all).sources {
+            let alone = snapshots.iter().flat_map(|alone| &alone.sources);
+            let alone: Vec<_> = alone.filter(|other| other.source == source.source).collect();
+            let greatest = alone.iter().map(|other| other.peak_distinct_ports).max();
+            prop_assert_eq!(Some(source.peak_distinct_ports), greatest);
+            prop_assert_eq!(Some(source.last_hit), alone.iter().map(|other| other.last_hit).max());
+        }
+        let sources = snapshots.iter().flat_map(|alone| &alone.sources);
+        let sources: BTreeSet<_> = sources.map(|source| source.source).collect();
+        prop_assert_eq!(shown(&all).sources.len(), sources.len(), "each has one series");
+        prop_assert_eq!(shown(&all).suppressed_sources, 0);
     }
 }

@@ -6,7 +6,7 @@
 use pcap::Capture;
 use portscan_exporter::capture::{CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake};
 use portscan_exporter::detect::Probe;
-use portscan_exporter::packet::{LinkType, Skipped, Timestamp, decode};
+use portscan_exporter::packet::{LinkType, Skipped, Techniques, Timestamp, decode};
 use portscan_exporter::system::clock;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -378,6 +378,7 @@ impl Running {
             buffer_bytes: threads << 20,
             threads,
             fragments: Fragments::Reassemble,
+            techniques: Techniques::DEFAULT,
         };
         let seen = Arc::<Mutex<Seen>>::default();
         let (opened, all) = mpsc::channel();

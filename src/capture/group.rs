@@ -5,7 +5,7 @@ use super::fanout::{self, HashKeys, Mode};
 use super::handle::Handle;
 use super::interfaces::default_interface;
 use super::{CaptureError, CaptureStatus, Fragments, FrameSink, LiveOptions};
-use crate::packet::{LinkType, Timestamp};
+use crate::packet::{LinkType, Techniques, Timestamp};
 use crate::system::clock;
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -24,6 +24,7 @@ pub(super) struct Group {
     pub(super) options: LiveOptions,
     keys: HashKeys,
     ipv6_prefix: AtomicU8,
+    techniques: Mutex<Techniques>,
     /// Whether it captures wherever the default route leads.
     follows: AtomicBool,
     /// Whether it was logged that the kernel does not reassemble.
@@ -52,12 +53,13 @@ impl Group {
             waiting: (0..options.threads).map(|_| None).collect(),
         };
         Self {
-            options,
             keys: HashKeys::random(),
             ipv6_prefix: AtomicU8::new(ipv6_prefix),
+            techniques: Mutex::new(options.techniques),
             follows: AtomicBool::new(false),
             logged: AtomicBool::new(false),
             state: Mutex::new(state),
+            options,
         }
     }
 
@@ -74,6 +76,11 @@ impl Group {
     /// The prefix by which IPv6 sources are shared, from the leader's next tick on.
     pub(super) fn ipv6_prefix(&self) -> u8 {
         self.ipv6_prefix.load(Ordering::Relaxed)
+    }
+
+    /// What the kernel looks for, from each capture's next tick on.
+    pub(super) fn techniques(&self) -> Techniques {
+        *self.techniques.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The interface to open: where the default route leads, if that is followed and there is one.
@@ -96,7 +103,7 @@ impl Group {
     }
 
     fn set_up_one(&self, handle: &mut Handle, interface: &str, reassemble: bool) -> Result<(), CaptureError> {
-        handle.set_filter(interface)?;
+        handle.set_filter(interface, self.techniques())?;
         // A group of one is for the sake of reassembly, and not needed without.
         if reassemble && let Err(error) = fanout::create(handle, Mode::One, true) {
             self.log_no_reassembly(interface, error);
@@ -135,7 +142,7 @@ impl Group {
             fanout::join(handle, group).map_err(refused)?;
         }
         for handle in handles {
-            handle.set_filter(interface)?;
+            handle.set_filter(interface, self.techniques())?;
             // What was thrown away counts nowhere.
             handle.account(&mut CaptureStatus::default());
         }
@@ -175,7 +182,7 @@ impl FrameSink for Discard {
     fn tick(&mut self, _status: &CaptureStatus) {}
 }
 
-/// Sets by what the captures of an interface share its packets, from any thread.
+/// Sets by what the captures of an interface share its packets, and what they look for, from any thread.
 #[derive(Clone)]
 pub(crate) struct Fanout(pub(super) Arc<Group>);
 
@@ -184,5 +191,10 @@ impl Fanout {
     /// tick on.
     pub(crate) fn aggregate_ipv6(&self, prefix: u8) {
         self.0.ipv6_prefix.store(prefix, Ordering::Relaxed);
+    }
+
+    /// The kernel looks for these, from each capture's next tick on.
+    pub(crate) fn look_for(&self, techniques: Techniques) {
+        *self.0.techniques.lock().unwrap_or_else(PoisonError::into_inner) = techniques;
     }
 }

@@ -6,7 +6,7 @@ use super::{
     CaptureError, CaptureStatus, Direction, FrameSink, LiveOptions, Wake, said, supported_link, timestamp,
 };
 use crate::packet::filter;
-use crate::packet::{LinkType, Timestamp};
+use crate::packet::{LinkType, Techniques, Timestamp};
 use crate::system::privilege;
 use pcap::{Active, Capture, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -37,6 +37,8 @@ pub(super) struct Handle {
     pub(super) link: LinkType,
     /// The interface's index; a new interface of the same name has another one. `None` for `any`.
     index: Option<u32>,
+    /// What its filter lets through.
+    techniques: Techniques,
     /// libpcap's counters at the last look: 32 bits, wrapping, from zero when reopened.
     seen: pcap::Stat,
 }
@@ -63,7 +65,7 @@ impl Handle {
         })?;
         let capture = capture.setnonblock().map_err(|error| refused(said(&error)))?;
         let seen = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
-        Ok(Self { capture, link, index, seen })
+        Ok(Self { capture, link, index, techniques: options.techniques, seen })
     }
 
     fn activate(interface: &str, options: &LiveOptions) -> Result<Capture<Active>, CaptureError> {
@@ -84,14 +86,24 @@ impl Handle {
             .map_err(|error| explain_open(interface, &said(&error)))
     }
 
-    /// From now on only what `decode` may find a probe in.
-    pub(super) fn set_filter(&mut self, interface: &str) -> Result<(), CaptureError> {
-        install::filter(&mut self.capture, &filter::program(self.link)).map_err(|why| {
+    /// From now on only what `decode` may find a probe of these techniques in.
+    pub(super) fn set_filter(&mut self, interface: &str, techniques: Techniques) -> Result<(), CaptureError> {
+        install::filter(&mut self.capture, &filter::program(self.link, techniques)).map_err(|why| {
             CaptureError::Interface {
                 interface: interface.to_owned(),
                 reason: format!("the kernel filter was refused: {why}"),
             }
-        })
+        })?;
+        self.techniques = techniques;
+        Ok(())
+    }
+
+    /// The same, unless they are what it looks for already.
+    pub(super) fn look_for(&mut self, interface: &str, techniques: Techniques) -> Result<(), String> {
+        if techniques == self.techniques {
+            return Ok(());
+        }
+        self.set_filter(interface, techniques).map_err(|error| error.reason())
     }
 
     /// Hands at most one batch to the sink.

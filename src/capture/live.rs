@@ -245,6 +245,7 @@ impl Live {
         if let Some(handle) = &mut self.handle {
             handle.account(&mut self.totals);
             checked = handle.check(&self.interface);
+            checked = checked.and_then(|()| handle.look_for(&self.interface, self.group.techniques()));
             // The capture goes on by itself when the link is back, but nothing arrives until then.
             self.totals.up = checked.is_ok() && handle.delivers(&self.interface);
             if self.group.options.threads > 1 {
@@ -394,6 +395,7 @@ impl Retry {
 mod tests {
     use super::*;
     use crate::capture::Fragments;
+    use crate::packet::Techniques;
 
     #[test]
     fn retries_back_off_to_five_seconds() {
@@ -419,6 +421,7 @@ mod tests {
             buffer_bytes: 1 << 20,
             threads: 1,
             fragments: Fragments::Reassemble,
+            techniques: Techniques::DEFAULT,
         };
         let message = Live::open(options).err().expect("it does not exist").to_string();
         let start = "cannot capture on missing7: no such device (interfaces: ";

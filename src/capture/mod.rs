@@ -29,7 +29,7 @@ pub(crate) use interfaces::{own_addresses, own_name};
 pub use live::Live;
 pub use wake::Wake;
 
-use crate::packet::{LinkType, Timestamp};
+use crate::packet::{LinkType, Techniques, Timestamp};
 use crate::text::printable;
 use std::fmt;
 use std::path::PathBuf;
@@ -107,6 +107,8 @@ pub struct LiveOptions {
     pub threads: usize,
     /// What to do about IPv4 fragments.
     pub fragments: Fragments,
+    /// What the kernel looks for; a reload may change it.
+    pub techniques: Techniques,
 }
 
 /// Why nothing (more) can be captured or read, and what to try.

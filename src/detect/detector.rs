@@ -81,9 +81,11 @@ impl Detector {
     #[must_use]
     pub fn gather(&mut self, probe: Probe) -> bool {
         // A scan is often a burst of one source.
-        let is_again = self.batch.last().is_some_and(|last| last.source == probe.source);
+        let is_again = self.batch.last().is_some_and(|last| {
+            last.source == probe.source && last.technique.class() == probe.technique.class()
+        });
         for tracker in &mut self.trackers {
-            tracker.look_ahead(probe.source, is_again);
+            tracker.look_ahead(&probe, is_again);
         }
         self.batch.push(probe)
     }
@@ -368,7 +370,7 @@ mod tests {
         assert!(world.reported().is_empty());
         let counters = world.snapshot().counters;
         assert_eq!(counters.ignored, [99, 3, 0, 0], "by source, and by port wherever they come from");
-        assert_eq!(counters.probes[0][0], 121);
+        assert_eq!(counters.probes[0][Technique::Syn as usize], 121);
     }
 
     #[test]

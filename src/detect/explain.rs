@@ -109,24 +109,18 @@ pub(super) fn explain(
     timeline: &Timeline,
 ) -> Explanation {
     let mut explanation = untracked(asked, policy, limits, timeline);
-    let candidate = match (tracker.place(explanation.source), tracker.retired(explanation.source)) {
-        (Found::Row(at), _) => {
-            let (row, candidate) = tracker.tracked(at);
-            explanation.tracked = Tracked::Table;
-            explanation.lower_bound = row.ports.is_lower_bound();
-            explanation.open_scan = row.episode.is_open();
-            candidate
-        }
-        (_, Some(earlier)) => {
-            explanation.tracked = Tracked::Peak;
-            *earlier
-        }
-        (Found::Probation, None) => {
+    for row in tracker.rows_of(explanation.source) {
+        explanation.tracked = Tracked::Table;
+        explanation.lower_bound |= row.ports.is_lower_bound();
+        explanation.open_scan |= row.episode.is_open();
+    }
+    let Some(candidate) = tracker.candidate(explanation.source) else {
+        if tracker.places(explanation.source).any(|place| place == Found::Probation) {
             explanation.tracked = Tracked::Door;
-            return explanation;
         }
-        (Found::Nothing, None) => return explanation,
+        return explanation;
     };
+    explanation.tracked = explanation.tracked.max(Tracked::Peak);
     explanation.distinct_ports = candidate.ports;
     // A peak of one port is not kept.
     explanation.peak_distinct_ports = candidate.peak.max(candidate.ports);

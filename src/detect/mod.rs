@@ -57,7 +57,7 @@ mod detector;
 pub use detector::Detector;
 pub use explain::{Explanation, Tracked};
 pub use memory::OutOfMemory;
-pub use probe::{Family, Probe, Technique};
+pub use probe::{Class, Family, Probe, Technique, Techniques};
 pub use rule::{Limits, Policy};
 pub use scan::{EventKind, Kind, PortSample, Scan, ScanEvent, ScanId, Source};
 pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot};

@@ -1,6 +1,6 @@
 //! What a probe is: a packet that asks "is something there?", and in which way. The ways are rows of `packet::technique`.
 
-pub use crate::packet::Technique;
+pub use crate::packet::{Class, Technique, Techniques};
 use crate::packet::{Packet, Timestamp};
 use std::net::IpAddr;
 

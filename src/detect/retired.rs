@@ -31,6 +31,20 @@ impl Candidate {
         (self.peak, self.last_probe, Reverse(self.source))
     }
 
+    /// The greatest first.
+    pub(super) fn in_publishing_order(&self, other: &Self) -> Ordering {
+        other.rank().cmp(&self.rank())
+    }
+
+    /// Takes in another class of the same source: the series show the greatest.
+    pub(super) fn beside(&mut self, other: &Candidate, epoch: u64) {
+        self.merge(other, epoch);
+        self.ports = self.ports.max(other.ports);
+        self.hosts = self.hosts.max(other.hosts);
+        self.last_hit = self.last_hit.max(other.last_hit);
+        self.last_probe = self.last_probe.max(other.last_probe);
+    }
+
     /// Takes in what was kept of the same source when it lost its row.
     pub(super) fn merge(&mut self, earlier: &Candidate, epoch: u64) {
         self.peaks.merge(earlier.peaks);
@@ -115,9 +129,9 @@ impl Top {
         }
     }
 
-    /// How many found no room.
-    pub(super) fn suppressed(&self) -> u64 {
-        self.offered - self.heap.len() as u64
+    /// How many there were.
+    pub(super) fn offered(&self) -> u64 {
+        self.offered
     }
 
     /// The greatest, in publishing order.
@@ -209,7 +223,7 @@ mod tests {
         for (n, peak, epoch) in [(1, 20, NOW), (5, 30, NOW), (4, 30, NOW + 1), (3, 30, NOW), (2, 40, NOW)] {
             greatest.offer(peaked(n, peak, epoch));
         }
-        assert_eq!(greatest.suppressed(), 1);
+        assert_eq!(greatest.offered(), 5);
         let order: Vec<_> = greatest.into_sorted().map(|candidate| candidate.source.to_string()).collect();
         assert_eq!(order, [2, 4, 3, 5].map(source));
     }

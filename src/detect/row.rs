@@ -5,7 +5,7 @@ use crate::detect::distinct::peaks::Peaks;
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::episode::Episode;
 use crate::detect::majority::MainTechnique;
-use crate::detect::probe::Probe;
+use crate::detect::probe::{Class, Probe};
 use crate::detect::table::eviction::{Evidence, MOST_RETURNS};
 use crate::detect::time::present::Present;
 use crate::detect::tuning::COMPARE_EVERY;
@@ -26,10 +26,6 @@ pub(super) struct Row {
     pub is_reserved: bool,
     /// The technique of most probes since `since`.
     pub technique: MainTechnique,
-    /// Port of the first probe since `since`.
-    first_port: u16,
-    /// A port that `target_host` was asked for.
-    target_port: u16,
     /// Quantum up to which `ports` is expired.
     pub quantum: u64,
     /// The latest probe.
@@ -57,6 +53,10 @@ pub(super) struct Row {
     first_host: IpAddr,
     /// The host with most ports.
     target_host: IpAddr,
+    /// Port of the first probe since `since`.
+    first_port: u16,
+    /// A port that `target_host` was asked for.
+    target_port: u16,
 }
 
 const _: () =
@@ -76,8 +76,6 @@ impl Row {
             returns: 0,
             is_reserved: false,
             technique: MainTechnique::new(probe.technique),
-            first_port: probe.port,
-            target_port: probe.port,
             quantum,
             last_probe: now,
             ports: Ports::NONE,
@@ -91,7 +89,15 @@ impl Row {
             slot,
             first_host: probe.host,
             target_host: probe.host,
+            first_port: probe.port,
+            target_port: probe.port,
         }
+    }
+
+    /// Which of the source's probes count here: it has a row for each class.
+    #[inline]
+    pub(super) fn class(&self) -> Class {
+        self.technique.winner().class()
     }
 
     /// Notes a probe, but for its port. Returns the place of its host, which its hash names.

@@ -6,7 +6,7 @@ use crate::detect::distinct::hosts::{Hosts, UNTRACKED};
 use crate::detect::distinct::peaks::OverallPeak;
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::memory::{OutOfMemory, prefetch, room_for};
-use crate::detect::probe::Probe;
+use crate::detect::probe::{Class, Probe};
 use crate::detect::retired::Candidate;
 use crate::detect::row::Row;
 use crate::detect::rule::Rule;
@@ -81,16 +81,18 @@ impl Rows {
         &mut self.rows[at as usize]
     }
 
-    /// Whether a row is that of an address. A quick look: of a network it knows the address that asked last only.
+    /// Whether a row is that of an address and a class. A quick look: of a network it knows the address that asked last only.
     #[inline]
-    pub(super) fn is_of(&self, at: u32, address: IpAddr) -> bool {
-        self.rows.get(at as usize).is_some_and(|row| row.address == address && row.is_used)
+    pub(super) fn is_of(&self, at: u32, address: IpAddr, class: Class) -> bool {
+        let is = |row: &Row| row.address == address && row.class() == class && row.is_used;
+        self.rows.get(at as usize).is_some_and(is)
     }
 
-    /// Whether a row is that of the source of an address.
+    /// Whether a row is that of the source of an address, for a class.
     #[inline]
-    pub(super) fn is_of_source(&self, at: u32, address: IpAddr) -> bool {
-        Source::is_one(self.rows[at as usize].address, address, self.ipv6_prefix)
+    pub(super) fn is_of_source(&self, at: u32, address: IpAddr, class: Class) -> bool {
+        let row = &self.rows[at as usize];
+        row.class() == class && Source::is_one(row.address, address, self.ipv6_prefix)
     }
 
     /// The rows that somebody has.
@@ -327,7 +329,7 @@ impl Rows {
         let started = timeline.to_capture(row.since);
         let detected = self.detected(row, timeline);
         Scan {
-            id: ScanId::of(source, detected),
+            id: ScanId::of(source, row.class(), detected),
             source,
             source_address: row.address,
             kind: row.episode.kind(),
@@ -360,15 +362,15 @@ impl Rows {
         Source::of(row.address, self.ipv6_prefix)
     }
 
-    /// Hands over the open scans by the time of their hit, ties by source, one by one: there can be as many as rows.
+    /// Hands over the open scans by the time of their hit, ties by source and class, one by one: there can be as many as rows.
     pub(super) fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
         let mut open: Vec<_> = self
             .used()
             .filter(|(_, row)| row.episode.is_open())
-            .map(|(at, row)| (self.detected(row, timeline), self.source(row), at))
+            .map(|(at, row)| ((self.detected(row, timeline), self.source(row), row.class()), at))
             .collect();
         open.sort_unstable();
-        open.into_iter().for_each(|(_, _, at)| take(self.scan(at, timeline)));
+        open.into_iter().for_each(|(_, at)| take(self.scan(at, timeline)));
     }
 
     /// What a row has for a series.

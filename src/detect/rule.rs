@@ -1,7 +1,7 @@
 //! What counts as a scan (a rule, and a policy of rules: both reload), and how much may be kept (limits, fixed at start).
 
 use crate::detect::distinct::Plan;
-use crate::detect::probe::Probe;
+use crate::detect::probe::{Probe, Techniques};
 use crate::detect::snapshot::Ignored;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -28,6 +28,8 @@ pub struct Policy {
     pub quiet_nanos: u64,
     /// IPv6 sources are aggregated to a network of this many bits.
     pub ipv6_prefix: u8,
+    /// Which packets are probes.
+    pub techniques: Techniques,
     /// Sources whose probes do not count.
     pub ignored_sources: Vec<IpNet>,
     /// Ports whose probes do not count.
@@ -41,6 +43,7 @@ impl Default for Policy {
             threshold: 20,
             quiet_nanos: 60_000_000_000,
             ipv6_prefix: 64,
+            techniques: Techniques::DEFAULT,
             ignored_sources: Vec::new(),
             ignored_ports: Vec::new(),
         }

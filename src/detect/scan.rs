@@ -1,6 +1,6 @@
 //! The scan: an episode that a hit opens and quiet closes, and the events that report it.
 
-use crate::detect::probe::Technique;
+use crate::detect::probe::{Class, Technique};
 use crate::detect::tuning::SAMPLE_PORTS;
 use crate::packet::Timestamp;
 use std::fmt;
@@ -133,13 +133,13 @@ impl PortSample {
     }
 }
 
-/// The name of an episode, the same in every record of it: who, and when the hit came.
+/// The name of an episode, the same in every record of it: who, in which class, and when the hit came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScanId(pub u64);
 
 impl ScanId {
-    /// The same for the same source and moment, in every process.
-    pub fn of(source: Source, detected: Timestamp) -> Self {
+    /// The same for the same source, class and moment, in every process.
+    pub fn of(source: Source, class: Class, detected: Timestamp) -> Self {
         let bits = match source.address {
             IpAddr::V4(v4) => u128::from(v4.to_bits()),
             IpAddr::V6(v6) => v6.to_bits(),
@@ -150,7 +150,8 @@ impl ScanId {
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ (z >> 31)
         };
-        Self(mix(mix(mix(bits as u64) ^ (bits >> 64) as u64) ^ detected.nanos()))
+        let class = (class as u64) << 56;
+        Self(mix(mix(mix(bits as u64) ^ (bits >> 64) as u64 ^ class) ^ detected.nanos()))
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) const LOAD_WORD_AT_X: u16 = 0x40;
 pub(crate) const LOAD_HALF_AT_X: u16 = 0x48;
 pub(crate) const LOAD_BYTE_AT_X: u16 = 0x50;
 pub(crate) const LOAD_MEMORY: u16 = 0x60;
+pub(crate) const A_IS: u16 = 0x00;
 pub(crate) const X_IS: u16 = 0x01;
 pub(crate) const X_IS_MEMORY: u16 = 0x61;
 pub(crate) const STORE: u16 = 0x02;
@@ -31,6 +32,7 @@ pub(crate) const MULTIPLY: u16 = 0x24;
 pub(crate) const AND: u16 = 0x54;
 pub(crate) const SHIFT_LEFT: u16 = 0x64;
 pub(crate) const SHIFT_RIGHT: u16 = 0x74;
+pub(crate) const SHIFT_RIGHT_BY_X: u16 = 0x7c;
 pub(crate) const XOR: u16 = 0xa4;
 pub(crate) const XOR_X: u16 = 0xac;
 const JUMP: u16 = 0x05;
@@ -143,6 +145,7 @@ pub(crate) fn run(program: &[Instruction], load: impl Fn(u32, u32) -> Option<u32
         }
         match code {
             LOAD_MEMORY => a = memory[k as usize],
+            A_IS => a = k,
             X_IS => x = k,
             X_IS_MEMORY => x = memory[k as usize],
             STORE => memory[k as usize] = a,
@@ -152,6 +155,7 @@ pub(crate) fn run(program: &[Instruction], load: impl Fn(u32, u32) -> Option<u32
             AND => a &= k,
             SHIFT_LEFT => a <<= k,
             SHIFT_RIGHT => a >>= k,
+            SHIFT_RIGHT_BY_X => a >>= x,
             XOR => a ^= k,
             XOR_X => a ^= x,
             JUMP => pc += k as usize,

@@ -15,7 +15,7 @@ mod technique;
 pub use decode::decode;
 pub(crate) use ip::ipv4_piece;
 pub use skipped::Skipped;
-pub use technique::Technique;
+pub use technique::{Class, Technique, Techniques};
 
 use std::net::IpAddr;
 
@@ -94,6 +94,8 @@ impl TcpFlags {
     pub const SYN: u8 = 0x02;
     /// Reset the connection.
     pub(crate) const RST: u8 = 0x04;
+    /// The sender has no more to say for now.
+    pub(crate) const PSH: u8 = 0x08;
     /// The acknowledgement field is meant.
     pub const ACK: u8 = 0x10;
 }

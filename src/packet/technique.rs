@@ -3,25 +3,38 @@
 
 use crate::packet::TcpFlags;
 
-/// Flags that must be set, among those that are looked at; the others may be as they like.
+/// Which techniques count together: what a source asks for in one class says nothing of another, so a count of SYN ports
+/// means the same whatever else is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// TCP connections that begin.
+    Syn,
+    /// TCP segments that belong to no connection.
+    Odd,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Class; 2] = [Class::Syn, Class::Odd];
+}
+
+/// TCP flags that must be set, among those that are looked at; the others may be as they like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FlagTest {
-    /// The flags that are looked at.
-    pub(crate) judged: u8,
-    /// Those of them that are set.
-    pub(crate) set: u8,
+struct FlagTest {
+    judged: u8,
+    set: u8,
 }
 
 impl FlagTest {
-    #[inline]
-    const fn holds(self, flags: TcpFlags) -> bool {
-        flags.0 & self.judged == self.set
+    const fn holds(self, flags: u8) -> bool {
+        flags & self.judged == self.set
     }
 }
 
-/// A row is a technique, its label, the flags that are set, and those that are looked at.
+/// A row is a technique, its class, its label, and its TCP flags: those that are set, of those that are looked at. Where there
+/// are several of these, one must hold.
 macro_rules! techniques {
-    ($($(#[$doc:meta])* $name:ident, $label:literal, $set:expr, of $judged:expr;)+) => {
+    ($($(#[$doc:meta])* $name:ident, $class:ident, $label:literal, $($set:expr, of $judged:expr),+;)+) => {
         /// How a probe asks, in nmap's words.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Technique {
@@ -39,10 +52,18 @@ macro_rules! techniques {
                 }
             }
 
-            /// By which TCP flags it is known.
-            pub(crate) const fn flags(self) -> FlagTest {
+            /// With which others it counts.
+            #[inline]
+            pub const fn class(self) -> Class {
                 match self {
-                    $(Technique::$name => FlagTest { judged: $judged, set: $set },)+
+                    $(Technique::$name => Class::$class,)+
+                }
+            }
+
+            /// By which TCP flags it is known.
+            const fn flags(self) -> &'static [FlagTest] {
+                match self {
+                    $(Technique::$name => &[$(FlagTest { judged: $judged, set: $set }),+],)+
                 }
             }
         }
@@ -52,46 +73,111 @@ macro_rules! techniques {
 const FIN: u8 = TcpFlags::FIN;
 const SYN: u8 = TcpFlags::SYN;
 const RST: u8 = TcpFlags::RST;
+const PSH: u8 = TcpFlags::PSH;
 const ACK: u8 = TcpFlags::ACK;
+const URG: u8 = 0x20;
+/// All but ECE and CWR, which belong to no technique: a router may set them (RFC 3168).
+const FLAGS: u8 = FIN | SYN | RST | PSH | ACK | URG;
 
 // Adding one: a row here, in the order of the labels; a capture with its golden (tests/captures); its label in the README.
 techniques! {
+    /// FIN alone (`nmap -sF`). A stack that closes a connection sets ACK, too.
+    Fin, Odd, "fin", FIN, of FLAGS;
+    /// No flag at all (`nmap -sN`).
+    Null, Odd, "null", 0, of FLAGS;
+    /// What else no stack sends: SYN with FIN or RST, FIN with RST, and data or urgent data that acknowledges nothing
+    /// (`nmap --scanflags`). A RST without SYN or FIN asks nothing, whatever else is set: nobody answers it.
+    Odd, Odd, "odd",
+        SYN | FIN, of SYN | FIN,
+        SYN | RST, of SYN | RST,
+        FIN | RST, of FIN | RST | SYN | ACK,
+        PSH, of FIN | SYN | RST | PSH | ACK,
+        URG, of FLAGS,
+        FIN | PSH, of FLAGS,
+        FIN | URG, of FLAGS;
     /// A SYN without ACK, RST or FIN (`nmap -sS`, and every ordinary connect). ECE and CWR may be set (RFC 3168); a SYN-ACK is
     /// backscatter.
-    Syn, "syn", SYN, of SYN | ACK | RST | FIN;
+    Syn, Syn, "syn", SYN, of SYN | ACK | RST | FIN;
+    /// FIN, PSH and URG without ACK (`nmap -sX`).
+    Xmas, Odd, "xmas", FIN | PSH | URG, of FLAGS;
 }
 
 impl Technique {
     /// The technique of a segment with these flags, or `None`: established traffic and backscatter ask nothing.
     #[inline]
     pub const fn of(flags: TcpFlags) -> Option<Self> {
-        let mut row = 0;
-        while row < Self::ALL.len() {
-            if Self::ALL[row].flags().holds(flags) {
-                return Some(Self::ALL[row]);
-            }
-            row += 1;
-        }
-        None
+        BY_FLAGS[(flags.0 & FLAGS) as usize]
     }
 }
 
-/// No two rows hold for the same flags: a probe has one technique, whatever the order of the rows.
-const _: () = {
-    let mut flags = 0_u8;
-    loop {
-        let (mut row, mut hold) = (0, 0);
+/// The technique of each combination of flags.
+const BY_FLAGS: [Option<Technique>; FLAGS as usize + 1] = {
+    let mut by_flags = [None; FLAGS as usize + 1];
+    let mut flags = 0;
+    while flags <= FLAGS {
+        let mut row = 0;
         while row < Technique::ALL.len() {
-            hold += Technique::ALL[row].flags().holds(TcpFlags(flags)) as u8;
+            let tests = Technique::ALL[row].flags();
+            let mut test = 0;
+            while test < tests.len() && !tests[test].holds(flags) {
+                test += 1;
+            }
+            if test < tests.len() {
+                assert!(by_flags[flags as usize].is_none(), "two techniques have the same flags");
+                by_flags[flags as usize] = Some(Technique::ALL[row]);
+            }
             row += 1;
-        }
-        assert!(hold <= 1, "two techniques have the same flags");
-        if flags == u8::MAX {
-            break;
         }
         flags += 1;
     }
+    by_flags
 };
+
+/// Some of the techniques.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Techniques(u16);
+
+impl Techniques {
+    /// All that there are.
+    pub const ALL: Self = Self::of(&Technique::ALL);
+
+    /// Those that are looked for unless the operator says otherwise: no honest packet looks so, or every scanner sends it.
+    pub const DEFAULT: Self =
+        Self::of(&[Technique::Fin, Technique::Null, Technique::Odd, Technique::Syn, Technique::Xmas]);
+
+    /// These.
+    pub const fn of(techniques: &[Technique]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < techniques.len() {
+            bits |= 1 << techniques[at] as u16;
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// Whether it is one of them.
+    #[inline]
+    pub const fn contains(self, technique: Technique) -> bool {
+        self.0 >> technique as u16 & 1 == 1
+    }
+
+    /// Each of them, in label order.
+    pub fn iter(self) -> impl Iterator<Item = Technique> {
+        Technique::ALL.into_iter().filter(move |technique| self.contains(*technique))
+    }
+
+    /// The combinations of TCP flags by which one of them is known: a bit for each, by the value of the flags.
+    pub(crate) fn flags(self) -> u64 {
+        let asks = |flags: &u8| Technique::of(TcpFlags(*flags)).is_some_and(|known| self.contains(known));
+        (0..=FLAGS).filter(asks).fold(0, |bits, flags| bits | 1 << flags)
+    }
+}
+
+impl Default for Techniques {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -104,34 +190,44 @@ mod tests {
     const ASKED: [[Option<Technique>; 8]; 8] = {
         const N: Option<Technique> = None;
         const S: Option<Technique> = Some(Technique::Syn);
+        const F: Option<Technique> = Some(Technique::Fin);
+        const X: Option<Technique> = Some(Technique::Xmas);
+        const O: Option<Technique> = Some(Technique::Odd);
+        const Z: Option<Technique> = Some(Technique::Null);
         [
             //0  F  S SF  R RF RS RSF
-            [N, N, S, N, N, N, N, N], // none
-            [N, N, S, N, N, N, N, N], // PSH
-            [N, N, N, N, N, N, N, N], // ACK
-            [N, N, N, N, N, N, N, N], // ACK PSH
-            [N, N, S, N, N, N, N, N], // URG
-            [N, N, S, N, N, N, N, N], // URG PSH
-            [N, N, N, N, N, N, N, N], // URG ACK
-            [N, N, N, N, N, N, N, N], // URG ACK PSH
+            [Z, F, S, O, N, O, O, O], // none
+            [O, O, S, O, N, O, O, O], // PSH
+            [N, N, N, O, N, N, O, O], // ACK
+            [N, N, N, O, N, N, O, O], // ACK PSH
+            [O, O, S, O, N, O, O, O], // URG
+            [O, X, S, O, N, O, O, O], // URG PSH
+            [N, N, N, O, N, N, O, O], // URG ACK
+            [N, N, N, O, N, N, O, O], // URG ACK PSH
         ]
     };
 
     #[test]
     fn every_combination_of_flags_is_read_alike_by_the_table_the_decoder_and_the_kernel_filter() {
-        for flags in 0..=u8::MAX {
-            let asked = ASKED[usize::from(flags >> 3 & 7)][usize::from(flags & 7)];
-            assert_eq!(Technique::of(TcpFlags(flags)), asked, "{flags:08b}");
-            for packet in [
-                frames::ipv4(frames::TCP, &frames::tcp(flags)),
-                frames::ipv6(frames::TCP, &frames::tcp(flags)),
-            ] {
-                for (link, _) in LINKS {
+        let sets = [Techniques::DEFAULT, Techniques::ALL].into_iter();
+        let sets: Vec<_> = sets.chain(Technique::ALL.map(|one| Techniques::of(&[one]))).collect();
+        for (link, _) in LINKS {
+            let programs: Vec<_> = sets.iter().map(|set| (set, filter::program(link, *set))).collect();
+            for flags in 0..=u8::MAX {
+                let asked = ASKED[usize::from(flags >> 3 & 7)][usize::from(flags & 7)];
+                assert_eq!(Technique::of(TcpFlags(flags)), asked, "{flags:08b}");
+                for packet in [
+                    frames::ipv4(frames::TCP, &frames::tcp(flags)),
+                    frames::ipv6(frames::TCP, &frames::tcp(flags)),
+                ] {
                     let frame = frames::link(link, &packet);
                     let decoded = decode(link, Timestamp::default(), &frame).map(|packet| packet.flags);
                     assert_eq!(decoded, Ok(TcpFlags(flags)), "a packet is what it is, whatever it asks");
-                    let taken = filter::simulate(&filter::program(link), &frame).0;
-                    assert_eq!(taken > 0, asked.is_some(), "{link:?}: {flags:08b}");
+                    for (set, program) in &programs {
+                        let wanted = asked.is_some_and(|technique| set.contains(technique));
+                        let taken = filter::simulate(program, &frame).0 > 0;
+                        assert_eq!(taken, wanted, "{link:?}: {flags:08b} of {set:?}");
+                    }
                 }
             }
         }
@@ -140,5 +236,13 @@ mod tests {
     #[test]
     fn labels_are_in_order_and_none_comes_twice() {
         assert!(Technique::ALL.is_sorted_by(|a, b| a.label() < b.label()));
+    }
+
+    #[test]
+    fn a_set_holds_what_it_was_given() {
+        assert_eq!(Techniques::ALL.iter().collect::<Vec<_>>(), Technique::ALL);
+        let two = Techniques::of(&[Technique::Xmas, Technique::Fin]);
+        assert_eq!(two.iter().map(Technique::label).collect::<Vec<_>>(), ["fin", "xmas"]);
+        assert_eq!(two.flags(), 1 << 0x01 | 1 << 0x29);
     }
 }

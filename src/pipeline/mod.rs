@@ -6,10 +6,12 @@ pub(crate) mod vantage;
 pub use live::{EventSink, LiveSink, QUESTIONS, Question, Reload};
 
 use crate::capture::CaptureStatus;
-use crate::detect::{Detector, Explanation, Limits, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent};
+use crate::detect::{
+    Class, Detector, Explanation, Limits, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent,
+};
 
 use crate::packet::fragments::{Fragments, Outcome};
-use crate::packet::{LinkType, Packet, Skipped, Timestamp, decode, ipv4_piece};
+use crate::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode, ipv4_piece};
 use crate::pipeline::vantage::Vantage;
 use crate::publish::sample::Sample;
 use crate::publish::snapshot::InterfaceSnapshot;
@@ -26,6 +28,8 @@ pub(crate) fn random_seed() -> u64 {
 pub struct Pipeline {
     link: LinkType,
     vantage: Vantage,
+    /// Which packets are probes, by the policy.
+    techniques: Techniques,
     detector: Detector,
     packets: u64,
     skipped: [u64; Skipped::ALL.len()],
@@ -58,6 +62,7 @@ impl Pipeline {
         Self {
             link: LinkType::Ethernet,
             vantage: Vantage::default(),
+            techniques: detector.policy().techniques,
             detector,
             packets: 0,
             skipped: [0; Skipped::ALL.len()],
@@ -105,7 +110,8 @@ impl Pipeline {
     /// The probe that a packet is, if it can be one from where we stand.
     #[inline]
     fn judge(&mut self, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
-        let Some(probe) = Probe::of(packet) else {
+        let asked = Probe::of(packet).filter(|probe| self.techniques.contains(probe.technique));
+        let Some(probe) = asked else {
             self.skipped[Skipped::NotProbe as usize] += 1;
             return None;
         };
@@ -144,7 +150,9 @@ impl Pipeline {
     #[inline]
     #[must_use]
     pub fn gather(&mut self, probe: Probe) -> bool {
-        if let Some(sample) = &mut self.sample {
+        if let Some(sample) = &mut self.sample
+            && probe.technique.class() == Class::Syn
+        {
             sample.gather(&probe);
         }
         self.detector.gather(probe)
@@ -170,6 +178,7 @@ impl Pipeline {
         if let Some(sample) = &mut self.sample {
             sample.reload(&policy);
         }
+        self.techniques = policy.techniques;
         self.detector.reload(policy, events);
     }
 
@@ -179,6 +188,7 @@ impl Pipeline {
             sample.reload(other.policy());
             sample.set_hold(other.hold_nanos());
         }
+        self.techniques = other.policy().techniques;
         self.detector.resize(other, events);
     }
 

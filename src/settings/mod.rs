@@ -12,7 +12,7 @@ pub use error::SettingsError;
 pub use ignored::Ignored;
 
 use crate::capture::LiveOptions;
-use crate::detect::{Limits, Policy};
+use crate::detect::{Limits, Policy, Techniques};
 use crate::publish::sample::Sampling;
 use crate::settings::bounds::{
     Bound, HOLD, IPV6_PREFIX, MAX_SOURCES, MEMORY, MIN_PORTS, QUIET, Quantity, THRESHOLD, WINDOW,
@@ -89,6 +89,7 @@ impl Settings {
             buffer_bytes: bytes(checks::buffer_of_each(flags)),
             threads: flags.threads as usize,
             fragments: flags.fragments,
+            techniques: self.policy.techniques,
         };
         Ok(interfaces.into_iter().map(options).collect())
     }
@@ -109,6 +110,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         threshold: choose(&THRESHOLD, flags.threshold, file.threshold, path)?,
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
         ipv6_prefix: choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?,
+        techniques: Techniques::DEFAULT,
         ignored_sources: ignore.sources,
         ignored_ports: ignore.ports,
     })

@@ -19,6 +19,16 @@ pub(crate) enum Found {
     Nothing,
 }
 
+impl Found {
+    /// Its row, if it has one.
+    pub(crate) fn row(self) -> Option<u32> {
+        match self {
+            Found::Row(row) => Some(row),
+            Found::Probation | Found::Nothing => None,
+        }
+    }
+}
+
 /// What became of a slot that was needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Vacated {

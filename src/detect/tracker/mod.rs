@@ -8,7 +8,7 @@ mod show;
 use crate::detect::batch::{Lookup, Lookups, NO_ROW};
 use crate::detect::distinct::{Plan, PortStore};
 use crate::detect::memory::{OutOfMemory, room_for};
-use crate::detect::probe::Probe;
+use crate::detect::probe::{Class, Probe};
 use crate::detect::retired::Retired;
 use crate::detect::row::Row;
 use crate::detect::rows::Rows;
@@ -18,7 +18,6 @@ use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 use crate::detect::table::eviction::EvictionQueue;
 use crate::detect::table::{Directory, Found, Probation, Ruling, Spot};
-
 use crate::detect::time::timeline::Origin;
 use crate::detect::tuning::{DOORKEEPER, KEY_NANOS, LEAST_ROWS, QUANTA};
 use std::hash::BuildHasher;
@@ -102,13 +101,13 @@ impl Tracker {
 
     // ---- A probe comes.
 
-    /// A probe was gathered: begins to fetch what it will need. `is_again` says that it comes from the source of the last one.
+    /// A probe was gathered: begins to fetch what it will need. `is_again` says that it is of the source and class of the last one.
     #[inline]
-    pub(super) fn look_ahead(&mut self, source: IpAddr, is_again: bool) {
+    pub(super) fn look_ahead(&mut self, probe: &Probe, is_again: bool) {
         let spot = if is_again {
             self.lookups.latest().spot
         } else {
-            let spot = self.spot(source);
+            let spot = self.spot(probe.source, probe.technique.class());
             self.directory.prefetch(spot);
             spot
         };
@@ -166,12 +165,13 @@ impl Tracker {
     pub(super) fn observe(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
         let Lookup { spot, row } = self.lookups.at(at);
         // Earlier probes of the batch may have given the row to another source: check.
-        if self.rows.is_of(row, probe.source) {
+        let class = probe.technique.class();
+        if self.rows.is_of(row, probe.source, class) {
             self.rows.expire(row, sink);
             return self.rows.count(row, probe, sink);
         }
         let rows = &self.rows;
-        let (slot, place) = self.directory.find(spot, |row| rows.is_of_source(row, probe.source));
+        let (slot, place) = self.directory.find(spot, |row| rows.is_of_source(row, probe.source, class));
         let row = match place {
             Found::Row(row) => {
                 self.rows.expire(row, sink);
@@ -238,13 +238,14 @@ impl Tracker {
             }
             match self.rows.ended(row, sink.now()) {
                 Some(at) => {
-                    ending.push((sink.to_capture(at), self.rows.source(self.rows.row(row)), row));
+                    let (source, class) = (self.rows.source(self.rows.row(row)), self.rows.row(row).class());
+                    ending.push((sink.to_capture(at), source, class, row));
                 }
                 None => self.expire_or_free(row, sink),
             }
         }
         ending.sort_unstable();
-        for (_, _, row) in ending {
+        for (.., row) in ending {
             self.expire_or_free(row, sink);
         }
         self.retired.expire(present.epoch, self.least_published());
@@ -270,10 +271,15 @@ impl Tracker {
     }
 
     #[inline]
-    fn spot(&self, address: IpAddr) -> Spot {
-        self.directory.spot(match Source::of(address, self.rows.ipv6_prefix).address {
+    fn spot(&self, address: IpAddr, class: Class) -> Spot {
+        let hash = match Source::of(address, self.rows.ipv6_prefix).address {
             IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
             IpAddr::V6(v6) => self.hasher.hash_one(v6.to_bits()),
+        };
+        self.directory.spot(match class {
+            Class::Syn => hash,
+            // Another class of the source is elsewhere, wherever that is.
+            other => self.hasher.hash_one(hash ^ other as u64),
         })
     }
 }
@@ -387,7 +393,7 @@ mod tests {
         for from in [0x0a00_0000, 0x0a40_0000, 0x0a80_0000] {
             let mut world = World::new();
             let tracker = world.detector.tracker();
-            let set = |address: IpAddr| tracker.spot(address).set();
+            let set = |address: IpAddr| tracker.spot(address, Class::Syn).set();
             let home = set(SCANNER.parse().expect("an address"));
             let neighbours: Vec<String> = (from..0x0aff_ffff_u32)
                 .filter(|&n| set(Ipv4Addr::from_bits(n).into()) | 1 == home | 1)

@@ -1,23 +1,24 @@
 //! What a tracker shows: open scans, the snapshot of each tick, and what it has of one source.
 
 use super::Tracker;
+use crate::detect::probe::Class;
 use crate::detect::retired::{Candidate, Top};
 use crate::detect::row::Row;
 use crate::detect::scan::{Scan, Source};
 use crate::detect::snapshot::{PublishedSource, Snapshot};
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
+use std::collections::HashSet;
 
 impl Tracker {
-    /// Hands over the open scans by the time of their hit, ties by source, one by one: there can be as many as rows.
+    /// Hands over the open scans by the time of their hit, ties by source and class, one by one: there can be as many as rows.
     pub(crate) fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
         self.rows.each_open_scan(timeline, take);
     }
 
     /// What it shows of itself, as of the latest sweep.
     pub(crate) fn snapshot(&self, timeline: &Timeline) -> Snapshot {
-        let (greatest, saturated) = self.greatest();
-        let suppressed_sources = greatest.suppressed();
+        let (greatest, suppressed_sources, saturated) = self.greatest();
         let published = |candidate: Candidate| PublishedSource {
             source: candidate.source,
             distinct_ports: candidate.ports,
@@ -38,24 +39,21 @@ impl Tracker {
             tracked_sources_limit: self.directory.capacity(),
             saturated_sources: saturated,
             suppressed_sources,
-            sources: greatest.into_sorted().map(published).collect(),
+            sources: greatest.into_iter().map(published).collect(),
             published_sources_limit: self.limits.max_sources as u64,
         }
     }
 
-    /// The greatest of all that are worth a series, and how many sources are saturated.
-    fn greatest(&self) -> (Top, u64) {
-        let (mut greatest, least) = (Top::new(self.limits.max_sources), self.least_published());
+    /// The greatest of all that are worth a series, how many more are, and how many rows are saturated. A source that is worth it
+    /// in several classes has one series; if it has none, it counts among the others once for each.
+    fn greatest(&self) -> (Vec<Candidate>, u64, u64) {
+        let (limit, least) = (self.limits.max_sources, self.least_published());
+        // So that they are enough if each comes in every class.
+        let mut greatest = Top::new(limit * Class::ALL.len());
         let (mut returned, epoch) = (Vec::new(), self.rows.present.epoch);
         for earlier in self.retired.iter() {
-            let mut candidate = match self.place(earlier.source) {
-                Found::Row(row) => {
-                    returned.push(row);
-                    self.rows.candidate(self.rows.row(row))
-                }
-                _ => *earlier,
-            };
-            candidate.merge(earlier, epoch);
+            returned.extend(self.places(earlier.source).filter_map(Found::row));
+            let candidate = self.candidate(earlier.source).unwrap_or(*earlier);
             if candidate.peak >= least {
                 greatest.offer(candidate);
             }
@@ -67,27 +65,50 @@ impl Tracker {
                 greatest.offer(self.rows.candidate(row));
             }
         }
-        (greatest, saturated)
+        let offered = greatest.offered();
+        let (sources, again) = self.once_each(greatest);
+        let suppressed = offered - again - sources.len() as u64;
+        (sources, suppressed, saturated)
     }
 
-    /// Where a source is.
-    pub(crate) fn place(&self, source: Source) -> Found {
-        let is_its = |row: u32| self.rows.is_of_source(row, source.address);
-        self.directory.find(self.spot(source.address), is_its).1
-    }
-
-    /// The row of a source that has one, and what it has for a series.
-    pub(crate) fn tracked(&self, at: u32) -> (&Row, Candidate) {
-        let row = self.rows.row(at);
-        let mut candidate = self.rows.candidate(row);
-        if let Some(earlier) = self.retired.find(candidate.source) {
-            candidate.merge(earlier, self.rows.present.epoch);
+    /// As many of them as may have a series, each source once, and how many came again in another class.
+    fn once_each(&self, greatest: Top) -> (Vec<Candidate>, u64) {
+        let (mut sources, mut seen, mut again) = (Vec::new(), HashSet::new(), 0);
+        for candidate in greatest.into_sorted() {
+            if !seen.insert(candidate.source) {
+                again += 1;
+            } else if sources.len() < self.limits.max_sources {
+                sources.push(self.candidate(candidate.source).unwrap_or(candidate));
+            }
         }
-        (row, candidate)
+        sources.sort_unstable_by(Candidate::in_publishing_order);
+        (sources, again)
     }
 
-    /// What was kept of a source that lost its row.
-    pub(crate) fn retired(&self, source: Source) -> Option<&Candidate> {
-        self.retired.find(source)
+    /// Where a source is, by class.
+    pub(crate) fn places(&self, source: Source) -> impl Iterator<Item = Found> {
+        Class::ALL.into_iter().map(move |class| {
+            let is_its = |row: u32| self.rows.is_of_source(row, source.address, class);
+            self.directory.find(self.spot(source.address, class), is_its).1
+        })
+    }
+
+    /// The rows of a source, one for each class that it has asked in.
+    pub(crate) fn rows_of(&self, source: Source) -> impl Iterator<Item = &Row> {
+        self.places(source).filter_map(Found::row).map(|row| self.rows.row(row))
+    }
+
+    /// What a source has for a series: the greatest of its classes, and what was kept of it when it lost a row.
+    pub(crate) fn candidate(&self, source: Source) -> Option<Candidate> {
+        let epoch = self.rows.present.epoch;
+        let classes = self.rows_of(source).map(|row| self.rows.candidate(row));
+        let candidate = classes.reduce(|mut all, class| {
+            all.beside(&class, epoch);
+            all
+        });
+        let Some(earlier) = self.retired.find(source) else { return candidate };
+        let mut candidate = candidate.unwrap_or(*earlier);
+        candidate.merge(earlier, epoch);
+        Some(candidate)
     }
 }

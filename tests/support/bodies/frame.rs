@@ -2,7 +2,7 @@
 
 use portscan_exporter::detect::Probe;
 use portscan_exporter::packet::filter::{self, Instruction};
-use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Timestamp};
+use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Techniques, Timestamp};
 use portscan_exporter::packet::{Skipped, decode as decode_frame};
 use std::net::IpAddr;
 
@@ -35,11 +35,10 @@ pub fn decode(bytes: &[u8]) {
             assert!(hidden || cut == decoded, "{end}: {cut:?}");
         }
     }
-    // RFC 9293, section 3.1: FIN, SYN, RST and ACK; a probe is a SYN alone.
-    let syn = decoded.is_ok_and(|packet| packet.flags.0 & 0x17 == 0x02);
-    assert_eq!(decoded.is_ok_and(|packet| Probe::of(&packet).is_some()), syn, "{decoded:?}");
+    let asks = decoded.is_ok_and(|packet| asks(packet.flags));
+    assert_eq!(decoded.is_ok_and(|packet| Probe::of(&packet).is_some()), asks, "{decoded:?}");
     // The kernel lets through whatever would be a probe, and enough of it.
-    if syn {
+    if asks {
         let taken = filter::simulate(&program(link), frame).0 as usize;
         let captured = &frame[..taken.min(frame.len())];
         let longer = frame.len() > filter::SNAPLEN_MAX as usize;
@@ -48,9 +47,23 @@ pub fn decode(bytes: &[u8]) {
     }
 }
 
+/// RFC 9293, section 3.1, read anew: what begins a connection, and what no state of one sends.
+fn asks(flags: TcpFlags) -> bool {
+    let [fin, syn, rst, ack] = [1, 2, 4, 16].map(|flag| flags.0 & flag != 0);
+    if syn {
+        // A SYN may be acknowledged; it neither ends nor resets what it begins.
+        return !ack || fin || rst;
+    }
+    if rst {
+        return fin && !ack;
+    }
+    // Only a SYN and a RST may come without ACK.
+    !ack
+}
+
 fn program(link: LinkType) -> Vec<Instruction> {
     thread_local! {
-        static PROGRAMS: [Vec<Instruction>; 6] = LINKS.map(filter::program);
+        static PROGRAMS: [Vec<Instruction>; 6] = LINKS.map(|link| filter::program(link, Techniques::DEFAULT));
     }
     let at = LINKS.iter().position(|known| *known == link).expect("one of them");
     PROGRAMS.with(|programs| programs[at].clone())
