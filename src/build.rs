@@ -18,8 +18,8 @@ fn main() {
     println!("cargo::rustc-env=PORTSCAN_REVISION={revision}");
 
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let said = words(&rustc, &["--version"]).unwrap_or_default();
-    let version = said.split_whitespace().nth(1).unwrap_or("unknown");
+    let printed = words(&rustc, &["--version"]).unwrap_or_default();
+    let version = printed.split_whitespace().nth(1).unwrap_or("unknown");
     println!("cargo::rustc-env=PORTSCAN_RUST_VERSION={version}");
 }
 

@@ -82,15 +82,18 @@ fn explain(flags: &ExplainFlags) -> ExitCode {
         Ok(answer) => answer,
         Err(why) => return fail(FAILED, &why),
     };
-    let said = |what: &str| {
+    let complaint = |what: &str| {
         format!("the exporter at {exporter} {what}: {} {}", status.as_u16(), printable(body.trim()))
     };
     match (status.as_u16(), serde_json::from_str::<Answer>(&body)) {
         (200, Ok(_)) if flags.format == AnswerFormat::Json => print(&format!("{}\n", body.trim())),
         (200, Ok(answer)) => print(&answer.text()),
         (400, _) => fail(BAD_USAGE, printable(body.trim()).as_str()),
-        (503, _) => fail(FAILED, &said("cannot answer now, try again")),
-        _ => fail(FAILED, &said("does not know this question (is it a portscan_exporter of this version?)")),
+        (503, _) => fail(FAILED, &complaint("cannot answer now, try again")),
+        _ => fail(
+            FAILED,
+            &complaint("does not know this question (is it a portscan_exporter of this version?)"),
+        ),
     }
 }
 

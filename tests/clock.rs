@@ -7,7 +7,7 @@ mod wire;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect::{EventKind, Limits, Origin, Policy, ScanEvent};
 use portscan_exporter::packet::{LinkType, Timestamp};
-use portscan_exporter::pipeline::{EventSink, LiveSink, Pipeline};
+use portscan_exporter::pipeline::{LiveSink, Pipeline, Publisher};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::system::clock::StepWatch;
 use std::fs;
@@ -25,7 +25,7 @@ struct Told {
 
 struct Ear(Arc<Mutex<Told>>);
 
-impl EventSink for Ear {
+impl Publisher for Ear {
     fn scan(&mut self, event: ScanEvent) -> bool {
         let mut told = self.0.lock().unwrap();
         match event.kind {

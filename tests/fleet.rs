@@ -9,7 +9,7 @@ use assert_cmd::cargo::cargo_bin;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect::{Limits, Origin, Policy, Probe, ScanEvent, Technique};
 use portscan_exporter::packet::{LinkType, Timestamp};
-use portscan_exporter::pipeline::{EventSink, LiveSink, Pipeline, Reload};
+use portscan_exporter::pipeline::{LiveSink, Pipeline, Publisher, Reload};
 use portscan_exporter::publish::sample::{Key, Sample, SampleSnapshot, Sampling};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::system::clock::StepWatch;
@@ -161,7 +161,7 @@ fn two_hundred_hosts_show_the_same_sources_from_one_probe_each() {
 #[derive(Clone, Default)]
 struct Ear(Arc<Mutex<Option<InterfaceSnapshot>>>);
 
-impl EventSink for Ear {
+impl Publisher for Ear {
     fn scan(&mut self, _: ScanEvent) -> bool {
         true
     }

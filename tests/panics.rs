@@ -10,10 +10,10 @@ mod lab;
 mod wire;
 
 use lab::{Lab, eventually, in_room, journal, journal_text};
-use portscan_exporter::app::{self, ShardSink, Shell};
+use portscan_exporter::app::{self, ShardPublisher, Shell};
 use portscan_exporter::detect::ScanEvent;
 use portscan_exporter::events::notify::Notifier;
-use portscan_exporter::pipeline::EventSink;
+use portscan_exporter::pipeline::Publisher;
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::settings::{Settings, flags};
 use std::net::Ipv4Addr;
@@ -75,11 +75,11 @@ fn exporter(who: &str) -> ExitCode {
 
 /// A sink whose thread panics at a scan, if it is the one that shall.
 struct PanicsAtAScan {
-    sink: ShardSink,
+    sink: ShardPublisher,
     panics: bool,
 }
 
-impl EventSink for PanicsAtAScan {
+impl Publisher for PanicsAtAScan {
     fn scan(&mut self, event: ScanEvent) -> bool {
         assert!(!self.panics, "at a scan");
         self.sink.scan(event)

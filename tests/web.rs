@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect;
 use portscan_exporter::packet::Timestamp;
-use portscan_exporter::pipeline::{EventSink, LiveSink, Pipeline, QUESTIONS, Question};
+use portscan_exporter::pipeline::{LiveSink, Pipeline, Publisher, QUESTIONS, Question};
 use portscan_exporter::publish::metrics::ProcessState;
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::publish::store::SnapshotStore;
@@ -767,7 +767,7 @@ struct ToStore {
     given: Arc<AtomicU32>,
 }
 
-impl EventSink for ToStore {
+impl Publisher for ToStore {
     fn scan(&mut self, _event: detect::ScanEvent) -> bool {
         true
     }

@@ -4,9 +4,8 @@ use crate::capture::{self, Live};
 use crate::detect::Limits;
 use crate::settings::{Ignored, Settings};
 use crate::system::version;
-use crate::text::units::write_duration;
+use crate::text::units::write_nanos;
 use crate::web;
-use std::time::Duration;
 
 /// Says what is about to happen: version, interfaces with their addresses, window, threshold, listen address.
 pub(super) fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) {
@@ -31,11 +30,11 @@ pub(super) fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::
     }
     log::info!(
         threshold = settings.policy.threshold,
-        window = write_duration(Duration::from_nanos(settings.policy.window_nanos)).as_str(),
-        hold = write_duration(Duration::from_nanos(settings.limits.hold_nanos)).as_str();
+        window = write_nanos(settings.policy.window_nanos).as_str(),
+        hold = write_nanos(settings.limits.hold_nanos).as_str();
         "a source that probes {} distinct ports within {} is a hit",
         settings.policy.threshold,
-        write_duration(Duration::from_nanos(settings.policy.window_nanos))
+        write_nanos(settings.policy.window_nanos)
     );
     warn_of(&Ignored::by(&settings.policy).warnings(settings.policy.threshold));
     say_how_many_at_once(settings);

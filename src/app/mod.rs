@@ -19,4 +19,4 @@ mod supervise;
 mod threads;
 
 pub use start::{Shell, run, run_with};
-pub use threads::ShardSink;
+pub use threads::ShardPublisher;

@@ -4,7 +4,7 @@
 //!    that was opened earlier would be served on.
 //! 1. **SIGHUP and SIGXFSZ** (`Shell::new`), before anything that takes time. A reload that is asked for during the start
 //!    would end the process.
-//! 2. **The log and its hook for panics**, before anything that can fail. Else what fails is said nowhere.
+//! 2. **The log and its hook for panics**, before anything that can fail. Else a failure is reported nowhere.
 //! 3. **Tables**: the memory that is promised is compared with what there is, and allocated. Later, the process would be
 //!    killed in the middle of a flood.
 //! 4. **Sockets**: each interface with its ring, then the web listeners. As the user of step 5 neither can be opened
@@ -13,7 +13,7 @@
 //!    keeps its own, root with all of them.
 //! 6. **Threads**: log, notifier, captures, web. The notifier comes before the captures, or their first hits wait; the web
 //!    server comes after them, since it asks them questions. From here on an attacker is heard.
-//! 7. **Supervision** (`supervise`): signals, and systemd is told that it is ready when every interface has shown itself
+//! 7. **Supervision** (`supervise`): signals, and systemd learns that it is ready when every interface has shown itself
 //!    once. Earlier, units that wait for a capture would not have one.
 //!
 //! The end is `stop`'s.
@@ -23,12 +23,12 @@ use super::reload::{Outcome, Reloads};
 use super::signals::listen;
 use super::stop::Running;
 use super::supervise::{Reports, Supervisor};
-use super::threads::{CaptureThread, QUEUE, ShardSink};
+use super::threads::{CaptureThread, QUEUE, ShardPublisher};
 use crate::capture::{self, Live};
 use crate::detect::{Limits, Origin, OutOfMemory};
 use crate::events::notify::{Notice, Notifier};
 use crate::logger;
-use crate::pipeline::{EventSink, Pipeline, random_seed};
+use crate::pipeline::{Pipeline, Publisher, random_seed};
 use crate::publish::sample::{Sample, Sampling};
 use crate::publish::store::SnapshotStore;
 use crate::settings::{self, Settings};
@@ -88,15 +88,15 @@ impl Shell {
 
 /// Captures until a signal says stop. An error says what was in the way, and what to try.
 pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
-    run_with(shell, settings, |notices| Notifier::new().run(notices), |sink| sink)
+    run_with(shell, settings, |notices| Notifier::new().run(notices), |publisher| publisher)
 }
 
-/// The same with another notifier, and with something between each capture and its sink: a test puts in what panics.
-pub fn run_with<O: EventSink + Send + 'static>(
+/// The same with another notifier, and with something between each capture and its publisher: a test puts in what panics.
+pub fn run_with<P: Publisher + Send + 'static>(
     shell: Shell,
     settings: Settings,
     notifier: impl FnOnce(Receiver<Notice>) + Send + 'static,
-    sink: impl Fn(ShardSink) -> O,
+    publisher: impl Fn(ShardPublisher) -> P,
 ) -> Result<(), String> {
     let Shell { passed, runtime, hang_up, _too_large } = shell;
     let log = logger::Options { level: settings.flags.log.level, format: settings.flags.log.format };
@@ -117,10 +117,10 @@ pub fn run_with<O: EventSink + Send + 'static>(
     let (notices, waiting) = sync_channel(QUEUE);
     let (reports, reported) = mpsc::channel(REPORTS);
     let notifier = start_notifier(move || notifier(waiting))?;
-    let new_sink = |live: &Live, index| {
-        sink(ShardSink::new(live, index, Arc::clone(&store), notices.clone(), reports.clone()))
+    let new_publisher = |live: &Live, index| {
+        publisher(ShardPublisher::new(live, index, Arc::clone(&store), notices.clone(), reports.clone()))
     };
-    let (captures, greatest_threshold) = start_captures(lives, pipelines, new_sink)?;
+    let (captures, greatest_threshold) = start_captures(lives, pipelines, new_publisher)?;
     // From here on only captures hold them: their ends are seen.
     drop((notices, reports));
     let reloads = Arc::new(Reloads::new(settings, limits, greatest_threshold, &captures));
@@ -284,10 +284,10 @@ fn start_notifier(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>,
 }
 
 /// Starts every thread of every interface; also the greatest threshold that a reload may set without new tables.
-fn start_captures<O: EventSink + Send + 'static>(
+fn start_captures<P: Publisher + Send + 'static>(
     lives: Vec<Vec<Live>>,
     mut pipelines: Vec<Pipeline>,
-    new_sink: impl Fn(&Live, usize) -> O,
+    new_publisher: impl Fn(&Live, usize) -> P,
 ) -> Result<(Vec<CaptureThread>, u32), String> {
     let mut captures = Vec::new();
     let mut greatest_threshold = u32::MAX;
@@ -295,8 +295,8 @@ fn start_captures<O: EventSink + Send + 'static>(
         for live in shards {
             let pipeline = pipelines.pop().expect("as many as there are threads of interfaces");
             greatest_threshold = greatest_threshold.min(pipeline.greatest_threshold());
-            let sink = new_sink(&live, index);
-            captures.push(CaptureThread::start(live, pipeline, sink)?);
+            let publisher = new_publisher(&live, index);
+            captures.push(CaptureThread::start(live, pipeline, publisher)?);
         }
     }
     Ok((captures, greatest_threshold))

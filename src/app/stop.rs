@@ -1,6 +1,6 @@
 //! The end. Its order is a contract, too:
 //!
-//! 1. systemd is told, and the journal: from here on its own patience counts, not the watchdog's.
+//! 1. systemd and the journal learn of it: from here on its own patience counts, not the watchdog's.
 //! 2. **Captures** stop, and hand over their last scans. A notifier that ended first would lose them.
 //! 3. **Web**: running answers may finish, while the captures end.
 //! 4. **Notifier**: it ends by itself when the last capture is gone, and has then written every scan.

@@ -4,7 +4,7 @@ use crate::capture::{self, Direction, Fanout, Live, Wake};
 use crate::detect::{Explanation, ScanEvent};
 use crate::events::notify::Notice;
 use crate::pipeline::vantage::{Place, Vantage};
-use crate::pipeline::{EventSink, LiveSink, Pipeline, QUESTIONS, Question, Reload};
+use crate::pipeline::{LiveSink, Pipeline, Publisher, QUESTIONS, Question, Reload};
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::publish::store::SnapshotStore;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(super) const QUEUE: usize = 4096;
 
 /// Where one capture thread puts what it finds: state in the store, events to the notifier, and what happens to it to the
 /// supervisor. None of the three makes it wait.
-pub struct ShardSink {
+pub struct ShardPublisher {
     index: usize,
     shard: usize,
     interface: Arc<str>,
@@ -45,8 +45,8 @@ pub(super) enum Change {
     Paused(Duration),
 }
 
-impl ShardSink {
-    /// The sink of one thread of the `index`-th interface.
+impl ShardPublisher {
+    /// The publisher of one thread of the `index`-th interface.
     pub(super) fn new(
         live: &Live,
         index: usize,
@@ -64,7 +64,7 @@ impl ShardSink {
     }
 }
 
-impl EventSink for ShardSink {
+impl Publisher for ShardPublisher {
     fn scan(&mut self, event: ScanEvent) -> bool {
         self.notices.try_send(Notice { interface: Arc::clone(&self.interface), event }).is_ok()
     }
@@ -104,10 +104,10 @@ pub(super) struct CaptureThread {
 }
 
 impl CaptureThread {
-    pub(super) fn start<O: EventSink + Send + 'static>(
+    pub(super) fn start<P: Publisher + Send + 'static>(
         live: Live,
         pipeline: Pipeline,
-        sink: O,
+        publisher: P,
     ) -> Result<Self, String> {
         let wake = Wake::new().map_err(|error| format!("cannot make a wake descriptor: {error}"))?;
         let (reloads, new_reloads) = channel();
@@ -117,7 +117,7 @@ impl CaptureThread {
         let fanout = live.fanout();
         let thread = std::thread::Builder::new()
             .name(format!("capture-{name}"))
-            .spawn(move || capture(live, &name, pipeline, sink, (new_reloads, asked), &called))
+            .spawn(move || capture(live, &name, pipeline, publisher, (new_reloads, asked), &called))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Self { interface, wake, reloads, questions, fanout, thread })
     }
@@ -132,12 +132,12 @@ fn capture(
     mut live: Live,
     interface: &str,
     pipeline: Pipeline,
-    sink: impl EventSink,
+    publisher: impl Publisher,
     (reloads, questions): (Receiver<Reload>, Receiver<Question>),
     wake: &Wake,
 ) {
     let pipeline = pipeline.at(Vantage::of(place(&live)));
-    let sink = LiveSink::new(interface, pipeline, sink, reloads).with_questions(questions);
+    let sink = LiveSink::new(interface, pipeline, publisher, reloads).with_questions(questions);
     let mut sink = sink.with_addresses(capture::own_addresses);
     live.run(&mut sink, wake);
     sink.finish();

@@ -26,8 +26,8 @@ pub struct Progress {
 
 /// Hands every frame of a capture file to `sink` (`-` is standard input), until its end or until `wake` says stop.
 ///
-/// A frame without a time (pcapng's Simple Packet Block) has the time 0. What was read is told either way: a broken file is
-/// an error after everything before the break was handed over.
+/// A frame without a time (pcapng's Simple Packet Block) has the time 0. The account covers what was read either way: a broken
+/// file is an error after everything before the break was handed over.
 pub fn read_file(
     path: &Path,
     sink: &mut impl FrameSink,
@@ -289,20 +289,20 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_told_and_a_stop_is_heard() {
+    fn progress_is_reported_and_a_stop_is_heard() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.pcap");
         let times: Vec<(u32, u32)> = (0..150_000).map(|second| (second, 0)).collect();
         let bytes = pcap(MICRO, 1, false, &times);
         std::fs::write(&path, &bytes).unwrap();
         let wake = Wake::new().unwrap();
-        let mut told = Vec::new();
-        let (account, result) = read_file(&path, &mut Frames::default(), &wake, |at| told.push(at));
+        let mut seen = Vec::new();
+        let (account, result) = read_file(&path, &mut Frames::default(), &wake, |at| seen.push(at));
         assert_eq!((account.frames, result), (150_000, Ok(())));
         let length = bytes.len() as u64;
-        assert!(told.len() >= 3 && told.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes), "{told:?}");
-        assert!(told[0].bytes < length / 10 && told[0].total == Some(length), "{told:?}");
-        assert_eq!(told.last(), Some(&Progress { bytes: length, total: Some(length), waits: false }));
+        assert!(seen.len() >= 3 && seen.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes), "{seen:?}");
+        assert!(seen[0].bytes < length / 10 && seen[0].total == Some(length), "{seen:?}");
+        assert_eq!(seen.last(), Some(&Progress { bytes: length, total: Some(length), waits: false }));
         let (account, halfway) = read_file(&path, &mut Frames::default(), &wake, |_| wake.stop());
         assert!(halfway.is_ok() && account.frames < 10_000, "{account:?}");
     }
@@ -397,39 +397,39 @@ mod tests {
     #[test]
     fn what_a_pcapng_file_claims_is_not_believed() {
         let section = Section { big: false };
-        let told = |blocks: &[Vec<u8>]| {
+        let complaint_about = |blocks: &[Vec<u8>]| {
             let message = complaint(&[section.header(), blocks.concat()].concat());
             message.strip_prefix("cannot read x.pcap: ").unwrap().to_owned()
         };
         let ethernet = || section.interface(1, 0, 6, 0);
         assert_eq!(
-            told(&[section.frame(0, 1, &[1; 60])]),
+            complaint_about(&[section.frame(0, 1, &[1; 60])]),
             "a frame is of interface 0, which the file does not describe"
         );
         assert_eq!(
-            told(&[[1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0].to_vec()]),
+            complaint_about(&[[1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0].to_vec()]),
             "a block claims to be 8 bytes long"
         );
         assert_eq!(
-            told(&[section.block(1, &[1, 0, 0, 0])]),
+            complaint_about(&[section.block(1, &[1, 0, 0, 0])]),
             "an interface description is shorter than its fields"
         );
         assert_eq!(
-            told(&[section.interface(1, 0, 20, 0)]),
+            complaint_about(&[section.interface(1, 0, 20, 0)]),
             "a clock that counts in 10^-20 s is not supported"
         );
         let head = [0, 0, 1, 61, 61].map(|number| section.put(number)).concat();
         assert_eq!(
-            told(&[ethernet(), section.block(6, &[&head[..], &[1; 60]].concat())]),
+            complaint_about(&[ethernet(), section.block(6, &[&head[..], &[1; 60]].concat())]),
             "a block is shorter than its fields"
         );
         assert_eq!(
-            told(&vec![section.block(1, &[1, 0, 0, 0, 0, 0, 0, 0]); 65_537]),
+            complaint_about(&vec![section.block(1, &[1, 0, 0, 0, 0, 0, 0, 0]); 65_537]),
             "a section describes more than 65536 interfaces"
         );
         // A block of a kind that nobody reads may be of any length, but the file must hold it.
         let long = [0xff, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0].to_vec();
-        assert_eq!(told(&[ethernet(), long]), "it is cut short");
+        assert_eq!(complaint_about(&[ethernet(), long]), "it is cut short");
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

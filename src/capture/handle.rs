@@ -3,7 +3,8 @@
 use super::install;
 use super::interfaces::{is_running, names};
 use super::{
-    CaptureError, CaptureStatus, Direction, FrameSink, LiveOptions, Wake, said, supported_link, timestamp,
+    CaptureError, CaptureStatus, Direction, FrameSink, LiveOptions, Wake, pcap_words, supported_link,
+    timestamp,
 };
 use crate::packet::filter;
 use crate::packet::{LinkType, Techniques, Timestamp};
@@ -61,9 +62,12 @@ impl Handle {
             Direction::InOut => pcap::Direction::InOut,
         };
         capture.direction(direction).map_err(|error| {
-            refused(format!("the direction cannot be set ({}); try --capture.direction=inout", said(&error)))
+            refused(format!(
+                "the direction cannot be set ({}); try --capture.direction=inout",
+                pcap_words(&error)
+            ))
         })?;
-        let capture = capture.setnonblock().map_err(|error| refused(said(&error)))?;
+        let capture = capture.setnonblock().map_err(|error| refused(pcap_words(&error)))?;
         let seen = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
         Ok(Self { capture, link, index, techniques: options.techniques, seen })
     }
@@ -72,7 +76,7 @@ impl Handle {
         let buffer = i32::try_from(options.buffer_bytes / options.threads).unwrap_or(i32::MAX);
         let capture = Capture::from_device(interface).map_err(|error| CaptureError::Interface {
             interface: interface.to_owned(),
-            reason: said(&error),
+            reason: pcap_words(&error),
         })?;
         capture
             // libpcap refuses promiscuous mode on `any`, although nothing is lost without it.
@@ -83,7 +87,7 @@ impl Handle {
             .buffer_size(buffer)
             .precision(Precision::Nano)
             .open()
-            .map_err(|error| explain_open(interface, &said(&error)))
+            .map_err(|error| explain_open(interface, &pcap_words(&error)))
     }
 
     /// From now on only what `decode` may find a probe of these techniques in.
@@ -115,7 +119,7 @@ impl Handle {
                 latest = timestamp(packet.header);
                 sink.frame(latest, packet.data);
             })
-            .map_err(|error| said(&error))?;
+            .map_err(|error| pcap_words(&error))?;
         if frames > 0 {
             sink.batch_end();
         }
@@ -177,9 +181,9 @@ fn index_of(interface: &str) -> Result<u32, CaptureError> {
 }
 
 /// libpcap's reason for not opening an interface, in the words of what to do about it.
-fn explain_open(interface: &str, said: &str) -> CaptureError {
+fn explain_open(interface: &str, reason: &str) -> CaptureError {
     let interface = interface.to_owned();
-    let lower = said.to_lowercase();
+    let lower = reason.to_lowercase();
     if lower.contains("permission") || lower.contains("not permitted") {
         CaptureError::NoPrivilege { interface }
     } else if lower.contains("not up") || lower.contains("network is down") {
@@ -187,7 +191,7 @@ fn explain_open(interface: &str, said: &str) -> CaptureError {
     } else if lower.contains("no such device") {
         CaptureError::NoSuchInterface { interface, known: names() }
     } else {
-        CaptureError::Interface { interface, reason: said.to_owned() }
+        CaptureError::Interface { interface, reason: reason.to_owned() }
     }
 }
 
@@ -226,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_libpcap_says_becomes_what_to_do() {
-        let say = |said: &str| explain_open("eth0", said).to_string();
+        let say = |reason: &str| explain_open("eth0", reason).to_string();
         assert!(say("eth0: That device is not up").ends_with("(try: sudo ip link set eth0 up)"));
         assert!(say("eth0: You don't have permission to perform this capture").contains("CAP_NET_RAW"));
         assert_eq!(say("out of luck"), "cannot capture on eth0: out of luck");

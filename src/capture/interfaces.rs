@@ -30,7 +30,7 @@ pub fn interfaces() -> Vec<Interface> {
         .collect()
 }
 
-/// The addresses of this host, and the broadcast addresses of its networks; `None` if the kernel does not tell (no
+/// The addresses of this host, and the broadcast addresses of its networks; `None` if the kernel does not answer (no
 /// AF_NETLINK, no memory).
 pub(crate) fn own_addresses() -> Option<Vec<IpAddr>> {
     let mut first = std::ptr::null_mut();
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_addresses_of_this_machine_are_those_of_its_interfaces() {
-        let own = own_addresses().expect("the kernel tells");
+        let own = own_addresses().expect("the kernel answers");
         let shown: Vec<IpAddr> = interfaces().into_iter().flat_map(|interface| interface.addresses).collect();
         assert!(shown.iter().all(|address| own.contains(address)), "{shown:?} in {own:?}");
     }

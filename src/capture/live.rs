@@ -220,7 +220,7 @@ impl Live {
         Ok(())
     }
 
-    /// Hands over what the kernel still holds and tells the final numbers.
+    /// Hands over what the kernel still holds, and the final numbers.
     fn finish(&mut self, sink: &mut impl FrameSink, wake: &Wake) {
         let deadline = clock::steady() + LAST_BLOCK;
         wake.take();
@@ -238,7 +238,7 @@ impl Live {
         let _ = self.tick(sink);
     }
 
-    /// Tells the sink how the capture is; an error says why the handle is of no use any more.
+    /// Hands the state of the capture to the sink; an error says why the handle is of no use any more.
     fn tick(&mut self, sink: &mut impl FrameSink) -> Result<(), String> {
         let mut checked = Ok(());
         self.totals.up = false;

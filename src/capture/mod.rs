@@ -138,7 +138,7 @@ pub enum CaptureError {
         /// The link type's name and number.
         link: String,
     },
-    /// Anything else libpcap said about an interface.
+    /// Any other error of libpcap on an interface.
     Interface {
         /// The interface that was to be captured.
         interface: String,
@@ -215,8 +215,8 @@ fn unsupported(name: &str) -> String {
     format!("link type {name} is not supported (supported: {SUPPORTED_LINKS})")
 }
 
-/// What libpcap said, without the crate's own "libpcap error: " before it.
-fn said(error: &pcap::Error) -> String {
+/// The reason that libpcap gives, without the crate's own "libpcap error: " before it.
+fn pcap_words(error: &pcap::Error) -> String {
     match error {
         pcap::Error::PcapError(text) => text.trim().to_owned(),
         other => other.to_string(),

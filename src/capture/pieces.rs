@@ -169,7 +169,7 @@ impl Pieces {
         self.input().map_or(0, |input| input.taken)
     }
 
-    /// Whether a read can block, so that what is known should be told before it.
+    /// Whether a read can block, so that progress should be shown before it.
     pub(super) fn waits(&self) -> bool {
         self.input().is_some_and(|input| input.waits)
     }

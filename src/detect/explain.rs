@@ -130,7 +130,7 @@ pub(super) fn explain(
     explanation
 }
 
-/// What can be said of a source that is not tracked: by which rule it would be judged.
+/// What is known of a source that is not tracked: by which rule it would be judged.
 fn untracked(asked: IpNet, policy: &Policy, limits: &Limits, timeline: &Timeline) -> Explanation {
     let ignored_network = policy.ignored_sources.iter().find(|network| network.contains(&asked)).copied();
     Explanation {

@@ -6,9 +6,9 @@ use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::episode::Episode;
 use crate::detect::majority::MainTechnique;
 use crate::detect::probe::{Class, Probe};
-use crate::detect::table::eviction::{Evidence, MOST_RETURNS};
+use crate::detect::table::eviction::Evidence;
 use crate::detect::time::present::Present;
-use crate::detect::tuning::COMPARE_EVERY;
+use crate::detect::tuning::{COMPARE_EVERY, MOST_RETURNS};
 use std::net::IpAddr;
 
 /// A row. The order of fields is that of need: an ordinary probe touches the first cache line, and one epoch's, one

@@ -26,9 +26,50 @@ pub(super) const LEAST_ROWS: usize = 64;
 /// of one-port sources fills it before they wait; sooner, and hosts that are scanned a little lose the count of one-port sources.
 pub(super) const CROWDED: (usize, usize) = (1, 2);
 
+/// Groups that the sets of the directory are cut into, at least, as a power of two: a directory of any size is a whole number of
+/// them. With fewer up to half of its memory would stay unused, with these at most an eighth.
+pub(super) const LEAST_GROUPS_BITS: u32 = 3;
+
+/// Parts of a group, as a power of two, each with a key of its own. With fewer one new key moves more sources at a tick (with
+/// these one or two in a hundred); with many more every tick would have to draw one.
+pub(super) const PARTS_BITS: u32 = 3;
+
 /// How long a key of the directory is in use. From what `/metrics` shows of bursts a simulated attacker took two hours to learn
 /// which sources share a set; a shorter time moves sources about for nothing.
 pub(super) const KEY_NANOS: u64 = 15 * 60 * 1_000_000_000;
+
+// ---- Who must go.
+
+/// Quanta by which a source on probation whose ports came apart outstays the others: a slow scanner's third port is as far from
+/// its second as that from the first. Without it a flood pushes out the slowest scanners between their second port and their
+/// third; with more of it dead bursts stay for longer than new sources.
+pub(super) const APART: i32 = 6;
+
+/// Units of deadlines in a window. With fewer, rows of one moment go in the order of their number; more need more buckets.
+pub(super) const UNITS: u64 = 1024;
+
+/// Credit of a row for each distinct port, in units of deadlines: about a hundredth of the window. At 0 a burst that came last
+/// outlasts a young scanner; with more of it than recency gives, dead bursts of many ports outlast scanners that go on.
+pub(super) const CREDIT: u64 = 10;
+
+/// Credit of a row for each further quantum in which its source probed: a scanner comes back, a burst does not, however
+/// many ports it has. At 0 a flood of bursts turns the table over as if they were scanners.
+pub(super) const RETURN_CREDIT: u64 = 51;
+
+/// Quanta that count for it, at most. With more, a source that went silent stays by what it did long ago.
+pub(super) const MOST_RETURNS: u8 = 4;
+
+/// Further quanta in which a source probed, to count as one that comes back. At 1 a burst across the end of a quantum does,
+/// by chance.
+pub(super) const RETURNING: u8 = 2;
+
+/// A row with this share of the threshold's ports is too much to be given up for a source of a few. With a greater one scanners
+/// that are not yet halfway go sooner; with a smaller one bursts of few ports fill the reserve.
+pub(super) const STRONG: (u32, u32) = (1, 2);
+
+/// The share of the rows that each reserve may have. With more, a flood of sources that stop short of the threshold leaves
+/// less of the table to scanners; with less it pushes one another's evidence out of the reserve.
+pub(super) const RESERVE: (usize, usize) = (1, 32);
 
 // ---- Distinct ports.
 
@@ -43,6 +84,17 @@ pub(super) const LIST_PORTS: usize = 96;
 /// Cells of the three sizes of blocks: an ordinary scan, nmap's 1,000 ports filled to three quarters at most, and all ports.
 /// Other sizes waste memory on, or saturate, the scans that there are most of.
 pub(super) const BLOCK_CELLS: [usize; 3] = [192, 1_984, 65_536];
+
+/// The share of the memory that blocks get where hits do not depend on them. With less fewer scans are counted on beyond their
+/// list at once; with more there are fewer rows.
+pub(super) const BLOCK_SHARE: (usize, usize) = (1, 8);
+
+/// The same for thresholds above `LIST_THRESHOLD`, where each hit takes a block.
+pub(super) const BLOCK_SHARE_FOR_HITS: (usize, usize) = (1, 2);
+
+/// How the memory of blocks is shared among their sizes, in eighths: half for ordinary scans, a quarter each for nmap's 1,000
+/// ports and for all ports. Where a hit takes a block, most is for the least size in which one fits.
+pub(super) const BLOCK_EIGHTHS: [[usize; BLOCK_CELLS.len()]; 3] = [[4, 2, 2], [2, 4, 2], [1, 1, 6]];
 
 /// Blocks that are looked at in one search for one to take away. More, and an attacker who has a scan on every block makes each
 /// new port cost that many looks; fewer, and a block that somebody could do without is found later.
@@ -75,6 +127,11 @@ pub(super) const STEP_NANOS: i128 = 1_000_000_000;
 /// No silence is longer, to the detector: everything it holds is gone after two days (window, quiet and hold are at most
 /// one). Once half of all time is used up, what a stamp jumps beyond that is left out.
 pub(super) const SILENCE_NANOS: i128 = 2 * 86_400 * 1_000_000_000;
+
+/// Half of all time, in the year 2262. Each broken stamp of a file uses up as much as it jumps, and must not leave the detector
+/// at the end of time, where every port is within the window. Sooner, and true stamps are moved; later, and a few more jumps
+/// of a century reach the end.
+pub(super) const HALF_TIME: u64 = u64::MAX / 2;
 
 /// Steps whose times are reported exactly; of more within the life of a scan, the oldest are forgotten. Unbounded, a file of steps
 /// would grow it; a handful would do for clocks that people set.

@@ -9,11 +9,11 @@ use crate::events::flood::{BURST, FloodLimit, RATE, Withheld};
 use crate::events::record::{Record, Value};
 use crate::logger::{self, MESSAGE_ID_KEY, TITLE_KEY};
 use crate::system::clock;
+use crate::text::units::write_nanos;
 use log::kv::{self, Key, Source, VisitSource};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
 
 /// `MESSAGE_ID` of a hit: `journalctl MESSAGE_ID=…` lists every hit, and only hits.
 pub const HIT_ID: &str = "77723d15ac7a46e48ee0333a766d69d4";
@@ -155,7 +155,7 @@ fn message(kind: EventKind, scan: &Scan, interface: &str) -> String {
         let lasted = seconds(scan.last_probe.nanos_since(scan.started));
         let _ = write!(out, " peak={peak} hosts={hosts} probes={probes} duration={lasted}s");
     }
-    let window = span(scan.window_nanos);
+    let window = write_nanos(scan.window_nanos);
     let (kind, technique) = (scan.kind.label(), scan.technique.label());
     let _ = write!(out, " window={window} kind={kind} technique={technique} interface=");
     // The name comes from the system, not from the wire; but the user who makes an interface chooses it.
@@ -175,11 +175,6 @@ fn message(kind: EventKind, scan: &Scan, interface: &str) -> String {
 /// Seconds to the millisecond, as messages show them.
 fn seconds(nanos: u64) -> f64 {
     (nanos / 1_000_000) as f64 / 1e3
-}
-
-/// `10s`, `5m`, `1m30s`: as on the command line.
-fn span(nanos: u64) -> String {
-    humantime::format_duration(Duration::from_nanos(nanos)).to_string().replace(' ', "")
 }
 
 #[cfg(test)]
@@ -263,13 +258,6 @@ mod tests {
         let hit = notice(EventKind::Hit, scan("198.51.100.7", "192.0.2.10:22"), "e\n x=1\x1b");
         let message = entry(&hit).message;
         assert!(message.contains(r#" interface="e\n x=1\u001b" target="#), "{message}");
-    }
-
-    #[test]
-    fn windows_read_as_on_the_command_line() {
-        for (nanos, text) in [(10_000_000_000, "10s"), (1_500_000_000, "1s500ms"), (300_000_000_000, "5m")] {
-            assert_eq!(span(nanos), text);
-        }
     }
 
     #[test]

@@ -4,10 +4,10 @@
 use super::SYSLOG_IDENTIFIER;
 use super::level::Severity;
 use crate::system::clock;
+use crate::text::time::rfc3339_millis;
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
 use std::fmt::Write as _;
-use std::time::{Duration, UNIX_EPOCH};
 
 /// The longest field name journald accepts.
 const LONGEST_FIELD_NAME: usize = 64;
@@ -32,8 +32,7 @@ impl Layout {
     /// The record as one line, with its line feed: `ts`, `level`, `msg`, then its key-values.
     pub(super) fn line(self, record: &Record<'_>) -> String {
         let level = Severity::of(record.level()).word;
-        let time = UNIX_EPOCH + Duration::from_nanos(clock::wall().nanos());
-        let time = humantime::format_rfc3339_millis(time);
+        let time = rfc3339_millis(clock::wall());
         let message = title(record);
         let mut out = String::with_capacity(1024);
         match self {

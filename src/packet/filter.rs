@@ -148,7 +148,7 @@ impl Writer {
         self.place(none);
     }
 
-    /// The version in the first byte of the packet tells.
+    /// By the version in the first byte of the packet.
     fn by_version(&mut self, ipv4: Label, ipv6: Label) {
         self.byte(0);
         self.code.put(SHIFT_RIGHT, 4);
@@ -274,7 +274,7 @@ impl Writer {
         self.code.put(LOAD_MEMORY, 0);
     }
 
-    /// Keeps the kind of the next header; A is where it begins. A header tells its length less `first` units of 2^`shift` bytes.
+    /// Keeps the kind of the next header; A is where it begins. A header gives its length less `first` units of 2^`shift` bytes.
     fn length(&mut self, first: u32, shift: u32) {
         self.byte(0);
         self.code.put(STORE, 0);

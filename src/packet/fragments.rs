@@ -97,7 +97,7 @@ struct Datagram {
 pub(crate) enum Outcome {
     /// It is kept, or good for nothing.
     Piece,
-    /// The datagram is complete, and this is in it. The pieces before this one, all and those that were tiny, are told.
+    /// The datagram is complete: the packet in it, how many pieces came before this one, and how many of those were tiny.
     Whole(Result<Packet, Skipped>, u64, u64),
 }
 
@@ -176,7 +176,7 @@ impl Namesakes {
             && outcome != Outcome::Piece
             && let Some(second) = &mut self.second
         {
-            // Its pieces are told as those of the first.
+            // Its pieces were counted as those of the first.
             (second.pieces, second.tiny) = (0, 0);
         }
         outcome
@@ -372,7 +372,7 @@ mod tests {
         assert!(matches!(whole, Outcome::Whole(Ok(_), 8_187, 8_187)), "{whole:?}");
     }
 
-    /// The kernel gives such a datagram up, so the second one counts, whatever the first said.
+    /// The kernel gives such a datagram up, so the second one counts, not the first.
     #[test]
     fn a_piece_over_two_that_came_backwards_ends_the_datagram() {
         let (mut decoy, real) = (tcp(SYN), tcp(SYN));

@@ -69,7 +69,7 @@ pub(crate) struct Ipv4Piece<'a> {
     pub offset: u16,
     /// Whether it is not the last.
     pub more_follows: bool,
-    /// Its length, as its header tells it.
+    /// Its length, by its header.
     pub length: u32,
     /// As much of it as was captured.
     pub bytes: &'a [u8],

@@ -19,7 +19,7 @@ pub(super) struct Segment<'a> {
     pub(super) destination: IpAddr,
     /// What was captured of it.
     pub(super) bytes: &'a [u8],
-    /// How long it is (or its first piece), as the IP header tells.
+    /// How long it is (or its first piece), by the IP header.
     pub(super) length: usize,
     /// It is the first piece of a fragmented datagram.
     pub(super) more_follows: bool,

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-/// What a running capture is told by a reload.
+/// What a reload changes in a running capture.
 #[derive(Debug)]
 pub enum Reload {
     /// What counts as a scan from now on.
@@ -33,8 +33,8 @@ pub struct Question {
 /// likes, and the capture answers no more than these in a second. Nor does a question wake it.
 pub const QUESTIONS: usize = 8;
 
-/// What a live capture tells the rest of the process. Both are called from the capture thread and must not block.
-pub trait EventSink {
+/// Publishes what a live capture finds. It is called from the capture thread and must not block.
+pub trait Publisher {
     /// A scan event; false if it was lost because the queue is full.
     fn scan(&mut self, event: ScanEvent) -> bool;
     /// The capture broke, and why; or is back.
@@ -59,14 +59,14 @@ const LOOK_AGAIN_NANOS: u64 = 1_500_000_000;
 /// How often the host's own addresses are asked for: a system call or two, however many they are.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells the host's own addresses; `None` if it cannot.
+/// Returns the host's own addresses; `None` if it cannot.
 type Addresses = Box<dyn FnMut() -> Option<Vec<IpAddr>> + Send>;
 
 /// The sink of a live capture.
-pub struct LiveSink<O> {
+pub struct LiveSink<P> {
     interface: String,
     pipeline: Pipeline,
-    sink: O,
+    publisher: P,
     reloads: Receiver<Reload>,
     questions: Option<Receiver<Question>>,
     clock: StepWatch,
@@ -78,24 +78,24 @@ pub struct LiveSink<O> {
     away: bool,
 }
 
-impl<O: EventSink> LiveSink<O> {
+impl<P: Publisher> LiveSink<P> {
     /// Everything for one interface. Reloads arrive through `reloads` and are taken at the next tick.
-    pub fn new(interface: &str, pipeline: Pipeline, sink: O, reloads: Receiver<Reload>) -> Self {
-        Self::with_clock(interface, pipeline, sink, reloads, StepWatch::new())
+    pub fn new(interface: &str, pipeline: Pipeline, publisher: P, reloads: Receiver<Reload>) -> Self {
+        Self::with_clock(interface, pipeline, publisher, reloads, StepWatch::new())
     }
 
     /// The same by another clock.
     pub fn with_clock(
         interface: &str,
         pipeline: Pipeline,
-        sink: O,
+        publisher: P,
         reloads: Receiver<Reload>,
         clock: StepWatch,
     ) -> Self {
         Self {
             interface: interface.to_owned(),
             pipeline,
-            sink,
+            publisher,
             reloads,
             questions: None,
             clock,
@@ -130,7 +130,7 @@ impl<O: EventSink> LiveSink<O> {
     fn answer(&mut self) {
         let Some(questions) = &self.questions else { return };
         for Question { id, asked } in questions.try_iter().take(QUESTIONS) {
-            self.sink.answer(id, self.pipeline.explain(asked));
+            self.publisher.answer(id, self.pipeline.explain(asked));
         }
     }
 
@@ -146,8 +146,8 @@ impl<O: EventSink> LiveSink<O> {
         }
     }
 
-    fn hand_over(sink: &mut O, events_lost: &mut u64, event: ScanEvent) {
-        *events_lost += u64::from(!sink.scan(event));
+    fn hand_over(publisher: &mut P, events_lost: &mut u64, event: ScanEvent) {
+        *events_lost += u64::from(!publisher.scan(event));
     }
 
     /// Asks both clocks whether the one that stamps packets has stepped, and whether we ran.
@@ -158,7 +158,7 @@ impl<O: EventSink> LiveSink<O> {
         }
         if let Some(pause) = pause {
             self.pauses += 1;
-            self.sink.paused(pause);
+            self.publisher.paused(pause);
         }
     }
 
@@ -171,28 +171,28 @@ impl<O: EventSink> LiveSink<O> {
             // broken driver: one such frame must not stop the detector's time until then.
             self.pipeline.cap_batch(self.clock.looked());
         }
-        let Self { pipeline, sink, events_lost, .. } = self;
-        pipeline.flush(&mut |event| Self::hand_over(sink, events_lost, event));
+        let Self { pipeline, publisher, events_lost, .. } = self;
+        pipeline.flush(&mut |event| Self::hand_over(publisher, events_lost, event));
     }
 
-    /// Ends: scans that are still open are told as ended now.
+    /// Ends: scans that are still open are reported as ended now.
     pub fn finish(mut self) {
         self.flush();
-        let Self { pipeline, mut sink, mut events_lost, .. } = self;
+        let Self { pipeline, mut publisher, mut events_lost, .. } = self;
         let now = pipeline.now();
         pipeline.each_open_scan(&mut |scan| {
             let scan = Scan { ended: Some(now), ..scan };
             let event = ScanEvent { kind: EventKind::Ended, scan };
-            Self::hand_over(&mut sink, &mut events_lost, event);
+            Self::hand_over(&mut publisher, &mut events_lost, event);
         });
     }
 }
 
-impl<O: EventSink> FrameSink for LiveSink<O> {
+impl<P: Publisher> FrameSink for LiveSink<P> {
     fn opened(&mut self, link: LinkType) {
         self.pipeline.opened(link);
         if std::mem::take(&mut self.away) {
-            self.sink.capture_changed(None);
+            self.publisher.capture_changed(None);
         }
     }
 
@@ -211,8 +211,8 @@ impl<O: EventSink> FrameSink for LiveSink<O> {
         self.flush();
         self.look_at_clock();
         self.refresh_addresses();
-        let Self { pipeline, sink, events_lost, reloads, clock, .. } = self;
-        let mut events = |event| Self::hand_over(sink, events_lost, event);
+        let Self { pipeline, publisher, events_lost, reloads, clock, .. } = self;
+        let mut events = |event| Self::hand_over(publisher, events_lost, event);
         for reload in reloads.try_iter() {
             match reload {
                 Reload::Policy(policy) => pipeline.reload(policy, &mut events),
@@ -224,18 +224,18 @@ impl<O: EventSink> FrameSink for LiveSink<O> {
         pipeline.advance(Timestamp(now.nanos().saturating_sub(LAG_NANOS)), &mut events);
         let status = CaptureStatus { pauses: self.pauses, last_tick: Some(now), ..*status };
         let snapshot = pipeline.snapshot(&self.interface, status, self.events_lost);
-        self.sink.publish(snapshot);
+        self.publisher.publish(snapshot);
         self.answer();
     }
 
-    // The tables stay, and so do the counters: a scanner goes on scanning, and an open scan is not told twice.
+    // The tables stay, and so do the counters: a scanner goes on scanning, and an open scan is not reported twice.
     fn moved(&mut self, interface: &str) {
         interface.clone_into(&mut self.interface);
-        self.sink.moved(interface);
+        self.publisher.moved(interface);
     }
 
     fn lost(&mut self, reason: &str) {
         self.away = true;
-        self.sink.capture_changed(Some(reason));
+        self.publisher.capture_changed(Some(reason));
     }
 }

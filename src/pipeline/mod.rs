@@ -3,7 +3,7 @@
 mod live;
 pub(crate) mod vantage;
 
-pub use live::{EventSink, LiveSink, QUESTIONS, Question, Reload};
+pub use live::{LiveSink, Publisher, QUESTIONS, Question, Reload};
 
 use crate::capture::CaptureStatus;
 use crate::detect::{
@@ -222,8 +222,8 @@ impl Pipeline {
     }
 
     /// Tells the open scans, by the time of their hit.
-    pub(crate) fn each_open_scan(&self, told: &mut dyn FnMut(Scan)) {
-        self.detector.each_open_scan(told);
+    pub(crate) fn each_open_scan(&self, take: &mut dyn FnMut(Scan)) {
+        self.detector.each_open_scan(take);
     }
 
     /// The detector's time, on the capture's clock.
@@ -233,8 +233,8 @@ impl Pipeline {
 
     /// What is known of an address, or of an IPv6 network, as of the latest `advance`.
     pub fn explain(&self, asked: IpNet) -> Explanation {
-        let told = self.detector.explain(asked);
-        Explanation { ignored: self.vantage.explain(asked.addr()).or(told.ignored), ..told }
+        let explanation = self.detector.explain(asked);
+        Explanation { ignored: self.vantage.explain(asked.addr()).or(explanation.ignored), ..explanation }
     }
 
     /// All of it at this moment.

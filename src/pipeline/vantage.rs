@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Where packets were captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Place {
-    /// Anywhere: a file does not tell, nor whose addresses it shows. A capture with both directions neither: there the host's own
-    /// connections are asked for.
+    /// Anywhere: a file names neither the place nor the host's addresses, and a capture of both directions is meant to have the
+    /// host's own connections.
     #[default]
     Anywhere,
     /// On a link to other hosts, only what arrives.
@@ -191,7 +191,7 @@ mod tests {
             }
             let told = addresses.map(|source| here(Place::Any).explain(source.parse().unwrap()));
             let (own, martian) = (Some(Ignored::Own), Some(Ignored::Martian));
-            assert_eq!(told, [own, own, None, martian], "without a frame that tells where it came in");
+            assert_eq!(told, [own, own, None, martian], "without a frame whose interface is known");
         }
     }
 

@@ -72,19 +72,19 @@ mod tests {
     use super::*;
     use crate::capture::{CaptureStatus, FrameSink as _};
     use crate::detect::{Limits, Origin, Policy, ScanEvent};
-    use crate::pipeline::{EventSink, LiveSink, Pipeline};
+    use crate::pipeline::{LiveSink, Pipeline, Publisher};
     use crate::publish::snapshot::InterfaceSnapshot;
     use crate::system::clock;
     use std::sync::Arc;
     use std::sync::mpsc::{Receiver, channel};
 
-    /// An event sink that publishes to a store and stalls its thread on demand.
+    /// Publishes to a store and stalls its thread on demand.
     struct Staller {
         store: Arc<SnapshotStore>,
         stalls: Receiver<Receiver<()>>,
     }
 
-    impl EventSink for Staller {
+    impl Publisher for Staller {
         fn scan(&mut self, _: ScanEvent) -> bool {
             true
         }

@@ -55,14 +55,14 @@ fn stem(path: &Path) -> &[u8] {
     &name[..end]
 }
 
-/// When a file begins; `None` if it cannot be read twice, or tells no time.
+/// When a file begins; `None` if it cannot be read twice, or has no times.
 fn first_stamp(path: &Path) -> Option<Timestamp> {
     if path.as_os_str() == "-" || !path.metadata().ok()?.is_file() {
         return None;
     }
     let wake = Wake::new().ok()?;
     let mut first = First::default();
-    // The first piece is enough; what is wrong with the file is told when it is read.
+    // The first piece is enough; what is wrong with the file is reported when it is read.
     let _ = read_file(path, &mut first, &wake, |_| wake.stop());
     begins(&first.stamps)
 }
@@ -89,7 +89,7 @@ pub(crate) fn remarks(
     captures: &[(&str, Option<(Timestamp, Timestamp)>)],
     reach_nanos: u64,
 ) -> Vec<Option<String>> {
-    let mut said = vec![None; captures.len()];
+    let mut remarks = vec![None; captures.len()];
     let mut spans: Vec<(Timestamp, Timestamp, usize)> = Vec::new();
     for (at, (_, span)) in captures.iter().enumerate() {
         spans.extend(span.map(|(from, to)| (from, to, at)));
@@ -101,19 +101,19 @@ pub(crate) fn remarks(
         let apart = begins.nanos_since(ends);
         if begins <= ends {
             let by = ends.nanos_since(begins) as f64 / 1e9;
-            said[at] = Some(format!(
+            remarks[at] = Some(format!(
                 "begins {by:.3} s before {name} ends, and was read apart from it: if they are one capture, merge \
                  them (mergecap -w MERGED FILE...)"
             ));
         } else if apart <= reach_nanos {
             let by = apart as f64 / 1e9;
-            said[at] = Some(format!(
+            remarks[at] = Some(format!(
                 "begins {by:.3} s after {name} ends, and was not given behind it: a scan from one to the other is \
                  seen if files come in the order of time (ls -v)"
             ));
         }
     }
-    said
+    remarks
 }
 
 #[cfg(test)]

@@ -114,13 +114,13 @@ impl Wanted {
         });
         let mut warning = None;
         for (wanted, limit, whose) in [Some(physical), group, address_space].into_iter().flatten() {
-            let said = || format!("{self}; {whose} {}", ByteSize(limit));
+            let shortage = || format!("{self}; {whose} {}", ByteSize(limit));
             if wanted > limit {
-                return Err(TooLarge(format!("not enough memory: {}; {TRY}", said())));
+                return Err(TooLarge(format!("not enough memory: {}; {TRY}", shortage())));
             }
             // Others want some of it too.
             if wanted > limit / 10 * 9 {
-                warning = Some(said());
+                warning = Some(shortage());
             }
         }
         Ok(warning)
@@ -128,7 +128,7 @@ impl Wanted {
 }
 
 impl Present {
-    /// As the system tells it now.
+    /// As the system reports it now.
     pub fn now() -> Self {
         let info = rustix::system::sysinfo();
         // 64 bits where a long has 64: the units are bytes there.

@@ -12,7 +12,7 @@ pub(crate) fn ready(status: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&one_line(status))])
 }
 
-/// A reload begins; `ready` ends it. The time tells systemd (253 and newer) which reload is meant.
+/// A reload begins; `ready` ends it. By the time systemd (253 and newer) knows which reload is meant.
 pub(crate) fn reloading() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
 }
@@ -48,11 +48,11 @@ const FIRST_PASSED: RawFd = 3;
 /// The descriptors that a `.socket` unit passed (sd_listen_fds(3)). They are known by number only: call it once, before
 /// this process opens anything, or what it opened is taken for one of them.
 pub(crate) fn sockets() -> io::Result<Vec<OwnedFd>> {
-    let said = |name| std::env::var(name).unwrap_or_default();
-    if said("LISTEN_PID") != std::process::id().to_string() {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("LISTEN_PID") != std::process::id().to_string() {
         return Ok(Vec::new());
     }
-    let count = said("LISTEN_FDS");
+    let count = variable("LISTEN_FDS");
     let wrong = || {
         io::Error::other(format!("LISTEN_FDS is no number of descriptors: {}", crate::text::quote(&count)))
     };

@@ -20,6 +20,11 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
+/// RFC 3339 in UTC with milliseconds, as lines of a log begin: `2026-11-23T10:00:00.123Z`.
+pub(crate) fn rfc3339_millis(time: Timestamp) -> impl fmt::Display {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(time.nanos()))
+}
+
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

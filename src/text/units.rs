@@ -92,7 +92,7 @@ pub(crate) fn parse_source(text: &str) -> Result<IpNet, String> {
     }
 }
 
-/// A duration as flags write it: `1m30s`, `500ms`, `24h`.
+/// A duration as flags write it, and everything else does: messages, labels, pages. `1m30s`, `500ms`, `24h`.
 pub fn write_duration(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     let mut text = String::new();
@@ -110,6 +110,11 @@ pub fn write_duration(duration: Duration) -> String {
         }
     }
     if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// The same for a number of nanoseconds.
+pub(crate) fn write_nanos(nanos: u64) -> String {
+    write_duration(Duration::from_nanos(nanos))
 }
 
 #[cfg(test)]
@@ -160,6 +165,13 @@ mod tests {
     fn durations_are_written_as_they_are_read() {
         for text in ["10s", "5m", "1m30s", "500ms", "24h", "1h1ms", "0s"] {
             assert_eq!(parse_duration(text).map(write_duration), Ok(text.to_owned()));
+        }
+        for (nanos, text) in [
+            (1_500_000_000, "1s500ms"),
+            (90_000_000_000, "1m30s"),
+            (u64::MAX, "5124095h34m33s709ms551us615ns"),
+        ] {
+            assert_eq!(write_nanos(nanos), text);
         }
         for text in ["", "10", "10 parsecs", "-5s", "s"] {
             assert!(parse_duration(text).is_err(), "{text}");

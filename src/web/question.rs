@@ -87,7 +87,7 @@ fn answer(asked: IpNet, question: u64, store: &SnapshotStore) -> Result<Answer, 
             return Err(NoAnswer::Bad(format!("{asked} is no source: here a source is a /{prefix}")));
         }
     }
-    let told =
+    let replies =
         states.iter().zip(&shown).zip(answers).map(|(((interface, state), shown), explanation)| Reply {
             interface,
             state: match state {
@@ -99,7 +99,7 @@ fn answer(asked: IpNet, question: u64, store: &SnapshotStore) -> Result<Answer, 
             explanation,
             snapshot: shown.as_deref().map(|snapshot| &snapshot.detection),
         });
-    Ok(Answer::of(asked, told))
+    Ok(Answer::of(asked, replies))
 }
 
 #[cfg(test)]

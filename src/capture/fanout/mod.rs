@@ -4,7 +4,7 @@
 //! Reassembly is the flag PACKET_FANOUT_FLAG_DEFRAG. What it costs is bounded by the kernel, not by us: incomplete
 //! datagrams take at most `net.ipv4.ipfrag_high_thresh` (4 MiB) for `net.ipv4.ipfrag_time` (30 s), a queue is dropped when
 //! pieces overlap (the kernel's Documentation/networking/ip-sysctl.rst). A flood of pieces fills that and
-//! is back to not being reassembled; he gets no memory from this process. Seen on Linux 6.18, and told in the README: the
+//! is back to not being reassembled; he gets no memory from this process. Seen on Linux 6.18, and written in the README: the
 //! kernel answers a datagram for this host that stays incomplete once more than without us (ICMP "time exceeded"), and all
 //! groups of a network namespace share one reassembly, so that only one of them gets the whole datagram.
 

@@ -10,7 +10,7 @@ use crate::packet::link::{IPV4, IPV6, TAGS};
 use std::hash::{BuildHasher, RandomState};
 
 /// Constants of the hash. Without them, a reader of this file could choose sources that all come to one shard, and
-/// fill its share of the tables alone; nothing that the process tells lets him guess them.
+/// fill its share of the tables alone; nothing that the process shows lets him guess them.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::capture) struct HashKeys {
     add: [u32; 2],

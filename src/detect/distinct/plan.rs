@@ -2,7 +2,9 @@
 
 use crate::detect::distinct::block::{Pool, block_bytes};
 use crate::detect::distinct::list::AT_ONCE;
-use crate::detect::tuning::{BLOCK_CELLS, LIST_PORTS, LIST_THRESHOLD};
+use crate::detect::tuning::{
+    BLOCK_CELLS, BLOCK_EIGHTHS, BLOCK_SHARE, BLOCK_SHARE_FOR_HITS, LIST_PORTS, LIST_THRESHOLD,
+};
 
 const _: () = assert!(
     LIST_THRESHOLD as usize * 3 / 2 <= u8::MAX as usize && LIST_PORTS <= u8::MAX as usize,
@@ -30,23 +32,18 @@ impl Plan {
             let list_ports = list_ports.div_ceil(2).next_multiple_of(AT_ONCE);
             return Self {
                 list_ports,
-                block_bytes: memory_bytes / 8,
-                // Half for ordinary scans, a quarter each for nmap's 1,000 ports and for all ports.
-                shares: [4, 2, 2],
+                block_bytes: memory_bytes / BLOCK_SHARE.1 * BLOCK_SHARE.0,
+                shares: BLOCK_EIGHTHS[0],
                 greatest_threshold: list_ports as u32 * 2 / 3,
             };
         }
         // Most for the blocks in which a source reaches the threshold.
-        let shares = match BLOCK_CELLS.iter().position(|&cells| Pool::most_ports(cells) >= threshold as usize)
-        {
-            Some(0) => [4, 2, 2],
-            Some(1) => [2, 4, 2],
-            _ => [1, 1, 6],
-        };
+        let has_room = |&cells: &usize| Pool::most_ports(cells) >= threshold as usize;
+        let size = BLOCK_CELLS.iter().position(has_room).unwrap_or(BLOCK_CELLS.len() - 1);
         Self {
             list_ports: LIST_PORTS,
-            block_bytes: memory_bytes / 2,
-            shares,
+            block_bytes: memory_bytes / BLOCK_SHARE_FOR_HITS.1 * BLOCK_SHARE_FOR_HITS.0,
+            shares: BLOCK_EIGHTHS[size],
             greatest_threshold: u32::from(u16::MAX) + 1,
         }
     }

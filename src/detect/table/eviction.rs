@@ -11,22 +11,7 @@
 //! never came back have a reserve of their own, and leave the ordinary order and the others' reserve alone.
 
 use crate::detect::memory::{OutOfMemory, room_for, zeros};
-
-/// Units of deadlines in a window.
-pub(crate) const UNITS: u64 = 1024;
-
-/// Credit for each distinct port, in units of window/1024: about a hundredth of the window.
-const CREDIT: u64 = 10;
-
-/// Credit for each further quantum in which a source probed, in units of window/1024, up to `MOST_RETURNS`: a scanner
-/// comes back, a burst does not, however many ports it has.
-const RETURN_CREDIT: u64 = 51;
-
-/// Quanta that count for it.
-pub(crate) const MOST_RETURNS: u8 = 4;
-
-/// Further quanta in which a source probed, to count as one that comes back.
-const RETURNING: u8 = 2;
+use crate::detect::tuning::{CREDIT, MOST_RETURNS, RESERVE, RETURN_CREDIT, RETURNING, STRONG, UNITS};
 
 /// Where a row is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +31,7 @@ impl Lane {
     fn limit(self, rows: usize) -> usize {
         match self {
             Self::Ordinary => rows,
-            // More, and a flood of sources that stop short of the threshold leaves less of the table to scanners.
-            Self::Bursts | Self::Returning => rows / 32,
+            Self::Bursts | Self::Returning => rows / RESERVE.1 * RESERVE.0,
         }
     }
 }
@@ -66,9 +50,9 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Half of the threshold's ports: too much to be given up for a source of a few.
+    /// Whether it has too many ports to be given up for a source of a few.
     pub(crate) fn is_strong(&self, threshold: u32) -> bool {
-        u64::from(self.ports) * 2 >= u64::from(threshold)
+        u64::from(self.ports) * u64::from(STRONG.1) >= u64::from(threshold) * u64::from(STRONG.0)
     }
 
     /// Where it is queued, and when its turn comes there; the least first.

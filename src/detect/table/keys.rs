@@ -2,14 +2,9 @@
 
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::table::set::{self, Set};
+use crate::detect::tuning::{LEAST_GROUPS_BITS, PARTS_BITS};
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
-
-/// Groups of sets, at least; at most twice as many.
-const LEAST_GROUPS_BITS: u32 = 3;
-
-/// Parts of a group, where it has as many sets.
-const PARTS_BITS: u32 = 3;
 
 /// Where a source belongs: its own set, and the tag that tells it from others there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! mispredicted: a flood of new sources asks two of them with every packet.
 
 use crate::detect::time::quantum::Stamp;
+use crate::detect::tuning::APART;
 
 /// Slots in a set.
 pub(crate) const WAYS: usize = 8;
@@ -35,10 +36,6 @@ pub(crate) const GAP_SHIFT: u32 = 8;
 pub(crate) const GAP: Head = 7 << GAP_SHIFT;
 /// The stamp of the older port of probation.
 pub(crate) const STAMP: Head = 0xff;
-
-/// Quanta by which a source on probation whose ports came apart outstays the others: a slow scanner's third port is as far
-/// from its second as that from the first.
-const APART: i32 = 6;
 
 /// Ranks: a free slot goes first, then sources on probation by what is left to them, then rows.
 const FREE: i32 = 0;

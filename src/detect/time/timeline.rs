@@ -1,12 +1,8 @@
 //! One time that never runs back, made of capture timestamps that may.
 
-use crate::detect::tuning::{REMEMBERED_STEPS, SILENCE_NANOS, STEP_NANOS};
+use crate::detect::tuning::{HALF_TIME, REMEMBERED_STEPS, SILENCE_NANOS, STEP_NANOS};
 use crate::packet::Timestamp;
 use std::collections::VecDeque;
-
-/// Half of all time, in the year 2262. Each broken stamp of a file uses up as much as it jumps, and must not leave the
-/// detector at the end of time, where every port is within the window.
-const HALF_TIME: u64 = u64::MAX / 2;
 
 /// Whose clock wrote the timestamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use crate::detect::rows::Rows;
 use crate::detect::rule::Rule;
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
-use crate::detect::table::eviction::{Due, Evidence, Rank, UNITS};
+use crate::detect::table::eviction::{Due, Evidence, Rank};
 use crate::detect::table::{Spot, Vacated};
-use crate::detect::tuning::CROWDED;
+use crate::detect::tuning::{CROWDED, UNITS};
 
 impl Tracker {
     /// A slot for a new source. If another is evicted for it, that is counted by what it was.

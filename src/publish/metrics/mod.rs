@@ -16,7 +16,6 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The Content-Type of the page; Prometheus 3 refuses a scrape without it.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -85,11 +84,6 @@ pub fn family_names() -> Vec<&'static str> {
 /// Every family by name, with its labels.
 pub fn family_labels() -> Vec<(&'static str, &'static [&'static str])> {
     families::all().iter().map(|family| (family.name(), family.labels())).collect()
-}
-
-/// The text of the `window` label: a duration as operators write it (`10s`, `1m30s`).
-pub(crate) fn window_label(nanos: u64) -> String {
-    humantime::format_duration(Duration::from_nanos(nanos)).to_string().replace(' ', "")
 }
 
 #[cfg(test)]

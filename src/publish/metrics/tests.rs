@@ -31,20 +31,6 @@ fn names_are_unique_and_labels_are_sorted() {
 }
 
 #[test]
-fn window_labels_are_written_as_operators_write_them() {
-    let second = 1_000_000_000;
-    for (nanos, label) in [
-        (10 * second, "10s"),
-        (90 * second, "1m30s"),
-        (300 * second, "5m"),
-        (second / 2, "500ms"),
-        (3600 * second, "1h"),
-    ] {
-        assert_eq!(window_label(nanos), label);
-    }
-}
-
-#[test]
 fn addresses_and_interfaces_do_not_run_together() {
     let mut one = fixture::quiet("eth1");
     one.detection.sources = vec![scanner("12.3.4.5")];

@@ -17,7 +17,7 @@ use rustix::thread::{
 };
 use std::path::PathBuf;
 
-/// Whether packet sockets can be opened. If the kernel will not say, trying tells.
+/// Whether packet sockets can be opened. If the kernel does not say, opening one will show it.
 pub(crate) fn may_capture() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_RAW))
 }

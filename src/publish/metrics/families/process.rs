@@ -2,8 +2,8 @@
 //! counters are in `system::counters`.
 
 use super::super::family::{Family, counter, gauge};
-use super::super::window_label;
 use crate::detect::Family as AddressFamily;
+use crate::text::units::write_nanos;
 
 pub(super) static FAMILIES: &[Family] = &[
     // The exporter and its configuration.
@@ -25,7 +25,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "Distinct ports within the window at which a source counts as scanning.",
         |view, samples| {
             view.each(|_, s| {
-                samples.count(&[&window_label(s.detection.window_nanos)], s.detection.threshold.into());
+                samples.count(&[&write_nanos(s.detection.window_nanos)], s.detection.threshold.into());
             });
         },
     ),

@@ -1,9 +1,9 @@
 //! What each interface has found: scans, the sources that have series, the sample of a fleet, and what memory is left.
 
 use super::super::family::{Family, counter, gauge, histogram_of_bursts};
-use super::super::window_label;
 use crate::detect::{Evicted, Kind};
 use crate::publish::sample::Suppressed;
+use crate::text::units::write_nanos;
 
 pub(super) static FAMILIES: &[Family] = &[
     // Scans.
@@ -13,7 +13,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "Scans found: times a source without an open scan reached the threshold.",
         |view, samples| {
             view.each(|name, s| {
-                let window = window_label(s.detection.window_nanos);
+                let window = write_nanos(s.detection.window_nanos);
                 for kind in Kind::ALL {
                     samples.count(&[name, kind.label(), &window], s.detection.counters.hits[kind as usize]);
                 }
@@ -33,7 +33,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "The most distinct ports any source probed within the window, at any time within the hold.",
         |view, samples| {
             view.each(|name, s| {
-                let window = window_label(s.detection.window_nanos);
+                let window = write_nanos(s.detection.window_nanos);
                 samples.count(&[name, &window], s.detection.peak_distinct_ports.into());
             });
         },
@@ -62,7 +62,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "Distinct ports the source probed within the window, now.",
         |view, samples| {
             view.each(|name, s| {
-                let window = window_label(s.detection.window_nanos);
+                let window = write_nanos(s.detection.window_nanos);
                 for source in &s.detection.sources {
                     let labels = [name, &source.source.to_string(), &window];
                     samples.count(&labels, source.distinct_ports.into());
@@ -76,7 +76,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "The most distinct ports the source probed within the window, at any time within the hold.",
         |view, samples| {
             view.each(|name, s| {
-                let window = window_label(s.detection.window_nanos);
+                let window = write_nanos(s.detection.window_nanos);
                 for source in &s.detection.sources {
                     let labels = [name, &source.source.to_string(), &window];
                     samples.count(&labels, source.peak_distinct_ports.into());
