@@ -22,6 +22,7 @@ fn scanned() -> InterfaceSnapshot {
         distinct_ports: now,
         peak_distinct_ports: peak,
         distinct_hosts: hosts,
+        ports_of_busiest_host: peak / hosts,
         last_hit,
         last_probe: Timestamp::new(1_700_000_100, 0),
     };
@@ -48,18 +49,19 @@ fn scanned() -> InterfaceSnapshot {
             time: Timestamp::new(1_700_000_100, 0),
             window_nanos: 10_000_000_000,
             threshold: 20,
+            kinds: &[detect::Kind::Vertical],
             hold_nanos: 300_000_000_000,
             counters: Counters {
                 probes: [[1, 2, 3, 5000, 4], [0, 0, 0, 179, 0]],
                 ignored: [8, 9, 10, 11],
-                hits: [2],
+                hits: [2, 0, 0],
                 evicted: [10, 11, 12, 13, 14],
                 clock_steps: 14,
                 bursts: [40, 20, 5, 4, 3, 2, 1, 0, 1, 1],
                 burst_ports: 4321,
                 cut_short: 0,
             },
-            open_scans: [1],
+            open_scans: [1, 0, 0],
             peak_distinct_ports: 1000,
             tracked_sources: 75,
             tracked_sources_limit: 100_000,
@@ -71,6 +73,7 @@ fn scanned() -> InterfaceSnapshot {
             ],
             published_sources_limit: 100,
             suppressed_sources: 16,
+            slower: Vec::new(),
         },
         sample: Some(SampleSnapshot {
             fingerprint: String::from("1b2c3d4e"),
@@ -92,7 +95,7 @@ fn lost() -> InterfaceSnapshot {
     lost.capture.up = false;
     lost.packets = 0;
     lost.detection.counters = Counters::default();
-    lost.detection.open_scans = [0];
+    lost.detection.open_scans = [0; 3];
     lost.detection.peak_distinct_ports = 0;
     lost.detection.sources.clear();
     lost.sample = None;

@@ -568,6 +568,7 @@ fn clients_that_pipeline_do_not_keep_another_client_waiting() {
         distinct_ports: 20,
         peak_distinct_ports: 20,
         distinct_hosts: 1,
+        ports_of_busiest_host: 20,
         last_hit: None,
         last_probe: Timestamp::new(1_700_000_000, 0),
     };

@@ -4,7 +4,7 @@
 use super::banner::warn_of;
 use super::threads::CaptureThread;
 use crate::capture::{self, Fanout, Wake};
-use crate::detect::{Detector, Limits, Origin, Policy};
+use crate::detect::{Detector, Limits, Origin, Policy, Rule};
 use crate::logger;
 use crate::pipeline::{Reload, random_seed};
 use crate::publish::metrics::{Build, ProcessState};
@@ -40,6 +40,7 @@ pub(super) struct Reloads {
 struct Tables {
     limits: Limits,
     greatest_threshold: u32,
+    slower: Vec<Rule>,
 }
 
 impl Reloads {
@@ -64,9 +65,10 @@ impl Reloads {
         show_ignored(&mut state, Ignored::by(&settings.policy));
         let reach =
             |thread: &CaptureThread| (thread.reloads.clone(), thread.fanout.clone(), thread.wake.clone());
+        let slower = settings.policy.slower.clone();
         Self {
             settings,
-            tables: Mutex::new(Tables { limits, greatest_threshold }),
+            tables: Mutex::new(Tables { limits, greatest_threshold, slower }),
             captures: captures.iter().map(reach).collect(),
             state: Mutex::new(state),
             recorded: Mutex::new(None),
@@ -120,19 +122,20 @@ impl Reloads {
         Ok(())
     }
 
-    /// What each capture gets for this policy. A threshold greater than the tables were made for, or another hold, takes new ones:
-    /// all of them are there before the first capture gets its own, or the old policy stays.
+    /// What each capture gets for this policy. A threshold greater than the tables were made for, another hold, or other
+    /// slower rules take new ones: all of them are there before the first capture gets its own, or the old policy stays.
     fn reloads_of(&self, policy: &Policy, hold_nanos: u64) -> Result<Vec<Reload>, String> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = Limits { hold_nanos, ..tables.limits };
-        if policy.threshold <= tables.greatest_threshold && limits == tables.limits {
+        let fits = policy.threshold <= tables.greatest_threshold && policy.slower == tables.slower;
+        if fits && limits == tables.limits {
             return Ok(self.captures.iter().map(|_| Reload::Policy(policy.clone())).collect());
         }
         let one = |_| Detector::try_new(policy.clone(), limits, random_seed(), Origin::Live).map(Box::new);
         let all: Result<Vec<_>, _> = self.captures.iter().map(one).collect();
         let all = all.map_err(|error| error.to_string())?;
         let greatest_threshold = all.first().map_or(u32::MAX, |one| one.greatest_threshold());
-        *tables = Tables { limits, greatest_threshold };
+        *tables = Tables { limits, greatest_threshold, slower: policy.slower.clone() };
         Ok(all.into_iter().map(Reload::Tables).collect())
     }
 

@@ -33,6 +33,12 @@ impl Batch {
         self.probes.last()
     }
 
+    /// The one of this number.
+    #[inline]
+    pub(super) fn at(&self, at: usize) -> Option<&Probe> {
+        self.probes.get(at)
+    }
+
     /// In the order in which they came.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Probe> {
         self.probes.iter()

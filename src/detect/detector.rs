@@ -2,14 +2,15 @@
 
 use crate::detect::batch::Batch;
 use crate::detect::explain::{Explanation, explain};
-use crate::detect::memory::OutOfMemory;
+use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::Probe;
-use crate::detect::rule::{Limits, Policy, RULES};
+use crate::detect::rule::{Limits, Policy, Rule};
 use crate::detect::scan::{Scan, ScanEvent};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::{Counters, Ignored, Snapshot};
 use crate::detect::time::timeline::{Origin, Timeline};
-use crate::detect::tracker::Tracker;
+use crate::detect::tracker::{Handed, Tracker, What};
+use crate::detect::tuning::BATCH;
 use crate::packet::Timestamp;
 use ipnet::IpNet;
 
@@ -21,8 +22,12 @@ pub struct Detector {
     timeline: Timeline,
     /// Probes that were not looked at yet.
     batch: Batch,
-    /// One for each rule of the policy. An array: while there is one rule, the loops over it cost a probe nothing.
-    trackers: [Tracker; RULES],
+    /// Of the first rule.
+    first: Tracker,
+    /// One for each other rule, the faster before the slower.
+    slower: Vec<Tracker>,
+    /// What of the batch is handed down from one to the next.
+    handed: Vec<Handed>,
     /// What is counted before any rule.
     counters: Counters,
 }
@@ -45,10 +50,12 @@ impl Detector {
         origin: Origin,
     ) -> Result<Self, OutOfMemory> {
         policy.ignored_ports.sort_unstable();
-        let tracker = |rule| Tracker::new(rule, policy.ipv6_prefix, limits, seed, origin);
-        let trackers = policy.rules().into_iter().map(tracker).collect::<Result<Vec<_>, _>>()?;
+        let tracker =
+            |rule: &Rule| Tracker::new(*rule, &policy, limits.of_slower(rule, &policy), seed, origin);
         Ok(Self {
-            trackers: trackers.try_into().unwrap_or_else(|_| unreachable!("a tracker for each rule")),
+            first: Tracker::new(policy.first_rule(), &policy, limits, seed, origin)?,
+            slower: policy.slower.iter().map(tracker).collect::<Result<_, _>>()?,
+            handed: room_for(BATCH)?,
             timeline: Timeline::new(origin),
             batch: Batch::new()?,
             counters: Counters::default(),
@@ -67,9 +74,9 @@ impl Detector {
         self.limits.hold_nanos
     }
 
-    /// The greatest threshold that `reload` may set: the memory was cut for it. A greater one takes `resize`.
+    /// The greatest threshold of the first rule that `reload` may set: the memory was cut for it. A greater one takes `resize`.
     pub fn greatest_threshold(&self) -> u32 {
-        self.trackers.iter().map(Tracker::greatest_threshold).min().unwrap_or(u32::MAX)
+        self.first.greatest_threshold()
     }
 
     // ---- Probes.
@@ -84,9 +91,7 @@ impl Detector {
         let is_again = self.batch.last().is_some_and(|last| {
             last.source == probe.source && last.technique.class() == probe.technique.class()
         });
-        for tracker in &mut self.trackers {
-            tracker.look_ahead(&probe, is_again);
-        }
+        self.first.look_ahead(&probe, is_again);
         self.batch.push(probe)
     }
 
@@ -108,24 +113,29 @@ impl Detector {
 
     /// Observes what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
-        let Self { policy, timeline, batch, trackers, counters, .. } = self;
-        trackers.iter_mut().for_each(Tracker::look_up_rest);
+        let Self { policy, timeline, batch, first, slower, handed, counters, .. } = self;
+        first.look_up_rest();
         for (at, probe) in batch.iter().enumerate() {
             timeline.packet(probe.time);
-            let mut sink = EventSink { timeline, events };
-            for tracker in &mut *trackers {
-                tracker.pass(&mut sink);
-            }
+            let mut sink = EventSink::new(timeline, events);
+            first.pass(&mut sink);
             counters.count(probe);
             if let Some(reason) = policy.ignores(probe) {
                 counters.ignored[reason as usize] += 1;
                 continue;
             }
-            for tracker in &mut *trackers {
-                tracker.observe(at, probe, &mut sink);
+            let seen = first.observe(at, probe, &mut sink);
+            if !slower.is_empty()
+                && let Some(what) = What::after(seen)
+            {
+                handed.push(Handed { at, now: timeline.now(), what });
             }
         }
-        trackers.iter_mut().for_each(Tracker::end_batch);
+        first.end_batch();
+        for tracker in slower {
+            tracker.observe_handed(batch, handed, timeline, events);
+        }
+        handed.clear();
         batch.clear();
     }
 
@@ -145,18 +155,27 @@ impl Detector {
     pub fn advance(&mut self, now: Timestamp, events: &mut dyn FnMut(ScanEvent)) {
         self.flush(events);
         self.timeline.advance(now);
-        let mut sink = EventSink { timeline: &self.timeline, events };
-        for tracker in &mut self.trackers {
-            tracker.pass(&mut sink);
-            tracker.tick(&mut sink);
+        self.each_tracker(events, |tracker, sink| {
+            tracker.pass(sink);
+            tracker.tick(sink);
+        });
+    }
+
+    fn each_tracker(
+        &mut self,
+        events: &mut dyn FnMut(ScanEvent),
+        mut act: impl FnMut(&mut Tracker, &mut EventSink<'_>),
+    ) {
+        let mut sink = EventSink::new(&self.timeline, events);
+        for tracker in std::iter::once(&mut self.first).chain(&mut self.slower) {
+            act(tracker, &mut sink);
         }
     }
 
     /// Replaces a key of each table's directory before its time; `advance` does it in time. Nothing that is reported changes by it.
     pub fn rekey(&mut self, events: &mut dyn FnMut(ScanEvent)) {
         self.flush(events);
-        let mut sink = EventSink { timeline: &self.timeline, events };
-        self.trackers.iter_mut().for_each(|tracker| tracker.rekey(&mut sink));
+        self.each_tracker(events, Tracker::rekey);
     }
 
     /// The shell saw the capture's clock step by this many nanoseconds; what comes is stamped by the new clock.
@@ -164,24 +183,32 @@ impl Detector {
         self.timeline.step(nanos);
     }
 
-    /// Takes a new policy. A new window or aggregation empties the tables: open scans are reported as ended.
+    /// Takes a new policy with the same slower rules. A new window or aggregation empties the tables: open scans are reported as
+    /// ended. Other slower rules take `resize`.
     pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) {
+        debug_assert_eq!(policy.slower, self.policy.slower, "other rules take other tables");
         self.flush(events);
-        let mut sink = EventSink { timeline: &self.timeline, events };
-        for (tracker, rule) in self.trackers.iter_mut().zip(policy.rules()) {
-            tracker.reload(rule, policy.ipv6_prefix, &mut sink);
+        let mut sink = EventSink::new(&self.timeline, events);
+        self.first.reload(policy.first_rule(), &policy, &mut sink);
+        for (tracker, rule) in self.slower.iter_mut().zip(&policy.slower) {
+            tracker.reload(*rule, &policy, &mut sink);
         }
         self.set_policy(policy);
     }
 
     /// Takes the policy of another detector, and its tables in place of its own, which are emptied: open scans are reported as
-    /// ended. `other` has seen nothing yet, and may have another hold.
+    /// ended. `other` has seen nothing yet, and may have another hold. Where only slower rules are others, the first keeps its own.
     pub fn resize(&mut self, other: Self, events: &mut dyn FnMut(ScanEvent)) {
         self.flush(events);
-        let mut sink = EventSink { timeline: &self.timeline, events };
-        for (tracker, other) in self.trackers.iter_mut().zip(other.trackers) {
-            tracker.resize(other, &mut sink);
+        let mut sink = EventSink::new(&self.timeline, events);
+        if other.limits == self.limits && other.policy.threshold <= self.first.greatest_threshold() {
+            self.first.reload(other.policy.first_rule(), &other.policy, &mut sink);
+        } else {
+            self.first.resize(other.first, &mut sink);
         }
+        self.slower.iter_mut().for_each(|tracker| tracker.close(&mut sink));
+        self.slower = other.slower;
+        self.slower.iter_mut().for_each(|tracker| tracker.open(&mut sink));
         self.limits = other.limits;
         self.set_policy(other.policy);
     }
@@ -207,33 +234,29 @@ impl Detector {
 
     /// The same one by one, rule by rule: there can be as many as the tables hold.
     pub fn each_open_scan(&self, take: &mut dyn FnMut(Scan)) {
-        for tracker in &self.trackers {
+        for tracker in std::iter::once(&self.first).chain(&self.slower) {
             tracker.each_open_scan(&self.timeline, take);
         }
     }
 
     /// What it shows of itself, as of the latest `advance`.
     pub fn snapshot(&self) -> Snapshot {
-        let each = self.trackers.iter().map(|tracker| tracker.snapshot(&self.timeline));
-        let mut snapshot = each
-            .reduce(|mut all, more| {
-                all.merge(&more);
-                all
-            })
-            .expect("a policy has at least one rule");
+        let mut snapshot = self.first.snapshot(&self.timeline);
+        snapshot.slower = self.slower.iter().map(|tracker| tracker.snapshot(&self.timeline)).collect();
         snapshot.counters.merge(&Counters { clock_steps: self.timeline.steps(), ..self.counters });
+        snapshot.share_series();
         snapshot
     }
 
     /// The tracker of the first rule.
     #[cfg(test)]
     pub(super) fn tracker(&self) -> &Tracker {
-        &self.trackers[0]
+        &self.first
     }
 
     /// What it knows of an address, or of an IPv6 network, as of the latest `advance`: by the first rule.
     pub fn explain(&self, asked: IpNet) -> Explanation {
-        explain(asked, &self.policy, &self.limits, &self.trackers[0], &self.timeline)
+        explain(asked, &self.policy, &self.limits, &self.first, &self.timeline)
     }
 }
 

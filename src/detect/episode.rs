@@ -24,7 +24,7 @@ pub(super) struct Episode {
     below_since: u64,
     /// The greatest count so far, less one, so that 65,536 fits.
     peak: u16,
-    /// Distinct ports when it was last reported, less one.
+    /// How large it was when it was last reported, less one.
     reported: u16,
     state: State,
     kind: Kind,
@@ -63,29 +63,34 @@ impl Episode {
         self.kind
     }
 
-    /// The greatest count of the scan.
+    /// A sweep asked for so many ports that it is a block.
+    pub(super) fn widen(&mut self) {
+        self.kind = Kind::Block;
+    }
+
+    /// The greatest count of ports of the scan.
     pub(super) fn peak(&self) -> u32 {
         u32::from(self.peak) + 1
     }
 
-    /// A probe was counted: what is the verdict on the count, and how many distinct ports has the scan if one is open? Says
-    /// whether that is worth a record.
+    /// A probe was counted: what is the verdict, how many ports count, and how large is the scan, in what it grows by (ports since
+    /// the hit, or hosts)? Says whether that is worth a record.
     #[inline]
-    pub(super) fn observe(&mut self, verdict: Option<Kind>, count: u32, union: u32) -> Option<EventKind> {
+    pub(super) fn observe(&mut self, verdict: Option<Kind>, count: u32, size: u32) -> Option<EventKind> {
         if !self.is_open() {
             let kind = verdict?;
-            let count = less_one(count);
-            *self = Self { below_since: 0, peak: count, reported: count, state: State::Above, kind };
+            let (peak, reported) = (less_one(count), less_one(size));
+            *self = Self { below_since: 0, peak, reported, state: State::Above, kind };
             return Some(EventKind::Hit);
         }
         if verdict.is_some() {
             self.state = State::Above;
         }
         self.peak = self.peak.max(less_one(count));
-        if union < (u32::from(self.reported) + 1) * GROWN {
+        if size < (u32::from(self.reported) + 1) * GROWN {
             return None;
         }
-        self.reported = less_one(union);
+        self.reported = less_one(size);
         Some(EventKind::Grown)
     }
 

@@ -109,7 +109,7 @@ pub(super) fn explain(
     timeline: &Timeline,
 ) -> Explanation {
     let mut explanation = untracked(asked, policy, limits, timeline);
-    for row in tracker.rows_of(explanation.source) {
+    for row in tracker.rows_of(explanation.source).map(|at| tracker.row(at)) {
         explanation.tracked = Tracked::Table;
         explanation.lower_bound |= row.ports.is_lower_bound();
         explanation.open_scan |= row.episode.is_open();

@@ -33,8 +33,16 @@ impl Counters {
 impl PublishedSource {
     /// What two detectors know of one source: so it can be for a while after a reload has them share in another way.
     fn merge(&mut self, other: &Self) {
-        let Self { source: _, distinct_ports, peak_distinct_ports, distinct_hosts, last_hit, last_probe } =
-            self;
+        let Self {
+            source: _,
+            distinct_ports,
+            peak_distinct_ports,
+            distinct_hosts,
+            ports_of_busiest_host,
+            last_hit,
+            last_probe,
+        } = self;
+        *ports_of_busiest_host = other.ports_of_busiest_host.max(*ports_of_busiest_host);
         *distinct_ports = other.distinct_ports.max(*distinct_ports);
         *peak_distinct_ports = other.peak_distinct_ports.max(*peak_distinct_ports);
         *distinct_hosts = other.distinct_hosts.max(*distinct_hosts);
@@ -44,14 +52,27 @@ impl PublishedSource {
 }
 
 impl Snapshot {
-    /// Takes in another detector of the same policy and limits. The sources stay as many as one detector may publish, and in
-    /// publishing order: of each detector's greatest, the greatest of all are among them.
+    /// Takes in another detector of the same policy and limits.
     pub fn merge(&mut self, other: &Self) {
+        self.merge_rule(other);
+        // For a moment after a reload, one may have other slower rules.
+        for (rule, other) in self.slower.iter_mut().zip(&other.slower) {
+            if (rule.window_nanos, rule.kinds) == (other.window_nanos, other.kinds) {
+                rule.merge_rule(other);
+            }
+        }
+        self.share_series();
+    }
+
+    /// What two say of one rule. The sources stay as many as one detector may publish, and in
+    /// publishing order: of each detector's greatest, the greatest of all are among them.
+    fn merge_rule(&mut self, other: &Self) {
         let worth = self.worth() + other.worth();
         let Self {
             time,
             window_nanos: _,
             threshold: _,
+            kinds: _,
             hold_nanos: _,
             counters,
             open_scans,
@@ -62,6 +83,7 @@ impl Snapshot {
             sources,
             published_sources_limit,
             suppressed_sources,
+            slower: _,
         } = self;
         *time = other.time.min(*time);
         counters.merge(&other.counters);

@@ -15,10 +15,12 @@ pub(super) struct Candidate {
     pub peak: u32,
     /// The same by epoch.
     pub peaks: Peaks,
-    /// Distinct ports within the window.
+    /// Distinct ports within the window; by a rule that counts hosts, hosts.
     pub ports: u32,
     /// Distinct hosts in its latest run of probes.
     pub hosts: u32,
+    /// The most ports of one host.
+    pub busiest: u32,
     /// Its latest hit, as long as the peak that came with it is within the hold.
     pub last_hit: Option<u64>,
     /// Its latest probe.
@@ -41,6 +43,7 @@ impl Candidate {
         self.merge(other, epoch);
         self.ports = self.ports.max(other.ports);
         self.hosts = self.hosts.max(other.hosts);
+        self.busiest = self.busiest.max(other.busiest);
         self.last_hit = self.last_hit.max(other.last_hit);
         self.last_probe = self.last_probe.max(other.last_probe);
     }
@@ -49,6 +52,7 @@ impl Candidate {
     pub(super) fn merge(&mut self, earlier: &Candidate, epoch: u64) {
         self.peaks.merge(earlier.peaks);
         self.peak = self.peaks.peak(epoch);
+        self.busiest = self.busiest.max(earlier.busiest);
         self.last_hit = self.last_hit.or(earlier.last_hit);
     }
 }
@@ -174,7 +178,16 @@ mod tests {
         let mut peaks = Peaks::NONE;
         peaks.reach(epoch, peak);
         let source = Source::of([198, 51, 100, n].into(), 64);
-        Candidate { source, peak, peaks, ports: peak, hosts: 1, last_hit: None, last_probe: epoch }
+        Candidate {
+            source,
+            peak,
+            peaks,
+            ports: peak,
+            hosts: 1,
+            busiest: peak,
+            last_hit: None,
+            last_probe: epoch,
+        }
     }
 
     fn kept(retired: &Retired) -> Vec<(String, u32)> {

@@ -50,6 +50,8 @@ pub(super) struct Row {
     pub last_hit: Option<u64>,
     /// Its slot in the directory.
     pub slot: u32,
+    /// The most ports of one host, less one, since there was no peak.
+    most_of_one_host: u16,
     first_host: IpAddr,
     /// The host with most ports.
     target_host: IpAddr,
@@ -87,6 +89,7 @@ impl Row {
             since: now,
             last_hit: None,
             slot,
+            most_of_one_host: 0,
             first_host: probe.host,
             target_host: probe.host,
             first_port: probe.port,
@@ -104,7 +107,7 @@ impl Row {
     #[inline]
     pub(super) fn note(&mut self, probe: &Probe, host: u64, now: u64, present: &Present) -> usize {
         if self.burst_peak == 0 && !self.episode.is_open() {
-            self.begin(probe, now);
+            self.begin(probe, now, present);
         } else {
             self.technique.vote(probe.technique);
         }
@@ -118,7 +121,10 @@ impl Row {
     }
 
     /// A run of probes begins.
-    fn begin(&mut self, probe: &Probe, now: u64) {
+    fn begin(&mut self, probe: &Probe, now: u64, present: &Present) {
+        if self.peaks.peak(present.epoch) == 0 {
+            self.most_of_one_host = 0;
+        }
         self.since = now;
         self.address = probe.source;
         self.technique = MainTechnique::new(probe.technique);
@@ -158,11 +164,28 @@ impl Row {
         let _ = store.record(&mut self.ports, at, port, Hosts::bit(place), quantum);
     }
 
-    /// What decides when it is given up.
-    pub(super) fn evidence(&self, unit_nanos: u64) -> Evidence {
+    /// The most ports of one host within a window.
+    pub(super) fn busiest(&self, store: &PortStore, at: u32) -> u32 {
+        let now = if self.hosts.is_one() {
+            self.ports.count()
+        } else {
+            store.ports_by_host(&self.ports, at).into_iter().max().unwrap_or(0)
+        };
+        now.max(u32::from(self.most_of_one_host) + 1)
+    }
+
+    /// Ports are about to leave the window: notes how many one host was asked for.
+    pub(super) fn note_busiest(&mut self, store: &PortStore, at: u32) {
+        if self.ports.count() > u32::from(self.most_of_one_host) + 1 {
+            self.most_of_one_host = self.busiest(store, at).saturating_sub(1).min(0xffff) as u16;
+        }
+    }
+
+    /// What decides when it is given up, where so many ports or hosts of it count.
+    pub(super) fn evidence(&self, size: u32, unit_nanos: u64) -> Evidence {
         Evidence {
             last_probe: self.last_probe / unit_nanos,
-            ports: self.ports.count(),
+            ports: size,
             returns: self.returns,
             is_reserved: self.is_reserved,
         }

@@ -1,31 +1,57 @@
 //! What counts as a scan (a rule, and a policy of rules: both reload), and how much may be kept (limits, fixed at start).
 
 use crate::detect::distinct::Plan;
+use crate::detect::networks::Networks;
 use crate::detect::probe::{Probe, Techniques};
 use crate::detect::snapshot::Ignored;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// One rule by which sources are judged: the threshold's distinct ports within the window.
+/// One rule by which sources are judged: so many distinct ports, or so many distinct hosts, within a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// The sliding span in which distinct ports are counted, in nanoseconds.
+    /// The sliding span in which is counted, in nanoseconds.
     pub window_nanos: u64,
-    /// Distinct ports at which a source counts as scanning.
-    pub threshold: u32,
+    /// Distinct ports at which a source counts as scanning; where hosts are counted, those at which a sweep is a block.
+    pub ports: Option<u32>,
+    /// Distinct hosts at which a source counts as scanning, if the rule counts hosts.
+    pub peers: Option<u32>,
     /// How long the count must stay below the threshold for a scan to end, in nanoseconds.
     pub quiet_nanos: u64,
+}
+
+impl Rule {
+    /// So many ports within a window.
+    pub const fn of_ports(ports: u32, window_nanos: u64, quiet_nanos: u64) -> Self {
+        Self { window_nanos, ports: Some(ports), peers: None, quiet_nanos }
+    }
+
+    /// The count at which a source scans, of what the rule counts.
+    #[inline]
+    pub fn threshold(&self) -> u32 {
+        self.peers.or(self.ports).unwrap_or(u32::MAX)
+    }
+
+    /// Whether it counts hosts, not ports.
+    #[inline]
+    pub fn counts_peers(&self) -> bool {
+        self.peers.is_some()
+    }
 }
 
 /// What counts as a scan. A reload replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// The sliding span in which distinct ports are counted, in nanoseconds.
+    /// The first rule's sliding span in which distinct ports are counted, in nanoseconds.
     pub window_nanos: u64,
-    /// Distinct ports at which a source counts as scanning.
+    /// Distinct ports at which a source counts as scanning by the first rule.
     pub threshold: u32,
-    /// How long the count must stay below the threshold for a scan to end, in nanoseconds.
+    /// How long the count must stay below the threshold for a scan of the first rule to end, in nanoseconds.
     pub quiet_nanos: u64,
+    /// The other rules, each with a longer window than those before it; at most `MOST_RULES` less one.
+    pub slower: Vec<Rule>,
+    /// What is inside, for rules that count hosts; empty if nobody said.
+    pub home: Networks,
     /// IPv6 sources are aggregated to a network of this many bits.
     pub ipv6_prefix: u8,
     /// Which packets are probes.
@@ -42,6 +68,8 @@ impl Default for Policy {
             window_nanos: 10_000_000_000,
             threshold: 20,
             quiet_nanos: 60_000_000_000,
+            slower: Vec::new(),
+            home: Networks::default(),
             ipv6_prefix: 64,
             techniques: Techniques::DEFAULT,
             ignored_sources: Vec::new(),
@@ -50,14 +78,19 @@ impl Default for Policy {
     }
 }
 
-/// How many rules a policy has.
-pub(super) const RULES: usize = 1;
+/// The most rules of a policy.
+pub const MOST_RULES: usize = 4;
 
 impl Policy {
-    /// The rules of the policy, each of which gets a tracker of its own.
-    pub fn rules(&self) -> [Rule; RULES] {
-        let &Self { window_nanos, threshold, quiet_nanos, .. } = self;
-        [Rule { window_nanos, threshold, quiet_nanos }]
+    /// The rule that comes first, and that no other changes anything of.
+    pub fn first_rule(&self) -> Rule {
+        Rule::of_ports(self.threshold, self.window_nanos, self.quiet_nanos)
+    }
+
+    /// How long it takes until nothing counts any more and every scan is over.
+    pub fn longest_memory_nanos(&self) -> u64 {
+        let memory = |rule: &Rule| (2 * rule.window_nanos).saturating_add(rule.quiet_nanos);
+        self.slower.iter().map(memory).fold(memory(&self.first_rule()), u64::max)
     }
 
     /// Why a probe does not count, if it does not. The ports must be sorted.
@@ -79,7 +112,7 @@ impl Policy {
 /// How much a detector may keep. Fixed at start, whatever arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes for every table together.
+    /// Bytes for the tables of the first rule. All others together have a third as much, beside it.
     pub memory_bytes: usize,
     /// The most sources that get a series.
     pub max_sources: usize,
@@ -90,6 +123,23 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The limits of each rule behind the first of a policy. Peaks of a long window are kept for as long, and only sources that scanned
+    /// get a series.
+    pub fn of_slower(&self, rule: &Rule, policy: &Policy) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes / 3 / policy.slower.len().max(1),
+            hold_nanos: self.hold_nanos.max(rule.window_nanos),
+            min_ports: u32::MAX,
+            ..*self
+        }
+    }
+
+    /// Bytes for the tables of all rules of a policy.
+    pub fn total_bytes(&self, policy: &Policy) -> usize {
+        let slower = if policy.slower.is_empty() { 0 } else { self.memory_bytes / 3 };
+        self.memory_bytes.saturating_add(slower)
+    }
+
     /// How many sources can be counted up to a threshold at once, where that needs more than the short list that each source
     /// has: `None` if all can.
     pub fn sources_at_once(&self, threshold: u32) -> Option<usize> {

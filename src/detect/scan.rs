@@ -88,16 +88,22 @@ impl fmt::Display for Source {
 pub enum Kind {
     /// Many ports.
     Vertical,
+    /// Many hosts.
+    Horizontal,
+    /// Many of both.
+    Block,
 }
 
 impl Kind {
     /// Every kind that is detected.
-    pub const ALL: [Kind; 1] = [Kind::Vertical];
+    pub const ALL: [Kind; 3] = [Kind::Vertical, Kind::Horizontal, Kind::Block];
 
     /// The label in metrics, records and reports.
     pub const fn label(self) -> &'static str {
         match self {
             Kind::Vertical => "vertical",
+            Kind::Horizontal => "horizontal",
+            Kind::Block => "block",
         }
     }
 }

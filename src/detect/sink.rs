@@ -8,15 +8,23 @@ use crate::packet::Timestamp;
 pub(super) struct EventSink<'a> {
     /// The detector's time.
     pub timeline: &'a Timeline,
+    /// What it is for the tracker, in nanoseconds: a slower rule looks at a batch when the timeline has gone through it.
+    pub now: u64,
     /// Takes the events.
     pub events: &'a mut dyn FnMut(ScanEvent),
 }
 
-impl EventSink<'_> {
+impl<'a> EventSink<'a> {
+    /// With the present of the timeline.
+    #[inline]
+    pub(super) fn new(timeline: &'a Timeline, events: &'a mut dyn FnMut(ScanEvent)) -> Self {
+        Self { now: timeline.now(), timeline, events }
+    }
+
     /// The detector's time, in nanoseconds.
     #[inline]
     pub(super) fn now(&self) -> u64 {
-        self.timeline.now()
+        self.now
     }
 
     /// A moment of it on the capture's clock.

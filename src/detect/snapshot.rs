@@ -4,6 +4,7 @@ use crate::detect::probe::{Family, Probe, Technique};
 use crate::detect::scan::{Kind, Source};
 use crate::detect::tuning::BURST_BOUNDS;
 use crate::packet::Timestamp;
+use std::cmp::Reverse;
 
 /// Why a probe was not counted for its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,12 +110,14 @@ impl Counters {
 pub struct PublishedSource {
     /// Who.
     pub source: Source,
-    /// Distinct ports within the window, now.
+    /// Distinct ports within the window, now; by a rule that counts hosts, hosts.
     pub distinct_ports: u32,
     /// The greatest count reached within the hold.
     pub peak_distinct_ports: u32,
     /// Distinct hosts asked in its latest run of probes.
     pub distinct_hosts: u32,
+    /// The most ports of one host within a window, as long as there is a peak.
+    pub ports_of_busiest_host: u32,
     /// Its latest hit, if it ever had one while tracked.
     pub last_hit: Option<Timestamp>,
     /// Its latest probe.
@@ -130,6 +133,8 @@ pub struct Snapshot {
     pub window_nanos: u64,
     /// The threshold.
     pub threshold: u32,
+    /// The kinds of scans that the rule can find.
+    pub kinds: &'static [Kind],
     /// How long a peak stays published, in nanoseconds.
     pub hold_nanos: u64,
     /// Totals.
@@ -150,4 +155,52 @@ pub struct Snapshot {
     pub published_sources_limit: u64,
     /// Sources that reached the publishing minimum within the hold and got no series.
     pub suppressed_sources: u64,
+    /// The same by each slower rule, the faster before the slower. What is counted before any rule is 0 there.
+    pub slower: Vec<Snapshot>,
+}
+
+impl Snapshot {
+    /// This rule and the slower ones.
+    pub fn rules(&self) -> impl Iterator<Item = &Snapshot> {
+        std::iter::once(self).chain(&self.slower)
+    }
+
+    /// Whether the rule counts hosts, not ports.
+    pub fn counts_hosts(&self) -> bool {
+        !self.kinds.contains(&Kind::Vertical)
+    }
+
+    /// Shares the series among the rules: the sources whose peaks are the greatest multiples of their rule's threshold have them,
+    /// and of equals the latest. Under one rule all stay that it chose.
+    pub(super) fn share_series(&mut self) {
+        let limit = usize::try_from(self.published_sources_limit).unwrap_or(usize::MAX);
+        let published: usize = self.rules().map(|rule| rule.sources.len()).sum();
+        if published <= limit {
+            return;
+        }
+        // Thresholds are at most 65,536: no two different multiples are closer than this.
+        let worth = |rule: &Snapshot, source: &PublishedSource| {
+            (u64::from(source.peak_distinct_ports) << 32) / u64::from(rule.threshold.max(1))
+        };
+        let mut all: Vec<_> = (0_usize..)
+            .zip(self.rules())
+            .flat_map(|(at, rule)| {
+                let key = move |source: &PublishedSource| {
+                    (Reverse((worth(rule, source), source.last_probe)), source.source, at)
+                };
+                rule.sources.iter().map(key)
+            })
+            .collect();
+        all.sort_unstable();
+        let mut kept = vec![0; 1 + self.slower.len()];
+        all.iter().take(limit).for_each(|&(_, _, at)| kept[at] += 1);
+        self.keep_series(kept[0]);
+        self.slower.iter_mut().zip(&kept[1..]).for_each(|(rule, &kept)| rule.keep_series(kept));
+    }
+
+    /// The first of the sources keep their series: within a rule the order is the same.
+    fn keep_series(&mut self, kept: usize) {
+        self.suppressed_sources += (self.sources.len() - kept) as u64;
+        self.sources.truncate(kept);
+    }
 }

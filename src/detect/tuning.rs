@@ -104,6 +104,18 @@ pub(super) const BLOCK_LOOKS: usize = 8;
 /// gateway pays a look at all hosts of a source with every repeat; at 64 the busiest host is named late.
 pub(super) const COMPARE_EVERY: u32 = 8;
 
+// ---- Distinct hosts, where a rule counts them.
+
+/// Hosts of a long list. A search looks at all of them, so that more make each probe of a wide sweep dearer; fewer, and a source
+/// that is inside cannot reach its threshold, ten times that of others.
+pub(super) const LONG_LIST_PEERS: usize = 1_024;
+
+/// Clients that are inside ask many hosts: it takes this many times the threshold's hosts until they count as scanning. With less
+/// browsers and peer-to-peer clients do.
+pub(super) const INSIDE_FACTOR: u32 = 10;
+
+// ---- Which hosts were asked.
+
 /// Hosts of a source that are told apart. Their bits share a byte with the mark of a cell in use, so 7 is the most.
 pub(super) const TRACKED_HOSTS: usize = 7;
 

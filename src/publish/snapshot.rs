@@ -69,6 +69,7 @@ mod tests {
             distinct_ports: peak / 2,
             peak_distinct_ports: peak,
             distinct_hosts: 1,
+            ports_of_busiest_host: 5,
             last_hit: (peak >= 20).then(|| Timestamp::new(last_probe, 0)),
             last_probe: Timestamp::new(last_probe, 0),
         }

@@ -12,7 +12,7 @@ pub use error::SettingsError;
 pub use ignored::Ignored;
 
 use crate::capture::LiveOptions;
-use crate::detect::{Limits, Policy, Techniques};
+use crate::detect::{Limits, Networks, Policy, Techniques};
 use crate::publish::sample::Sampling;
 use crate::settings::bounds::{
     Bound, HOLD, IPV6_PREFIX, MAX_SOURCES, MEMORY, MIN_PORTS, QUIET, Quantity, THRESHOLD, WINDOW,
@@ -111,6 +111,8 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
         ipv6_prefix: choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?,
         techniques: Techniques::DEFAULT,
+        slower: Vec::new(),
+        home: Networks::default(),
         ignored_sources: ignore.sources,
         ignored_ports: ignore.ports,
     })

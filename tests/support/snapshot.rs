@@ -17,6 +17,7 @@ pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
             time: Timestamp::new(1_700_000_000, 0),
             window_nanos: 10_000_000_000,
             threshold: 20,
+            kinds: &[detect::Kind::Vertical],
             hold_nanos: 300_000_000_000,
             counters: detect::Counters::default(),
             open_scans: Default::default(),
@@ -27,6 +28,7 @@ pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
             sources: Vec::new(),
             published_sources_limit: 100,
             suppressed_sources: 0,
+            slower: Vec::new(),
         },
         sample: None,
     }

@@ -80,6 +80,12 @@ impl Hosts {
         self.busiest = place as u8;
     }
 
+    /// Whether there is one only.
+    #[inline]
+    pub(crate) fn is_one(&self) -> bool {
+        self.len == 1
+    }
+
     /// How many.
     pub(crate) fn count(&self) -> u32 {
         if !self.more {

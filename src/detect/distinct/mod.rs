@@ -17,6 +17,9 @@ mod store;
 pub(super) mod hosts;
 pub(super) mod peaks;
 
-pub(super) use plan::Plan;
-pub(super) use ports::Ports;
-pub(super) use store::PortStore;
+// The hosts of a source, for rules that count them.
+pub(super) mod peers;
+
+pub(crate) use plan::Plan;
+pub(crate) use ports::Ports;
+pub(crate) use store::PortStore;

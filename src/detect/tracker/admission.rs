@@ -54,7 +54,7 @@ impl Tracker {
 
     /// The row that a full table must give up.
     fn weakest(&mut self) -> u32 {
-        let threshold = self.rows.rule.threshold;
+        let threshold = self.rows.rule.threshold();
         // A row that was moved to the reserve is not moved again, so each turn brings the end nearer.
         for _ in 0..=self.rows.len() {
             let rows = &self.rows;
@@ -81,7 +81,7 @@ impl Tracker {
         let reason = if given_up.episode.is_open() {
             Evicted::Scan
         } else if silent <= u64::from(self.pace)
-            || evidence(&self.rows, row).is_strong(self.rows.rule.threshold)
+            || evidence(&self.rows, row).is_strong(self.rows.rule.threshold())
         {
             Evicted::Evidence
         } else {
@@ -98,8 +98,8 @@ impl Tracker {
     /// Empties a row: an open scan is reported as ended, a peak worth a series is kept apart.
     pub(super) fn vacate(&mut self, row: u32, sink: &mut EventSink<'_>) {
         self.rows.end(row, sink);
-        let candidate = self.rows.candidate(self.rows.row(row));
-        if candidate.peak >= self.least_published() {
+        let candidate = self.rows.candidate(row);
+        if self.is_worth_a_series(&candidate) {
             self.retired.keep(candidate, self.rows.present.epoch);
         }
         self.directory.clear(self.rows.row(row).slot as usize);
@@ -124,7 +124,7 @@ impl Tracker {
 
     /// The least peak that earns a series: under a threshold below it, the threshold.
     pub(super) fn least_published(&self) -> u32 {
-        self.limits.min_ports.min(self.rows.rule.threshold)
+        self.limits.min_ports.min(self.rows.rule.threshold())
     }
 
     /// Replaces one of the keys that decide which sources share a set of the directory, and puts those of its part where
@@ -157,9 +157,9 @@ fn unit_nanos(rule: &Rule) -> u64 {
 }
 
 fn evidence(rows: &Rows, row: u32) -> Evidence {
-    rows.row(row).evidence(unit_nanos(&rows.rule))
+    rows.row(row).evidence(rows.size(row), unit_nanos(&rows.rule))
 }
 
 fn rank(rows: &Rows, row: u32) -> Rank {
-    evidence(rows, row).rank(rows.rule.threshold)
+    evidence(rows, row).rank(rows.rule.threshold())
 }

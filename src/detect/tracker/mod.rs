@@ -2,17 +2,21 @@
 //! they do.
 
 mod admission;
+mod handed;
 mod reload;
 mod show;
 
+pub(crate) use handed::{Handed, What};
+
 use crate::detect::batch::{Lookup, Lookups, NO_ROW};
+use crate::detect::distinct::peers::PeerStore;
 use crate::detect::distinct::{Plan, PortStore};
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::{Class, Probe};
 use crate::detect::retired::Retired;
 use crate::detect::row::Row;
-use crate::detect::rows::Rows;
-use crate::detect::rule::{Limits, Rule};
+use crate::detect::rows::{Rows, Seen};
+use crate::detect::rule::{Limits, Policy, Rule};
 use crate::detect::scan::Source;
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
@@ -49,34 +53,40 @@ pub(super) struct Tracker {
 
 /// Quanta between the ports of an even scan that just reaches the threshold.
 fn pace(rule: &Rule) -> u8 {
-    QUANTA.div_ceil(u64::from(rule.threshold.max(2)) - 1) as u8
+    QUANTA.div_ceil(u64::from(rule.threshold().max(2)) - 1) as u8
 }
 
 impl Tracker {
     /// With all its memory, or an error if the system refuses any of it. `seed` keys the hash of what comes from the wire.
     pub(super) fn new(
         rule: Rule,
-        ipv6_prefix: u8,
+        policy: &Policy,
         limits: Limits,
         seed: u64,
         origin: Origin,
     ) -> Result<Self, OutOfMemory> {
-        let plan = Plan::new(rule.threshold, limits.memory_bytes);
+        let plan = Plan::new(rule.ports.unwrap_or(2), limits.memory_bytes);
         let hasher = foldhash::quality::FixedState::with_seed(seed);
         let directory =
             Directory::new(limits.memory_bytes / DOORKEEPER.1 * DOORKEEPER.0, hasher.hash_one(seed))?;
+        let (peer_bytes, long_bytes) = rule.peers.map_or((0, 0), |peers| {
+            (PeerStore::row_bytes(peers), PeerStore::long_bytes(limits.memory_bytes))
+        });
         let row_bytes = size_of::<Row>()
             + size_of::<u32>()
             + EvictionQueue::ROW_BYTES
-            + PortStore::list_bytes(plan.list_ports);
-        let capacity = (limits.memory_bytes.saturating_sub(directory.bytes() + plan.block_bytes) / row_bytes)
+            + PortStore::list_bytes(plan.list_ports)
+            + peer_bytes;
+        let taken = directory.bytes() + plan.block_bytes + long_bytes;
+        let capacity = (limits.memory_bytes.saturating_sub(taken) / row_bytes)
             .clamp(LEAST_ROWS, directory.capacity() as usize);
         let host_hasher = match origin {
             Origin::Live => hasher.clone(),
             Origin::File | Origin::Sorted => foldhash::quality::FixedState::with_seed(0),
         };
         let queue = EvictionQueue::new(capacity)?;
-        let ports = (capacity, PortStore::new(capacity, &plan)?);
+        let peers = |threshold| PeerStore::new(capacity, threshold, limits.memory_bytes);
+        let stores = (capacity, PortStore::new(capacity, &plan)?, rule.peers.map(peers).transpose()?);
         Ok(Self {
             limits,
             pace: pace(&rule),
@@ -87,7 +97,7 @@ impl Tracker {
             free: room_for(capacity)?,
             capacity,
             queue,
-            rows: Rows::new(rule, ipv6_prefix, limits.hold_nanos, ports, host_hasher)?,
+            rows: Rows::new(rule, policy, limits.hold_nanos, stores, host_hasher)?,
             plan,
             retired: Retired::new(limits.max_sources)?,
             lookups: Lookups::NONE,
@@ -162,7 +172,7 @@ impl Tracker {
 
     /// Counts the gathered probe of this number.
     #[inline]
-    pub(super) fn observe(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
+    pub(crate) fn observe(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) -> Seen {
         let Lookup { spot, row } = self.lookups.at(at);
         // Earlier probes of the batch may have given the row to another source: check.
         let class = probe.technique.class();
@@ -181,22 +191,21 @@ impl Tracker {
             Found::Nothing => {
                 let slot = self.make_room(spot, sink);
                 if self.is_crowded() {
-                    let source = Probation::new(probe.port, self.rows.present.stamp);
-                    return self.directory.put_on_probation(slot, spot, source);
+                    let source = Probation::new(self.rows.door_mark(probe), self.rows.present.stamp);
+                    self.directory.put_on_probation(slot, spot, source);
+                    return Seen::Below;
                 }
                 Some(self.admit(slot, spot, probe, sink))
             }
         };
-        if let Some(row) = row {
-            self.rows.count(row, probe, sink);
-        }
+        row.map_or(Seen::Below, |row| self.rows.count(row, probe, sink))
     }
 
     /// A source on probation asks again. Its row, if it passes.
     #[inline]
     fn ask_again(&mut self, slot: usize, spot: Spot, probe: &Probe, sink: &mut EventSink<'_>) -> Option<u32> {
-        let (now, is_full) = (self.rows.present.stamp, self.is_full());
-        match self.directory.ask_again(slot, probe.port, now, !is_full) {
+        let (now, is_full, mark) = (self.rows.present.stamp, self.is_full(), self.rows.door_mark(probe));
+        match self.directory.ask_again(slot, mark, now, !is_full) {
             Ruling::Stays(finished) => {
                 if let Some(source) = finished {
                     self.rows.counters.finish_burst(source.count());
@@ -207,7 +216,7 @@ impl Tracker {
             // a window somewhere; who does not may wait, less its oldest port.
             Ruling::Passed(source) if is_full && source.is_slow(now) => {
                 self.count_evicted(Evicted::Evidence);
-                self.directory.put_on_probation(slot, spot, source.without_oldest(probe.port, now));
+                self.directory.put_on_probation(slot, spot, source.without_oldest(mark, now));
                 None
             }
             Ruling::Passed(source) => {

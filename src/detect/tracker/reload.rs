@@ -1,19 +1,20 @@
 //! Another rule, or other tables, for a tracker that is at work.
 
 use super::{Tracker, pace};
-use crate::detect::rule::Rule;
+use crate::detect::rule::{Policy, Rule};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 
 impl Tracker {
     /// Takes a new rule. A new window or aggregation empties the table: open scans are reported as ended.
-    pub(crate) fn reload(&mut self, rule: Rule, ipv6_prefix: u8, sink: &mut EventSink<'_>) {
+    pub(crate) fn reload(&mut self, rule: Rule, policy: &Policy, sink: &mut EventSink<'_>) {
         let is_other =
-            rule.window_nanos != self.rows.rule.window_nanos || ipv6_prefix != self.rows.ipv6_prefix;
+            rule.window_nanos != self.rows.rule.window_nanos || policy.ipv6_prefix != self.rows.ipv6_prefix;
         if is_other {
             self.empty(sink);
         }
-        self.take_rule(rule, ipv6_prefix);
+        self.take_rule(rule, policy.ipv6_prefix);
+        self.rows.home = policy.home.clone();
         if is_other {
             self.start_over(sink.now());
         }
@@ -28,11 +29,22 @@ impl Tracker {
         }
         self.limits = other.limits;
         self.take_rule(other.rows.rule, other.rows.ipv6_prefix);
+        self.rows.home = other.rows.home.clone();
         // Places follow from the hash, so its keys come with them.
         (self.hasher, self.directory) = (other.hasher, other.directory);
         (self.free, self.capacity, self.queue) = (other.free, other.capacity, other.queue);
         self.plan = other.plan;
         self.rows.take_memory(other.rows);
+        self.start_over(sink.now());
+    }
+
+    /// Its rule is gone: open scans are reported as ended.
+    pub(crate) fn close(&mut self, sink: &mut EventSink<'_>) {
+        self.empty(sink);
+    }
+
+    /// Its rule is new: counts from now on.
+    pub(crate) fn open(&mut self, sink: &mut EventSink<'_>) {
         self.start_over(sink.now());
     }
 

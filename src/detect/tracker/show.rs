@@ -8,6 +8,7 @@ use crate::detect::scan::{Scan, Source};
 use crate::detect::snapshot::{PublishedSource, Snapshot};
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
+use crate::detect::verdict;
 use std::collections::HashSet;
 
 impl Tracker {
@@ -24,13 +25,15 @@ impl Tracker {
             distinct_ports: candidate.ports,
             peak_distinct_ports: candidate.peak,
             distinct_hosts: candidate.hosts,
+            ports_of_busiest_host: candidate.busiest,
             last_hit: candidate.last_hit.map(|at| timeline.to_capture(at)),
             last_probe: timeline.to_capture(candidate.last_probe),
         };
         Snapshot {
             time: timeline.to_capture(timeline.now()),
             window_nanos: self.rows.rule.window_nanos,
-            threshold: self.rows.rule.threshold,
+            threshold: self.rows.rule.threshold(),
+            kinds: verdict::kinds(&self.rows.rule),
             hold_nanos: self.limits.hold_nanos,
             counters: self.rows.counters,
             open_scans: self.rows.open_scans(),
@@ -41,6 +44,7 @@ impl Tracker {
             suppressed_sources,
             sources: greatest.into_iter().map(published).collect(),
             published_sources_limit: self.limits.max_sources as u64,
+            slower: Vec::new(),
         }
     }
 
@@ -52,23 +56,32 @@ impl Tracker {
         let mut greatest = Top::new(limit * Class::ALL.len());
         let (mut returned, epoch) = (Vec::new(), self.rows.present.epoch);
         for earlier in self.retired.iter() {
-            returned.extend(self.places(earlier.source).filter_map(Found::row));
+            returned.extend(self.rows_of(earlier.source));
             let candidate = self.candidate(earlier.source).unwrap_or(*earlier);
-            if candidate.peak >= least {
+            if self.is_worth_a_series(&candidate) {
                 greatest.offer(candidate);
             }
         }
         let mut saturated = 0;
         for (at, row) in self.rows.used() {
-            saturated += u64::from(row.ports.is_saturated());
+            saturated += u64::from(self.rows.is_saturated(at));
             if row.peaks.peak(epoch) >= least && !returned.contains(&at) {
-                greatest.offer(self.rows.candidate(row));
+                let candidate = self.rows.candidate(at);
+                if self.is_worth_a_series(&candidate) {
+                    greatest.offer(candidate);
+                }
             }
         }
         let offered = greatest.offered();
         let (sources, again) = self.once_each(greatest);
         let suppressed = offered - again - sources.len() as u64;
         (sources, suppressed, saturated)
+    }
+
+    /// Whether a source earns a series: by the first rule with its ports, by a slower one with a scan.
+    pub(super) fn is_worth_a_series(&self, candidate: &Candidate) -> bool {
+        let has_scanned = self.limits.min_ports <= u16::MAX.into() || candidate.last_hit.is_some();
+        candidate.peak >= self.least_published() && has_scanned
     }
 
     /// As many of them as may have a series, each source once, and how many came again in another class.
@@ -94,8 +107,13 @@ impl Tracker {
     }
 
     /// The rows of a source, one for each class that it has asked in.
-    pub(crate) fn rows_of(&self, source: Source) -> impl Iterator<Item = &Row> {
-        self.places(source).filter_map(Found::row).map(|row| self.rows.row(row))
+    pub(crate) fn rows_of(&self, source: Source) -> impl Iterator<Item = u32> {
+        self.places(source).filter_map(Found::row)
+    }
+
+    /// A row that is there.
+    pub(crate) fn row(&self, at: u32) -> &Row {
+        self.rows.row(at)
     }
 
     /// What a source has for a series: the greatest of its classes, and what was kept of it when it lost a row.

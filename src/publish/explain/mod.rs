@@ -154,6 +154,7 @@ mod tests {
             distinct_ports: 0,
             peak_distinct_ports: explanation.peak_distinct_ports,
             distinct_hosts: 1,
+            ports_of_busiest_host: 5,
             last_hit: None,
             last_probe: snapshot.time,
         }));

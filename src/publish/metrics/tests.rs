@@ -13,6 +13,7 @@ fn scanner(address: &str) -> PublishedSource {
         distinct_ports: 5,
         peak_distinct_ports: 6,
         distinct_hosts: 1,
+        ports_of_busiest_host: 5,
         last_hit: None,
         last_probe: Timestamp::new(1_700_000_000, 0),
     }

@@ -74,6 +74,7 @@ fn policy(bytes: &mut Bytes<'_>) -> Policy {
         } else {
             vec!["198.51.100.0/31".parse().expect("a network")]
         },
+        ..Policy::default()
     }
 }
 

@@ -8,9 +8,11 @@ mod scans;
 use super::family::{Family, Samples, counter};
 use super::{ProcessState, Usage};
 use crate::capture::CaptureStatus;
+use crate::detect::{self, PublishedSource};
 use crate::publish::sample::SampleSnapshot;
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::system::counters::Counter;
+use crate::text::units::write_nanos;
 use std::sync::Arc;
 
 /// Every family there is, by name.
@@ -38,6 +40,22 @@ impl View<'_> {
         for snapshot in self.interfaces {
             read(&snapshot.interface, snapshot);
         }
+    }
+
+    /// Each rule of each interface, with its label.
+    fn each_rule(&self, mut read: impl FnMut(&str, &str, &detect::Snapshot)) {
+        self.each(|interface, snapshot| {
+            for rule in snapshot.detection.rules() {
+                read(interface, &write_nanos(rule.window_nanos), rule);
+            }
+        });
+    }
+
+    /// Each source that has series, by each rule that gives it some.
+    fn each_source(&self, mut read: impl FnMut(&str, &str, &detect::Snapshot, &PublishedSource)) {
+        self.each_rule(|interface, window, rule| {
+            rule.sources.iter().for_each(|source| read(interface, window, rule, source));
+        });
     }
 
     fn each_capture(&self, mut read: impl FnMut(&str, &CaptureStatus)) {

@@ -3,7 +3,6 @@
 
 use super::super::family::{Family, counter, gauge};
 use crate::detect::Family as AddressFamily;
-use crate::text::units::write_nanos;
 
 pub(super) static FAMILIES: &[Family] = &[
     // The exporter and its configuration.
@@ -24,8 +23,10 @@ pub(super) static FAMILIES: &[Family] = &[
         &["window"],
         "Distinct ports within the window at which a source counts as scanning.",
         |view, samples| {
-            view.each(|_, s| {
-                samples.count(&[&write_nanos(s.detection.window_nanos)], s.detection.threshold.into());
+            view.each_rule(|_, window, rule| {
+                if !rule.counts_hosts() {
+                    samples.count(&[window], rule.threshold.into());
+                }
             });
         },
     ),

@@ -3,7 +3,6 @@
 use super::super::family::{Family, counter, gauge, histogram_of_bursts};
 use crate::detect::{Evicted, Kind};
 use crate::publish::sample::Suppressed;
-use crate::text::units::write_nanos;
 
 pub(super) static FAMILIES: &[Family] = &[
     // Scans.
@@ -12,10 +11,9 @@ pub(super) static FAMILIES: &[Family] = &[
         &["interface", "kind", "window"],
         "Scans found: times a source without an open scan reached the threshold.",
         |view, samples| {
-            view.each(|name, s| {
-                let window = write_nanos(s.detection.window_nanos);
-                for kind in Kind::ALL {
-                    samples.count(&[name, kind.label(), &window], s.detection.counters.hits[kind as usize]);
+            view.each_rule(|name, window, rule| {
+                for &kind in rule.kinds {
+                    samples.count(&[name, kind.label(), window], rule.counters.hits[kind as usize]);
                 }
             });
         },
@@ -23,7 +21,11 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge("portscan_open_scans", &["interface", "kind"], "Scans that have not ended.", |view, samples| {
         view.each(|name, s| {
             for kind in Kind::ALL {
-                samples.count(&[name, kind.label()], s.detection.open_scans[kind as usize]);
+                let can = s.detection.rules().any(|rule| rule.kinds.contains(&kind));
+                let open = s.detection.rules().map(|rule| rule.open_scans[kind as usize]).sum();
+                if can {
+                    samples.count(&[name, kind.label()], open);
+                }
             }
         });
     }),
@@ -32,9 +34,10 @@ pub(super) static FAMILIES: &[Family] = &[
         &["interface", "window"],
         "The most distinct ports any source probed within the window, at any time within the hold.",
         |view, samples| {
-            view.each(|name, s| {
-                let window = write_nanos(s.detection.window_nanos);
-                samples.count(&[name, &window], s.detection.peak_distinct_ports.into());
+            view.each_rule(|name, window, rule| {
+                if !rule.counts_hosts() {
+                    samples.count(&[name, window], rule.peak_distinct_ports.into());
+                }
             });
         },
     ),
@@ -61,10 +64,9 @@ pub(super) static FAMILIES: &[Family] = &[
         &["interface", "source", "window"],
         "Distinct ports the source probed within the window, now.",
         |view, samples| {
-            view.each(|name, s| {
-                let window = write_nanos(s.detection.window_nanos);
-                for source in &s.detection.sources {
-                    let labels = [name, &source.source.to_string(), &window];
+            view.each_source(|name, window, rule, source| {
+                if !rule.counts_hosts() {
+                    let labels = [name, &source.source.to_string(), window];
                     samples.count(&labels, source.distinct_ports.into());
                 }
             });
@@ -75,10 +77,9 @@ pub(super) static FAMILIES: &[Family] = &[
         &["interface", "source", "window"],
         "The most distinct ports the source probed within the window, at any time within the hold.",
         |view, samples| {
-            view.each(|name, s| {
-                let window = write_nanos(s.detection.window_nanos);
-                for source in &s.detection.sources {
-                    let labels = [name, &source.source.to_string(), &window];
+            view.each_source(|name, window, rule, source| {
+                if !rule.counts_hosts() {
+                    let labels = [name, &source.source.to_string(), window];
                     samples.count(&labels, source.peak_distinct_ports.into());
                 }
             });
@@ -89,10 +90,8 @@ pub(super) static FAMILIES: &[Family] = &[
         &["interface", "source"],
         "Distinct hosts the source probed in its latest run of probes.",
         |view, samples| {
-            view.each(|name, s| {
-                for source in &s.detection.sources {
-                    samples.count(&[name, &source.source.to_string()], source.distinct_hosts.into());
-                }
+            view.each_source(|name, _, _, source| {
+                samples.count(&[name, &source.source.to_string()], source.distinct_hosts.into());
             });
         },
     ),
@@ -101,11 +100,9 @@ pub(super) static FAMILIES: &[Family] = &[
         &["interface", "source"],
         "When the source last reached the threshold, in seconds since the Unix epoch.",
         |view, samples| {
-            view.each(|name, s| {
-                for source in &s.detection.sources {
-                    if let Some(time) = source.last_hit {
-                        samples.number(&[name, &source.source.to_string()], time.as_secs_f64());
-                    }
+            view.each_source(|name, _, _, source| {
+                if let Some(time) = source.last_hit {
+                    samples.number(&[name, &source.source.to_string()], time.as_secs_f64());
                 }
             });
         },
@@ -114,7 +111,12 @@ pub(super) static FAMILIES: &[Family] = &[
         "portscan_published_sources",
         &["interface"],
         "Sources that have series of their own.",
-        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.sources.len() as u64)),
+        |view, samples| {
+            view.each(|name, s| {
+                let published = s.detection.rules().map(|rule| rule.sources.len() as u64).sum();
+                samples.count(&[name], published);
+            });
+        },
     ),
     gauge(
         "portscan_published_sources_limit",
@@ -130,7 +132,8 @@ pub(super) static FAMILIES: &[Family] = &[
             view.each(|name, s| {
                 // A limit of 0 is a choice, not a shortage that someone must be woken for.
                 let wanted = s.detection.published_sources_limit > 0;
-                samples.count(&[name], if wanted { s.detection.suppressed_sources } else { 0 });
+                let suppressed = s.detection.rules().map(|rule| rule.suppressed_sources).sum();
+                samples.count(&[name], if wanted { suppressed } else { 0 });
             });
         },
     ),

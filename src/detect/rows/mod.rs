@@ -1,32 +1,50 @@
 //! What is counted in the rows of one rule, and judged: a probe is counted for its row, ports leave the window, scans open and
 //! end. Who gets a row is the tracker's business.
 
+mod life;
+mod show;
+
 use crate::detect::distinct::block::Header;
 use crate::detect::distinct::hosts::{Hosts, UNTRACKED};
 use crate::detect::distinct::peaks::OverallPeak;
+use crate::detect::distinct::peers::{Peer, PeerStore};
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::memory::{OutOfMemory, prefetch, room_for};
+use crate::detect::networks::Networks;
 use crate::detect::probe::{Class, Probe};
-use crate::detect::retired::Candidate;
 use crate::detect::row::Row;
-use crate::detect::rule::Rule;
-use crate::detect::scan::{EventKind, Kind, Scan, ScanId, Source};
+use crate::detect::rule::{Policy, Rule};
+use crate::detect::scan::{EventKind, Kind, Source};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Counters;
 use crate::detect::table::Probation;
 use crate::detect::time::present::Present;
 use crate::detect::time::quantum;
-use crate::detect::time::timeline::Timeline;
-use crate::detect::tuning::EPOCHS;
+use crate::detect::tuning::INSIDE_FACTOR;
 use crate::detect::verdict::{self, Counts};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+
+/// What a probe was to a rule: which of it slower rules have to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It opened a scan of its source.
+    Hit,
+    /// A scan of its source is open.
+    Scanning,
+    /// No scan is open.
+    Below,
+}
 
 /// The rows of one rule, and the ports of each.
 #[derive(Debug)]
 pub(super) struct Rows {
     rows: Vec<Row>,
     store: PortStore,
+    /// The hosts of each row, if the rule counts them.
+    peers: Option<PeerStore>,
+    /// What is inside, for a rule that counts hosts; empty if nobody said.
+    pub home: Networks,
     /// The rule by which they are judged.
     pub rule: Rule,
     /// IPv6 sources are aggregated to a network of this many bits.
@@ -43,19 +61,21 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Room for so many rows, whose ports `store` keeps.
-    pub(super) fn new(
+    /// Room for so many rows, whose ports and hosts the stores keep.
+    pub(crate) fn new(
         rule: Rule,
-        ipv6_prefix: u8,
+        policy: &Policy,
         hold_nanos: u64,
-        (capacity, store): (usize, PortStore),
+        (capacity, store, peers): (usize, PortStore, Option<PeerStore>),
         host_hasher: foldhash::quality::FixedState,
     ) -> Result<Self, OutOfMemory> {
         Ok(Self {
             rows: room_for(capacity)?,
             store,
+            peers,
+            home: policy.home.clone(),
             rule,
-            ipv6_prefix,
+            ipv6_prefix: policy.ipv6_prefix,
             present: Present::new(rule.window_nanos, hold_nanos),
             host_hasher,
             overall: OverallPeak::NONE,
@@ -107,7 +127,43 @@ impl Rows {
             prefetch(row);
             prefetch(&row.peaks);
             self.store.prefetch(at);
+            if let Some(peers) = &self.peers {
+                peers.prefetch(at);
+            }
         }
+    }
+
+    /// How many ports, or hosts, of a row count: what the rule counts.
+    #[inline]
+    pub(crate) fn size(&self, at: u32) -> u32 {
+        match &self.peers {
+            None => self.rows[at as usize].ports.count(),
+            Some(peers) => peers.count(at),
+        }
+    }
+
+    /// Whether the count of a row has stopped growing for want of memory.
+    pub(crate) fn is_saturated(&self, at: u32) -> bool {
+        self.rows[at as usize].ports.is_saturated()
+            || self.peers.as_ref().is_some_and(|peers| peers.is_saturated(at))
+    }
+
+    /// What the doorkeeper keeps of a probe: its port, or in two bytes its host.
+    #[inline]
+    pub(crate) fn door_mark(&self, probe: &Probe) -> u16 {
+        match &self.peers {
+            None => probe.port,
+            Some(_) => Peer::of(probe.host, &self.host_hasher).short(),
+        }
+    }
+
+    /// Whether the rule has to do with a probe. A sweep from outside is one of hosts that are inside.
+    #[inline]
+    pub(crate) fn concerns(&self, probe: &Probe) -> bool {
+        self.peers.is_none()
+            || self.home.is_empty()
+            || self.home.contains(probe.host)
+            || self.home.contains(probe.source)
     }
 
     /// Writes a new row: over one that is free, or behind the last.
@@ -118,8 +174,8 @@ impl Rows {
         }
     }
 
-    /// Counts the ports that a source asked for on probation, for its new row.
-    pub(super) fn put_earlier(&mut self, at: u32, source: Probation, now: u64) {
+    /// Counts the ports that a source asked for on probation, for its new row; of hosts, what the doorkeeper kept of them.
+    pub(crate) fn put_earlier(&mut self, at: u32, source: Probation, now: u64) {
         let (present, row) = (&self.present, &mut self.rows[at as usize]);
         let age = u64::from(quantum::age(present.stamp, source.stamp)).min(present.quantum);
         row.since = now.saturating_sub(age * present.quantum_nanos);
@@ -128,9 +184,12 @@ impl Rows {
         // A burst sends all it has at once and is gone; a scanner comes back.
         row.returns = u8::from(source.gap > 0);
         let older = present.quantum - age;
-        for (port, then) in source.ports.into_iter().zip([older, older + u64::from(source.gap)]) {
-            // A short list holds two.
-            let _ = self.store.record(&mut row.ports, at, port, 0, then);
+        for (mark, then) in source.ports.into_iter().zip([older, older + u64::from(source.gap)]) {
+            match &mut self.peers {
+                // A short list holds two.
+                None => drop(self.store.record(&mut row.ports, at, mark, 0, then)),
+                Some(peers) => peers.record_short(at, mark, then),
+            }
             row.quantum = then;
         }
         // That it comes now is no further time that it came back: a flood of sources that pace their ports would keep its youngest
@@ -140,13 +199,20 @@ impl Rows {
 
     /// Counts a probe for an expired row.
     #[inline]
-    pub(super) fn count(&mut self, at: u32, probe: &Probe, sink: &mut EventSink<'_>) {
+    pub(crate) fn count(&mut self, at: u32, probe: &Probe, sink: &mut EventSink<'_>) -> Seen {
         let host = match probe.host {
             IpAddr::V4(v4) => self.host_hasher.hash_one(v4.to_bits()),
             IpAddr::V6(v6) => self.host_hasher.hash_one(v6.to_bits()),
         };
         let quantum = self.present.quantum;
         let mut row = &mut self.rows[at as usize];
+        let was_open = row.episode.is_open();
+        if let Some(peers) = &mut self.peers
+            && row.burst_peak == 0
+            && !was_open
+        {
+            peers.begin(at);
+        }
         let place = row.note(probe, host, sink.now(), &self.present);
         let (bit, before) = (Hosts::bit(place), row.ports.count());
         if !self.store.record(&mut row.ports, at, probe.port, bit, quantum) {
@@ -162,13 +228,43 @@ impl Rows {
         } else if place != row.hosts.busiest() && row.may_be_busiest(is_fresh) {
             row.compare_with_busiest(place, probe, &self.store, at);
         }
-        row.burst_peak = row.burst_peak.max(count);
-        row.peaks.reach(self.present.epoch, count);
-        self.overall.reach(self.present.epoch, count);
-        let verdict = verdict::kind(&self.rule, Counts { ports: count });
-        if let Some(kind) = row.episode.observe(verdict, count, row.ports.union()) {
-            self.report(at, kind, probe, sink);
+        let (size, verdict) = match self.peers {
+            None => (count, verdict::kind(&self.rule, Counts { ports: count, peers: 0 })),
+            Some(_) => self.count_peer(at, probe),
+        };
+        let row = &mut self.rows[at as usize];
+        row.burst_peak = row.burst_peak.max(size);
+        row.peaks.reach(self.present.epoch, size);
+        self.overall.reach(self.present.epoch, size);
+        let growing = if self.peers.is_none() { row.ports.union() } else { size };
+        let Some(kind) = row.episode.observe(verdict, count, growing) else {
+            return if was_open { Seen::Scanning } else { Seen::Below };
+        };
+        self.report(at, kind, probe, sink);
+        if was_open { Seen::Scanning } else { Seen::Hit }
+    }
+
+    /// Counts the host of a probe. How many count, and the verdict on them.
+    fn count_peer(&mut self, at: u32, probe: &Probe) -> (u32, Option<Kind>) {
+        let Some(peers) = &mut self.peers else { return (0, None) };
+        let row = &mut self.rows[at as usize];
+        let peer = Peer::of(probe.host, &self.host_hasher);
+        let size = peers.record(at, peer, self.present.quantum);
+        let speak = match self.rule.peers {
+            _ if row.episode.is_open() => size,
+            Some(least) if size < least => size,
+            // Clients of many services ask as many hosts, but no 25 of one network.
+            _ if self.home.is_empty() => peers.neighbours(at, probe.host, peer),
+            _ if self.home.contains(probe.source) => size / INSIDE_FACTOR,
+            _ => size,
+        };
+        let verdict = verdict::kind(&self.rule, Counts { ports: row.ports.count(), peers: speak });
+        if verdict == Some(Kind::Block) && row.episode.is_open() && row.episode.kind() == Kind::Horizontal {
+            row.episode.widen();
+            self.open_scans[Kind::Horizontal as usize] -= 1;
+            self.open_scans[Kind::Block as usize] += 1;
         }
+        (size, verdict)
     }
 
     /// A probe opened the scan of a row, or made it grow.
@@ -209,7 +305,7 @@ impl Rows {
     /// spoofed probes does not.
     fn take_block(&mut self, at: u32, ports: &Ports, sink: &mut EventSink<'_>) -> bool {
         let (rows, now, listed) = (&self.rows, self.present.quantum, self.store.list_ports() as u32);
-        let hits_need_blocks = self.rule.threshold > listed;
+        let hits_need_blocks = !self.rule.counts_peers() && self.rule.threshold() > listed;
         let worth = |header: &Header| {
             let row = &rows[header.owner as usize];
             let fits = header.left_at(row.quantum, now) <= listed;
@@ -224,93 +320,6 @@ impl Rows {
         true
     }
 
-    /// Brings a row to the present: ports leave the window, a scan may end, a burst may finish.
-    #[inline]
-    pub(super) fn expire(&mut self, at: u32, sink: &mut EventSink<'_>) {
-        let row = &mut self.rows[at as usize];
-        let (from, to) = (row.quantum, self.present.quantum);
-        if !row.episode.is_below() && (from == to || PortStore::none_leaves(&row.ports, from, to)) {
-            row.quantum = to;
-            return;
-        }
-        let over = self.ended(at, sink.now()).map(|ended| {
-            // The record says how things stood when the scan ended, whenever that is noticed.
-            let then = (ended / self.present.quantum_nanos).clamp(from, to);
-            let ports = self.store.count_at(&self.rows[at as usize].ports, at, from, then);
-            let scan = self.scan(at, sink.timeline);
-            Scan { ports, ended: Some(sink.to_capture(ended).max(scan.last_probe)), ..scan }
-        });
-        let row = &mut self.rows[at as usize];
-        let counted = self.store.expire(&mut row.ports, at, from, to);
-        row.quantum = to;
-        if counted == 0 {
-            self.finish_burst(at);
-        }
-        if let Some(scan) = over {
-            self.close(at, scan, sink);
-        }
-    }
-
-    /// Notes whether an open scan has fallen below the threshold by now. When it ended, if it has.
-    pub(super) fn ended(&mut self, at: u32, now: u64) -> Option<u64> {
-        let row = &mut self.rows[at as usize];
-        let (from, to) = (row.quantum, self.present.quantum);
-        if row.episode.is_above() && from != to {
-            let ports = self.store.count_at(&row.ports, at, from, to);
-            if verdict::kind(&self.rule, Counts { ports }).is_none() {
-                let fell = self.store.falls_below(&row.ports, at, self.rule.threshold, from);
-                row.episode.fall(fell.min(to));
-            }
-        }
-        let ended = row.episode.ends_at(self.present.quantum_nanos, self.rule.quiet_nanos)?;
-        (ended <= now).then_some(ended)
-    }
-
-    /// Ends an open scan.
-    fn close(&mut self, at: u32, scan: Scan, sink: &mut EventSink<'_>) {
-        sink.report(EventKind::Ended, scan);
-        let row = &mut self.rows[at as usize];
-        self.open_scans[row.episode.kind() as usize] -= 1;
-        row.episode.end();
-        self.store.end_union(&mut row.ports, at, row.quantum);
-        // What comes next is a new run of probes, even if the last port has not left the window yet.
-        self.finish_burst(at);
-    }
-
-    /// The run of probes of a row is over.
-    fn finish_burst(&mut self, at: u32) {
-        let peak = std::mem::take(&mut self.rows[at as usize].burst_peak);
-        if peak > 0 {
-            self.counters.finish_burst(peak);
-        }
-    }
-
-    /// Ends what goes on in a row that is given up: an open scan is reported as ended now.
-    pub(super) fn end(&mut self, at: u32, sink: &mut EventSink<'_>) {
-        if self.rows[at as usize].episode.is_open() {
-            let ended = Some(sink.to_capture(sink.now()));
-            let scan = Scan { ended, ..self.scan(at, sink.timeline) };
-            self.close(at, scan, sink);
-        }
-        self.finish_burst(at);
-    }
-
-    /// Frees a row in which nothing goes on.
-    pub(super) fn free(&mut self, at: u32) {
-        let row = &mut self.rows[at as usize];
-        self.store.release(&mut row.ports);
-        row.is_used = false;
-    }
-
-    /// Whether a row has nothing left to report: no burst, no scan, and no peak that earns a series.
-    pub(super) fn is_idle(&self, at: u32, least_published: u32) -> bool {
-        let row = &self.rows[at as usize];
-        row.burst_peak == 0
-            && !row.episode.is_open()
-            && row.ports.count() == 0
-            && row.peaks.peak(self.present.epoch) < least_published
-    }
-
     /// Another hold from now on: peaks that were kept by the old one mean nothing then.
     pub(super) fn set_hold(&mut self, hold_nanos: u64) {
         self.present.set_hold(hold_nanos);
@@ -318,82 +327,7 @@ impl Rows {
     }
 
     /// Takes other memory in place of its own, in which nothing is left.
-    pub(super) fn take_memory(&mut self, other: Self) {
-        (self.rows, self.store) = (other.rows, other.store);
-    }
-
-    /// The open scan of a row as it stands.
-    pub(super) fn scan(&self, at: u32, timeline: &Timeline) -> Scan {
-        let row = &self.rows[at as usize];
-        let source = self.source(row);
-        let started = timeline.to_capture(row.since);
-        let detected = self.detected(row, timeline);
-        Scan {
-            id: ScanId::of(source, row.class(), detected),
-            source,
-            source_address: row.address,
-            kind: row.episode.kind(),
-            technique: row.technique.winner(),
-            window_nanos: self.rule.window_nanos,
-            started,
-            detected,
-            last_probe: timeline.to_capture(row.last_probe).max(detected),
-            ended: None,
-            probes: u64::from(row.probes),
-            ports: row.ports.count(),
-            distinct_ports: row.ports.union(),
-            lower_bound: row.ports.is_lower_bound(),
-            peak_distinct_ports: row.episode.peak(),
-            distinct_hosts: row.hosts.count(),
-            busiest_host_ports: self.store.ports_by_host(&row.ports, at).into_iter().max().unwrap_or(0),
-            target: row.target(),
-            first_target: row.first_target(),
-            sample_ports: self.store.sample(&row.ports, at),
-        }
-    }
-
-    /// When the open scan of a row was detected. A clock that was set back meanwhile must not say that it was before it began.
-    fn detected(&self, row: &Row, timeline: &Timeline) -> crate::packet::Timestamp {
-        timeline.to_capture(row.detected()).max(timeline.to_capture(row.since))
-    }
-
-    /// Whose row it is.
-    pub(super) fn source(&self, row: &Row) -> Source {
-        Source::of(row.address, self.ipv6_prefix)
-    }
-
-    /// Hands over the open scans by the time of their hit, ties by source and class, one by one: there can be as many as rows.
-    pub(super) fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
-        let mut open: Vec<_> = self
-            .used()
-            .filter(|(_, row)| row.episode.is_open())
-            .map(|(at, row)| ((self.detected(row, timeline), self.source(row), row.class()), at))
-            .collect();
-        open.sort_unstable();
-        open.into_iter().for_each(|(_, at)| take(self.scan(at, timeline)));
-    }
-
-    /// What a row has for a series.
-    pub(super) fn candidate(&self, row: &Row) -> Candidate {
-        Candidate {
-            source: self.source(row),
-            peak: row.peaks.peak(self.present.epoch),
-            peaks: row.peaks,
-            ports: row.ports.count(),
-            hosts: row.hosts.count(),
-            // Shown as long as the peak that came with it.
-            last_hit: row.last_hit.filter(|&hit| self.present.epoch_of(hit) + EPOCHS >= self.present.epoch),
-            last_probe: row.last_probe,
-        }
-    }
-
-    /// The greatest count of any source within the hold.
-    pub(super) fn greatest_peak(&self) -> u32 {
-        self.overall.peak(self.present.epoch)
-    }
-
-    /// Open scans by `Kind as usize`.
-    pub(super) fn open_scans(&self) -> [u64; Kind::ALL.len()] {
-        self.open_scans
+    pub(crate) fn take_memory(&mut self, other: Self) {
+        (self.rows, self.store, self.peers) = (other.rows, other.store, other.peers);
     }
 }

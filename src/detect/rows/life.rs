@@ -1,0 +1,114 @@
+//! Time passes in a row: what it counts leaves the window, a scan ends, a run of probes is over.
+
+use super::Rows;
+use crate::detect::distinct::PortStore;
+use crate::detect::distinct::peers::PeerStore;
+use crate::detect::scan::{EventKind, Scan};
+use crate::detect::sink::EventSink;
+use crate::detect::verdict::{self, Counts};
+
+impl Rows {
+    /// Brings a row to the present: ports leave the window, a scan may end, a burst may finish.
+    #[inline]
+    pub(crate) fn expire(&mut self, at: u32, sink: &mut EventSink<'_>) {
+        let row = &mut self.rows[at as usize];
+        let (from, to) = (row.quantum, self.present.quantum);
+        if !row.episode.is_below() && (from == to || PortStore::none_leaves(&row.ports, from, to)) {
+            let none_leaves = |peers: &PeerStore| from == to || peers.none_leaves(at, from, to);
+            if self.peers.as_ref().is_none_or(none_leaves) {
+                row.quantum = to;
+                return;
+            }
+        }
+        let over = self.ended(at, sink.now()).map(|ended| {
+            // The record says how things stood when the scan ended, whenever that is noticed.
+            let then = (ended / self.present.quantum_nanos).clamp(from, to);
+            let ports = self.store.count_at(&self.rows[at as usize].ports, at, from, then);
+            let scan = self.scan(at, sink.timeline);
+            Scan { ports, ended: Some(sink.to_capture(ended).max(scan.last_probe)), ..scan }
+        });
+        let row = &mut self.rows[at as usize];
+        row.note_busiest(&self.store, at);
+        let mut counted = self.store.expire(&mut row.ports, at, from, to);
+        row.quantum = to;
+        if let Some(peers) = &mut self.peers {
+            counted = peers.expire(at, from, to);
+        }
+        if counted == 0 {
+            self.finish_burst(at);
+        }
+        if let Some(scan) = over {
+            self.close(at, scan, sink);
+        }
+    }
+
+    /// Notes whether an open scan has fallen below the threshold by now. When it ended, if it has.
+    pub(crate) fn ended(&mut self, at: u32, now: u64) -> Option<u64> {
+        let row = &mut self.rows[at as usize];
+        let (from, to) = (row.quantum, self.present.quantum);
+        if row.episode.is_above() && from != to {
+            let (threshold, peers) = (self.rule.threshold(), self.peers.as_ref());
+            let counts = Counts {
+                ports: self.store.count_at(&row.ports, at, from, to),
+                peers: peers.map_or(0, |peers| peers.count_at(at, from, to)),
+            };
+            if verdict::kind(&self.rule, counts).is_none() {
+                let fell = match peers {
+                    None => self.store.falls_below(&row.ports, at, threshold, from),
+                    Some(peers) => peers.falls_below(at, threshold, from),
+                };
+                row.episode.fall(fell.min(to));
+            }
+        }
+        let ended = row.episode.ends_at(self.present.quantum_nanos, self.rule.quiet_nanos)?;
+        (ended <= now).then_some(ended)
+    }
+
+    /// Ends an open scan.
+    fn close(&mut self, at: u32, scan: Scan, sink: &mut EventSink<'_>) {
+        sink.report(EventKind::Ended, scan);
+        let row = &mut self.rows[at as usize];
+        self.open_scans[row.episode.kind() as usize] -= 1;
+        row.episode.end();
+        self.store.end_union(&mut row.ports, at, row.quantum);
+        // What comes next is a new run of probes, even if the last port has not left the window yet.
+        self.finish_burst(at);
+    }
+
+    /// The run of probes of a row is over.
+    fn finish_burst(&mut self, at: u32) {
+        let peak = std::mem::take(&mut self.rows[at as usize].burst_peak);
+        if peak > 0 {
+            self.counters.finish_burst(peak);
+        }
+    }
+
+    /// Ends what goes on in a row that is given up: an open scan is reported as ended now.
+    pub(crate) fn end(&mut self, at: u32, sink: &mut EventSink<'_>) {
+        if self.rows[at as usize].episode.is_open() {
+            let ended = Some(sink.to_capture(sink.now()));
+            let scan = Scan { ended, ..self.scan(at, sink.timeline) };
+            self.close(at, scan, sink);
+        }
+        self.finish_burst(at);
+    }
+
+    /// Frees a row in which nothing goes on.
+    pub(crate) fn free(&mut self, at: u32) {
+        let row = &mut self.rows[at as usize];
+        self.store.release(&mut row.ports);
+        if let Some(peers) = &mut self.peers {
+            peers.release(at);
+        }
+        row.is_used = false;
+    }
+
+    /// Whether a row has nothing left to report: no burst, no scan, and no peak that earns a series.
+    pub(crate) fn is_idle(&self, at: u32, least_published: u32) -> bool {
+        let row = &self.rows[at as usize];
+        row.burst_peak == 0
+            && !row.episode.is_open()
+            && self.size(at) == 0
+            && row.peaks.peak(self.present.epoch) < least_published
+    }
+}
