@@ -2,6 +2,9 @@
 # make demo               a scan from the packet to the mail, in namespaces of its own; needs no root
 # make test               installs what the tests need and runs everything that CI runs
 # make lint, make bench
+# make static             target/dist/portscan_exporter: one binary for any Linux, with glibc and libpcap inside (on Debian)
+# make image              the container image portscan_exporter, with docker or podman
+# make check-image        the image and the compose file, run and scanned without a registry (as root, on Debian)
 .POSIX:
 CARGO ?= cargo
 BIN = target/release/portscan_exporter
@@ -10,9 +13,12 @@ SUDO = $$([ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests use beside Rust: real scanners, Prometheus, Alertmanager, journald and systemd, all from Debian.
 TEST_PACKAGES = libpcap-dev gcc nmap masscan tcpdump prometheus prometheus-alertmanager victoria-metrics iproute2 systemd \
   systemd-container debootstrap dbus util-linux procps jq curl python3 python3-jsonschema fail2ban nftables \
-  iputils-ping strace
+  iputils-ping strace python3-venv
 
-.PHONY: run demo build test lint bench build-needs test-needs
+# What check-image uses beside the tools of the tests.
+IMAGE_PACKAGES = podman crun podman-compose docker-compose libcap2-bin
+
+.PHONY: run demo build static image check-image test lint bench build-needs test-needs
 
 run: build
 	$(SUDO) $(BIN) $${IFACE:+-i $$IFACE}
@@ -23,14 +29,22 @@ demo: build
 build: build-needs
 	$(CARGO) build --release --locked
 
-# libpcap's headers and a linker, with whatever package manager is here.
+static:
+	deploy/static.sh
+
+image: static
+	@builder=$$(command -v docker || command -v podman) || { echo "install docker or podman, then try again" >&2; exit 1; }; \
+	  "$$builder" build --build-arg PREBUILT=yes --build-arg REVISION="$$(git rev-parse --short=12 HEAD 2>/dev/null)" \
+	  -f deploy/container/Containerfile -t portscan_exporter .
+
+check-image: test-needs static
+	@dpkg-query -W $(IMAGE_PACKAGES) >/dev/null 2>&1 || \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(IMAGE_PACKAGES)
+	tests/container/run.sh
+
+# Rust, a C compiler and libpcap's headers; what is missing is said before anything is installed.
 build-needs:
-	@if [ -e /usr/include/pcap/pcap.h ] && command -v cc >/dev/null; then :; \
-	elif command -v apt-get >/dev/null; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends libpcap-dev gcc libc6-dev; \
-	elif command -v dnf >/dev/null; then $(SUDO) dnf install -y libpcap-devel gcc; \
-	elif command -v apk >/dev/null; then $(SUDO) apk add libpcap-dev gcc musl-dev; \
-	elif command -v pacman >/dev/null; then $(SUDO) pacman -S --needed --noconfirm libpcap gcc; \
-	else echo "install the libpcap headers and a C compiler, then try again" >&2; exit 1; fi
+	@deploy/build-needs.sh
 
 # A test that misses its tools fails; so they are installed first. Debian only.
 test-needs:
@@ -38,6 +52,7 @@ test-needs:
 	  || ! dpkg-query -W $(TEST_PACKAGES) >/dev/null 2>&1; then \
 	  command -v apt-get >/dev/null || { echo "the tests need a Debian system" >&2; exit 1; }; \
 	  $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(TEST_PACKAGES); fi
+	@tests/kubernetes/tools.sh
 	@if [ "$$(id -u)" != 0 ]; then echo "the tests make network namespaces and capture: run them as root (sudo -E make test)" >&2; exit 1; fi
 
 lint: build-needs

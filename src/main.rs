@@ -1,7 +1,9 @@
 //! The command: parse, start the logger, run, exit code (0 done, 1 failed, 2 bad usage).
 
 use portscan_exporter::publish::explain::Answer;
-use portscan_exporter::settings::flags::{self, AnswerFormat, Command, EarlyExit, ExplainFlags, ReplayFlags};
+use portscan_exporter::settings::flags::{
+    self, AnswerFormat, Command, EarlyExit, ExplainFlags, HealthFlags, ReplayFlags,
+};
 use portscan_exporter::settings::{Ignored, Settings};
 use portscan_exporter::system::version;
 use portscan_exporter::text::printable;
@@ -57,6 +59,9 @@ fn run() -> ExitCode {
     if let Some(Command::Explain(flags)) = &settings.flags.command {
         return explain(flags);
     }
+    if let Some(Command::Health(flags)) = &settings.flags.command {
+        return health(flags);
+    }
     match shell.unwrap_or_else(|| app::Shell::new(takes_sockets)).and_then(|shell| app::run(shell, settings))
     {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,6 +100,31 @@ fn explain(flags: &ExplainFlags) -> ExitCode {
             &complaint("does not know this question (is it a portscan_exporter of this version?)"),
         ),
     }
+}
+
+/// Asks the running exporter how it is; for whom an exit code is the answer.
+fn health(flags: &HealthFlags) -> ExitCode {
+    let exporter = match flags.exporter.parse() {
+        Ok(exporter) => exporter,
+        Err(why) => return fail(BAD_USAGE, &format!("--web.listen-address: {why}")),
+    };
+    for (path, question) in [("/-/healthy", "healthy"), ("/-/ready", "ready")] {
+        if question == "ready" && !flags.ready {
+            continue;
+        }
+        match web::get(&exporter, path) {
+            Ok((status, _)) if status.is_success() => {}
+            Ok((status, body)) => {
+                let why = printable(&body.trim().replace('\n', "; "));
+                return fail(
+                    FAILED,
+                    &format!("the exporter at {exporter} is not {question}: {} {why}", status.as_u16()),
+                );
+            }
+            Err(why) => return fail(FAILED, &why),
+        }
+    }
+    print(&format!("the exporter at {exporter} is {}\n", if flags.ready { "ready" } else { "healthy" }))
 }
 
 fn replay(settings: &Settings, flags: &ReplayFlags) -> ExitCode {

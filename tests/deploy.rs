@@ -125,3 +125,33 @@ fn alertmanager_speaks_of_alerts_that_exist() {
     }
     assert!(named > 10, "does this test still read the configuration?");
 }
+
+/// What building says to those who miss something; with a program in the place of cargo, and nothing to install with.
+fn build_needs(cargo: &str) -> (i32, String) {
+    let output = Command::new(deploy("build-needs.sh")).env("CARGO", cargo).output().unwrap();
+    assert!(output.stdout.is_empty(), "{output:?}");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn building_says_what_it_misses_before_it_begins() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let wanted = env!("CARGO_PKG_RUST_VERSION");
+    let directory = tempfile::tempdir().unwrap();
+    let cargo = directory.path().join("cargo");
+    let cargo = cargo.to_str().unwrap();
+    let (code, said) = build_needs(cargo);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(&format!("Rust {wanted} or newer, and there is no {cargo} here")), "{said}");
+    // As Debian 12's, the last one that is too old, the first that is not, and one whose digits are less as text.
+    for (version, is_enough) in
+        [("1.65.0", false), ("1.94.2", false), ("1.95.0", true), ("1.95.0-nightly", true), ("1.100.0", true)]
+    {
+        std::fs::write(cargo, format!("#!/bin/sh\necho 'cargo {version} (0 2026-01-01)'\n")).unwrap();
+        std::fs::set_permissions(cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (code, said) = build_needs(cargo);
+        assert_eq!(code, i32::from(!is_enough), "{version}: {said}");
+        let mention = said.contains(&format!("is {version}"));
+        assert!(mention != is_enough && said.contains("sh.rustup.rs") != is_enough, "{version}: {said}");
+    }
+}

@@ -54,7 +54,7 @@ fn flags(words: &[&str]) -> Vec<String> {
 #[test]
 fn every_flag_and_every_key_is_in_the_reference() {
     let mut missing = Vec::new();
-    let mut wanted: Vec<String> = [&[][..], &["replay"], &["explain"]].into_iter().flat_map(flags).collect();
+    let mut wanted: Vec<String> = [&[][..], &["replay"], &["explain"], &["health"]].into_iter().flat_map(flags).collect();
     assert!(wanted.len() > 25, "does this test still read the help? {wanted:?}");
     wanted.retain(|flag| flag != "--help");
     let example = include_str!("../deploy/config.example.yml");
@@ -107,5 +107,72 @@ fn the_memory_has_room_for_as_many_sources_as_it_says() {
         let limit = limit.and_then(|line| line.rsplit(' ').next()).expect("the limit");
         let said = said.replace('N', &grouped(limit.parse().expect("a number")));
         assert!(README.contains(&said), "the README does not say: {said}");
+    }
+}
+
+const MIGRATION: &str = include_str!("../docs/migration.md");
+
+/// The commands in a page's blocks of shell.
+fn commands(page: &str) -> impl Iterator<Item = &str> {
+    page.split("```sh\n").skip(1).flat_map(|block| block.split("```").next().unwrap_or_default().lines())
+}
+
+/// Whether the exporter takes these words; it starts nothing.
+fn takes(words: &[&str]) -> Result<(), String> {
+    let output = Command::new(cargo_bin!("portscan_exporter")).args(words).arg("--config.check").output();
+    let output = output.expect("it runs");
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+#[test]
+fn the_way_from_another_detector_is_made_of_flags_and_fields_that_exist() {
+    let mut tried = 0;
+    // Those in tables stand between backticks.
+    let quoted = MIGRATION.split('`').filter(|words| !words.contains('\n'));
+    for command in commands(MIGRATION).chain(quoted) {
+        let command = command.replace("ADDRESS", "198.51.100.7");
+        let words: Vec<&str> = command.split_whitespace().collect();
+        match words[..] {
+            ["portscan_exporter", ref words @ ..] => takes(words),
+            // Flags by themselves; what ends in a dot or a bracket is prose.
+            [first, ..] if first.starts_with("--detection") && first.contains('=') => takes(&words),
+            _ => continue,
+        }
+        .unwrap_or_else(|error| panic!("{command}: {error}"));
+        tried += 1;
+    }
+    assert!(tried > 8, "does this test still read the page? {tried}");
+    let fields = MIGRATION.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    for field in fields.filter(|word| word.starts_with("PORTSCAN_")) {
+        assert!(parts().1.contains(&format!("`{field}`")), "no field is called {field}");
+    }
+}
+
+#[test]
+fn what_the_others_ignored_becomes_a_list_that_is_taken() {
+    for (program, file, old, list) in [
+        (
+            "awk ",
+            "/etc/psad/auto_dl",
+            "#\n#  127.0.0.1   0;  # an example\n192.0.2.53   0;  # the scanner\n198.51.100.0/28 0;\n203.0.113.7  5;\n\
+             203.0.113.8  0  tcp/22;\n",
+            "    - 192.0.2.53\n    - 198.51.100.0/28\n",
+        ),
+        (
+            "sed ",
+            "/etc/portsentry/portsentry.ignore.static",
+            "# Put hosts in here\n127.0.0.1/32\n0.0.0.0\n192.0.2.53  # the scanner\n198.51.100.0/28\n\n",
+            "    - 127.0.0.1/32\n    - 0.0.0.0\n    - 192.0.2.53\n    - 198.51.100.0/28\n",
+        ),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        std::fs::write(path("old"), old).expect("written");
+        let command = commands(MIGRATION).find(|command| command.starts_with(program) && command.ends_with(file));
+        let command = command.unwrap_or_else(|| panic!("no {program}")).replace(file, &path("old"));
+        let output = Command::new("sh").args(["-c", &command]).output().expect("a shell");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), list, "{command}");
+        std::fs::write(path("config.yml"), format!("ignore:\n  sources:\n{list}")).expect("written");
+        assert_eq!(takes(&[&format!("--config.file={}", path("config.yml"))]), Ok(()));
     }
 }

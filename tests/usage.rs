@@ -63,6 +63,12 @@ fn bad_flags_are_refused() {
             "invalid value 'metrics' for '--format <text|json>' (possible values: text, json)",
         ),
         ("-i eth0 explain 198.51.100.7", "--capture.interface has no meaning for explain"),
+        ("-i eth0 health", "--capture.interface has no meaning for health"),
+        ("--web.listen-address=:9 health", "give --web.listen-address after health: whom to ask"),
+        (
+            "health --web.listen-address=9",
+            "--web.listen-address: no port in \"9\" (write :10220, 127.0.0.1:10220 or [::1]:10220)",
+        ),
         (
             "--web.listen-address=:9 explain 198.51.100.7",
             "give --web.listen-address after explain: whom to ask",

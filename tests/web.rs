@@ -286,6 +286,39 @@ fn ready_is_every_interface_and_healthy_is_every_tick() {
     assert!(healthy.text().starts_with("the capture on eth1 has not ticked for 12 s"), "{}", healthy.text());
 }
 
+/// What a container's health check runs: its exit code is all that is read.
+#[test]
+fn health_is_an_exit_code_with_its_reason() {
+    let health = |address: SocketAddr, flags: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+            .args(["health", &format!("--web.listen-address={address}")])
+            .args(flags)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let store = SnapshotStore::new(["eth0", "eth1", "eth2"]);
+    store.publish(0, quiet("eth0", true));
+    store.publish(1, quiet("eth1", false));
+    let server = Server::start(store, options(), ClientLimits::default());
+    let address = server.address;
+    let healthy = (0, format!("the exporter at {address} is healthy\n"), String::new());
+    assert_eq!(health(address, &[]), healthy, "it is alive though its interface is down: no reason to restart it");
+    let not_ready = format!(
+        "portscan_exporter: the exporter at {address} is not ready: 503 eth1 does not capture now; eth2 has not \
+         published yet\n"
+    );
+    assert_eq!(health(address, &["--ready"]), (1, String::new(), not_ready));
+    drop(server);
+    let (code, _, said) = health(address, &[]);
+    assert!(code == 1 && said.contains("no answer from the exporter"), "{said}");
+
+    let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
+    let ready = format!("the exporter at {} is ready\n", server.address);
+    assert_eq!(health(server.address, &["--ready"]), (0, ready, String::new()));
+}
+
 #[test]
 fn gzip_only_when_asked_and_it_is_the_same_page() {
     let server = Server::start(one_ready_interface(), options(), ClientLimits::default());

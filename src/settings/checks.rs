@@ -162,6 +162,7 @@ pub(super) fn command(flags: &Flags) -> Result<(), SettingsError> {
     let (command, replay) = match &flags.command {
         None => return Ok(()),
         Some(Command::Explain(_)) => ("explain", None),
+        Some(Command::Health(_)) => ("health", None),
         Some(Command::Replay(replay)) => ("replay", Some(replay)),
     };
     if !flags.capture.interfaces.is_empty() {
@@ -170,7 +171,7 @@ pub(super) fn command(flags: &Flags) -> Result<(), SettingsError> {
     let Some(replay) = replay else {
         // Before the command it says where to listen, not whom to ask; taken for the other it would be ignored.
         if flags.web.systemd_socket || flags.web.listen_addresses != [":10220"] {
-            return invalid(String::from("give --web.listen-address after explain: whom to ask"));
+            return invalid(format!("give --web.listen-address after {command}: whom to ask"));
         }
         return Ok(());
     };

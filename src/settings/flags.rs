@@ -203,6 +203,8 @@ pub enum Command {
     Replay(ReplayFlags),
     /// Ask the running exporter why there is, or is no, alert for an address; needs no privilege
     Explain(ExplainFlags),
+    /// Ask the running exporter whether it is healthy, as a container's health check: exit code 0 if it is, else 1
+    Health(HealthFlags),
 }
 
 /// `replay`: which files, and how to report.
@@ -245,6 +247,22 @@ pub struct ExplainFlags {
         hide_possible_values = true
     )]
     pub format: AnswerFormat,
+}
+
+/// `health`: what to ask, and whom.
+#[derive(Debug, Clone, Args)]
+pub struct HealthFlags {
+    /// Ask whether it is ready, too: every interface captures
+    #[arg(id = "health.ready", long = "ready")]
+    pub ready: bool,
+    /// Where the exporter listens; without a host it is this one
+    #[arg(
+        id = "health.listen_address",
+        long = "web.listen-address",
+        value_name = "HOST:PORT",
+        default_value = ":10220"
+    )]
+    pub exporter: String,
 }
 
 /// How `explain` prints.
