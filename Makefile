@@ -16,7 +16,7 @@ TEST_PACKAGES = libpcap-dev gcc nmap masscan tcpdump prometheus prometheus-alert
   iputils-ping strace python3-venv
 
 # What check-image uses beside the tools of the tests.
-IMAGE_PACKAGES = podman crun podman-compose docker-compose libcap2-bin
+IMAGE_PACKAGES = podman crun docker-compose libcap2-bin
 
 .PHONY: run demo build static image check-image test lint bench build-needs test-needs
 

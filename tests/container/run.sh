@@ -17,7 +17,7 @@ cat >"$store/podman" <<END
 #!/bin/bash
 # --ulimit: without CAP_SYS_RESOURCE the runtime cannot raise its defaults.
 limits=()
-[ "\$1" != run ] || limits=(--ulimit nofile=20000:20000 --ulimit nproc=4096:4096 --cgroups=disabled --pull=never)
+case "\$1" in run | create) limits=(--ulimit nofile=20000:20000 --ulimit nproc=4096:4096 --cgroups=disabled --pull=never) ;; esac
 [ "\$1" != build ] || limits=(--isolation chroot --network host --pull=never --format docker)
 exec podman --root "$store/root" --runroot "$store/run" --cgroup-manager cgroupfs --runtime crun --events-backend none \\
     "\$1" "\${limits[@]}" "\${@:2}"
@@ -43,7 +43,10 @@ eventually() { # WHAT CMD...: within 60 s
     local what=$1
     shift
     for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done
-    podman logs --tail 30 exporter >&2 || :
+    for name in $(podman ps --all --format '{{.Names}}'); do
+        echo "-- $name" >&2
+        podman logs --tail 20 "$name" >&2 || :
+    done
     fail "waited in vain for $what"
 }
 get() { nsenter "--net=/run/netns/$lab-t" curl -fsS "http://127.0.0.1:$1"; }
@@ -72,9 +75,9 @@ for how in "" "--security-opt=no-new-privileges --user=0:0"; do
     eventually "readiness" get 10220/-/ready
     podman healthcheck run exporter || fail "its health check fails"
     scan 1-100
-    hit() { podman logs exporter 2>&1 | grep -q 'msg="portscan hit" source=198.51.100.7 ports=20'; }
+    hit() { podman logs exporter 2>&1 | grep 'event=hit source=198.51.100.7 '; }
     eventually "the hit in its log" hit
-    peak() { get 10220/metrics | grep -q '^portscan_source_peak_distinct_ports{interface="eth0",source="198.51.100.7",window="10s"} 100$'; }
+    peak() { get 10220/metrics | grep '^portscan_source_peak_distinct_ports{interface="eth0",source="198.51.100.7",window="10s"} 100$'; }
     eventually "the peak" peak
     pid=$(podman inspect --format '{{.State.Pid}}' exporter)
     caps=$(sed -n 's/^Cap\(Eff\|Prm\|Inh\|Amb\):\t/\1=/p' "/proc/$pid/status" | tr '\n' ' ')
@@ -85,7 +88,7 @@ for how in "" "--security-opt=no-new-privileges --user=0:0"; do
     # The default health check is that of the image; one that asks where nobody listens fails.
     ! podman exec exporter /usr/local/bin/portscan_exporter health --web.listen-address=:9 2>/dev/null || fail "healthy, and nobody there"
     podman stop --time 10 exporter >/dev/null
-    podman logs exporter 2>&1 | grep -q 'msg="portscan ended"' || fail "the open scan was not reported as ended"
+    podman logs exporter 2>&1 | grep 'msg="portscan ended"' >/dev/null || fail "the open scan was not reported as ended"
     [ "$(podman inspect --format '{{.State.ExitCode}}' exporter)" = 0 ] || fail "it did not end well"
     podman rm exporter >/dev/null
 done
@@ -101,6 +104,8 @@ while read -r image program; do
         mkdir -p "$root$(dirname "$library")"
         cp -L "$library" "$root$library"
     done
+    # The default templates of its messages.
+    [ "$program" = prometheus ] || cp -a --parents /usr/share/prometheus/alertmanager "$root"
     echo 'nobody:x:65534:65534::/:/bin/false' >"$root/etc/passwd"
     chown -R 65534:65534 "$root/prometheus" "$root/alertmanager"
     tar -C "$root" -c . | podman import --change 'ENTRYPOINT ["/bin/main"]' --change 'USER 65534:65534' - "$image" >/dev/null
@@ -110,7 +115,7 @@ $(sed -n 's/ *image: \(.*prometheus:.*\)/\1 prometheus/p; s/ *image: \(.*alertma
 END
 # The reference implementation of the format has its say as well.
 docker-compose -f deploy/container/compose.yml config >/dev/null
-compose() { inside t podman-compose --podman-path "$store/podman" -f deploy/container/compose.yml "$@"; }
+compose() { inside t "$here/target/tools/bin/podman-compose" --podman-path "$store/podman" -f deploy/container/compose.yml "$@"; }
 compose up --detach exporter prometheus alertmanager 2>&1 | sed 's/^/   /'
 eventually "Prometheus" get 9090/-/ready
 scan 1-100
