@@ -54,7 +54,8 @@ fn flags(words: &[&str]) -> Vec<String> {
 #[test]
 fn every_flag_and_every_key_is_in_the_reference() {
     let mut missing = Vec::new();
-    let mut wanted: Vec<String> = [&[][..], &["replay"], &["explain"], &["health"]].into_iter().flat_map(flags).collect();
+    let mut wanted: Vec<String> =
+        [&[][..], &["replay"], &["explain"], &["health"]].into_iter().flat_map(flags).collect();
     assert!(wanted.len() > 25, "does this test still read the help? {wanted:?}");
     wanted.retain(|flag| flag != "--help");
     let example = include_str!("../deploy/config.example.yml");
@@ -131,8 +132,7 @@ fn the_way_from_another_detector_is_made_of_flags_and_fields_that_exist() {
     let quoted = MIGRATION.split('`').filter(|words| !words.contains('\n'));
     for command in commands(MIGRATION).chain(quoted) {
         let command = command.replace("ADDRESS", "198.51.100.7");
-        let words: Vec<&str> =
-            command.split_whitespace().filter(|word| *word != "--config.check").collect();
+        let words: Vec<&str> = command.split_whitespace().filter(|word| *word != "--config.check").collect();
         match words[..] {
             ["portscan_exporter", ref words @ ..] => takes(words),
             // Flags by themselves; what ends in a dot or a bracket is prose.
@@ -169,7 +169,8 @@ fn what_the_others_ignored_becomes_a_list_that_is_taken() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = |name: &str| directory.path().join(name).display().to_string();
         std::fs::write(path("old"), old).expect("written");
-        let command = commands(MIGRATION).find(|command| command.starts_with(program) && command.ends_with(file));
+        let command =
+            commands(MIGRATION).find(|command| command.starts_with(program) && command.ends_with(file));
         let command = command.unwrap_or_else(|| panic!("no {program}")).replace(file, &path("old"));
         let output = Command::new("sh").args(["-c", &command]).output().expect("a shell");
         assert_eq!(String::from_utf8_lossy(&output.stdout), list, "{command}");

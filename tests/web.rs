@@ -304,7 +304,11 @@ fn health_is_an_exit_code_with_its_reason() {
     let server = Server::start(store, options(), ClientLimits::default());
     let address = server.address;
     let healthy = (0, format!("the exporter at {address} is healthy\n"), String::new());
-    assert_eq!(health(address, &[]), healthy, "it is alive though its interface is down: no reason to restart it");
+    assert_eq!(
+        health(address, &[]),
+        healthy,
+        "it is alive though its interface is down: no reason to restart it"
+    );
     let not_ready = format!(
         "portscan_exporter: the exporter at {address} is not ready: 503 eth1 does not capture now; eth2 has not \
          published yet\n"
