@@ -1,10 +1,9 @@
 //! Where the nanoseconds of one packet go: decode, observe, tick, snapshot; and those of one scrape.
 
-#[path = "../tests/traffic/mod.rs"]
-mod traffic;
-
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use lab::frames;
+use lab::traffic::{Attack, Flood, SECOND, START, Space};
 use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{BATCH, Detector, Limits, Origin, Policy, Probe};
 use portscan_exporter::packet::decode;
@@ -12,7 +11,6 @@ use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::publish::metrics::{self, ProcessState};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use std::sync::Arc;
-use traffic::{Attack, Flood, SECOND, START, Space};
 
 fn main() {
     divan::main();
@@ -20,28 +18,17 @@ fn main() {
 
 /// An Ethernet frame with a TCP segment of these flags; tags and family as asked.
 fn frame(flags: u8, tags: usize, ipv6: bool) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-    for _ in 0..tags {
-        frame.extend([0x81, 0x00, 0, 10]);
-    }
+    let (tags, segment) = (vec![0x8100; tags], frames::tcp(flags));
     if ipv6 {
-        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
-        frame.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
-        frame.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16]);
+        frames::tagged(&tags, frames::IPV6, &frames::ipv6(frames::TCP, &segment))
     } else {
-        frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0]);
-        frame.extend([198, 51, 100, 7, 192, 0, 2, 10]);
+        frames::tagged(&tags, frames::IPV4, &frames::ipv4(frames::TCP, &segment))
     }
-    frame.extend([0x9c, 0x40, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 5 << 4, flags, 0, 0, 0, 0, 0, 0]);
-    frame
 }
-
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
 
 #[divan::bench(args = ["syn", "ack", "syn tagged", "syn ipv6", "ack ipv6", "syn tagged ipv6"])]
 fn decodes(bencher: Bencher, what: &str) {
-    let flags = if what.starts_with("syn") { SYN } else { ACK };
+    let flags = if what.starts_with("syn") { frames::SYN } else { frames::ACK };
     let frame = frame(flags, usize::from(what.contains("tagged")), what.ends_with("ipv6"));
     bencher
         .counter(ItemsCount::new(1_u32))
@@ -96,7 +83,7 @@ fn observe_known_sources(bencher: Bencher, sources: u64) {
         (0..PROBES)
             .map(|_| {
                 n += 1;
-                let source = Space::Ipv4.spoofed(traffic::Draw(n).below(sources));
+                let source = Space::Ipv4.spoofed(lab::traffic::Draw(n).below(sources));
                 Probe { source, port: n as u16 % 10, ..Attack::of(Flood::Burst(1)).spoofed(0) }
             })
             .collect()

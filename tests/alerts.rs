@@ -1,8 +1,6 @@
 //! The alerting rules: promtool finds them sound, each is proven to fire and to be silent, and the proofs can fail.
 
-mod contract;
-
-use contract::{assert_within, promtool};
+use lab::contract::{assert_within, promtool};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;

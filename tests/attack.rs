@@ -2,14 +2,12 @@
 //! second of packet time.
 #![allow(clippy::print_stdout, reason = "figures are worth reading when they are asked for")]
 
-mod traffic;
-
+use lab::traffic::{Attack, Draw, Flood, Outcome, Pace, SECOND, START, Space};
 use portscan_exporter::detect::{
     BATCH, Detector, EventKind, Evicted, Limits, Origin, Policy, Probe, ScanEvent, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use std::net::{IpAddr, Ipv4Addr};
-use traffic::{Attack, Draw, Flood, Outcome, Pace, SECOND, START, Space};
 
 fn show(name: &str, outcome: &Outcome) {
     let evicted = outcome.snapshot.counters.evicted;

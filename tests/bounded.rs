@@ -1,12 +1,10 @@
 //! Law 4: memory is fixed at start, whatever arrives. An allocator that counts is the witness.
 
-mod traffic;
-
+use lab::traffic::{Attack, Flood, SECOND, START, Space};
 use portscan_exporter::detect::{BATCH, Detector, Limits, Origin, Policy, Probe};
 use portscan_exporter::packet::Timestamp;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use traffic::{Attack, Flood, SECOND, START, Space};
 
 static BYTES: AtomicU64 = AtomicU64::new(0);
 static CALLS: AtomicU64 = AtomicU64::new(0);

@@ -3,8 +3,8 @@
 //! Needs root and iproute2, and fails without them.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod wire;
-
+use lab::spaces::knock_from;
+use lab::{HERE, Pair, assert_confined, frames, inside, ip};
 use portscan_exporter::capture::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake, default_interface,
     interfaces,
@@ -13,91 +13,11 @@ use portscan_exporter::detect::Probe;
 use portscan_exporter::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode};
 use portscan_exporter::system::{clock, privilege};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::IpAddr;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wire::inside;
-
-/// Two namespaces joined by a veth: `watched` (192.0.2.10, 2001:db8::10) and `source` (192.0.2.7, 2001:db8::7).
-struct Lab {
-    watched: String,
-    source: String,
-}
-
-impl Lab {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("capl{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let lab = Lab { watched: format!("{name}-w"), source: format!("{name}-s") };
-        for space in [&lab.watched, &lab.source] {
-            ip(&["netns", "add", space]);
-            ip(&["-n", space, "link", "set", "lo", "up"]);
-            // No duplicate address detection: addresses are usable at once.
-            let settings = ["net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.accept_dad=0"];
-            ip(&["netns", "exec", space, "sysctl", "-qw", settings[0], settings[1]]);
-        }
-        lab.plug();
-        lab
-    }
-
-    /// Joins the namespaces by eth0 on both sides.
-    fn plug(&self) {
-        let (watched, source) = (self.watched.as_str(), self.source.as_str());
-        ip(&["-n", watched, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", source]);
-        for (space, last) in [(watched, "10"), (source, "7")] {
-            ip(&["-n", space, "link", "set", "eth0", "up"]);
-            ip(&["-n", space, "addr", "add", &format!("192.0.2.{last}/24"), "dev", "eth0"]);
-            ip(&["-n", space, "addr", "add", &format!("2001:db8::{last}/64"), "dev", "eth0", "nodad"]);
-        }
-    }
-
-    fn unplug(&self) {
-        ip(&["-n", &self.watched, "link", "del", "eth0"]);
-    }
-
-    fn set_watched(&self, words: &[&str]) {
-        ip(&[&["-n", &self.watched, "link", "set"], words].concat());
-    }
-
-    /// The source knocks at these ports of the watched host, all closed.
-    fn knock(&self, address: &str, ports: std::ops::Range<u16>) {
-        knock_from(&self.source, address, ports);
-    }
-
-    /// The source sends these frames as they are.
-    fn inject(&self, frames: Vec<Vec<u8>>) {
-        wire::inject(&self.source, frames);
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        for space in [&self.watched, &self.source] {
-            let _ = Command::new("ip").args(["netns", "del", space]).status();
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) {
-    let output = Command::new("ip").args(arguments).output().expect("this test needs iproute2");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "this test needs root: ip {}: {said}", arguments.join(" "));
-}
-
-/// Connects from a namespace to closed ports.
-fn knock_from(space: &str, address: &str, ports: std::ops::Range<u16>) {
-    let address: IpAddr = address.parse().unwrap();
-    inside(space, move || {
-        for port in ports {
-            let _ = TcpStream::connect_timeout(&SocketAddr::new(address, port), Duration::from_millis(300));
-        }
-    })
-    .join()
-    .unwrap();
-}
 
 /// What a capture told its sink.
 #[derive(Debug, Default, Clone)]
@@ -187,7 +107,7 @@ impl Running {
         Running { seen, wake, stall, thread: Some(thread) }
     }
 
-    fn eth0(lab: &Lab) -> Self {
+    fn eth0(lab: &Pair) -> Self {
         Self::start(&lab.watched, on("eth0"))
     }
 
@@ -247,12 +167,18 @@ fn refusal(space: &str, options: LiveOptions) -> CaptureError {
 
 /// A SYN from 192.0.2.7 to a port of 192.0.2.10, with VLAN tags.
 fn syn(tags: &[u16], port: u16) -> Vec<u8> {
-    wire::syn([192, 0, 2, 7].into(), tags, port)
+    frames::syn([192, 0, 2, 7], tags, port)
+}
+
+/// The same, with an ether type of its own and what it begins with before the IP packet.
+fn syn_behind(ether_type: u16, before: &[u8], port: u16) -> Vec<u8> {
+    let packet = frames::syn_packet([192, 0, 2, 7], port);
+    frames::to_all(frames::ethernet(ether_type, &[before, &packet].concat()))
 }
 
 #[test]
 fn probes_arrive_and_nothing_else_does() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::eth0(&lab);
     // The watched host's own connections, and the resets they are answered with.
     knock_from(&lab.watched, "192.0.2.7", 1..30);
@@ -277,7 +203,7 @@ fn probes_arrive_and_nothing_else_does() {
 
 #[test]
 fn both_directions_are_seen_when_asked_for() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let outbound = LiveOptions { direction: Direction::Out, ..on("eth0") };
     let both = LiveOptions { direction: Direction::InOut, ..on("eth0") };
     let (outbound, both) = (Running::start(&lab.watched, outbound), Running::start(&lab.watched, both));
@@ -289,7 +215,7 @@ fn both_directions_are_seen_when_asked_for() {
 
 #[test]
 fn tagged_frames_and_fragments_arrive() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let counting = LiveOptions { fragments: Fragments::Count, ..on("eth0") };
     let capture = Running::start(&lab.watched, counting);
     // As `nmap -f` sends it: eight bytes of TCP, more to follow.
@@ -307,8 +233,8 @@ fn tagged_frames_and_fragments_arrive() {
         syn(&[0x88a8, 0x8100], 5),
         syn(&[0x8100, 0x8100, 0x8100], 7),
         syn(&[0x9100, 0x88a8, 0x8100], 8),
-        wire::syn_behind([192, 0, 2, 7].into(), 0x8864, &[0x11, 0, 0, 1, 0, 42, 0, 0x21], 9),
-        wire::syn_behind([192, 0, 2, 7].into(), 0x8847, &[0, 1, 0, 64, 0, 2, 1, 64], 10),
+        syn_behind(0x8864, &[0x11, 0, 0, 1, 0, 42, 0, 0x21], 9),
+        syn_behind(0x8847, &[0, 1, 0, 64, 0, 2, 1, 64], 10),
         syn(&[0x8100; 18], 11),
         ack,
         fragment,
@@ -322,7 +248,7 @@ fn tagged_frames_and_fragments_arrive() {
 /// On `any` the kernel keeps the outermost tag, and what is behind it may be another.
 #[test]
 fn tagged_frames_arrive_on_any() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::start(&lab.watched, on("any"));
     lab.inject(vec![
         syn(&[0x8100], 1),
@@ -330,24 +256,18 @@ fn tagged_frames_arrive_on_any() {
         syn(&[0x88a8, 0x8100], 3),
         syn(&[0x9100, 0x8100], 4),
         syn(&[0x8100, 0x8100, 0x8100], 5),
-        wire::syn_behind([192, 0, 2, 7].into(), 0x8864, &[0x11, 0, 0, 1, 0, 42, 0, 0x21], 6),
-        wire::syn_behind([192, 0, 2, 7].into(), 0x8847, &[0, 1, 1, 64], 7),
+        syn_behind(0x8864, &[0x11, 0, 0, 1, 0, 42, 0, 0x21], 6),
+        syn_behind(0x8847, &[0, 1, 1, 64], 7),
         // The kernel names what is behind seven tags, and of more nothing.
         syn(&[0x8100; 7], 8),
         syn(&[0x8100; 8], 9),
         syn(&[0x8100; 12], 10),
-        wire::syn_behind(
-            [192, 0, 2, 7].into(),
+        syn_behind(
             0x8100,
             &[0, 10, 0x81, 0, 0, 10, 0x81, 0, 0, 10, 0x88, 0x64, 0x11, 0, 0, 1, 0, 42, 0, 0x21],
             11,
         ),
-        wire::syn_behind(
-            [192, 0, 2, 7].into(),
-            0x8100,
-            &[0, 10, 0x81, 0, 0, 10, 0x81, 0, 0, 10, 0x88, 0x47, 0, 1, 1, 64],
-            12,
-        ),
+        syn_behind(0x8100, &[0, 10, 0x81, 0, 0, 10, 0x81, 0, 0, 10, 0x88, 0x47, 0, 1, 1, 64], 12),
         syn(&[0x8100; 20], 13),
         syn(&[], 14),
     ]);
@@ -359,9 +279,9 @@ fn tagged_frames_arrive_on_any() {
 /// A connect scan of ordinary sockets with one option set (IPV6_DSTOPTS): the host answers each, however long the header.
 #[test]
 fn a_scan_behind_long_extension_headers_is_seen() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::eth0(&lab);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/dstopts.py");
+    let script = &format!("{HERE}/tests/lab/dstopts.py");
     for words in [["1", "20", "8"], ["21", "40", "192"], ["41", "60", "1024"]] {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &lab.source, "python3", script, "2001:db8::10"]).args(words);
@@ -376,7 +296,7 @@ fn a_scan_behind_long_extension_headers_is_seen() {
 
 #[test]
 fn a_quiet_interface_ticks_and_stops_at_once() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let mut capture = Running::eth0(&lab);
     let start = clock::steady();
     let seen = capture.until("three ticks after the first", |seen| seen.ticks.len() >= 4);
@@ -388,7 +308,7 @@ fn a_quiet_interface_ticks_and_stops_at_once() {
 
 #[test]
 fn a_call_ticks_at_once() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::eth0(&lab);
     capture.until("the first tick", |seen| !seen.ticks.is_empty());
     let start = clock::steady();
@@ -403,7 +323,7 @@ fn a_call_ticks_at_once() {
 /// Ticks move time: what waited in the ring meanwhile (a stopped process finds it full) must not count as now.
 #[test]
 fn what_waits_is_handed_over_before_the_next_tick() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::start(&lab.watched, LiveOptions { buffer_bytes: 16 << 20, ..on("eth0") });
     capture.until("the first tick", |seen| !seen.ticks.is_empty());
     let (release, stall) = mpsc::channel();
@@ -421,7 +341,7 @@ fn what_waits_is_handed_over_before_the_next_tick() {
 
 #[test]
 fn what_came_before_the_stop_is_handed_over() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let mut capture = Running::eth0(&lab);
     lab.inject((1..201).map(|port| syn(&[], port)).collect());
     assert!(capture.stop() < Duration::from_secs(2));
@@ -433,7 +353,7 @@ fn what_came_before_the_stop_is_handed_over() {
 
 #[test]
 fn a_recreated_interface_is_captured_again() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let mut capture = Running::eth0(&lab);
     lab.knock("192.0.2.10", 1..11);
     capture.until("ten ports", |seen| seen.ports().len() == 10 && seen.status().received >= 10);
@@ -457,7 +377,7 @@ fn a_recreated_interface_is_captured_again() {
 
 #[test]
 fn an_interface_replaced_in_an_instant_is_noticed() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::eth0(&lab);
     capture.until("the first tick", |seen| seen.status().up);
     lab.unplug();
@@ -469,7 +389,7 @@ fn an_interface_replaced_in_an_instant_is_noticed() {
 
 #[test]
 fn a_renamed_interface_is_lost_until_its_name_is_back() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::eth0(&lab);
     capture.until("the first tick", |seen| seen.status().up);
     lab.set_watched(&["eth0", "down"]);
@@ -484,7 +404,7 @@ fn a_renamed_interface_is_lost_until_its_name_is_back() {
 
 #[test]
 fn an_interface_that_goes_down_is_not_up_and_needs_no_restart() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::eth0(&lab);
     capture.until("the first tick", |seen| seen.status().up);
     lab.set_watched(&["eth0", "down"]);
@@ -498,7 +418,7 @@ fn an_interface_that_goes_down_is_not_up_and_needs_no_restart() {
 
 #[test]
 fn an_interface_without_carrier_is_not_up_and_needs_no_restart() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let capture = Running::eth0(&lab);
     let everywhere = Running::start(&lab.watched, on("any"));
     for capture in [&capture, &everywhere] {
@@ -517,7 +437,7 @@ fn an_interface_without_carrier_is_not_up_and_needs_no_restart() {
 /// Their operational state is "unknown", and that is fine.
 #[test]
 fn devices_without_a_link_are_up_while_they_are_set_up() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     for kind in ["dummy", "wireguard", "sit"] {
         let name = format!("{kind}0").replace("wireguard", "wg").replace("sit0", "sit7");
         let rest: &[&str] = if kind == "sit" { &["remote", "192.0.2.7", "local", "192.0.2.10"] } else { &[] };
@@ -541,7 +461,7 @@ fn devices_without_a_link_are_up_while_they_are_set_up() {
 
 #[test]
 fn any_and_lo_work() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let all = LiveOptions { promiscuous: true, ..on("any") };
     let (any, lo) = (Running::start(&lab.watched, all), Running::start(&lab.watched, on("lo")));
     lab.knock("192.0.2.10", 1..11);
@@ -556,7 +476,7 @@ fn any_and_lo_work() {
 
 #[test]
 fn a_tunnel_without_link_header_is_captured() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     ip(&["-n", &lab.watched, "tuntap", "add", "tun0", "mode", "tun"]);
     lab.set_watched(&["tun0", "up"]);
     let capture = Running::start(&lab.watched, on("tun0"));
@@ -565,14 +485,14 @@ fn a_tunnel_without_link_header_is_captured() {
 
 #[test]
 fn a_missing_interface_lists_those_of_its_namespace() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let message = refusal(&lab.watched, on("eth7")).to_string();
     assert_eq!(message, "cannot capture on eth7: no such device (interfaces: lo, eth0)");
 }
 
 #[test]
 fn an_interface_that_is_down_says_so() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     lab.set_watched(&["eth0", "down"]);
     let message = refusal(&lab.watched, on("eth0")).to_string();
     assert_eq!(message, "cannot capture on eth0: the interface is down (try: sudo ip link set eth0 up)");
@@ -580,7 +500,7 @@ fn an_interface_that_is_down_says_so() {
 
 #[test]
 fn without_privilege_it_says_what_to_do_but_a_missing_interface_is_still_missing() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let messages = inside(&lab.watched, || {
         use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
         let none = CapabilitySet::empty();
@@ -601,26 +521,13 @@ fn without_privilege_it_says_what_to_do_but_a_missing_interface_is_still_missing
 
 #[test]
 fn a_confined_process_can_capture_and_nothing_else() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     inside(&lab.watched, || {
         let confined = privilege::confine_thread(&privilege::Options::default()).unwrap();
         assert_eq!((confined.became.as_deref(), confined.still_root), (Some("nobody"), None));
         assert!(confined.calls && confined.files != privilege::Files::Free, "{:?}", confined.files);
         let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        for line in [
-            "Uid:\t65534\t65534\t65534\t65534\n",
-            "Gid:\t65534\t65534\t65534\t65534\n",
-            "Groups:\t \n",
-            "CapInh:\t0000000000000000\n",
-            "CapPrm:\t0000000000002000\n",
-            "CapEff:\t0000000000002000\n",
-            "CapBnd:\t0000000000000000\n",
-            "CapAmb:\t0000000000000000\n",
-            "NoNewPrivs:\t1\n",
-            "Seccomp:\t2\n",
-        ] {
-            assert!(own.contains(line), "{line:?} in {own}");
-        }
+        assert_confined(&own, &[]);
         Live::open(LiveOptions { promiscuous: true, ..on("eth0") }).unwrap();
         assert!(
             interfaces().iter().any(|interface| interface.name == "eth0" && !interface.addresses.is_empty())
@@ -639,7 +546,7 @@ fn a_confined_process_can_capture_and_nothing_else() {
 
 #[test]
 fn the_default_interface_and_the_addresses_are_those_of_the_namespace() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let look = || (default_interface(), interfaces());
     let (none, all) = inside(&lab.watched, look).join().unwrap();
     assert_eq!(none, None);

@@ -93,20 +93,12 @@ fn folder() -> PathBuf {
 
 /// 200 sources that ask for 194 ports each, one each in a round of 16 ms.
 fn short_of_blocks() -> PathBuf {
-    let numbers = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
-    let mut file = numbers(&[0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 1]);
-    for port in 1..=194_u16 {
-        let micros = 16_000 * u32::from(port);
-        for source in 0..200 {
-            file.extend(numbers(&[1_700_000_000 + micros / 1_000_000, micros % 1_000_000, 54, 54]));
-            file.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
-            file.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 198, 51, 100, source, 192, 0, 2, 10]);
-            file.extend([0x9c, 0x40, port.to_be_bytes()[0], port.to_be_bytes()[1]]);
-            file.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 4, 0, 0, 0, 0, 0]);
-        }
-    }
+    let frames = (1..=194_u16).flat_map(|port| {
+        let nanos = 1_700_000_000_000_000_000 + 16_000_000 * u64::from(port);
+        (0..200).map(move |source| (nanos, lab::frames::syn([198, 51, 100, source], &[], port)))
+    });
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(SHORT_OF_BLOCKS);
-    std::fs::write(&path, file).expect("a folder for such files");
+    lab::files::write(&path, frames);
     path
 }
 

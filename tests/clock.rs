@@ -2,15 +2,12 @@
 //! own, and files; no root is needed.
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 
-mod wire;
-
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect::{EventKind, Limits, Origin, Policy, ScanEvent};
 use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::pipeline::{LiveSink, Pipeline, Publisher};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::system::clock::StepWatch;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -101,7 +98,7 @@ impl Wire {
 
     /// A SYN from 203.0.113.SOURCE with this stamp, handed over at once.
     fn syn_at(&mut self, time: Timestamp, source: u8, port: u16) {
-        self.sink.frame(time, &wire::syn(Ipv4Addr::new(203, 0, 113, source), &[], port));
+        self.sink.frame(time, &lab::frames::syn(Ipv4Addr::new(203, 0, 113, source), &[], port));
         self.sink.batch_end();
     }
 
@@ -200,7 +197,7 @@ fn a_pause_of_25_seconds_invents_nothing() {
     for _ in 0..25 {
         wire.sleep(SECOND);
         wire.slow_port += 1;
-        let frame = wire::syn(Ipv4Addr::new(203, 0, 113, 250), &[], 1_000 + wire.slow_port);
+        let frame = lab::frames::syn(Ipv4Addr::new(203, 0, 113, 250), &[], 1_000 + wire.slow_port);
         wire.sink.frame(wire.wall(), &frame);
     }
     wire.sink.batch_end();
@@ -256,7 +253,7 @@ fn a_live_frame_with_an_absurd_time_counts_as_now() {
     let now = wire.wall().nanos();
     for port in 1..31 {
         let time = now + u64::from(port * 7 % 31) * SECOND / 10 - 2 * SECOND;
-        wire.sink.frame(Timestamp(time), &wire::syn(Ipv4Addr::new(203, 0, 113, 1), &[], port));
+        wire.sink.frame(Timestamp(time), &lab::frames::syn(Ipv4Addr::new(203, 0, 113, 1), &[], port));
     }
     wire.sink.batch_end();
     wire.goes_on(&["203.0.113.1"], 0);
@@ -264,17 +261,11 @@ fn a_live_frame_with_an_absurd_time_counts_as_now() {
 
 /// A capture file of these frames.
 fn file_of(frames: &[(u32, Ipv4Addr, u16)]) -> tempfile::NamedTempFile {
-    let mut bytes = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
-    for &(seconds, source, port) in frames {
-        let frame = wire::syn(source, &[], port);
-        let length = u32::try_from(frame.len()).unwrap();
-        for field in [seconds, 0, length, length] {
-            bytes.extend(field.to_le_bytes());
-        }
-        bytes.extend(frame);
-    }
+    let frames = frames
+        .iter()
+        .map(|&(seconds, source, port)| (u64::from(seconds) * SECOND, lab::frames::syn(source, &[], port)));
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), bytes).unwrap();
+    lab::files::write(file.path(), frames);
     file
 }
 
@@ -331,7 +322,8 @@ fn the_end_of_time_is_not_the_end() {
         }
     };
     let mut put = |time: u64, last: u8, port: u16| {
-        let _ = pipeline.frame(Timestamp(time), &wire::syn(Ipv4Addr::new(203, 0, 113, last), &[], port));
+        let _ =
+            pipeline.frame(Timestamp(time), &lab::frames::syn(Ipv4Addr::new(203, 0, 113, last), &[], port));
         pipeline.flush(&mut tell);
     };
     for round in 0..200 {

@@ -1,9 +1,7 @@
 //! The dashboards: of the types Grafana publishes, asking only for what the exporter has, in queries Prometheus understands, with
 //! panels that explain themselves. Whether there is data behind each query is in `monitoring/fleet.rs`.
 
-mod contract;
-
-use contract::{assert_within, promtool};
+use lab::contract::{assert_within, promtool};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -184,7 +182,7 @@ fn they_ask_only_for_metrics_of_the_contract() {
             let query = query(target);
             assert!(!query.contains('$'), "{title}: {query}");
             assert_within(&query, &[]);
-            for contract::Selector { metric, matchers } in contract::selectors(&query) {
+            for lab::contract::Selector { metric, matchers } in lab::contract::selectors(&query) {
                 let chosen = |wanted: &str| matchers.iter().any(|(label, _)| label == wanted);
                 assert!(chosen("job"), "{title}: {metric} of every job");
                 assert!(index == 1 || chosen("instance"), "{title}: {metric} of every instance");
@@ -192,7 +190,7 @@ fn they_ask_only_for_metrics_of_the_contract() {
         }
         for annotation in dashboard["annotations"]["list"].as_array().expect("annotations").iter().skip(1) {
             let query = query(annotation);
-            assert!(query.starts_with("ALERTS{") || !contract::selectors(&query).is_empty(), "{query}");
+            assert!(query.starts_with("ALERTS{") || !lab::contract::selectors(&query).is_empty(), "{query}");
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The whole page: as a golden file, and as promtool judges it. `UPDATE_GOLDENS=1` writes the golden anew.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod contract;
-
 use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{self, Counters, Limits, PublishedSource, Source};
 use portscan_exporter::packet::Timestamp;
@@ -189,11 +187,11 @@ fn the_contract_is_the_list_of_families() {
             families.insert(name.to_owned(), labels);
         }
     }
-    let contract: BTreeMap<String, BTreeSet<&str>> = contract::FAMILIES
+    let contract: BTreeMap<String, BTreeSet<&str>> = lab::contract::FAMILIES
         .iter()
         .map(|(name, labels)| ((*name).to_owned(), labels.iter().copied().collect()))
         .collect();
-    assert_eq!(contract.len(), contract::FAMILIES.len(), "a family twice");
+    assert_eq!(contract.len(), lab::contract::FAMILIES.len(), "a family twice");
     assert_eq!(contract, families);
 }
 

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
-mod wire;
-
 use assert_cmd::cargo::cargo_bin;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect::{Limits, Origin, Policy, Probe, ScanEvent, Technique};
@@ -194,7 +192,7 @@ impl Host {
 
     fn syn(&mut self, source: [u8; 4], port: u16) {
         let now = self.clocks.lock().unwrap().0;
-        self.sink.frame(now, &wire::syn(source.into(), &[], port));
+        self.sink.frame(now, &lab::frames::syn(source, &[], port));
         self.sink.batch_end();
     }
 

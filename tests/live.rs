@@ -6,9 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
-mod lab;
-mod wire;
-
 use lab::{
     Ended, HERE, Lab, PATIENCE, WATCHED, WATCHED_V6, ends_well, eventually, in_room, journal, journal_text,
     written,
@@ -38,7 +35,7 @@ impl Webhook {
         let webhook = Webhook::default();
         let posts = webhook.0.clone();
         let (bound, is_bound) = std::sync::mpsc::channel();
-        wire::inside("lab-t", move || {
+        lab::inside("lab-t", move || {
             let listener = TcpListener::bind("127.0.0.1:9099").unwrap();
             bound.send(()).unwrap();
             for connection in listener.incoming() {

@@ -6,9 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 #![allow(clippy::print_stdout, reason = "the tests that ran")]
 
-mod lab;
-mod wire;
-
 use lab::{Lab, eventually, in_room, journal, journal_text};
 use portscan_exporter::app::{self, ShardPublisher, Shell};
 use portscan_exporter::detect::ScanEvent;
@@ -108,7 +105,7 @@ fn ends_with_1(lab: &Lab, who: &str, records: &[&str]) {
     command.env(PANICS, who);
     let mut exporter = lab.exporter_of(command);
     let source = Ipv4Addr::new(203, 0, 113, 1);
-    wire::inject("lab-srv", (1..26).map(|port| wire::syn(source, &[], port)).collect());
+    lab::inject("lab-srv", (1..26).map(|port| lab::frames::syn(source, &[], port)).collect());
     let status = eventually("the end", lab::PATIENCE, || exporter.program.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(1), "{}", journal_text());
     for record in records {

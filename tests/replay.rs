@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 
 use assert_cmd::cargo::cargo_bin;
+use lab::files::{header, record};
 use portscan_exporter::capture::Wake;
 use portscan_exporter::detect::{Limits, Policy, Scan, ScanId};
 use portscan_exporter::packet::Timestamp;
@@ -17,22 +18,9 @@ use std::time::Duration;
 const START: u64 = 1_700_000_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// The header of a pcap file of Ethernet frames with nanosecond stamps.
-fn header() -> Vec<u8> {
-    let numbers = [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 262_144, 1];
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-}
-
-/// A SYN of 198.51.100.`source` to a port of 192.0.2.10, as a record of such a file.
+/// A SYN of 198.51.100.`source` to a port of 192.0.2.10, as a record of a file.
 fn syn(time: u64, source: u8, port: u16) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 10, 2, 0, 0, 0, 0, source, 8, 0];
-    frame.extend([0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 198, 51, 100, source, 192, 0, 2, 10]);
-    frame.extend(40_000_u16.to_be_bytes());
-    frame.extend(port.to_be_bytes());
-    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 4, 0, 0, 0, 0, 0]);
-    let length = frame.len() as u32;
-    let head = [(time / SECOND) as u32, (time % SECOND) as u32, length, length];
-    [head.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>(), frame].concat()
+    record(time, &lab::frames::syn([198, 51, 100, source], &[], port))
 }
 
 /// A scan of 30 ports in 3 seconds.

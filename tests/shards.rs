@@ -3,237 +3,45 @@
 //! Network namespaces, nmap, masscan, python3, curl; needs root, and fails without them.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use lab::spaces::{command_in, run_in};
+use lab::{Exporter, PATIENCE, Pair, eventually, frames, inject, inside, program};
 use pcap::Capture;
 use portscan_exporter::capture::{CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake};
 use portscan_exporter::detect::Probe;
 use portscan_exporter::packet::{LinkType, Skipped, Techniques, Timestamp, decode};
-use portscan_exporter::system::clock;
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
-use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tempfile::TempDir;
 
-/// Longest wait for anything: the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Two namespaces joined by a veth: `watched` (192.0.2.10, 2001:db8::10) and `source` (192.0.2.7, 2001:db8::7).
-struct Lab {
-    watched: String,
-    source: String,
-    directory: tempfile::TempDir,
+/// The exporter on the watched host, capturing, with its log in a file of a directory that goes away.
+fn exporter(lab: &Pair, directory: &TempDir, port: u16, interface: &str, flags: &[&str]) -> Exporter {
+    let mut command = command_in(&lab.watched, program());
+    command.args(["-i", interface, &format!("--web.listen-address=127.0.0.1:{port}")]);
+    command.args(["--log.format=logfmt", "--publish.min-ports=2"]).args(flags);
+    Exporter::start_with_log(&lab.watched, port, command, directory.path().join(format!("{port}.log")))
+        .ready()
 }
 
-impl Lab {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("shrd{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = tempfile::tempdir().unwrap();
-        let lab = Lab { watched: format!("{name}-w"), source: format!("{name}-s"), directory };
-        for space in [&lab.watched, &lab.source] {
-            ip(&["netns", "add", space]);
-            ip(&["-n", space, "link", "set", "lo", "up"]);
-            let settings = ["net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.accept_dad=0"];
-            ip(&["netns", "exec", space, "sysctl", "-qw", settings[0], settings[1]]);
-        }
-        lab.plug();
-        lab
-    }
-
-    fn plug(&self) {
-        let (watched, source) = (self.watched.as_str(), self.source.as_str());
-        ip(&["-n", watched, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", source]);
-        for (space, last) in [(watched, "10"), (source, "7")] {
-            ip(&["-n", space, "link", "set", "eth0", "up"]);
-            ip(&["-n", space, "addr", "add", &format!("192.0.2.{last}/24"), "dev", "eth0"]);
-            ip(&["-n", space, "addr", "add", &format!("2001:db8::{last}/64"), "dev", "eth0", "nodad"]);
-        }
-    }
-
-    fn unplug(&self) {
-        ip(&["-n", &self.watched, "link", "del", "eth0"]);
-    }
-
-    /// Runs a program on the scanning host to its end, which must be a good one.
-    fn scan(&self, program: &str, arguments: &[&str]) {
-        let mut command = Command::new("timeout");
-        command.args(["60", "ip", "netns", "exec", &self.source, program]).args(arguments);
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program}: {}: {said}", output.status);
-    }
-
-    fn nmap(&self, arguments: &[&str]) {
-        self.scan("nmap", &[&["-n", "-Pn", "-T4", "-sS", "--max-retries=0"], arguments].concat());
-    }
-
-    /// The scanning host sends these frames as they are.
-    fn inject(&self, frames: Vec<Vec<u8>>) {
-        inside(&self.source, move || {
-            let mut out = Capture::from_device("eth0").unwrap().open().unwrap();
-            for frame in frames {
-                out.sendpacket(frame).unwrap();
-            }
-        })
-        .join()
-        .unwrap();
-    }
-
-    /// The exporter on the watched host, capturing.
-    fn exporter(&self, port: u16, interface: &str, flags: &[&str]) -> Exporter<'_> {
-        let log = self.directory.path().join(format!("{port}.log"));
-        let listen = format!("--web.listen-address=127.0.0.1:{port}");
-        let program = Command::new("ip")
-            .args(["netns", "exec", &self.watched, env!("CARGO_BIN_EXE_portscan_exporter")])
-            .args(["-i", interface, &listen, "--log.format=logfmt", "--publish.min-ports=2"])
-            .args(flags)
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut exporter = Exporter { lab: self, program, port, log };
-        eventually("the exporter to be ready", || {
-            let ended = exporter.program.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}: {}", exporter.said());
-            exporter.get("/-/ready").ok_or_else(|| exporter.said())
-        });
-        exporter
-    }
+/// What its log has of hits, without times and identities, which are each process's own.
+fn hits(exporter: &Exporter) -> Vec<String> {
+    let own = ["ts=", "scan=", "started=", "detected=", "last_probe=", "duration_seconds="];
+    let common = |line: String| {
+        let fields = line.split(' ').filter(|field| !own.iter().any(|name| field.starts_with(name)));
+        fields.collect::<Vec<_>>().join(" ")
+    };
+    let mut hits: Vec<String> = exporter.lines("msg=\"portscan hit\"").into_iter().map(common).collect();
+    hits.sort();
+    hits
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        for space in [&self.watched, &self.source] {
-            let _ = Command::new("ip").args(["netns", "del", space]).status();
-        }
-    }
-}
-
-struct Exporter<'a> {
-    lab: &'a Lab,
-    program: Child,
-    port: u16,
-    log: std::path::PathBuf,
-}
-
-impl Drop for Exporter<'_> {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
-
-impl Exporter<'_> {
-    fn get(&self, path: &str) -> Option<String> {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let output = Command::new("ip")
-            .args(["netns", "exec", &self.lab.watched, "curl", "-sf", "-m", "5", &url])
-            .output()
-            .expect("needs curl");
-        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
-    }
-
-    fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// Log lines with this text.
-    fn lines(&self, with: &str) -> Vec<String> {
-        self.said().lines().filter(|line| line.contains(with)).map(str::to_owned).collect()
-    }
-
-    /// The series of these families and their values.
-    fn series(&self, families: &[&str]) -> BTreeMap<String, f64> {
-        let page = self.get("/metrics").unwrap_or_default();
-        page.lines()
-            .filter(|line| families.iter().any(|f| line.split(['{', ' ']).next() == Some(f)))
-            .map(|line| line.rsplit_once(' ').unwrap())
-            .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
-            .collect()
-    }
-
-    fn sum(&self, family: &str) -> f64 {
-        self.series(&[family]).values().sum()
-    }
-
-    fn wait_for(&self, family: &str, value: f64) {
-        eventually(&format!("{family} to be {value}"), || {
-            let now = self.sum(family);
-            if now == value { Ok(()) } else { Err(format!("{now}\n{}", self.said())) }
-        });
-    }
-
-    /// What was told of hits, without times and identities, which are each process's own.
-    fn hits(&self) -> Vec<String> {
-        let own = ["ts=", "scan=", "started=", "detected=", "last_probe=", "duration_seconds="];
-        let common = |line: String| {
-            let fields = line.split(' ').filter(|field| !own.iter().any(|name| field.starts_with(name)));
-            fields.collect::<Vec<_>>().join(" ")
-        };
-        let mut hits: Vec<String> = self.lines("msg=\"portscan hit\"").into_iter().map(common).collect();
-        hits.sort();
-        hits
-    }
-}
-
-/// Asks until there is an answer.
-fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let start = clock::steady();
-    loop {
-        match ask() {
-            Ok(answer) => return answer,
-            Err(instead) => {
-                assert!(start.elapsed() < PATIENCE, "waited in vain for {what}: {instead}");
-            }
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn ip(arguments: &[&str]) {
-    let output = Command::new("ip").args(arguments).output().expect("this test needs iproute2");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "this test needs root: ip {}: {said}", arguments.join(" "));
-}
-
-/// Runs `work` on a thread that has moved into a network namespace.
-fn inside<T: Send + 'static>(space: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let space = File::open(format!("/run/netns/{space}")).unwrap();
-    std::thread::spawn(move || {
-        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))
-            .expect("this test needs root");
-        work()
-    })
-}
-
-/// A SYN between any addresses, behind VLAN tags.
+/// A SYN behind VLAN tags.
 fn syn(tags: &[u16], source: IpAddr, port: u16) -> Vec<u8> {
-    let mut frame = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1];
-    for tag in tags {
-        frame.extend(tag.to_be_bytes());
-        frame.extend([0, 10]);
-    }
-    match source {
-        IpAddr::V4(source) => {
-            frame.extend([8, 0, 0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0]);
-            frame.extend(source.octets());
-            frame.extend([192, 0, 2, 10]);
-        }
-        IpAddr::V6(source) => {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
-            frame.extend(source.octets());
-            frame.extend("2001:db8::10".parse::<std::net::Ipv6Addr>().unwrap().octets());
-        }
-    }
-    frame.extend([0x9c, 0x40]);
-    frame.extend(port.to_be_bytes());
-    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 4, 0, 0, 0, 0, 0]);
-    frame
+    frames::syn(source, tags, port)
 }
 
 fn v4(n: u32) -> IpAddr {
@@ -261,12 +69,13 @@ const SAME: [&str; 10] = [
 
 #[test]
 fn one_two_and_four_threads_find_the_same() {
-    let lab = Lab::new();
+    let lab = Pair::new();
+    let directory = tempfile::tempdir().unwrap();
     // On the same wire at the same time; fewer series than sources, so that some must be left out.
     let start = |threads: u16| {
         let threads_flag = format!("--capture.threads={threads}");
         let flags = [&threads_flag, "--publish.max-sources=60"];
-        lab.exporter(10220 + threads, "eth0", &flags)
+        exporter(&lab, &directory, 10220 + threads, "eth0", &flags)
     };
     let exporters = [start(1), start(2), start(4)];
 
@@ -286,37 +95,34 @@ fn one_two_and_four_threads_find_the_same() {
     lab.nmap(&["-6", "-p1-250", "2001:db8::10"]);
     let masscan = ["-p", "5001-5200", "192.0.2.10", "--rate=2000", "--wait=0", "-e", "eth0"];
     let forged = ["--adapter-ip", "192.0.2.99", "--router-mac", "ff-ff-ff-ff-ff-ff"];
-    lab.scan("masscan", &[&masscan[..], &forged].concat());
+    run_in(&lab.source, "masscan", &[&masscan[..], &forged].concat());
 
     let probes = (injected + 300 + 250 + 200) as f64;
     // 30 of the IPv4 (20 to 49 ports), all 48 of IPv6, and three scanners.
     for exporter in &exporters {
-        exporter.wait_for("portscan_probes_total", probes);
-        exporter.wait_for("portscan_hits_total", 81.0);
-        exporter.wait_for("portscan_published_sources", 60.0);
+        exporter.wait_for("portscan_probes_total", &[], probes);
+        exporter.wait_for("portscan_hits_total", &[], 81.0);
+        exporter.wait_for("portscan_published_sources", &[], 60.0);
     }
     let [one, others @ ..] = &exporters;
-    let (expected, hits) = (
-        one.series(&SAME),
-        eventually("81 records", || {
-            let hits = one.hits();
-            if hits.len() == 81 { Ok(hits) } else { Err(format!("{}", hits.len())) }
-        }),
-    );
+    let expected = one.series(&SAME);
+    let records = eventually("81 records", PATIENCE, || {
+        let hits = hits(one);
+        if hits.len() == 81 { Ok(hits) } else { Err(format!("{}", hits.len())) }
+    });
     assert_eq!(one.sum("portscan_suppressed_sources"), 39.0, "{expected:#?}");
     for (exporter, threads) in others.iter().zip([2, 4]) {
-        eventually(&format!("{threads} threads to find what one finds"), || {
+        eventually(&format!("{threads} threads to find what one finds"), PATIENCE, || {
             let found = exporter.series(&SAME);
             if found == expected { Ok(()) } else { Err(format!("{found:#?} instead of {expected:#?}")) }
         });
-        eventually("its records", || if exporter.hits() == hits { Ok(()) } else { Err(exporter.said()) });
+        eventually("its records", PATIENCE, || {
+            if hits(exporter) == records { Ok(()) } else { Err(exporter.log()) }
+        });
         assert_eq!(exporter.sum("portscan_capture_dropped_packets_total"), 0.0);
     }
-    for mut exporter in exporters {
-        kill_process(Pid::from_child(&exporter.program), Signal::TERM).unwrap();
-        let status =
-            eventually("its end", || exporter.program.try_wait().unwrap().ok_or_else(|| exporter.said()));
-        assert_eq!(status.code(), Some(0), "{}", exporter.said());
+    for exporter in exporters {
+        assert_eq!(exporter.terminate().0.code(), Some(0));
     }
 }
 
@@ -370,7 +176,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(lab: &Lab, threads: usize, direction: Direction) -> Self {
+    fn start(lab: &Pair, threads: usize, direction: Direction) -> Self {
         let options = LiveOptions {
             interface: String::from("eth0"),
             direction,
@@ -395,7 +201,7 @@ impl Running {
     }
 
     fn until<T>(&self, what: &str, wanted: impl Fn(&Seen) -> Result<T, String>) -> T {
-        eventually(what, || wanted(&self.seen.lock().unwrap()))
+        eventually(what, PATIENCE, || wanted(&self.seen.lock().unwrap()))
     }
 }
 
@@ -432,7 +238,7 @@ fn spread(seen: &Seen, shards: usize, sources: usize) -> BTreeMap<IpAddr, usize>
 
 #[test]
 fn sources_spread_over_all_threads_and_each_stays_with_one_also_on_a_new_interface() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let running = Running::start(&lab, 4, Direction::In);
     let all_up = |seen: &Seen| {
         let up = (0..4).all(|shard| seen.up.get(&shard).is_some_and(|status| status.up));
@@ -477,17 +283,10 @@ fn sources_spread_over_all_threads_and_each_stays_with_one_also_on_a_new_interfa
 
 #[test]
 fn what_the_host_sends_is_shared_by_the_same_program() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let running = Running::start(&lab, 2, Direction::Out);
     let frames: Vec<_> = (0..100).flat_map(|n| [syn(&[], v4(n), 1), syn(&[0x8100], v4(n), 2)]).collect();
-    inside(&lab.watched, move || {
-        let mut out = Capture::from_device("eth0").unwrap().open().unwrap();
-        for frame in frames {
-            out.sendpacket(frame).unwrap();
-        }
-    })
-    .join()
-    .unwrap();
+    inject(&lab.watched, frames);
     running.until("200 probes", |seen| {
         if seen.probes.len() == 200 { Ok(()) } else { Err(format!("{}", seen.probes.len())) }
     });
@@ -497,7 +296,7 @@ fn what_the_host_sends_is_shared_by_the_same_program() {
 /// Until it has joined a socket gets everything: none of that may be counted.
 #[test]
 fn a_capture_opened_under_load_counts_nothing_twice() {
-    let lab = Lab::new();
+    let lab = Pair::new();
     let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
     let sender = inside(&lab.source, move || {
@@ -526,61 +325,64 @@ fn a_capture_opened_under_load_counts_nothing_twice() {
 
 #[test]
 fn a_recreated_interface_is_told_once_and_captured_by_all_threads_again() {
-    let lab = Lab::new();
-    let exporter = lab.exporter(10220, "eth0", &["--capture.threads=2"]);
+    let lab = Pair::new();
+    let directory = tempfile::tempdir().unwrap();
+    let exporter = exporter(&lab, &directory, 10220, "eth0", &["--capture.threads=2"]);
     lab.nmap(&["-p1-30", "192.0.2.10"]);
-    exporter.wait_for("portscan_hits_total", 1.0);
+    exporter.wait_for("portscan_hits_total", &[], 1.0);
     lab.unplug();
-    exporter.wait_for("portscan_capture_up", 0.0);
+    exporter.wait_for("portscan_capture_up", &[], 0.0);
     lab.plug();
-    exporter.wait_for("portscan_capture_up", 1.0);
-    exporter.wait_for("portscan_capture_restarts_total", 1.0);
+    exporter.wait_for("portscan_capture_up", &[], 1.0);
+    exporter.wait_for("portscan_capture_restarts_total", &[], 1.0);
     let frames = (0..40).flat_map(|n| (1..31).map(move |port| syn(&[], v4(n), port))).collect();
     lab.inject(frames);
-    exporter.wait_for("portscan_hits_total", 41.0);
-    exporter.wait_for("portscan_probes_total", 30.0 + 40.0 * 30.0);
-    assert_eq!(exporter.lines("capture on eth0 lost").len(), 1, "{}", exporter.said());
-    assert_eq!(exporter.lines("capture on eth0 is back").len(), 1, "{}", exporter.said());
+    exporter.wait_for("portscan_hits_total", &[], 41.0);
+    exporter.wait_for("portscan_probes_total", &[], 30.0 + 40.0 * 30.0);
+    assert_eq!(exporter.lines("capture on eth0 lost").len(), 1, "{}", exporter.log());
+    assert_eq!(exporter.lines("capture on eth0 is back").len(), 1, "{}", exporter.log());
 }
 
 #[test]
 fn a_reload_reaches_every_thread_and_the_program_that_shares() {
-    let lab = Lab::new();
-    let file = lab.directory.path().join("config.yml");
+    let lab = Pair::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.yml");
     std::fs::write(&file, "detection: {threshold: 30}\n").unwrap();
     let flag = format!("--config.file={}", file.display());
-    let exporter = lab.exporter(10220, "eth0", &["--capture.threads=4", &flag]);
+    let exporter = exporter(&lab, &directory, 10220, "eth0", &["--capture.threads=4", &flag]);
     std::fs::write(&file, "detection: {threshold: 20, ipv6_prefix: 48}\n").unwrap();
-    kill_process(Pid::from_child(&exporter.program), Signal::HUP).unwrap();
-    exporter.wait_for("portscan_threshold_ports", 20.0);
+    exporter.signal(Signal::HUP);
+    exporter.wait_for("portscan_threshold_ports", &[], 20.0);
     // Too few ports for the old threshold; and a /48 that asks from a different /64 each time.
     let mut frames: Vec<_> = (0..40).flat_map(|n| (1..26).map(move |port| syn(&[], v4(n), port))).collect();
     frames.extend((1..26).map(|port| syn(&[], v6(port.into(), 1), port)));
     // Each thread takes the new policy in its own time: what it was asked before did not count.
-    eventually("41 hits", || {
+    eventually("41 hits", PATIENCE, || {
         lab.inject(frames.clone());
         let hits = exporter.sum("portscan_hits_total");
-        if hits == 41.0 { Ok(()) } else { Err(format!("{hits}\n{}", exporter.said())) }
+        if hits == 41.0 { Ok(()) } else { Err(format!("{hits}\n{}", exporter.log())) }
     });
-    assert!(!exporter.lines("configuration reloaded").is_empty(), "{}", exporter.said());
-    eventually("the record of the /48", || {
+    assert!(!exporter.lines("configuration reloaded").is_empty(), "{}", exporter.log());
+    eventually("the record of the /48", PATIENCE, || {
         let records = exporter.lines("event=hit source=2001:db8:1::/48 ").len();
-        if records == 1 { Ok(()) } else { Err(exporter.said()) }
+        if records == 1 { Ok(()) } else { Err(exporter.log()) }
     });
 }
 
 /// Scans with `nmap`'s ways of fragmenting; each must be seen whole, once.
 fn fragmented(threads: u16) {
-    let lab = Lab::new();
+    let lab = Pair::new();
+    let directory = tempfile::tempdir().unwrap();
     let flag = format!("--capture.threads={threads}");
-    let exporter = lab.exporter(10220, "eth0", &[&flag]);
+    let exporter = exporter(&lab, &directory, 10220, "eth0", &[&flag]);
     // nmap draws the numbers of its datagrams; scans apart from one another cannot be mixed up by them.
     let ways: [&[&str]; 4] = [&["-f"], &["-f", "-f"], &["--mtu", "8"], &["--mtu", "16"]];
     for (way, first) in ways.into_iter().zip([1, 101, 201, 301]) {
         let before = exporter.sum("portscan_probes_total");
         let ports = format!("-p{first}-{}", first + 29);
         lab.nmap(&[way, &[&ports, "192.0.2.10"]].concat());
-        exporter.wait_for("portscan_probes_total", before + 30.0);
+        exporter.wait_for("portscan_probes_total", &[], before + 30.0);
     }
     assert_eq!(exporter.sum("portscan_hits_total"), 1.0);
     let skipped = exporter.series(&["portscan_packets_skipped_total"]);
@@ -600,12 +402,13 @@ fn a_fragmented_scan_is_seen_whole_by_threads_that_share() {
 
 #[test]
 fn a_fragmented_scan_is_seen_whole_on_any() {
-    let lab = Lab::new();
-    let exporter = lab.exporter(10220, "any", &[]);
+    let lab = Pair::new();
+    let directory = tempfile::tempdir().unwrap();
+    let exporter = exporter(&lab, &directory, 10220, "any", &[]);
     lab.nmap(&["-f", "-p1-30", "192.0.2.10"]);
     // The questions of this test go through `lo`, and are seen as well.
     let family = "portscan_source_peak_distinct_ports";
-    eventually("a peak of 30", || {
+    eventually("a peak of 30", PATIENCE, || {
         let peaks = exporter.series(&[family]);
         let peak = peaks.iter().find(|(series, _)| series.contains("source=\"192.0.2.7\""));
         if peak.is_some_and(|(_, peak)| *peak == 30.0) { Ok(()) } else { Err(format!("{peaks:?}")) }
@@ -614,16 +417,17 @@ fn a_fragmented_scan_is_seen_whole_on_any() {
         exporter.lines("event=hit source=192.0.2.7 source_address=192.0.2.7 ports=20 ").len(),
         1,
         "{}",
-        exporter.said()
+        exporter.log()
     );
 }
 
 #[test]
 fn fragments_are_only_counted_when_so_told() {
-    let lab = Lab::new();
-    let exporter = lab.exporter(10220, "eth0", &["--capture.fragments=count"]);
+    let lab = Pair::new();
+    let directory = tempfile::tempdir().unwrap();
+    let exporter = exporter(&lab, &directory, 10220, "eth0", &["--capture.fragments=count"]);
     lab.nmap(&["-f", "-p1-30", "192.0.2.10"]);
-    eventually("90 pieces", || {
+    eventually("90 pieces", PATIENCE, || {
         let skipped = exporter.series(&["portscan_packets_skipped_total"]);
         let pieces: f64 =
             skipped.iter().filter(|(series, _)| series.contains("fragment")).map(|(_, count)| count).sum();

@@ -4,15 +4,15 @@
 //! and charged to whoever runs there, which may be a receiver that was put on that core: part of the noise.
 
 mod goals;
-mod lab;
+mod host;
 mod receive;
 mod send;
 
 pub use receive::receive;
 pub use send::{Kind, send};
 
-use crate::wire::inside;
-use lab::Lab;
+use lab::spaces::command_in;
+use lab::{Pair, inside};
 use portscan_exporter::system::clock;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::fs::{self, File};
@@ -89,11 +89,11 @@ impl Receiver {
             .ok_or_else(|| io::Error::other("not installed"))
     }
 
-    fn start(self, lab: &Lab, place: &Path) -> io::Result<Running> {
+    fn start(self, lab: &Pair, place: &Path) -> io::Result<Running> {
         let space = &lab.watched;
         match self {
             Receiver::Bare => {
-                let mut command = lab.command(space, &std::env::current_exe()?);
+                let mut command = command_in(space, &std::env::current_exe()?);
                 command.arg("receive").arg(BUFFER_BYTES.to_string());
                 let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
                 let mut said =
@@ -104,12 +104,12 @@ impl Receiver {
             Receiver::Scanlogd => {
                 // It gives up everything but its socket, and wants a place to do so.
                 fs::create_dir_all("/run/scanlogd/empty")?;
-                let status = lab.command(space, &self.installed()?).status()?;
+                let status = command_in(space, &self.installed()?).status()?;
                 if !status.success() {
                     return Err(io::Error::other(format!("ended with {status}")));
                 }
                 let find = || {
-                    let pids = lab.processes()?;
+                    let pids = host::processes(lab);
                     let named = |pid: &i32| name_of(*pid).is_some_and(|name| name == "scanlogd");
                     pids.into_iter().find(named).ok_or_else(|| io::Error::other("no process of that name"))
                 };
@@ -124,7 +124,7 @@ impl Receiver {
                 let _ = fs::remove_dir_all(&logs);
                 fs::create_dir_all(&logs)?;
                 fs::write(&rules, SURICATA_RULE)?;
-                let mut command = lab.command(space, &program);
+                let mut command = command_in(space, &program);
                 command.args(["--af-packet=eth0", "-k", "none", "-S"]).arg(&rules).arg("-l").arg(&logs);
                 // The second output of Debian's configuration tells every flow: it would fill the disk, and wait for it.
                 command.args(["--set", "outputs.1.eve-log.enabled=no"]);
@@ -141,13 +141,13 @@ impl Receiver {
                 Ok(Running::Suricata(program, log))
             }
             _ => {
-                let mut command = lab.command(space, Path::new(env!("CARGO_BIN_EXE_portscan_exporter")));
+                let mut command = command_in(space, env!("CARGO_BIN_EXE_portscan_exporter"));
                 command.args(["-i", "eth0", "--log.format=logfmt"]).args(self.flags());
-                command.arg(format!("--web.listen-address={}", lab::METRICS));
+                command.arg(format!("--web.listen-address={}", host::METRICS));
                 command.stdin(Stdio::null()).stderr(File::create(place.join("exporter.log"))?);
                 let program = Ended(command.spawn()?);
                 eventually("the exporter to capture", || {
-                    let up = sum(&lab.page()?, "portscan_capture_up");
+                    let up = sum(&host::page(lab)?, "portscan_capture_up");
                     if up == 1 { Ok(()) } else { Err(io::Error::other("portscan_capture_up is 0")) }
                 })?;
                 Ok(Running::Exporter(program))
@@ -187,12 +187,12 @@ impl Running {
     }
 
     /// Ends it; what it counted of so many frames that arrived.
-    fn end(self, lab: &Lab, arrived: u64) -> io::Result<Account> {
+    fn end(self, lab: &Pair, arrived: u64) -> io::Result<Account> {
         match self {
             Running::Exporter(_program) => {
                 // What was counted shows from the next tick on, a second later at most.
                 std::thread::sleep(Duration::from_millis(1_200));
-                let page = lab.page()?;
+                let page = host::page(lab)?;
                 Ok(Account {
                     received: sum(&page, "portscan_packets_total"),
                     dropped: sum(&page, "portscan_capture_dropped_packets_total"),
@@ -336,7 +336,7 @@ struct Scraper {
 }
 
 impl Scraper {
-    fn start(lab: &Lab) -> Self {
+    fn start(lab: &Pair) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = inside(&lab.watched, move || {
@@ -344,7 +344,7 @@ impl Scraper {
             let mut next = clock::steady();
             while !stopped.load(Ordering::Relaxed) {
                 let start = clock::steady();
-                lab::scrape()?;
+                host::scrape()?;
                 latencies.push(start.elapsed());
                 next += SCRAPE_EVERY;
                 std::thread::sleep(next.saturating_duration_since(clock::steady()));
@@ -435,8 +435,8 @@ fn traffic(kind: Kind, rate: u64) -> String {
 }
 
 /// The sender, to its end: frames sent, and in what time.
-fn flood(lab: &Lab, rate: u64, seconds: u64, kind: Kind) -> io::Result<(u64, Duration)> {
-    let mut command = lab.command(&lab.source, &std::env::current_exe()?);
+fn flood(lab: &Pair, rate: u64, seconds: u64, kind: Kind) -> io::Result<(u64, Duration)> {
+    let mut command = command_in(&lab.source, &std::env::current_exe()?);
     command.args(["send", &rate.to_string(), &seconds.to_string(), kind.label()]);
     let output = command.stderr(Stdio::inherit()).output()?;
     match numbers(&String::from_utf8_lossy(&output.stdout))[..] {
@@ -445,17 +445,17 @@ fn flood(lab: &Lab, rate: u64, seconds: u64, kind: Kind) -> io::Result<(u64, Dur
     }
 }
 
-fn measure(lab: &Lab, place: &Path, receiver: Receiver, kind: Kind, rate: u64) -> io::Result<Row> {
+fn measure(lab: &Pair, place: &Path, receiver: Receiver, kind: Kind, rate: u64) -> io::Result<Row> {
     let running = receiver.start(lab, place)?;
     let pid = running.pid();
     let cpu = settle(pid)?;
-    let arrived = lab.arrived()?;
+    let arrived = host::arrived(lab)?;
     let scraper = (receiver == Receiver::Scraped).then(|| Scraper::start(lab));
     let sent = flood(lab, rate, SECONDS, kind);
     let latencies = scraper.map_or_else(|| Ok(Vec::new()), Scraper::stop)?;
     let (sent, elapsed) = sent?;
     let cpu = settle(pid)?.saturating_sub(cpu);
-    let arrived = lab.arrived()? - arrived;
+    let arrived = host::arrived(lab)? - arrived;
     let account = running.end(lab, arrived)?;
     Ok(Row { receiver, kind, rate, sent, arrived, elapsed, account, cpu, latencies })
 }
@@ -485,7 +485,7 @@ fn runs() -> Vec<(Kind, u64, Vec<Receiver>)> {
 
 /// Both tables.
 pub fn live(place: &Path) -> io::Result<()> {
-    let lab = Lab::new()?;
+    let lab = host::pair()?;
     println!(
         "\nCPU is that of the receiver's process; the kernel's part is done on the sender's core and charged to whoever runs there."
     );
@@ -515,7 +515,7 @@ pub fn live(place: &Path) -> io::Result<()> {
 }
 
 /// What the exporter costs while nothing comes: with empty tables, and with those that a flood has left full.
-fn quiet(lab: &Lab, place: &Path) -> io::Result<()> {
+fn quiet(lab: &Pair, place: &Path) -> io::Result<()> {
     const SPAN: Duration = Duration::from_secs(5);
     let exporter = Receiver::Exporter.start(lab, place)?;
     let rest = || {
@@ -537,7 +537,7 @@ fn quiet(lab: &Lab, place: &Path) -> io::Result<()> {
 
 /// A steady scan, and who misses how much of it: the ancestor, blind from the end of one file to the start of the next,
 /// and the exporter beside it.
-fn steady(lab: &Lab, place: &Path) -> io::Result<()> {
+fn steady(lab: &Pair, place: &Path) -> io::Result<()> {
     const RATE: u64 = 100;
     const SCAN_SECONDS: u64 = 60;
     let exporter = Receiver::Exporter.start(lab, place)?;
@@ -550,7 +550,7 @@ fn steady(lab: &Lab, place: &Path) -> io::Result<()> {
     });
     let (sent, elapsed) = sent?;
     std::thread::sleep(Duration::from_millis(1_200));
-    let hits = sum(&lab.page()?, "portscan_hits_total");
+    let hits = sum(&host::page(lab)?, "portscan_hits_total");
     let ours = exporter.end(lab, sent)?;
     println!("\n| a scan of {RATE} SYN/s for {:.0} s | sent | seen | missed | |", elapsed.as_secs_f64());
     println!("|---|---|---|---|---|");
@@ -570,12 +570,12 @@ fn steady(lab: &Lab, place: &Path) -> io::Result<()> {
 }
 
 /// The ancestor's loop until told that the scan is over: SYNs in its files, and rounds.
-fn rounds(lab: &Lab, place: &Path, over: &AtomicBool) -> io::Result<(u64, usize)> {
+fn rounds(lab: &Pair, place: &Path, over: &AtomicBool) -> io::Result<(u64, usize)> {
     const FILTER: &str = "(tcp[13] & 2) != 0";
     let mut files = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let file = place.join(format!("round-{}.pcap", files.len()));
-        let mut command = lab.command(&lab.watched, Path::new("tcpdump"));
+        let mut command = command_in(&lab.watched, "tcpdump");
         // `-Z root`: else it gives up the right to write there.
         command.args(["-i", "eth0", "-Z", "root", "-G", "10", "-W", "1", "-w"]).arg(&file).arg(FILTER);
         let mut capture = Ended(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?);

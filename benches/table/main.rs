@@ -6,15 +6,11 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "../../tests/traffic/mod.rs"]
-mod traffic;
-
-#[path = "../../tests/wire/mod.rs"]
-mod wire;
-
 mod live;
 
 use etherparse::{SlicedPacket, TransportSlice};
+use lab::frames::{self, ACK, SYN};
+use lab::traffic::{Attack, Draw, Flood, Pace, SECOND, START};
 use portscan_exporter::detect::{Detector, Limits, Origin, Policy, Probe};
 use portscan_exporter::system::clock;
 use std::collections::BTreeMap;
@@ -27,7 +23,6 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use traffic::{Attack, Draw, Flood, Pace, SECOND, START};
 
 /// Rounds of programs that take turns; the median is told.
 const ROUNDS: usize = 5;
@@ -89,7 +84,12 @@ fn machine() -> io::Result<()> {
 /// A classic pcap file of Ethernet frames, microseconds, cut at 128 bytes.
 struct Writer {
     out: BufWriter<File>,
+    /// What all frames have in common.
+    frame: Vec<u8>,
 }
+
+/// The shortest Ethernet frame, without its checksum.
+const FRAME: usize = 60;
 
 /// Where a TCP segment goes, and what it is.
 #[derive(Clone, Copy)]
@@ -108,7 +108,8 @@ impl Writer {
         out.write_all(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
         out.write_all(&128_u32.to_le_bytes())?;
         out.write_all(&1_u32.to_le_bytes())?;
-        Ok(Self { out })
+        let frame = frames::ethernet(frames::IPV4, &frames::ipv4(frames::TCP, &frames::tcp(SYN)));
+        Ok(Self { out, frame })
     }
 
     fn segment(&mut self, nanos: u64, segment: Segment) -> io::Result<()> {
@@ -124,16 +125,13 @@ impl Writer {
         record[8..12].copy_from_slice(&kept.to_le_bytes());
         record[12..16].copy_from_slice(&wire.to_le_bytes());
         let frame = &mut record[16..];
-        frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
-        frame[14..16].copy_from_slice(&[0x45, 0]);
+        frame[..FRAME].copy_from_slice(&self.frame);
         frame[16..18].copy_from_slice(&((length - 14) as u16).to_be_bytes());
-        frame[20] = 0x40;
-        frame[22..24].copy_from_slice(&[64, 6]);
         frame[26..30].copy_from_slice(&source.octets());
         frame[30..34].copy_from_slice(&host.octets());
         frame[34..36].copy_from_slice(&segment.ports.0.to_be_bytes());
         frame[36..38].copy_from_slice(&segment.ports.1.to_be_bytes());
-        frame[46..48].copy_from_slice(&[5 << 4, segment.flags]);
+        frame[47] = segment.flags;
         self.out.write_all(&record[..16 + kept as usize])
     }
 
@@ -143,9 +141,6 @@ impl Writer {
         self.segment(probe.time.nanos(), segment)
     }
 }
-
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
 
 fn address(bits: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from_bits(bits))

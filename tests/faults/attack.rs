@@ -1,9 +1,8 @@
 //! What hostile clients and scanners do, over and over, until it is dropped.
 
 use crate::http::{connect, connect_from, scrape};
-use crate::lab::{Lab, eventually};
 use crate::support::{PATIENCE, PROMPT};
-use crate::wire;
+use lab::{Lab, eventually};
 use portscan_exporter::system::clock;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -25,7 +24,7 @@ impl Attack {
     pub fn start(mut round: impl FnMut(SocketAddr, &mut Vec<TcpStream>) + Send + 'static) -> Self {
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&rounds));
-        let thread = wire::inside("lab-srv", move || {
+        let thread = lab::inside("lab-srv", move || {
             let mut open = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 round("192.0.2.10:10220".parse().unwrap(), &mut open);
@@ -109,7 +108,7 @@ pub fn pipeline(open: &mut Vec<TcpStream>, most: usize, from: &str, to: SocketAd
 /// SYNs at 100,000 a second, each from a new source, until it is dropped.
 pub fn flood() -> Attack {
     let address = |n: u32| Ipv4Addr::from(0xc612_0000 + n);
-    let frames: Vec<Vec<u8>> = (0..100_000).map(|n| wire::syn(address(n), &[], 80)).collect();
+    let frames: Vec<Vec<u8>> = (0..100_000).map(|n| lab::frames::syn(address(n), &[], 80)).collect();
     let mut out = None;
     let (start, mut sent) = (clock::steady(), 0_usize);
     Attack::start(move |_, _| {

@@ -1,9 +1,8 @@
 //! What is not seen is in the journal and in the status, too.
 
-use crate::lab::{ends_well, eventually, in_room, journal, journal_text};
 use crate::service_manager::ServiceManager;
-use crate::support::{PATIENCE, UP, finds_a_scan, ip, revive};
-use crate::wire;
+use crate::support::{PATIENCE, UP, finds_a_scan, revive};
+use lab::{ends_well, eventually, in_room, ip, journal, journal_text};
 use rustix::process::{Signal, kill_process};
 use std::net::Ipv4Addr;
 
@@ -69,16 +68,16 @@ fn blindness_is_told() {
 
         // Sources that ask for two ports each: more than there is room for.
         let address = |n: u32| Ipv4Addr::from(0xc612_0000 + n);
-        wire::inject(
+        lab::inject(
             "lab-srv",
-            (0..200_000).map(|n| wire::syn(address(n / 2), &[], 80 + (n % 2) as u16)).collect(),
+            (0..200_000).map(|n| lab::frames::syn(address(n / 2), &[], 80 + (n % 2) as u16)).collect(),
         );
         let evicted = record("sources_evicted");
         assert!(evicted["MESSAGE"].as_str().unwrap().contains("evicted for want of memory"), "{evicted}");
 
         // A process that is held up finds its ring full.
         kill_process(exporter.pid(), Signal::STOP).unwrap();
-        wire::inject("lab-srv", (0..50_000).map(|n| wire::syn(address(n), &[], 80)).collect());
+        lab::inject("lab-srv", (0..50_000).map(|n| lab::frames::syn(address(n), &[], 80)).collect());
         kill_process(exporter.pid(), Signal::CONT).unwrap();
         let dropped = record("frames_dropped");
         let number = |field: &str| dropped[field].as_str().unwrap().parse::<u64>().unwrap();

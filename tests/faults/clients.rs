@@ -2,9 +2,9 @@
 
 use crate::attack::{Attack, fill, flood, never_read, pipeline, scraped_during};
 use crate::http::{connect, connect_from, scrape};
-use crate::lab::{ends_well, eventually, in_room};
 use crate::service_manager::ServiceManager;
-use crate::support::{PATIENCE, ip, is_well_again, settled};
+use crate::support::{PATIENCE, is_well_again, settled};
+use lab::{ends_well, eventually, in_room, ip};
 use portscan_exporter::system::clock;
 use rustix::process::{Resource, Rlimit};
 use std::io::{Read as _, Write as _};

@@ -2,9 +2,8 @@
 
 use crate::attack::{Attack, fill, scraped_during};
 use crate::http::{ask, connect};
-use crate::lab::{Exporter, ends_well, eventually, in_room};
 use crate::support::{PATIENCE, UP, cpu_seconds, is_well_again, settled};
-use crate::wire;
+use lab::{Exporter, ends_well, eventually, in_room};
 use portscan_exporter::system::clock;
 use rustix::process::{Resource, Rlimit, prlimit};
 use std::io::ErrorKind;
@@ -13,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Lets a process open no descriptor above `limit`.
-fn limit_descriptors(exporter: &Exporter<'_>, limit: u64) {
+fn limit_descriptors(exporter: &Exporter, limit: u64) {
     prlimit(Some(exporter.pid()), Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(20_000) })
         .unwrap();
 }
@@ -26,7 +25,7 @@ fn without_a_descriptor_left_it_waits_and_comes_back() {
         let before = settled(&exporter);
         let to: SocketAddr = "127.0.0.1:10220".parse().unwrap();
         // A connection from before, as Prometheus keeps one.
-        let mut kept = wire::inside("lab-t", move || connect(to).unwrap()).join().unwrap();
+        let mut kept = lab::inside("lab-t", move || connect(to).unwrap()).join().unwrap();
         let mut value = move |series: &str| -> f64 {
             let (_, page) = ask(&mut kept, true).unwrap();
             let line = page.lines().find_map(|line| line.strip_prefix(series)).expect(series).trim();
@@ -41,7 +40,7 @@ fn without_a_descriptor_left_it_waits_and_comes_back() {
         });
         lab.netlab("plug");
         // Twenty connections wait in vain to be accepted.
-        let waiting = wire::inside("lab-t", move || {
+        let waiting = lab::inside("lab-t", move || {
             (0..20).map(|_| TcpStream::connect(to).unwrap()).collect::<Vec<_>>()
         })
         .join()

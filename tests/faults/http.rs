@@ -1,7 +1,6 @@
 //! A client of the exporter's web side, in any network of the lab.
 
-use crate::lab::Lab;
-use crate::wire;
+use lab::Lab;
 use portscan_exporter::system::clock;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -44,7 +43,7 @@ pub fn ask(stream: &mut TcpStream, keep: bool) -> std::io::Result<(u16, String)>
 /// How long a proper scrape takes, from the watched host itself; it must be answered.
 pub fn scrape(_: &Lab, address: &str) -> Duration {
     let to = SocketAddr::new(address.parse::<IpAddr>().unwrap(), 10220);
-    wire::inside("lab-t", move || {
+    lab::inside("lab-t", move || {
         let start = clock::steady();
         let (status, page) = ask(&mut connect(to).unwrap(), false).unwrap();
         assert!(status == 200 && page.contains("portscan_capture_up"), "{status}");

@@ -1,8 +1,8 @@
 //! Interfaces that go away, come late, have other names, or are no longer where the default route leads.
 
-use crate::lab::{self, Exporter, ends_well, eventually, in_room, journal, journal_text};
 use crate::service_manager::ServiceManager;
-use crate::support::{PATIENCE, UP, finds_a_scan, ip, is_well_again, revive, settled};
+use crate::support::{PATIENCE, UP, finds_a_scan, is_well_again, revive, settled};
+use lab::{ends_well, eventually, in_room, ip, journal, journal_text};
 use portscan_exporter::system::clock;
 
 #[test]
@@ -69,7 +69,7 @@ fn an_interface_that_is_missing_at_start_does_not_hold_up_the_others() {
             let mut command = lab.exporter_command(&["-i", "wg0", "-i", "down0", "--log.format=journald"]);
             command.arg(format!("--capture.threads={threads}"));
             command.env("NOTIFY_SOCKET", &systemd.path);
-            let exporter = Exporter { lab, program: lab::Ended(command.spawn().unwrap()) };
+            let exporter = lab.starting(command);
             systemd.until_ready();
             exporter.wait_for(UP.0, UP.1, 1.0);
             let up = |name: &str, is: f64| exporter.wait_for(UP.0, &[&format!("interface=\"{name}\"")], is);

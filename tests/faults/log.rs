@@ -1,8 +1,8 @@
 //! Where records go: a journald that dies, hangs or fills up, and a standard error that is closed, gone or full.
 
 use crate::http::scrape;
-use crate::lab::{Exporter, ends_well, eventually, in_room};
 use crate::support::{PATIENCE, PROMPT, finds_a_scan, hit_is_recorded, is_well_again, settled};
+use lab::{Exporter, ends_well, eventually, in_room};
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 use std::fs;
@@ -114,7 +114,7 @@ fn full_pipe() -> (File, File) {
 #[test]
 fn standard_error_may_be_closed_gone_or_full() {
     in_room("log::standard_error_may_be_closed_gone_or_full", |lab| {
-        let lost = |exporter: &Exporter<'_>| exporter.value("portscan_log_records_lost_total", &[]).unwrap();
+        let lost = |exporter: &Exporter| exporter.value("portscan_log_records_lost_total", &[]).unwrap();
         let logfmt = ["--log.format=logfmt"];
 
         let mut closed = lab.on("t", "sh");

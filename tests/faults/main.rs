@@ -23,11 +23,6 @@
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
-#[path = "../lab/mod.rs"]
-mod lab;
-#[path = "../wire/mod.rs"]
-mod wire;
-
 mod attack;
 mod http;
 mod service_manager;

@@ -1,7 +1,7 @@
 //! Memory that is promised, and is not there.
 
-use crate::lab::{ends_well, in_room, journal_text};
 use crate::support::finds_a_scan;
+use lab::{ends_well, in_room, journal_text};
 use std::fs;
 
 /// What is promised must be there: the kernel would kill it in the first flood, not at start.

@@ -1,10 +1,8 @@
 //! Reloads: in a storm, during the start, and to what the tables were not made for.
 
-use crate::lab;
-use crate::lab::{Exporter, ends_well, eventually, in_room, journal_text};
 use crate::service_manager::ServiceManager;
 use crate::support::{Holds, MARGIN_KIB, PATIENCE, finds_a_scan, is_well_again, scan, settled};
-use crate::wire;
+use lab::{ends_well, eventually, in_room, journal_text};
 use portscan_exporter::system::clock;
 use rustix::process::{Signal, kill_process};
 use std::fs;
@@ -60,7 +58,7 @@ fn a_hang_up_during_the_start_is_a_reload() {
         let config = format!("--config.file={}", path.display());
         let mut command = lab.exporter_command(&["--capture.threads=2", "--log.format=journald", &config]);
         command.env("NOTIFY_SOCKET", &systemd.path);
-        let exporter = Exporter { lab, program: lab::Ended(command.spawn().unwrap()) };
+        let exporter = lab.starting(command);
         eventually("its first socket", PATIENCE, || {
             let sockets = fs::read_to_string(format!("/proc/{}/net/packet", exporter.pid().as_raw_pid()));
             (sockets.unwrap().lines().count() > 1).then_some(())
@@ -126,7 +124,7 @@ fn a_reload_may_raise_the_threshold_and_lower_it_again() {
         reload(300);
         let hits_before = hits();
         let source = Ipv4Addr::new(203, 0, 113, 250);
-        wire::inject("lab-srv", (1..=300).map(|port| wire::syn(source, &[], port)).collect());
+        lab::inject("lab-srv", (1..=300).map(|port| lab::frames::syn(source, &[], port)).collect());
         eventually("a scan of 300 ports", PATIENCE, || (hits() - hits_before == 1.0).then_some(()));
         reload(20);
         finds_a_scan(&exporter);

@@ -1,7 +1,7 @@
 //! A service manager: what the exporter tells systemd, and when.
 
-use crate::lab::eventually;
 use crate::support::PATIENCE;
+use lab::eventually;
 use portscan_exporter::system::clock;
 use std::fs;
 use std::os::unix::net::UnixDatagram;

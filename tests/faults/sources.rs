@@ -1,8 +1,7 @@
 //! Sources that cannot be, or that are the host itself.
 
-use crate::lab::{ends_well, eventually, in_room, journal_text};
-use crate::support::{PATIENCE, ip, scan};
-use crate::wire;
+use crate::support::{PATIENCE, scan};
+use lab::{ends_well, eventually, in_room, ip, journal_text};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ fn own_and_impossible_sources_are_counted_and_not_told() {
         let martians =
             [[0, 1, 2, 3], [224, 1, 2, 3], [255; 4], [127, 0, 0, 1], [192, 0, 2, 10], [192, 0, 2, 255]];
         for source in martians {
-            wire::inject("lab-srv", (1..26).map(|port| wire::syn(source.into(), &[], port)).collect());
+            lab::inject("lab-srv", (1..26).map(|port| lab::frames::syn(source, &[], port)).collect());
         }
         let source = scan();
         let of = |family: &str, interface: &str, more: &str| {
@@ -43,7 +42,7 @@ fn own_and_impossible_sources_are_counted_and_not_told() {
         // Addresses come and go while it runs.
         let ignored = || of("portscan_probes_ignored_total", "eth0", "reason=\"martian\"");
         let ask = |port| {
-            wire::inject("lab-srv", vec![wire::syn([192, 0, 2, 99].into(), &[], port)]);
+            lab::inject("lab-srv", vec![lab::frames::syn([192, 0, 2, 99], &[], port)]);
             thread::sleep(Duration::from_millis(300));
             ignored()
         };

@@ -1,7 +1,6 @@
 //! What the tests share: a scan, and what the exporter holds before and after.
 
-use crate::lab::{Exporter, journal};
-use crate::wire;
+use lab::{Exporter, ip, journal};
 use portscan_exporter::system::clock;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -26,20 +25,15 @@ pub struct Holds {
 }
 
 impl Holds {
-    pub fn of(exporter: &Exporter<'_>) -> Self {
-        let pid = exporter.pid().as_raw_pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let field = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().unwrap()
-        };
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    pub fn of(exporter: &Exporter) -> Self {
+        let field = |name: &str| exporter.status(name).trim_end_matches(" kB").parse().unwrap();
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", exporter.pid().as_raw_pid())).unwrap().count();
         Self { rss_kib: field("VmRSS"), threads: field("Threads"), descriptors }
     }
 }
 
 /// CPU time a process has used, in seconds.
-pub fn cpu_seconds(exporter: &Exporter<'_>) -> f64 {
+pub fn cpu_seconds(exporter: &Exporter) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", exporter.pid().as_raw_pid())).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
@@ -50,12 +44,12 @@ pub fn cpu_seconds(exporter: &Exporter<'_>) -> f64 {
 pub fn scan() -> String {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let source = Ipv4Addr::new(203, 0, 113, NEXT.fetch_add(1, Ordering::Relaxed));
-    wire::inject("lab-srv", (1..26).map(|port| wire::syn(source, &[], port)).collect());
+    lab::inject("lab-srv", (1..26).map(|port| lab::frames::syn(source, &[], port)).collect());
     source.to_string()
 }
 
 /// A fresh scan is found.
-pub fn finds_a_scan(exporter: &Exporter<'_>) -> String {
+pub fn finds_a_scan(exporter: &Exporter) -> String {
     let before = exporter.value("portscan_hits_total", &[]);
     let source = scan();
     let series = ["portscan_source_peak_distinct_ports", &format!("source=\"{source}\"")];
@@ -65,7 +59,7 @@ pub fn finds_a_scan(exporter: &Exporter<'_>) -> String {
 }
 
 /// It captures, finds a fresh scan, and holds what it held before.
-pub fn is_well_again(what: &str, exporter: &Exporter<'_>, before: Holds) {
+pub fn is_well_again(what: &str, exporter: &Exporter, before: Holds) {
     exporter.wait_for(UP.0, UP.1, 1.0);
     finds_a_scan(exporter);
     let mut now = before;
@@ -84,7 +78,7 @@ pub fn is_well_again(what: &str, exporter: &Exporter<'_>, before: Holds) {
 }
 
 /// An exporter that has found a scan, so that all the memory it will want has been touched; and what it holds.
-pub fn settled(exporter: &Exporter<'_>) -> Holds {
+pub fn settled(exporter: &Exporter) -> Holds {
     finds_a_scan(exporter);
     let mut held = Holds::of(exporter);
     // A connection of the last scrape may still be closing.
@@ -96,22 +90,9 @@ pub fn settled(exporter: &Exporter<'_>) -> Holds {
     held
 }
 
-pub fn ip(arguments: &[&str]) {
-    let output = std::process::Command::new("ip").args(arguments).output().expect("needs iproute2");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {}: {said}", arguments.join(" "));
-}
-
 /// Whether the journal has the hit of a source.
 pub fn hit_is_recorded(source: &str) -> bool {
     !journal(&[&format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=hit"]).is_empty()
-}
-
-/// The value of a field of /proc/PID/status.
-pub fn status(exporter: &Exporter<'_>, field: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{}/status", exporter.pid().as_raw_pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field");
-    line.trim_start_matches(':').split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Brings the watched host's interface up with its address, after it was taken away.

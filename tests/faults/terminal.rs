@@ -1,8 +1,8 @@
 //! A terminal that nobody reads.
 
 use crate::http::scrape;
-use crate::lab::{ends_well, eventually, in_room};
 use crate::support::{PATIENCE, PROMPT, hit_is_recorded, scan};
+use lab::{ends_well, eventually, in_room};
 use rustix::fs::OFlags;
 use rustix::process::{Signal, kill_process};
 use std::fs;

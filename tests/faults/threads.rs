@@ -1,9 +1,7 @@
 //! A thread that hangs or panics, and a process that is stopped. (`tests/panics.rs` has the panics that no input causes.)
 
-use crate::lab;
-use crate::lab::{Exporter, ends_well, eventually, in_room, journal, journal_text};
 use crate::support::{PATIENCE, UP, finds_a_scan, scan};
-use crate::wire;
+use lab::{Exporter, ends_well, eventually, in_room, journal, journal_text};
 use portscan_exporter::system::clock;
 use rustix::process::{Signal, kill_process};
 use std::fs;
@@ -52,10 +50,10 @@ fn a_web_server_that_panics_ends_the_process() {
 
 /// Sends a port of 192.0.2.10 each `every` from an address, on the watched host's own network.
 fn drip(source: Ipv4Addr, ports: std::ops::Range<u16>, every: Duration) -> JoinHandle<()> {
-    wire::inside("lab-srv", move || {
+    lab::inside("lab-srv", move || {
         let mut out = pcap::Capture::from_device("eth0").unwrap().open().unwrap();
         for port in ports {
-            out.sendpacket(wire::syn(source, &[], port)).unwrap();
+            out.sendpacket(lab::frames::syn(source, &[], port)).unwrap();
             thread::sleep(every);
         }
     })
@@ -103,7 +101,7 @@ fn a_process_that_was_stopped_invents_no_scan_and_misses_none() {
 struct Held(std::process::Child);
 
 impl Held {
-    fn capture_of(exporter: &Exporter<'_>) -> Self {
+    fn capture_of(exporter: &Exporter) -> Self {
         let tasks = format!("/proc/{}/task", exporter.pid().as_raw_pid());
         let thread = fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path()).find(|task| {
             fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "capture-eth0")

@@ -1,6 +1,6 @@
 //! `make demo`: from it alone one can tell what the program does, and nothing is left behind.
 
-use crate::lab::HERE;
+use lab::HERE;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};

@@ -1,7 +1,7 @@
 //! A fleet: three watched hosts, a scanner that asks each of them for one port and then for eight, which stays below the threshold
 //! on each, and one place where all comes together: Prometheus, and VictoriaMetrics with vmalert beside it.
 
-use crate::lab::{Ended, HERE, Lab, PATIENCE, eventually, in_room, journal};
+use lab::{Ended, HERE, Lab, PATIENCE, eventually, in_room, journal};
 use portscan_exporter::detect::Source;
 use portscan_exporter::publish::sample::{Key, Sampling};
 use serde_json::Value;

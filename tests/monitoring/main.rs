@@ -8,11 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
-#[path = "../contract/mod.rs"]
-mod contract;
 mod demo;
 mod fleet;
-#[path = "../lab/mod.rs"]
-mod lab;
 mod notifications;
 mod response;

@@ -4,7 +4,6 @@
 //! All stories run at once, each a job of its own, sixty times faster than in life: minutes of the rules and routes are
 //! seconds here. A machine that is too busy for that tells them again, fifteen times faster than in life. Beside the Alertmanager that is right stand those that lack one inhibition each; they must be found out.
 
-use crate::contract;
 use portscan_exporter::system::clock;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -88,7 +87,7 @@ impl Page {
     fn text(&self) -> String {
         let mut page = String::new();
         let mut put = |name: &str, labels: &str, value: u64| {
-            contract::assert_within(&format!("{name}{labels}"), &[]);
+            lab::contract::assert_within(&format!("{name}{labels}"), &[]);
             writeln!(page, "{name}{labels} {value}").unwrap();
         };
         let eth0 = "{interface=\"eth0\"}";

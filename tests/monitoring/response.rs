@@ -1,6 +1,6 @@
 //! The examples of deploy/response, with the real programs and real records: fail2ban, nftables, a webhook.
 
-use crate::lab::{Ended, HERE, Lab, PATIENCE, WATCHED, WATCHED_V6, eventually, in_room, journal};
+use lab::{Ended, HERE, Lab, PATIENCE, WATCHED, WATCHED_V6, eventually, in_room, journal};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -91,7 +91,7 @@ fn act_on_scans(lab: &Lab) {
     lab.run("t", "nft", &["-f", &response("nftables.nft")]);
     // Looks by name, since no systemd started the exporter here, and from the first record on.
     let feed = |unproven| {
-        let mut command = lab.on("t", &response("portscan-ban"));
+        let mut command = lab.on("t", response("portscan-ban"));
         let words = ["-t", "portscan_exporter", "-n", "all"];
         let mut feed =
             Ended(command.args(words).env("BAN_UNPROVEN", unproven).stdout(Stdio::piped()).spawn().unwrap());

@@ -1,6 +1,7 @@
 //! The sender, a process of its own: frames over a packet socket, many a system call, paced to a rate.
 
-use crate::traffic::{SECOND, Space};
+use lab::frames;
+use lab::traffic::{SECOND, Space};
 use portscan_exporter::system::clock;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
@@ -95,13 +96,10 @@ fn stay_on_last_core() -> io::Result<()> {
 
 /// What the frames of a kind have in common.
 fn frame(kind: Kind) -> [u8; FRAME] {
-    let mut frame = [0; FRAME];
+    let segment = frames::tcp(if kind == Kind::Ack { frames::ACK } else { frames::SYN });
+    let frame = frames::ethernet(frames::IPV4, &frames::ipv4(frames::TCP, &segment));
+    let mut frame: [u8; FRAME] = frame.try_into().expect("as short as a frame may be");
     frame[..6].copy_from_slice(if kind == Kind::Mirrored { &OTHER_MAC } else { &TARGET_MAC });
-    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
-    frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6]);
-    frame[30..34].copy_from_slice(&[192, 0, 2, 10]);
-    frame[34..36].copy_from_slice(&40_000_u16.to_be_bytes());
-    frame[46..50].copy_from_slice(&[5 << 4, if kind == Kind::Ack { 0x10 } else { 0x02 }, 4, 0]);
     frame
 }
 
@@ -115,11 +113,7 @@ fn address(frame: &mut [u8; FRAME], kind: Kind, n: u64) {
     };
     frame[26..30].copy_from_slice(&source);
     frame[36..38].copy_from_slice(&port.to_be_bytes());
-    frame[24..26].copy_from_slice(&[0, 0]);
-    let sum: u32 =
-        frame[14..34].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frames::sum(&mut frame[14..]);
 }
 
 /// A packet socket that only sends.

@@ -1,7 +1,5 @@
 //! The contract with whoever reads the metrics: every family's name, with its labels. What rules and dashboards may use.
 
-#![allow(dead_code, reason = "each test that includes this uses its own part")]
-
 use std::collections::BTreeSet;
 
 /// Families and their labels.
@@ -67,7 +65,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
 ];
 
 /// The golden page, which `exposition.rs` holds to the code: it has every value of a closed label.
-const PAGE: &str = include_str!("../exposition.prom");
+const PAGE: &str = include_str!("../../exposition.prom");
 
 /// Labels whose values are a closed list of the code.
 const CLOSED: &[&str] = &["family", "kind", "level", "reason", "technique"];

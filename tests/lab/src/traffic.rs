@@ -1,8 +1,6 @@
 //! Traffic of an attack, probe by probe: scanners hidden among spoofed sources. No address is drawn twice by chance
 //! (two bursts of one address would be one source, and its hit a true one), so addresses are bijections of a counter.
 
-#![allow(dead_code, reason = "tests and benchmarks each use their part")]
-
 use portscan_exporter::detect::{
     BATCH, Detector, EventKind, Limits, Origin, Policy, Probe, Snapshot, Technique,
 };
@@ -18,7 +16,7 @@ pub const START: u64 = 1_700_000_000 * SECOND;
 pub struct Draw(pub u64);
 
 impl Draw {
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,7 +25,7 @@ impl Draw {
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 }
 
@@ -62,7 +60,7 @@ impl Space {
             Space::Ipv4 => IpAddr::V4(Ipv4Addr::from_bits(0x4000_0000 | bits)),
             Space::Ipv6 => {
                 let network = 0x2001_0db8_u128 << 96 | u128::from(0x4000_0000 | bits) << 64;
-                IpAddr::V6(Ipv6Addr::from_bits(network | u128::from(Draw(n).next())))
+                IpAddr::V6(Ipv6Addr::from_bits(network | u128::from(Draw(n).number())))
             }
             Space::OneNetwork => {
                 IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8_u128 << 96 | 1 << 95 | u128::from(bits)))
@@ -76,7 +74,7 @@ impl Space {
             Space::Ipv4 => IpAddr::V4(Ipv4Addr::from_bits(0xc633_6400 + 1 + n as u32)),
             Space::Ipv6 | Space::OneNetwork => {
                 let network = 0x2001_0db8_u128 << 96 | u128::from(n + 1) << 64;
-                IpAddr::V6(Ipv6Addr::from_bits(network | u128::from(Draw(n << 32 | packet).next())))
+                IpAddr::V6(Ipv6Addr::from_bits(network | u128::from(Draw(n << 32 | packet).number())))
             }
         }
     }
@@ -150,7 +148,7 @@ impl Attack {
                 (step / ports * crowd + place, step % ports)
             }
         };
-        let first = Draw(source).next();
+        let first = Draw(source).number();
         Probe {
             time: Timestamp(START + n * SECOND / self.rate),
             source: self.space.spoofed(source),
@@ -178,7 +176,7 @@ impl Attack {
                 Pace::Silent => 38,
             };
             let phase = draw.below(span / ports);
-            let first = draw.next() as u16;
+            let first = draw.number() as u16;
             for k in 0..ports {
                 let at = match self.pace {
                     Pace::Even => phase + k * span / ports,

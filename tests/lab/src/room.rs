@@ -4,10 +4,9 @@
 //! Each test runs itself again inside `journald.sh`, a room of its own mounts and processes, and builds there the lab
 //! of `netlab.sh`. Whatever a test leaves behind ends with its room; names in it clash with nobody's.
 
-#![allow(dead_code, reason = "each test that includes this uses its own part")]
-#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
-#![allow(clippy::print_stdout, reason = "what was measured")]
-
+use crate::exporter::Exporter;
+use crate::spaces::{Ended, command_in, run_in};
+use crate::{HERE, PATIENCE, eventually, program};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::system::clock;
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,15 +14,17 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::{Command, Output, Stdio};
 
 const INSIDE: &str = "PORTSCAN_TEST_INSIDE_LAB";
-/// Where the project is.
-pub const HERE: &str = env!("CARGO_MANIFEST_DIR");
-/// Longest wait for anything that has no limit of its own: the machine may be busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The port of the exporter's pages.
+const PORT: u16 = 10220;
+
+/// Whether this process is in a room.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
 
 /// The watched host.
 pub const WATCHED: &str = "192.0.2.10";
@@ -32,7 +33,7 @@ pub const WATCHED_V6: &str = "2001:db8:2::10";
 
 /// Runs `body` in a room of its own: this test, again, under journald.sh.
 pub fn in_room(test: &str, body: fn(&Lab)) {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return body(&Lab::new());
     }
     let output = Command::new(format!("{HERE}/tests/lab/journald.sh"))
@@ -48,33 +49,15 @@ pub fn in_room(test: &str, body: fn(&Lab)) {
     println!("{said}");
 }
 
-/// Asks until there is an answer.
-pub fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    let start = clock::steady();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        if start.elapsed() >= within {
-            panic!("waited in vain for {what}\n{}", journal_text());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// Two networks and a router, the journal, and a directory that goes away.
 pub struct Lab {
     pub directory: tempfile::TempDir,
     journald: RefCell<Option<Ended>>,
 }
 
-/// A program that is ended when the test is over, however it ends.
-pub struct Ended(pub Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -121,20 +104,13 @@ impl Lab {
     }
 
     /// A command in the network of one of the hosts.
-    pub fn on(&self, host: &str, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &format!("lab-{host}"), program]);
-        command
+    pub fn on(&self, host: &str, program: impl AsRef<std::path::Path>) -> Command {
+        command_in(&format!("lab-{host}"), program)
     }
 
     /// Runs a command on a host to its end, which must be a good one.
     pub fn run(&self, host: &str, program: &str, arguments: &[&str]) -> Output {
-        let mut command = Command::new("timeout");
-        command.args(["60", "ip", "netns", "exec", &format!("lab-{host}"), program]).args(arguments);
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} on {host}: {}: {said}", output.status);
-        output
+        run_in(&format!("lab-{host}"), program, arguments)
     }
 
     /// nmap scans from `s1`; gives the time of its end, which is after its last probe.
@@ -166,79 +142,26 @@ impl Lab {
     }
 
     /// The exporter on the watched host, capturing and published once.
-    pub fn exporter(&self, flags: &[&str]) -> Exporter<'_> {
+    pub fn exporter(&self, flags: &[&str]) -> Exporter {
         self.exporter_of(self.exporter_command(&[&["--log.format=journald"], flags].concat()))
     }
 
     /// How the exporter is started on the watched host.
     pub fn exporter_command(&self, flags: &[&str]) -> Command {
-        let mut command = self.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+        let mut command = self.on("t", program());
         command.args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220"]).args(flags);
         command
     }
 
     /// An exporter started in its own way, capturing and published once.
-    pub fn exporter_of(&self, mut command: Command) -> Exporter<'_> {
-        let program = command.spawn().unwrap();
-        let mut exporter = Exporter { lab: self, program: Ended(program) };
-        eventually("the exporter to be ready", PATIENCE, || {
-            if let Some(status) = exporter.program.0.try_wait().unwrap() {
-                panic!("the exporter ended with {status}\n{}", journal_text());
-            }
-            self.get("http://127.0.0.1:10220/-/ready")
-        });
-        exporter
-    }
-}
-
-/// The exporter, running on `t`.
-pub struct Exporter<'a> {
-    pub lab: &'a Lab,
-    pub program: Ended,
-}
-
-impl Exporter<'_> {
-    pub fn metrics(&self) -> Option<String> {
-        self.lab.get("http://127.0.0.1:10220/metrics")
+    pub fn exporter_of(&self, command: Command) -> Exporter {
+        self.starting(command).ready()
     }
 
-    /// The sum of the series of a family that carry these labels; no series, no answer.
-    pub fn value(&self, family: &str, labels: &[&str]) -> Option<f64> {
-        let page = self.metrics()?;
-        let of_family =
-            |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let series =
-            page.lines().filter(of_family).filter(|line| labels.iter().all(|label| line.contains(label)));
-        let values: Vec<f64> = series.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
-        (!values.is_empty()).then(|| values.iter().sum())
+    /// The same, that need not be ready.
+    pub fn starting(&self, command: Command) -> Exporter {
+        Exporter::start("lab-t", PORT, command)
     }
-
-    /// Its process, as the room numbers it.
-    pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.program.0)
-    }
-
-    pub fn wait_for(&self, family: &str, labels: &[&str], value: f64) {
-        eventually(&format!("{family}{labels:?} to be {value}"), PATIENCE, || {
-            self.value(family, labels).filter(|now| *now == value)
-        });
-    }
-
-    /// Asks it to end, as systemd does; gives how it ended and after how long.
-    pub fn terminate(mut self) -> (ExitStatus, Duration) {
-        let start = clock::steady();
-        kill_process(self.pid(), Signal::TERM).unwrap();
-        let status = eventually("the exporter to end", PATIENCE, || self.program.0.try_wait().unwrap());
-        (status, start.elapsed())
-    }
-}
-
-/// Ends it, and holds it to its manners: exit 0 within two seconds.
-pub fn ends_well(exporter: Exporter<'_>) {
-    let (status, took) = exporter.terminate();
-    println!("SIGTERM to end: {} ms", took.as_millis());
-    assert_eq!(status.code(), Some(0), "{}", journal_text());
-    assert!(took < Duration::from_secs(2), "took {took:?} to end");
 }
 
 /// Records of the journal with these matches, oldest first.
