@@ -56,8 +56,8 @@ test-needs:
 	@if [ "$$(id -u)" != 0 ]; then echo "the tests make network namespaces and capture: run them as root (sudo -E make test)" >&2; exit 1; fi
 
 lint: build-needs
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 test: test-needs lint
 	$(CARGO) test --locked --no-fail-fast
