@@ -6,8 +6,8 @@
 use lab::spaces::knock_from;
 use lab::{HERE, Pair, assert_confined, frames, inside, ip};
 use portscan_exporter::capture::{
-    CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake, default_interface,
-    interfaces,
+    CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Tunnels, Wake,
+    default_interface, interfaces,
 };
 use portscan_exporter::detect::Probe;
 use portscan_exporter::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode};
@@ -157,6 +157,7 @@ fn on(interface: &str) -> LiveOptions {
         threads: 1,
         fragments: Fragments::Reassemble,
         techniques: Techniques::DEFAULT,
+        tunnels: Tunnels::Count,
     }
 }
 

@@ -41,7 +41,7 @@ fn scanned() -> InterfaceSnapshot {
             last_tick: Some(Timestamp::new(1_700_000_000, 0)),
         },
         packets: 5200,
-        skipped: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+        skipped: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
         events_lost: 7,
         detection: detect::Snapshot {
             time: Timestamp::new(1_700_000_100, 0),
@@ -50,7 +50,7 @@ fn scanned() -> InterfaceSnapshot {
             kinds: &[detect::Kind::Vertical],
             hold_nanos: 300_000_000_000,
             counters: Counters {
-                probes: [[1, 2, 3, 5000, 4], [0, 0, 0, 179, 0]],
+                probes: [[1, 2, 3, 4, 5, 6, 5000, 7, 8], [0, 0, 0, 0, 0, 0, 179, 0, 0]],
                 ignored: [8, 9, 10, 11],
                 hits: [2, 0, 0],
                 evicted: [10, 11, 12, 13, 14],

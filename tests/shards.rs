@@ -6,7 +6,9 @@
 use lab::spaces::{command_in, run_in};
 use lab::{Exporter, PATIENCE, Pair, eventually, frames, inject, inside, program};
 use pcap::Capture;
-use portscan_exporter::capture::{CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Wake};
+use portscan_exporter::capture::{
+    CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Tunnels, Wake,
+};
 use portscan_exporter::detect::Probe;
 use portscan_exporter::packet::{LinkType, Skipped, Techniques, Timestamp, decode};
 use rustix::process::Signal;
@@ -185,6 +187,7 @@ impl Running {
             threads,
             fragments: Fragments::Reassemble,
             techniques: Techniques::DEFAULT,
+            tunnels: Tunnels::Count,
         };
         let seen = Arc::<Mutex<Seen>>::default();
         let (opened, all) = mpsc::channel();

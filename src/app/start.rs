@@ -173,7 +173,7 @@ fn tables(settings: &Settings, limits: Limits) -> Result<Vec<Pipeline>, String> 
     let sample = || sampling.map(|sampling| Sample::new(sampling, settings.policy.clone()));
     let one = |_| {
         let pipeline = Pipeline::try_new(settings.policy.clone(), limits, random_seed(), Origin::Live)?;
-        Ok(pipeline.with_sample(sample()))
+        Ok(pipeline.with_sample(sample()).with_tunnels(settings.tunnels()))
     };
     let all: Result<Vec<_>, OutOfMemory> = (0..threads).map(one).collect();
     all.map_err(|error| format!("{error}; lower --detection.memory, or watch fewer interfaces"))

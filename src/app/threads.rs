@@ -136,7 +136,7 @@ fn capture(
     (reloads, questions): (Receiver<Reload>, Receiver<Question>),
     wake: &Wake,
 ) {
-    let pipeline = pipeline.at(Vantage::of(place(&live)));
+    let pipeline = pipeline.at(Vantage::of(place(&live))).sampled(live.direction() == Direction::In);
     let sink = LiveSink::new(interface, pipeline, publisher, reloads).with_questions(questions);
     let mut sink = sink.with_addresses(capture::own_addresses);
     live.run(&mut sink, wake);

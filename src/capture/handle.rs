@@ -1,14 +1,18 @@
 //! An open libpcap handle on an interface: what it takes, what it counts, and whether it is still good for anything.
 
+use super::group::LOOPBACK;
 use super::install;
 use super::interfaces::{is_running, names};
+use super::requests::Requests;
 use super::{
     CaptureError, CaptureStatus, Direction, FrameSink, LiveOptions, Wake, pcap_words, supported_link,
     timestamp,
 };
 use crate::packet::filter;
-use crate::packet::{LinkType, Techniques, Timestamp};
+use crate::packet::tunnel::Tunnels;
+use crate::packet::{LinkType, Technique, Techniques, Timestamp};
 use crate::system::privilege;
+use crate::text::printable;
 use pcap::{Active, Capture, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
@@ -40,6 +44,10 @@ pub(super) struct Handle {
     index: Option<u32>,
     /// What its filter lets through.
     techniques: Techniques,
+    tunnels: Tunnels,
+    direction: Direction,
+    /// What this host asks for, where that is of use.
+    requests: Option<Requests>,
     /// libpcap's counters at the last look: 32 bits, wrapping, from zero when reopened.
     seen: pcap::Stat,
 }
@@ -69,7 +77,8 @@ impl Handle {
         })?;
         let capture = capture.setnonblock().map_err(|error| refused(pcap_words(&error)))?;
         let seen = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
-        Ok(Self { capture, link, index, techniques: options.techniques, seen })
+        let &LiveOptions { techniques, tunnels, direction, .. } = options;
+        Ok(Self { capture, link, index, techniques, tunnels, direction, requests: None, seen })
     }
 
     fn activate(interface: &str, options: &LiveOptions) -> Result<Capture<Active>, CaptureError> {
@@ -92,14 +101,32 @@ impl Handle {
 
     /// From now on only what `decode` may find a probe of these techniques in.
     pub(super) fn set_filter(&mut self, interface: &str, techniques: Techniques) -> Result<(), CaptureError> {
-        install::filter(&mut self.capture, &filter::program(self.link, techniques)).map_err(|why| {
-            CaptureError::Interface {
+        install::filter(&mut self.capture, &filter::program(self.link, techniques, self.tunnels)).map_err(
+            |why| CaptureError::Interface {
                 interface: interface.to_owned(),
                 reason: format!("the kernel filter was refused: {why}"),
-            }
-        })?;
+            },
+        )?;
         self.techniques = techniques;
+        self.look_for_requests(interface);
         Ok(())
+    }
+
+    /// Where UDP is looked for among what arrives, what leaves says which of it are answers.
+    fn look_for_requests(&mut self, interface: &str) {
+        let are_needed = self.techniques.contains(Technique::Udp) && self.direction == Direction::In;
+        if !are_needed || interface == LOOPBACK {
+            self.requests = None;
+        } else if self.requests.is_none() {
+            self.requests = Requests::open(interface)
+                .inspect_err(|why| {
+                    log::warn!(
+                        "{}: what this host asks for by UDP cannot be seen ({why}); answers are told by their ports",
+                        printable(interface)
+                    );
+                })
+                .ok();
+        }
     }
 
     /// The same, unless they are what it looks for already.
@@ -113,13 +140,21 @@ impl Handle {
     /// Hands at most one batch to the sink.
     pub(super) fn dispatch(&mut self, sink: &mut impl FrameSink) -> Result<Dispatched, String> {
         let mut latest = Timestamp::default();
-        let frames = self
-            .capture
-            .dispatch(Some(BATCH), |packet| {
+        let frames = match &mut self.requests {
+            None => self.capture.dispatch(Some(BATCH), |packet| {
                 latest = timestamp(packet.header);
                 sink.frame(latest, packet.data);
-            })
-            .map_err(|error| pcap_words(&error))?;
+            }),
+            Some(requests) => {
+                requests.hand_over_now(sink);
+                self.capture.dispatch(Some(BATCH), |packet| {
+                    latest = timestamp(packet.header);
+                    requests.hand_over(latest, sink);
+                    sink.frame(latest, packet.data);
+                })
+            }
+        };
+        let frames = frames.map_err(|error| pcap_words(&error))?;
         if frames > 0 {
             sink.batch_end();
         }

@@ -396,6 +396,7 @@ mod tests {
     use super::*;
     use crate::capture::Fragments;
     use crate::packet::Techniques;
+    use crate::packet::tunnel::Tunnels;
 
     #[test]
     fn retries_back_off_to_five_seconds() {
@@ -422,6 +423,7 @@ mod tests {
             threads: 1,
             fragments: Fragments::Reassemble,
             techniques: Techniques::DEFAULT,
+            tunnels: Tunnels::Count,
         };
         let message = Live::open(options).err().expect("it does not exist").to_string();
         let start = "cannot capture on missing7: no such device (interfaces: ";

@@ -10,6 +10,7 @@ mod handle;
 mod install;
 mod interfaces;
 mod live;
+mod requests;
 
 // Files.
 mod account;
@@ -29,6 +30,7 @@ pub(crate) use interfaces::{own_addresses, own_name};
 pub use live::Live;
 pub use wake::Wake;
 
+pub use crate::packet::tunnel::Tunnels;
 use crate::packet::{LinkType, Techniques, Timestamp};
 use crate::text::printable;
 use std::fmt;
@@ -40,6 +42,8 @@ pub trait FrameSink {
     fn opened(&mut self, link: LinkType);
     /// One frame, as captured. The hot path: called for every frame.
     fn frame(&mut self, time: Timestamp, bytes: &[u8]);
+    /// One datagram that this host sent, where answers to it must be told from probes; before the answer is handed over.
+    fn sent(&mut self, _time: Timestamp, _bytes: &[u8]) {}
     /// What was waiting has been handed over; a sink that keeps a batch should finish it now.
     fn batch_end(&mut self);
     /// About once a second while live, however quiet the interface; never for files.
@@ -109,6 +113,8 @@ pub struct LiveOptions {
     pub fragments: Fragments,
     /// What the kernel looks for; a reload may change it.
     pub techniques: Techniques,
+    /// Whether tunnels are looked into.
+    pub tunnels: Tunnels,
 }
 
 /// Why nothing (more) can be captured or read, and what to try.

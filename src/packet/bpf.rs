@@ -18,6 +18,7 @@ pub struct Instruction {
 /// `BPF_*` of linux/bpf_common.h, put together: class, size, mode, operation, operand.
 pub(crate) const LOAD_WORD: u16 = 0x20;
 pub(crate) const LOAD_HALF: u16 = 0x28;
+pub(crate) const LOAD_BYTE: u16 = 0x30;
 pub(crate) const LOAD_WORD_AT_X: u16 = 0x40;
 pub(crate) const LOAD_HALF_AT_X: u16 = 0x48;
 pub(crate) const LOAD_BYTE_AT_X: u16 = 0x50;
@@ -131,6 +132,7 @@ pub(crate) fn run(program: &[Instruction], load: impl Fn(u32, u32) -> Option<u32
         let from = match code {
             LOAD_WORD => Some((k, 4)),
             LOAD_HALF => Some((k, 2)),
+            LOAD_BYTE => Some((k, 1)),
             LOAD_WORD_AT_X => Some((x.wrapping_add(k), 4)),
             LOAD_HALF_AT_X => Some((x.wrapping_add(k), 2)),
             LOAD_BYTE_AT_X => Some((x.wrapping_add(k), 1)),

@@ -3,7 +3,8 @@
 
 use crate::packet::ip::{ICMPV6, IPV4_HEADER, IPV6_HEADER, TCP, UDP, strip_ipv4, strip_ipv6};
 use crate::packet::link::{ETHERNET_HEADER, IPV4, IPV6, Version, strip_link};
-use crate::packet::{LinkType, Packet, Skipped, TcpFlags, Timestamp, tcp};
+use crate::packet::tcp::{self, Segment};
+use crate::packet::{LinkType, Packet, Skipped, TcpFlags, Timestamp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The TCP segment in a frame captured at `time`; anything else says why it is skipped.
@@ -97,12 +98,19 @@ fn plain_ipv6(time: Timestamp, head: &[u8; IPV6_HEADER + tcp::MIN]) -> Option<Re
 #[cold]
 #[inline(never)]
 fn decode_any(link: LinkType, time: Timestamp, frame: &[u8]) -> Result<Packet, Skipped> {
+    match segment(link, frame)? {
+        segment if segment.protocol == TCP => segment.packet(time),
+        _ => Err(Skipped::NotTcp),
+    }
+}
+
+/// What the IP packet in a frame carries.
+pub(super) fn segment(link: LinkType, frame: &[u8]) -> Result<Segment<'_>, Skipped> {
     let (version, packet) = strip_link(link, frame)?;
-    let segment = match version {
-        Version::Four => strip_ipv4(packet)?,
-        Version::Six => strip_ipv6(packet)?,
-    };
-    segment.packet(time)
+    match version {
+        Version::Four => strip_ipv4(packet),
+        Version::Six => strip_ipv6(packet),
+    }
 }
 
 #[cfg(test)]

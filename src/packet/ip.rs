@@ -3,13 +3,15 @@
 use crate::packet::link::{Version, strip_link};
 use crate::packet::tcp::{Segment, TO_FLAGS};
 use crate::packet::{LinkType, Skipped};
-use etherparse::{IpNumber, Ipv4HeaderSlice, err};
+use etherparse::{Ipv4HeaderSlice, err};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IP protocol numbers, and those of IPv6 extension headers.
 pub(super) const HOP_BY_HOP: u8 = 0;
 pub(super) const TCP: u8 = 6;
+pub(super) const ICMP: u8 = 1;
 pub(super) const UDP: u8 = 17;
+pub(super) const SCTP: u8 = 132;
 pub(super) const ROUTING: u8 = 43;
 pub(super) const FRAGMENT: u8 = 44;
 pub(super) const AUTHENTICATION: u8 = 51;
@@ -33,11 +35,13 @@ pub(super) fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
     if total < own {
         return Err(Skipped::Malformed);
     }
-    // Not through the authentication header of IPsec either: the kernel filter does not pass it.
-    if header.protocol() != IpNumber::TCP {
+    let protocol = header.protocol().0;
+    // Of another protocol the first piece tells all that is asked. (An authentication header of IPsec is one: nobody looks behind
+    // it, and the kernel filter does not either.)
+    if protocol != TCP && header.fragments_offset().value() != 0 {
         return Err(Skipped::NotTcp);
     }
-    if header.is_fragmenting_payload() {
+    if protocol == TCP && header.is_fragmenting_payload() {
         // The flags are cut off, or a second piece holds them (or writes over those of the first).
         let tiny = match header.fragments_offset().value() {
             0 => total - own < TO_FLAGS,
@@ -49,9 +53,10 @@ pub(super) fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
     Ok(Segment {
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),
+        protocol,
         bytes: &packet[own..packet.len().min(total)],
         length: total - own,
-        more_follows: false,
+        more_follows: header.more_fragments(),
         is_extended: false,
     })
 }
@@ -109,7 +114,7 @@ pub(super) fn strip_ipv6(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
     };
     // Padding is not part of the packet.
     let payload = &behind[..behind.len().min(declared)];
-    let Extensions { length, more_follows } = strip_extensions(header[6], payload, declared)?;
+    let Extensions { protocol, length, more_follows } = strip_extensions(header[6], payload, declared)?;
     let address = |start: usize| {
         let mut octets = [0; 16];
         octets.copy_from_slice(&header[start..start + 16]);
@@ -118,6 +123,7 @@ pub(super) fn strip_ipv6(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
     Ok(Segment {
         source: address(8),
         destination: address(24),
+        protocol,
         bytes: &payload[length..],
         length: declared - length,
         more_follows,
@@ -125,8 +131,10 @@ pub(super) fn strip_ipv6(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
     })
 }
 
-/// IPv6 extension headers that lead to TCP.
+/// IPv6 extension headers.
 struct Extensions {
+    /// To which protocol they lead.
+    protocol: u8,
     /// How long they are, all together.
     length: usize,
     /// Among them is the header of a first piece.
@@ -137,7 +145,7 @@ struct Extensions {
 /// them or more, so the steps are bounded by what was captured.
 fn strip_extensions(mut next: u8, payload: &[u8], declared: usize) -> Result<Extensions, Skipped> {
     let (mut at, mut more_follows) = (0, false);
-    while next != TCP {
+    while EXTENSIONS.contains(&next) {
         let rest = &payload[at..];
         let too_short = || match (payload.len() < declared, more_follows) {
             (true, _) => Skipped::ExtensionHeaders,
@@ -152,8 +160,7 @@ fn strip_extensions(mut next: u8, payload: &[u8], declared: usize) -> Result<Ext
                 0 => return Err(Skipped::Malformed),
                 words => 8 + 4 * usize::from(words),
             },
-            FRAGMENT => 8,
-            _ => return Err(Skipped::NotTcp),
+            _ => 8,
         };
         if rest.len() < length {
             return Err(too_short());
@@ -169,8 +176,11 @@ fn strip_extensions(mut next: u8, payload: &[u8], declared: usize) -> Result<Ext
         next = rest[0];
         at += length;
     }
-    Ok(Extensions { length: at, more_follows })
+    Ok(Extensions { protocol: next, length: at, more_follows })
 }
+
+/// The extension headers that are stepped over.
+const EXTENSIONS: [u8; 5] = [HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION];
 
 /// The headers that are TCP, or may have TCP behind them.
 pub(super) const LEAD_TO_TCP: [u8; 6] = [TCP, HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION];

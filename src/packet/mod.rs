@@ -1,6 +1,7 @@
 //! Vocabulary of the wire: what every later module needs to speak of a packet.
 
 pub(crate) mod bpf;
+pub mod datagram;
 pub mod decode;
 pub mod filter;
 pub(crate) mod fragments;
@@ -11,6 +12,7 @@ pub(crate) mod link;
 mod skipped;
 mod tcp;
 mod technique;
+pub mod tunnel;
 
 pub use decode::decode;
 pub(crate) use ip::ipv4_piece;

@@ -19,6 +19,8 @@ pub enum Skipped {
     ExtensionHeaders,
     /// Behind more tags or labels than `decode` steps over.
     Tags,
+    /// It carries another packet, which is not looked at (`--capture.tunnels`).
+    Tunnel,
     /// Its headers contradict themselves.
     Malformed,
     /// A probe of a file that does not say when it was (never live).
@@ -30,7 +32,7 @@ pub enum Skipped {
 
 impl Skipped {
     /// Every reason.
-    pub const ALL: [Skipped; 11] = [
+    pub const ALL: [Skipped; 12] = [
         Skipped::NotIp,
         Skipped::NotTcp,
         Skipped::NotProbe,
@@ -39,6 +41,7 @@ impl Skipped {
         Skipped::Truncated,
         Skipped::ExtensionHeaders,
         Skipped::Tags,
+        Skipped::Tunnel,
         Skipped::Malformed,
         Skipped::NoTime,
         Skipped::Reassembled,
@@ -55,6 +58,7 @@ impl Skipped {
             Skipped::Truncated => "truncated",
             Skipped::ExtensionHeaders => "extension_headers",
             Skipped::Tags => "tags",
+            Skipped::Tunnel => "tunnel",
             Skipped::Malformed => "malformed",
             Skipped::NoTime => "no_time",
             Skipped::Reassembled => "reassembled",

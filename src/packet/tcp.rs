@@ -13,10 +13,12 @@ pub(super) const MAX: usize = 60;
 pub(super) const FLAGS: usize = 13;
 pub(super) const TO_FLAGS: usize = FLAGS + 1;
 
-/// A TCP segment, or the beginning of one.
+/// A TCP segment, or the beginning of one; or what another protocol of IP carries.
 pub(super) struct Segment<'a> {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
+    /// The number of the protocol.
+    pub(super) protocol: u8,
     /// What was captured of it.
     pub(super) bytes: &'a [u8],
     /// How long it is (or its first piece), by the IP header.
@@ -28,7 +30,7 @@ pub(super) struct Segment<'a> {
 }
 
 impl Segment<'_> {
-    /// The packet that it is. What the IP header promises must hold a TCP header; what was captured of it must reach the flags.
+    /// The packet that it is, being TCP. What the IP header promises must hold a TCP header; what was captured of it must reach the flags.
     pub(super) fn packet(&self, time: Timestamp) -> Result<Packet, Skipped> {
         if self.length < MIN {
             return Err(if self.more_follows { Skipped::TinyFragment } else { Skipped::Malformed });

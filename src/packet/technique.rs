@@ -2,6 +2,8 @@
 //! filter follow it.
 
 use crate::packet::TcpFlags;
+use std::fmt;
+use std::str::FromStr;
 
 /// Which techniques count together: what a source asks for in one class says nothing of another, so a count of SYN ports
 /// means the same whatever else is looked for.
@@ -11,11 +13,20 @@ pub enum Class {
     Syn,
     /// TCP segments that belong to no connection.
     Odd,
+    /// UDP.
+    Udp,
+    /// SCTP associations that begin.
+    Sctp,
+    /// ICMP requests, which ask a host and no port.
+    Icmp,
+    /// Other protocols than these.
+    Protocol,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 2] = [Class::Syn, Class::Odd];
+    pub const ALL: [Class; 6] =
+        [Class::Syn, Class::Odd, Class::Udp, Class::Sctp, Class::Icmp, Class::Protocol];
 }
 
 /// TCP flags that must be set, among those that are looked at; the others may be as they like.
@@ -32,9 +43,9 @@ impl FlagTest {
 }
 
 /// A row is a technique, its class, its label, and its TCP flags: those that are set, of those that are looked at. Where there
-/// are several of these, one must hold.
+/// are several of these, one must hold; where there are none it is not TCP (`packet::datagram`).
 macro_rules! techniques {
-    ($($(#[$doc:meta])* $name:ident, $class:ident, $label:literal, $($set:expr, of $judged:expr),+;)+) => {
+    ($($(#[$doc:meta])* $name:ident, $class:ident, $label:literal $(, $set:expr, of $judged:expr)*;)+) => {
         /// How a probe asks, in nmap's words.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Technique {
@@ -63,7 +74,7 @@ macro_rules! techniques {
             /// By which TCP flags it is known.
             const fn flags(self) -> &'static [FlagTest] {
                 match self {
-                    $(Technique::$name => &[$(FlagTest { judged: $judged, set: $set }),+],)+
+                    $(Technique::$name => &[$(FlagTest { judged: $judged, set: $set }),*],)+
                 }
             }
         }
@@ -83,6 +94,8 @@ const FLAGS: u8 = FIN | SYN | RST | PSH | ACK | URG;
 techniques! {
     /// FIN alone (`nmap -sF`). A stack that closes a connection sets ACK, too.
     Fin, Odd, "fin", FIN, of FLAGS;
+    /// A request of ICMP for an echo, the time or the netmask (`nmap -PE`, `ping`): it asks whether a host is there.
+    Icmp, Icmp, "icmp";
     /// No flag at all (`nmap -sN`).
     Null, Odd, "null", 0, of FLAGS;
     /// What else no stack sends: SYN with FIN or RST, FIN with RST, and data or urgent data that acknowledges nothing
@@ -95,9 +108,15 @@ techniques! {
         URG, of FLAGS,
         FIN | PSH, of FLAGS,
         FIN | URG, of FLAGS;
+    /// Any other protocol of IP (`nmap -sO`); what is asked for is its number.
+    Protocol, Protocol, "protocol";
+    /// An SCTP association that begins: INIT (`nmap -sY`).
+    Sctp, Sctp, "sctp";
     /// A SYN without ACK, RST or FIN (`nmap -sS`, and every ordinary connect). ECE and CWR may be set (RFC 3168); a SYN-ACK is
     /// backscatter.
     Syn, Syn, "syn", SYN, of SYN | ACK | RST | FIN;
+    /// A UDP datagram that answers none (`nmap -sU`).
+    Udp, Udp, "udp";
     /// FIN, PSH and URG without ACK (`nmap -sX`).
     Xmas, Odd, "xmas", FIN | PSH | URG, of FLAGS;
 }
@@ -141,9 +160,23 @@ impl Techniques {
     /// All that there are.
     pub const ALL: Self = Self::of(&Technique::ALL);
 
-    /// Those that are looked for unless the operator says otherwise: no honest packet looks so, or every scanner sends it.
-    pub const DEFAULT: Self =
-        Self::of(&[Technique::Fin, Technique::Null, Technique::Odd, Technique::Syn, Technique::Xmas]);
+    /// Those that are looked for unless the operator says otherwise. They cost nothing, and what they take for a probe is one: an
+    /// honest host asks so to begin a connection, or never.
+    pub const DEFAULT: Self = Self::of(&[
+        Technique::Fin,
+        Technique::Null,
+        Technique::Odd,
+        Technique::Sctp,
+        Technique::Syn,
+        Technique::Xmas,
+    ]);
+
+    /// Those that are not TCP.
+    const DATAGRAMS: Self =
+        Self::of(&[Technique::Icmp, Technique::Protocol, Technique::Sctp, Technique::Udp]);
+
+    /// Those of `DATAGRAMS` but SCTP: ordinary traffic must be looked at for them.
+    const ORDINARY: Self = Self::of(&[Technique::Icmp, Technique::Protocol, Technique::Udp]);
 
     /// These.
     pub const fn of(techniques: &[Technique]) -> Self {
@@ -161,6 +194,18 @@ impl Techniques {
         self.0 >> technique as u16 & 1 == 1
     }
 
+    /// Whether one is not TCP.
+    #[inline]
+    pub(crate) const fn has_datagrams(self) -> bool {
+        self.0 & Self::DATAGRAMS.0 != 0
+    }
+
+    /// Whether of what is not TCP only SCTP is looked for.
+    #[inline]
+    pub(crate) const fn has_ordinary(self) -> bool {
+        self.0 & Self::ORDINARY.0 != 0
+    }
+
     /// Each of them, in label order.
     pub fn iter(self) -> impl Iterator<Item = Technique> {
         Technique::ALL.into_iter().filter(move |technique| self.contains(*technique))
@@ -170,6 +215,37 @@ impl Techniques {
     pub(crate) fn flags(self) -> u64 {
         let asks = |flags: &u8| Technique::of(TcpFlags(*flags)).is_some_and(|known| self.contains(known));
         (0..=FLAGS).filter(asks).fold(0, |bits, flags| bits | 1 << flags)
+    }
+}
+
+/// What there is to choose from, for messages.
+fn known() -> String {
+    Technique::ALL.map(Technique::label).join(", ")
+}
+
+/// `all`, or labels with commas between.
+impl FromStr for Techniques {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::ALL);
+        }
+        let mut chosen = Self(0);
+        for word in text.split(',').map(str::trim) {
+            let technique = Technique::ALL.into_iter().find(|technique| technique.label() == word);
+            let technique = technique
+                .ok_or_else(|| format!("unknown technique {word:?} (known: all, or some of {})", known()))?;
+            chosen.0 |= Self::of(&[technique]).0;
+        }
+        Ok(chosen)
+    }
+}
+
+/// As it is written.
+impl fmt::Display for Techniques {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.iter().map(Technique::label).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -183,6 +259,7 @@ impl Default for Techniques {
 mod tests {
     use super::*;
     use crate::packet::frames::{self, LINKS};
+    use crate::packet::tunnel::Tunnels;
     use crate::packet::{Timestamp, decode, filter};
 
     /// All 64 combinations of FIN, SYN, RST (across), PSH, ACK and URG (down), as nmap numbers the bits.
@@ -212,7 +289,8 @@ mod tests {
         let sets = [Techniques::DEFAULT, Techniques::ALL].into_iter();
         let sets: Vec<_> = sets.chain(Technique::ALL.map(|one| Techniques::of(&[one]))).collect();
         for (link, _) in LINKS {
-            let programs: Vec<_> = sets.iter().map(|set| (set, filter::program(link, *set))).collect();
+            let programs: Vec<_> =
+                sets.iter().map(|set| (set, filter::program(link, *set, Tunnels::Count))).collect();
             for flags in 0..=u8::MAX {
                 let asked = ASKED[usize::from(flags >> 3 & 7)][usize::from(flags & 7)];
                 assert_eq!(Technique::of(TcpFlags(flags)), asked, "{flags:08b}");
@@ -236,6 +314,24 @@ mod tests {
     #[test]
     fn labels_are_in_order_and_none_comes_twice() {
         assert!(Technique::ALL.is_sorted_by(|a, b| a.label() < b.label()));
+    }
+
+    #[test]
+    fn a_set_is_read_as_it_is_written() {
+        assert_eq!("all".parse(), Ok(Techniques::ALL));
+        assert_eq!("syn, udp".parse(), Ok(Techniques::of(&[Technique::Udp, Technique::Syn])));
+        for set in [Techniques::ALL, Techniques::DEFAULT, Techniques::of(&[Technique::Udp])] {
+            assert_eq!(set.to_string().parse(), Ok(set));
+        }
+        assert_eq!(Techniques::DEFAULT.to_string(), "fin,null,odd,sctp,syn,xmas");
+        for text in ["", "syn,", "SYN", "ack", "all,syn"] {
+            let error = text.parse::<Techniques>().expect_err("no techniques");
+            assert!(
+                error.ends_with(
+                    "(known: all, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, xmas)"
+                )
+            );
+        }
     }
 
     #[test]

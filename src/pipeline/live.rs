@@ -203,6 +203,10 @@ impl<P: Publisher> FrameSink for LiveSink<P> {
         }
     }
 
+    fn sent(&mut self, time: Timestamp, bytes: &[u8]) {
+        self.pipeline.sent(time, bytes);
+    }
+
     fn batch_end(&mut self) {
         self.flush();
     }

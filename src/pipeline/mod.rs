@@ -1,5 +1,7 @@
 //! One interface end to end: frames in, scan events and snapshots out. Owns what it touches, takes no lock.
 
+mod conversations;
+mod datagrams;
 mod live;
 pub(crate) mod vantage;
 
@@ -11,7 +13,9 @@ use crate::detect::{
 };
 
 use crate::packet::fragments::{Fragments, Outcome};
+use crate::packet::tunnel::Tunnels;
 use crate::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode, ipv4_piece};
+use crate::pipeline::datagrams::Datagrams;
 use crate::pipeline::vantage::Vantage;
 use crate::publish::sample::Sample;
 use crate::publish::snapshot::InterfaceSnapshot;
@@ -28,6 +32,8 @@ pub(crate) fn random_seed() -> u64 {
 pub struct Pipeline {
     link: LinkType,
     vantage: Vantage,
+    /// What is looked for besides TCP.
+    datagrams: Datagrams,
     /// Which packets are probes, by the policy.
     techniques: Techniques,
     detector: Detector,
@@ -62,6 +68,7 @@ impl Pipeline {
         Self {
             link: LinkType::Ethernet,
             vantage: Vantage::default(),
+            datagrams: Datagrams::new(detector.policy().techniques),
             techniques: detector.policy().techniques,
             detector,
             packets: 0,
@@ -88,6 +95,13 @@ impl Pipeline {
         Self { sample, ..self }
     }
 
+    /// The same with a look into tunnels.
+    #[must_use]
+    pub fn with_tunnels(mut self, tunnels: Tunnels) -> Self {
+        self.datagrams.tunnels = tunnels;
+        self
+    }
+
     /// What follows has this link layer.
     pub fn opened(&mut self, link: LinkType) {
         self.link = link;
@@ -99,6 +113,7 @@ impl Pipeline {
         self.packets += 1;
         match decode(self.link, time, bytes) {
             Ok(packet) => self.judge(&packet, bytes),
+            Err(Skipped::NotTcp) => self.not_tcp(time, bytes),
             Err(piece @ (Skipped::Fragment | Skipped::TinyFragment)) => self.piece(time, bytes, piece),
             Err(skipped) => {
                 self.skipped[skipped as usize] += 1;
@@ -107,15 +122,27 @@ impl Pipeline {
         }
     }
 
-    /// The probe that a packet is, if it can be one from where we stand.
+    /// The probe that a TCP packet is, if it can be one from where we stand.
     #[inline]
     fn judge(&mut self, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
+        self.judge_in(self.link, packet, bytes)
+    }
+
+    /// The same of a packet in a frame of its own, as in a tunnel.
+    #[inline]
+    fn judge_in(&mut self, link: LinkType, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
         let asked = Probe::of(packet).filter(|probe| self.techniques.contains(probe.technique));
         let Some(probe) = asked else {
             self.skipped[Skipped::NotProbe as usize] += 1;
             return None;
         };
-        match self.vantage.judge(self.link, bytes, probe.source) {
+        self.place(link, bytes, probe)
+    }
+
+    /// A probe, if it can be one from where we stand.
+    #[inline]
+    fn place(&mut self, link: LinkType, bytes: &[u8], probe: Probe) -> Option<Probe> {
+        match self.vantage.judge(link, bytes, probe.source) {
             None => Some(probe),
             Some(reason) => {
                 self.detector.ignore(&probe, reason);
@@ -178,7 +205,7 @@ impl Pipeline {
         if let Some(sample) = &mut self.sample {
             sample.reload(&policy);
         }
-        self.techniques = policy.techniques;
+        self.look_for(policy.techniques);
         self.detector.reload(policy, events);
     }
 
@@ -188,7 +215,7 @@ impl Pipeline {
             sample.reload(other.policy());
             sample.set_hold(other.hold_nanos());
         }
-        self.techniques = other.policy().techniques;
+        self.look_for(other.policy().techniques);
         self.detector.resize(other, events);
     }
 

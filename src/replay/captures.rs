@@ -4,7 +4,7 @@ use super::engine::Engine;
 use super::order::{Disorder, Order, has_time};
 use super::progress::Progress;
 use super::rotation;
-use crate::capture::{Account, CaptureStatus, FrameSink, Wake, read_file};
+use crate::capture::{Account, CaptureStatus, FrameSink, Tunnels, Wake, read_file};
 use crate::detect::{Limits, Policy, Scan};
 use crate::packet::Skipped;
 use crate::packet::{LinkType, Timestamp};
@@ -70,6 +70,7 @@ pub(super) struct Captures<'a> {
     policy: Policy,
     limits: Limits,
     pub(super) sampling: Option<Sampling>,
+    pub(super) tunnels: Tunnels,
     sink: &'a mut dyn ScanSink,
     /// Files so far.
     files: usize,
@@ -87,6 +88,7 @@ impl<'a> Captures<'a> {
             policy,
             limits,
             sampling: None,
+            tunnels: Tunnels::Count,
             sink,
             files: 0,
             path: PathBuf::new(),
@@ -128,7 +130,7 @@ impl<'a> Captures<'a> {
     fn fresh(&self) -> Capture {
         let mut capture = Capture::new(self.policy.clone(), self.limits);
         let sample = self.sampling.map(|sampling| Sample::new(sampling, self.policy.clone()));
-        capture.engine.pipeline = capture.engine.pipeline.with_sample(sample);
+        capture.engine.pipeline = capture.engine.pipeline.with_sample(sample).with_tunnels(self.tunnels);
         capture
     }
 

@@ -57,7 +57,7 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Notes> {
         return Ok(notes);
     }
     let mut captures = Captures::new(settings.policy.clone(), settings.limits, &mut printer);
-    captures.sampling = settings.sampling;
+    (captures.sampling, captures.tunnels) = (settings.sampling, settings.tunnels());
     for path in files.iter().take_while(|_| !wake.is_stopped()) {
         notes.errors.extend(captures.read(path, &wake));
     }

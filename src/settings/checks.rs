@@ -78,6 +78,13 @@ pub(super) fn capture(flags: &CaptureFlags) -> Result<(), SettingsError> {
 /// What is for a whole interface must be enough for each of its threads.
 pub(super) fn shares(flags: &Flags) -> Result<(), SettingsError> {
     let threads = THREADS.check(flags.capture.threads)?;
+    if flags.tunnels && threads > 1 {
+        // The kernel shares packets by the outer source, and an inner one can come in many tunnels.
+        return invalid(
+            "--capture.tunnels needs --capture.threads=1: sources in tunnels cannot be shared among threads"
+                .into(),
+        );
+    }
     let buffer = match flags.capture.buffer_total {
         Some(_) => "--capture.buffer-total for each interface",
         None => "--capture.buffer-size",

@@ -1,6 +1,7 @@
 //! The YAML file: the detection policy, and what is a list. Strict, so that a slip of the pen is an error
 //! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
 
+use crate::detect::Techniques;
 use crate::text::units::parse_duration;
 use crate::text::{printable, quote};
 use ipnet::{IpNet, Ipv4Net};
@@ -50,6 +51,9 @@ pub struct Detection {
     /// How long the count must stay below the threshold for a scan to end.
     #[serde(default, deserialize_with = "located")]
     pub quiet: Option<Located<Duration>>,
+    /// Techniques to look for, written as in the flag.
+    #[serde(default, deserialize_with = "scalar")]
+    pub techniques: Option<Techniques>,
     /// IPv6 sources are aggregated to networks of this many bits.
     #[serde(default, deserialize_with = "located")]
     pub ipv6_prefix: Option<Located<u8>>,
@@ -213,6 +217,10 @@ fn located<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Option<Locat
     Ok(spanned.map(|s| Located { line: s.referenced.line(), value: s.value.0 }))
 }
 
+fn scalar<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Scalar<T>>::deserialize(from)?.map(|scalar| scalar.0))
+}
+
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
     let written = Option::<Vec<Scalar<IpNet>>>::deserialize(from)?.unwrap_or_default();
     // Aggregated, sorted: the same networks written in another way are the same policy.
@@ -266,6 +274,14 @@ impl Syntax for u8 {
 
     fn parse(text: &str) -> Result<Self, String> {
         whole_number(text).ok_or_else(|| expected::<Self>(text))
+    }
+}
+
+impl Syntax for Techniques {
+    const EXPECTED: &'static str = "techniques like syn,udp, or all";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -412,7 +428,7 @@ mod tests {
         for (text, message) in [
             (
                 "detection:\n  window: 5s\n  treshold: 20\n",
-                "line 3: unknown key \"treshold\" (known: window, threshold, quiet, ipv6_prefix)",
+                "line 3: unknown key \"treshold\" (known: window, threshold, quiet, techniques, ipv6_prefix)",
             ),
             ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
@@ -427,6 +443,11 @@ mod tests {
             (
                 "detection:\n  threshold: 20.5\n",
                 "line 2: expected a whole number from 0 to 4294967295, found \"20.5\"",
+            ),
+            (
+                "detection:\n  techniques: syn,ack\n",
+                "line 2: unknown technique \"ack\" (known: all, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, \
+                 xmas)",
             ),
             (
                 "detection:\n  ipv6_prefix: 300\n",

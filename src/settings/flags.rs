@@ -6,6 +6,7 @@ use super::bounds::{
     THREADS, THRESHOLD, WINDOW,
 };
 use crate::capture::{Direction, Fragments};
+use crate::detect::Techniques;
 use crate::logger::Format;
 use crate::logger::level::LEVELS;
 use crate::text::units::{ByteSize, OneIn, parse_duration, parse_source};
@@ -38,6 +39,9 @@ pub struct Flags {
     /// `--capture.*`.
     #[command(flatten, next_help_heading = "Capture")]
     pub capture: CaptureFlags,
+    /// Look into tunnels (IP in IP, GRE, ERSPAN, VXLAN, Geneve): the inner addresses count
+    #[arg(long = "capture.tunnels", global = true, help_heading = "Capture")]
+    pub tunnels: bool,
     /// `--detection.*`.
     #[command(flatten, next_help_heading = "Detection")]
     pub detection: DetectionFlags,
@@ -98,6 +102,10 @@ pub struct DetectionFlags {
     /// Distinct ports within the window at which a source counts as scanning
     #[arg(long = THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
     pub threshold: Option<u32>,
+    /// Techniques to look for: `all`, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, xmas
+    /// [default: fin,null,odd,sctp,syn,xmas]
+    #[arg(long = "detection.techniques", value_name = "LIST", global = true)]
+    pub techniques: Option<Techniques>,
     /// Memory for the tables of each interface, taken at start; what arrives cannot make them grow
     #[arg(long = MEMORY.name, value_name = "SIZE", default_value_t = MEMORY.default, global = true)]
     pub memory: ByteSize,
@@ -423,6 +431,13 @@ mod tests {
             (|f| format!("{:?}", f.capture.fragments), "Reassemble", "--capture.fragments=count", "Count"),
             (|f| format!("{:?}", f.detection.window), "None", "--detection.window=1m30s", "Some(90s)"),
             (|f| format!("{:?}", f.detection.threshold), "None", "--detection.threshold=7", "Some(7)"),
+            (
+                |f| f.detection.techniques.map_or("None".into(), |t| t.to_string()),
+                "None",
+                "--detection.techniques=syn,udp",
+                "syn,udp",
+            ),
+            (|f| f.tunnels.to_string(), "false", "--capture.tunnels", "true"),
             (|f| f.detection.memory.to_string(), "48MiB", "--detection.memory=1GiB", "1GiB"),
             (|f| f.publish.max_sources.to_string(), "100", "--publish.max-sources=9", "9"),
             (|f| format!("{:?}", f.publish.min_ports), "None", "--publish.min-ports=2", "Some(2)"),

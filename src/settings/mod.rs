@@ -11,7 +11,7 @@ mod ignored;
 pub use error::SettingsError;
 pub use ignored::Ignored;
 
-use crate::capture::LiveOptions;
+use crate::capture::{LiveOptions, Tunnels};
 use crate::detect::{Limits, Networks, Policy, Techniques};
 use crate::publish::sample::Sampling;
 use crate::settings::bounds::{
@@ -63,6 +63,11 @@ impl Settings {
         Ok((policy, limits))
     }
 
+    /// What becomes of tunnels.
+    pub fn tunnels(&self) -> Tunnels {
+        if self.flags.tunnels { Tunnels::Follow } else { Tunnels::Count }
+    }
+
     /// What tables and rings will want, of all interfaces together.
     pub fn memory(&self) -> Wanted {
         Wanted {
@@ -90,6 +95,7 @@ impl Settings {
             threads: flags.threads as usize,
             fragments: flags.fragments,
             techniques: self.policy.techniques,
+            tunnels: self.tunnels(),
         };
         Ok(interfaces.into_iter().map(options).collect())
     }
@@ -110,7 +116,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         threshold: choose(&THRESHOLD, flags.threshold, file.threshold, path)?,
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
         ipv6_prefix: choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?,
-        techniques: Techniques::DEFAULT,
+        techniques: flags.techniques.or(file.techniques).unwrap_or(Techniques::DEFAULT),
         slower: Vec::new(),
         home: Networks::default(),
         ignored_sources: ignore.sources,

@@ -67,7 +67,12 @@ pub(super) fn share_by_source(socket: &impl AsFd, keys: &HashKeys, ipv6_bits: u8
 /// Drops everything before it reaches this socket, until it gets another filter.
 pub(super) fn drop_all(socket: &impl AsFd) -> io::Result<()> {
     let nothing = [Instruction { code: RETURN, jt: 0, jf: 0, k: 0 }];
-    give(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &nothing)
+    attach(socket, &nothing)
+}
+
+/// Gives this socket a filter that libpcap does not know.
+pub(super) fn attach(socket: &impl AsFd, program: &[Instruction]) -> io::Result<()> {
+    give(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
 }
 
 fn give(socket: &impl AsFd, level: i32, option: i32, program: &[Instruction]) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use portscan_exporter::detect::Probe;
 use portscan_exporter::packet::filter::{self, Instruction};
+use portscan_exporter::packet::tunnel::Tunnels;
 use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Techniques, Timestamp};
 use portscan_exporter::packet::{Skipped, decode as decode_frame};
 use std::net::IpAddr;
@@ -63,7 +64,7 @@ fn asks(flags: TcpFlags) -> bool {
 
 fn program(link: LinkType) -> Vec<Instruction> {
     thread_local! {
-        static PROGRAMS: [Vec<Instruction>; 6] = LINKS.map(|link| filter::program(link, Techniques::DEFAULT));
+        static PROGRAMS: [Vec<Instruction>; 6] = LINKS.map(|link| filter::program(link, Techniques::DEFAULT, Tunnels::Count));
     }
     let at = LINKS.iter().position(|known| *known == link).expect("one of them");
     PROGRAMS.with(|programs| programs[at].clone())

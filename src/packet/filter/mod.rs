@@ -7,15 +7,22 @@
 //! It is a program of its own and not an expression of pcap-filter(7), which can neither step over a number of tags that it
 //! does not know, nor follow extension headers, nor look behind a tag on `any`, nor take more of one packet than of another.
 
+mod datagrams;
+
+use self::datagrams::{Datagrams, RANDOM};
 use crate::packet::bpf::{
     self, A_IS, A_TO_X, ADD, ADD_X, AND, Assembler, IF_ANY_BIT, IF_EQUAL, LOAD_BYTE_AT_X, LOAD_HALF,
     LOAD_HALF_AT_X, LOAD_MEMORY, Label, RETURN, SHIFT_LEFT, SHIFT_RIGHT, SHIFT_RIGHT_BY_X, STORE, X_IS,
     X_TO_A,
 };
-use crate::packet::ip::{AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, LEAD_TO_TCP, ROUTING, TCP};
+use crate::packet::datagram::ECHO_V6;
+use crate::packet::ip::{
+    AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, ICMPV6, LEAD_TO_TCP, ROUTING, SCTP, TCP, UDP,
+};
 use crate::packet::link::{IPV4, IPV6, MPLS, MPLS_UPSTREAM, PPP_IPV4, PPP_IPV6, PPPOE_SESSION, TAGS};
 use crate::packet::tcp::FLAGS;
-use crate::packet::{LinkType, TcpFlags, Techniques};
+use crate::packet::tunnel::Tunnels;
+use crate::packet::{LinkType, TcpFlags, Technique, Techniques};
 
 pub use crate::packet::bpf::Instruction;
 
@@ -46,6 +53,8 @@ struct Writer {
     link: u32,
     /// What is looked for.
     techniques: Techniques,
+    /// Whether it is looked for inside tunnels.
+    tunnels: Tunnels,
 }
 
 impl Writer {
@@ -162,7 +171,7 @@ impl Writer {
         let (tcp, piece) = (self.label(), self.label());
         self.byte(9);
         self.when(IF_EQUAL, TCP, tcp);
-        self.drop();
+        self.datagrams_of_ipv4();
         self.place(tcp);
         // Fragments first: looking for flags behind the end of a short first fragment (`nmap -f`) rejects the frame at once.
         self.half(6);
@@ -212,16 +221,19 @@ impl Writer {
         self.byte(6);
         self.when(IF_EQUAL, TCP, plain);
         self.step_with(40);
+        let labels = self.datagram_labels();
         for level in 0..OWN_EXTENSIONS {
-            self.extension(level == 0, tcp, piece);
+            self.extension(level == 0, (tcp, piece, labels));
         }
         // A longer chain.
         self.give(SNAPLEN_EXTENDED);
 
-        // A is what the fragment header says is next: of UDP nobody wants to hear.
+        // A is what the fragment header says is next.
         self.place(piece);
         let wanted = self.label();
-        for next in LEAD_TO_TCP {
+        let udp = self.techniques.contains(Technique::Udp).then_some(UDP);
+        let sctp = self.techniques.contains(Technique::Sctp).then_some(SCTP);
+        for next in LEAD_TO_TCP.into_iter().chain(udp).chain(sctp) {
             self.when(IF_EQUAL, next, wanted);
         }
         self.drop();
@@ -232,10 +244,11 @@ impl Writer {
         self.flags(0, SNAPLEN_EXTENDED);
         self.place(plain);
         self.flags(40, SNAPLEN);
+        self.datagrams(labels, SNAPLEN_EXTENDED, &[ECHO_V6]);
     }
 
     /// A is the kind of the header at X. Goes on with the next one's.
-    fn extension(&mut self, first: bool, tcp: Label, piece: Label) {
+    fn extension(&mut self, first: bool, (tcp, piece, labels): (Label, Label, Datagrams)) {
         let (options, authentication, fragment, next) =
             (self.label(), self.label(), self.label(), self.label());
         self.when(IF_EQUAL, TCP, tcp);
@@ -246,7 +259,21 @@ impl Writer {
         self.when(IF_EQUAL, ROUTING, options);
         self.when(IF_EQUAL, FRAGMENT, fragment);
         self.when(IF_EQUAL, AUTHENTICATION, authentication);
-        self.drop();
+        let datagram = self.label();
+        for protocol in self.protocols(ICMPV6) {
+            self.when(IF_EQUAL, protocol, datagram);
+        }
+        self.other();
+        self.place(datagram);
+        for (protocol, label) in [(UDP, labels.udp), (SCTP, labels.sctp), (ICMPV6, labels.icmp)] {
+            let (this, not) = (self.label(), self.label());
+            self.when(IF_EQUAL, protocol, this);
+            self.code.go(not);
+            self.place(this);
+            self.code.go(label);
+            self.place(not);
+        }
+        self.code.go(labels.tunnel);
 
         self.place(fragment);
         self.half(2);
@@ -290,7 +317,7 @@ impl Writer {
 ///
 /// It does not look at the direction: libpcap also runs a new filter over its first ring of blocks in user space, where the
 /// kernel's knowledge of the direction is missing, and would drop them all. The capture sets the direction instead.
-pub fn program(link: LinkType, techniques: Techniques) -> Vec<Instruction> {
+pub fn program(link: LinkType, techniques: Techniques, tunnels: Tunnels) -> Vec<Instruction> {
     let (header, ether_type) = match link {
         LinkType::Ethernet => (14, Some(12)),
         LinkType::LinuxSll => (16, Some(14)),
@@ -298,7 +325,7 @@ pub fn program(link: LinkType, techniques: Techniques) -> Vec<Instruction> {
         LinkType::RawIp => (0, None),
         LinkType::Null | LinkType::Loop => (4, None),
     };
-    let mut write = Writer { code: Assembler::default(), link: header, techniques };
+    let mut write = Writer { code: Assembler::default(), link: header, techniques, tunnels };
     let (ipv4, ipv6) = (write.label(), write.label());
     write.code.put(X_IS, 0);
     match ether_type {
@@ -325,6 +352,10 @@ pub fn program(link: LinkType, techniques: Techniques) -> Vec<Instruction> {
 /// If the program has an instruction that `program` never writes.
 pub fn simulate(program: &[Instruction], frame: &[u8]) -> (u32, usize) {
     bpf::run(program, |at, length| {
+        if at == RANDOM {
+            // As for the one of so many that is taken.
+            return Some(0);
+        }
         let bytes = frame.get(at as usize..at as usize + length as usize)?;
         Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
     })
@@ -332,13 +363,13 @@ pub fn simulate(program: &[Instruction], frame: &[u8]) -> (u32, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Instruction, OWN_LABELS, OWN_TAGS, simulate};
+    use super::{Instruction, OWN_LABELS, OWN_TAGS, Tunnels, simulate};
     use crate::packet::frames::*;
     use crate::packet::{LinkType, Skipped, Technique, Techniques, Timestamp, decode};
     use pcap::{Capture, Linktype};
 
     fn program(link: LinkType) -> Vec<Instruction> {
-        super::program(link, Techniques::DEFAULT)
+        super::program(link, Techniques::DEFAULT, Tunnels::Count)
     }
 
     fn passes(program: &[Instruction], frame: &[u8]) -> bool {
@@ -508,7 +539,8 @@ mod tests {
             let dead = Capture::dead(Linktype(number)).unwrap();
             let theirs =
                 dead.compile("tcp[13] & 0x17 == 0x02 or (ip6[6] == 6 and ip6[53] & 0x17 == 0x02)", true);
-            let (theirs, ours) = (theirs.unwrap(), super::program(kind, Techniques::of(&[Technique::Syn])));
+            let (theirs, ours) =
+                (theirs.unwrap(), super::program(kind, Techniques::of(&[Technique::Syn]), Tunnels::Count));
             for flags in 0..=255 {
                 for packet in [ipv4(TCP, &tcp(flags)), ipv6(TCP, &tcp(flags))] {
                     let frame = link(kind, &packet);
@@ -525,7 +557,7 @@ mod tests {
         let steps = |ether_type, packet: &[u8]| simulate(&program, &ethernet(ether_type, packet)).1;
         assert_eq!(steps(IPV4, &ipv4(TCP, &tcp(ACK))), 16);
         assert_eq!(steps(IPV6, &ipv6(TCP, &tcp(ACK))), 10);
-        assert_eq!(steps(IPV4, &ipv4(UDP, &[0; 8])), 6);
-        assert!(program.len() < 400, "{}", program.len());
+        assert_eq!(steps(IPV4, &ipv4(UDP, &[0; 8])), 10, "four to see that it is no tunnel");
+        assert!(program.len() < 600, "{}", program.len());
     }
 }
