@@ -1,6 +1,10 @@
 //! The flags as typed: names, help, defaults, and what each value must look like. `settings` says what
 //! they mean together. The only module that knows clap.
 
+mod early_exit;
+
+pub use early_exit::EarlyExit;
+
 use super::bounds::{
     self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE,
     THREADS, THRESHOLD, WINDOW,
@@ -11,7 +15,6 @@ use crate::logger::Format;
 use crate::logger::level::LEVELS;
 use crate::text::units::{ByteSize, OneIn, parse_duration, parse_source};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use log::LevelFilter;
@@ -318,20 +321,11 @@ const DIRECTIONS: &[(&str, Direction)] =
 
 const FRAGMENTS: &[(&str, Fragments)] = &[("reassemble", Fragments::Reassemble), ("count", Fragments::Count)];
 
-/// A command line that ends the program before it begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EarlyExit {
-    /// Help was asked for: print this, exit 0.
-    Help(String),
-    /// It makes no sense, and why, in one line: exit 2.
-    BadUsage(String),
-}
-
 /// The flags in a command line, of which the first word is the program's own name.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Flags, EarlyExit> {
     let mut command = command();
-    let matches = command.try_get_matches_from_mut(words).map_err(early_exit)?;
-    Flags::from_arg_matches(&matches).map_err(early_exit)
+    let matches = command.try_get_matches_from_mut(words).map_err(EarlyExit::of)?;
+    Flags::from_arg_matches(&matches).map_err(EarlyExit::of)
 }
 
 /// The command as clap knows it: for the manual page and shell completions.
@@ -353,53 +347,6 @@ fn with_bounds(arg: Arg, row: &Row) -> Arg {
         String::new()
     };
     arg.help(format!("{help} ({}){default}", row.bounds))
-}
-
-fn early_exit(error: clap::Error) -> EarlyExit {
-    match error.kind() {
-        ErrorKind::DisplayHelp => EarlyExit::Help(error.render().to_string()),
-        _ => EarlyExit::BadUsage(one_line(&error)),
-    }
-}
-
-/// clap explains itself over several lines; a log wants one. Its first paragraph says what is wrong, its
-/// suggestion is worth keeping, its usage is what `--help` is for.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let first = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").next().unwrap_or_default();
-    let mut line = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    line = line.replace(" [possible values:", " (possible values:").replace(']', ")");
-    let asked = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(name)) => name.as_str(),
-        _ => "",
-    };
-    if asked == "--web.config.file" {
-        // Other exporters have it, and what sounds like it (--config.file) is another thing.
-        line.push_str(" (no TLS or passwords here: put a proxy in front that has them)");
-        return line;
-    }
-    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand];
-    match suggested.into_iter().find_map(|kind| error.get(kind)) {
-        Some(ContextValue::String(name)) if of_one_group(asked, name) => {
-            line.push_str(&format!(" (did you mean {name}?)"))
-        }
-        Some(ContextValue::Strings(names)) if !names.is_empty() => {
-            line.push_str(&format!(" (did you mean {}?)", names.join(" or ")));
-        }
-        // What was wrong with a value has been said with it.
-        _ if matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) => {}
-        _ => line.push_str(" (try --help)"),
-    }
-    line
-}
-
-/// Whether two long flags begin with the same word, `--web.` and the like; a suggestion from elsewhere misleads.
-fn of_one_group(asked: &str, suggested: &str) -> bool {
-    let group = |name: &str| name.split_once('.').map(|(group, _)| group.to_owned());
-    match (group(asked), group(suggested)) {
-        (Some(asked), Some(suggested)) => asked == suggested,
-        _ => true,
-    }
 }
 
 #[cfg(test)]
