@@ -155,6 +155,32 @@ fn the_slowest_scanners_are_found_or_the_loss_is_counted() {
     }
 }
 
+/// A million sources of one port, then as many of 19, one after another, while the table is crowded or full: none has twenty ports. (Told
+/// apart by set and tag alone, a few dozen had the port of another.)
+#[test]
+fn a_crowd_of_nineteen_ports_has_no_hit() {
+    for seed in 1..=3 {
+        let mut detector = Detector::new(Policy::default(), Limits::default(), seed, Origin::File);
+        let mut hits = Vec::new();
+        let (forged, crowd) = (Attack::of(Flood::Burst(1)), Attack::of(Flood::Burst(19)));
+        let (mut others, mut sources) = (0, 0);
+        for n in 0..10_000_000 {
+            // Of ten probes nine are of the crowd.
+            let probe = if n % 10 == 0 {
+                others += 1;
+                Probe { source: Space::Ipv4.spoofed((1 << 29) + others), ..forged.spoofed(n) }
+            } else {
+                sources += 1;
+                Probe { time: forged.spoofed(n).time, ..crowd.spoofed(sources) }
+            };
+            detector.observe(&[probe], &mut |event| hits.push(event.scan.source));
+        }
+        let evicted = detector.snapshot().counters.evicted;
+        println!("{others} forged, {} of 19 ports: hits {hits:?}, evicted {evicted:?}", sources / 19);
+        assert!(hits.is_empty(), "{hits:?}");
+    }
+}
+
 /// As many scanners as the table has entries for, nearly, each with 25 ports: chance crowds some sets of the directory, and
 /// whoever comes there late is found like the others.
 #[test]

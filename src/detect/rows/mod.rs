@@ -177,14 +177,14 @@ impl Rows {
     /// Counts the ports that a source asked for on probation, for its new row; of hosts, what the doorkeeper kept of them.
     pub(crate) fn put_earlier(&mut self, at: u32, source: Probation, now: u64) {
         let (present, row) = (&self.present, &mut self.rows[at as usize]);
-        let age = u64::from(quantum::age(present.stamp, source.stamp)).min(present.quantum);
+        let age = u64::from(quantum::age(present.stamp, source.stamp())).min(present.quantum);
         row.since = now.saturating_sub(age * present.quantum_nanos);
         row.probes = source.count();
         row.burst_peak = source.count();
         // A burst sends all it has at once and is gone; a scanner comes back.
-        row.returns = u8::from(source.gap > 0);
+        row.returns = u8::from(source.gap() > 0);
         let older = present.quantum - age;
-        for (mark, then) in source.ports.into_iter().zip([older, older + u64::from(source.gap)]) {
+        for (mark, then) in source.ports().into_iter().zip([older, older + u64::from(source.gap())]) {
             match &mut self.peers {
                 // A short list holds two.
                 None => drop(self.store.record(&mut row.ports, at, mark, 0, then)),

@@ -2,7 +2,7 @@
 
 use crate::detect::memory::{Lines, OutOfMemory, prefetch, room_for, zeros};
 use crate::detect::table::keys::{Keys, Spot};
-use crate::detect::table::probation::{Probation, Ruling};
+use crate::detect::table::probation::{Mark, Probation, Ruling};
 use crate::detect::table::set::{
     self, AWAY, GAP, HAS_ROW, Head, OCCUPIED, STAMP, Set, SlotKind, TAG, TAG_SHIFT, WAYS,
 };
@@ -54,7 +54,7 @@ pub(crate) struct Moving {
 impl Moving {
     /// Where its source belongs.
     pub(crate) fn spot(&self) -> Spot {
-        Spot { set: self.set, tag: (self.head & TAG) >> TAG_SHIFT }
+        Spot { set: self.set, tag: (self.head & TAG) >> TAG_SHIFT, mark: self.tail as Mark }
     }
 
     /// Sources with rows first, for they must find a slot; then those on probation, the oldest first: the last to come stays.
@@ -67,8 +67,8 @@ impl Moving {
     }
 }
 
-/// Every source's slot of eight bytes, in sets of one cache line. At least 33 bits of a keyed hash tell sources on
-/// probation apart; those with rows are compared by address.
+/// Every source's slot of eight bytes, in sets of one cache line. Those with rows are compared by address, those
+/// on probation by a keyed hash: at least 49 bits of it while one port is kept, 33 with two, which is in a full table only.
 ///
 /// Chance alone brings nine sources to one set while most others are empty, and the ninth must not be a scanner that goes
 /// unseen: a source whose own set is full of rows, or full while there is room elsewhere, gets a slot *away*, in the
@@ -128,9 +128,10 @@ impl Directory {
         moving
     }
 
-    /// Puts a slot that was taken out into a free one. Returns the row of its source, if it has one.
+    /// Puts a slot that was taken out where there is room. Returns the row of its source, if it has one.
     pub(crate) fn put_moved(&mut self, at: usize, moved: Moving) -> Option<u32> {
         let has_row = moved.head & HAS_ROW != 0;
+        self.clear(at);
         self.taken += 1;
         self.on_probation += u64::from(!has_row);
         let away = if at / WAYS == moved.set as usize { 0 } else { AWAY };
@@ -227,34 +228,35 @@ impl Directory {
     #[inline]
     pub(crate) fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Found) {
         let home = spot.set as usize;
-        match self.find_in(home, Self::wanted(spot), &is) {
+        match self.find_in(home, Self::wanted(spot), spot.mark, &is) {
             (_, Found::Nothing) if self.has_overflowed(home) => {
-                self.find_in(home ^ 1, Self::wanted(spot) | AWAY, &is)
+                self.find_in(home ^ 1, Self::wanted(spot) | AWAY, spot.mark, &is)
             }
             found => found,
         }
     }
 
     #[inline]
-    fn find_in(&self, at: usize, wanted: Head, is: &impl Fn(u32) -> bool) -> (usize, Found) {
+    fn find_in(&self, at: usize, wanted: Head, mark: Mark, is: &impl Fn(u32) -> bool) -> (usize, Found) {
         let set = &self.sets.as_slice()[at];
         let mut found = set::holding(set, wanted);
         while found != 0 {
             let way = found.trailing_zeros() as usize;
             let (head, tail) = (set[way], set[WAYS + way]);
-            if head & HAS_ROW == 0 {
-                return (at * WAYS + way, Found::Probation);
-            }
-            if is(tail) {
-                return (at * WAYS + way, Found::Row(tail));
+            let found_here = match head & HAS_ROW {
+                0 => Probation::of(head, tail).may_be(mark).then_some(Found::Probation),
+                _ => is(tail).then_some(Found::Row(tail)),
+            };
+            if let Some(place) = found_here {
+                return (at * WAYS + way, place);
             }
             found &= found - 1;
         }
         (at * WAYS, Found::Nothing)
     }
 
-    /// A slot for a new source: a free one, or that of the oldest source on probation, or that of the row with the least
-    /// `rank`. No row is evicted while there is a source on probation, here or next door; one that may come back within
+    /// A slot for a new source, to be written next: a free one, or that of the oldest source on probation, or that of the row
+    /// with the least `rank`. No row is evicted while there is a source on probation, here or next door; one that may come back within
     /// `pace` quanta goes only if it is the oldest of both sets.
     pub(crate) fn make_room<R: Ord>(
         &mut self,
@@ -291,7 +293,6 @@ impl Directory {
             SlotKind::Free => (at, Vacated::Free),
             SlotKind::Probation => {
                 let source = Probation::of(slots[way], slots[WAYS + way]);
-                self.clear(at);
                 (at, if source.is_over(now) { Vacated::Over(source) } else { Vacated::Probation(source) })
             }
             SlotKind::Row => {
@@ -305,7 +306,7 @@ impl Directory {
         }
     }
 
-    /// Puts a source on probation, in a free slot or its own.
+    /// Puts a source on probation where there is room, or in its own slot.
     pub(crate) fn put_on_probation(&mut self, at: usize, spot: Spot, source: Probation) {
         let is_free = u64::from(self.slot(at).0 == 0);
         self.on_probation += is_free;
@@ -315,13 +316,13 @@ impl Directory {
 
     /// A source on probation asks again. While there are free rows, a second port is enough to pass.
     #[inline]
-    pub(crate) fn ask_again(&mut self, at: usize, port: u16, now: Stamp, has_room: bool) -> Ruling {
+    pub(crate) fn ask_again(&mut self, at: usize, spot: Spot, port: u16, now: Stamp, has_room: bool) -> Ruling {
         let (head, tail) = self.slot(at);
         let source = Probation::of(head, tail);
         let (ruling, source) = if source.is_over(now) {
-            (Ruling::Stays(Some(source)), Probation::new(port, now))
+            (Ruling::Stays(Some(source)), Probation::new(port, spot.mark, now))
         } else {
-            match source.with(port, now) {
+            match source.with(port, spot.mark, now) {
                 Some(source) if source.count() == 1 || !has_room => (Ruling::Stays(None), source),
                 _ => return Ruling::Passed(source),
             }
@@ -330,7 +331,7 @@ impl Directory {
         ruling
     }
 
-    /// Notes the row of a source in a free slot, or in the one that it had on probation.
+    /// Notes the row of a source where there is room, or in the slot that it had on probation.
     pub(crate) fn put_row(&mut self, at: usize, spot: Spot, row: u32) {
         self.clear(at);
         self.taken += 1;
@@ -391,7 +392,7 @@ mod tests {
 
     /// Sources of one set, with different tags.
     fn spots(set: u32, count: u32) -> Vec<Spot> {
-        (0..count).map(|tag| Spot { set, tag }).collect()
+        (0..count).map(|tag| Spot::at(set, tag)).collect()
     }
 
     /// Gives a source a row, if there is a slot for it.
@@ -453,14 +454,14 @@ mod tests {
         let spot = spots(2, 9)[8];
         let (at, displaced) = directory.make_room(spot, 7, 0, |_| 0);
         assert_eq!((at / WAYS, displaced), (3, Vacated::Free));
-        directory.put_on_probation(at, spot, Probation::new(80, 7));
+        directory.put_on_probation(at, spot, Probation::new(80, 0, 7));
         assert_eq!(directory.find(spot, |_| false), (at, Found::Probation));
         // The neighbour's own source of the same tag is another one.
         assert_eq!(directory.find(Spot { set: 3, ..spot }, |_| false).1, Found::Nothing);
-        assert_eq!(directory.ask_again(at, 81, 7, false), Ruling::Stays(None));
+        assert_eq!(directory.ask_again(at, spot, 81, 7, false), Ruling::Stays(None));
         assert_eq!(
-            directory.ask_again(at, 82, 7, false),
-            Ruling::Passed(Probation { ports: [80, 81], stamp: 7, gap: 0 })
+            directory.ask_again(at, spot, 82, 7, false),
+            Ruling::Passed(Probation::of_two([80, 81], 7, 0))
         );
         directory.put_row(at, spot, 8);
         assert_eq!(place(&directory, spot, 8), Some(at));
@@ -485,7 +486,7 @@ mod tests {
             assert_eq!(displaced, Vacated::Free);
             match row % 2 {
                 0 => directory.put_row(at, spot, row),
-                _ => directory.put_on_probation(at, spot, Probation::new(row as u16, 1)),
+                _ => directory.put_on_probation(at, spot, Probation::new(row as u16, spot.mark, 1)),
             }
             slots.push(at);
         }

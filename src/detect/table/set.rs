@@ -1,6 +1,6 @@
 //! Eight slots of eight bytes that share a hash: one cache line, compared and ranked at once.
 //!
-//! A slot is a *head* (whose it is) and a *tail* (its row, or its two ports on probation). A set holds eight heads,
+//! A slot is a *head* (whose it is) and a *tail* (its row, or its ports on probation). A set holds eight heads,
 //! then eight tails, so that a question about all of them takes a few instructions and no branch that could be
 //! mispredicted: a flood of new sources asks two of them with every packet.
 
@@ -32,8 +32,10 @@ pub(crate) const TAG: Head = ((1 << TAG_BITS) - 1) << TAG_SHIFT;
 const SOUGHT: Head = OCCUPIED | AWAY | TAG;
 /// Where the quanta between the two ports of probation begin.
 pub(crate) const GAP_SHIFT: u32 = 8;
-/// The quanta between the two ports of probation.
+/// The quanta between the two ports of probation, and one more; 0 for a port alone.
 pub(crate) const GAP: Head = 7 << GAP_SHIFT;
+/// Two ports in one quantum.
+const TOGETHER: Head = 1 << GAP_SHIFT;
 /// The stamp of the older port of probation.
 pub(crate) const STAMP: Head = 0xff;
 
@@ -101,7 +103,7 @@ fn least_one_by_one(set: &Set, now: Stamp) -> i32 {
             NEVER
         } else {
             let age = i32::from(crate::detect::time::quantum::age(now, (head & STAMP) as Stamp));
-            FRESH - age + if head & GAP != 0 { APART } else { 0 }
+            FRESH - age + if head & GAP > TOGETHER { APART } else { 0 }
         }
     };
     (0..WAYS).map(|way| rank(way) * 8 + way as i32).min().unwrap_or(0)
@@ -143,9 +145,9 @@ mod x86 {
             let heads = four(set, from);
             let ahead = _mm_sub_epi32(all(i32::from(now)), _mm_and_si128(heads, all(STAMP as i32)));
             let age = _mm_add_epi32(ahead, _mm_and_si128(_mm_srai_epi32(ahead, 31), all(255)));
-            let together = _mm_cmpeq_epi32(_mm_and_si128(heads, all(GAP as i32)), all(0));
-            let on_probation = _mm_sub_epi32(all(FRESH + APART), age);
-            let on_probation = _mm_sub_epi32(on_probation, _mm_and_si128(together, all(APART)));
+            let apart = _mm_cmpgt_epi32(_mm_and_si128(heads, all(GAP as i32)), all(TOGETHER as i32));
+            let on_probation = _mm_sub_epi32(all(FRESH), age);
+            let on_probation = _mm_add_epi32(on_probation, _mm_and_si128(apart, all(APART)));
             // The bit of a row is the second: once shifted it is the sign.
             let has_row = _mm_srai_epi32(_mm_slli_epi32(heads, 1), 31);
             let kept = _mm_and_si128(has_row, all(NEVER));

@@ -191,7 +191,7 @@ impl Tracker {
             Found::Nothing => {
                 let slot = self.make_room(spot, sink);
                 if self.is_crowded() {
-                    let source = Probation::new(self.rows.door_mark(probe), self.rows.present.stamp);
+                    let source = Probation::new(self.rows.door_mark(probe), spot.mark, self.rows.present.stamp);
                     self.directory.put_on_probation(slot, spot, source);
                     return Seen::Below;
                 }
@@ -205,7 +205,7 @@ impl Tracker {
     #[inline]
     fn ask_again(&mut self, slot: usize, spot: Spot, probe: &Probe, sink: &mut EventSink<'_>) -> Option<u32> {
         let (now, is_full, mark) = (self.rows.present.stamp, self.is_full(), self.rows.door_mark(probe));
-        match self.directory.ask_again(slot, mark, now, !is_full) {
+        match self.directory.ask_again(slot, spot, mark, now, !is_full) {
             Ruling::Stays(finished) => {
                 if let Some(source) = finished {
                     self.rows.counters.finish_burst(source.count());
@@ -216,7 +216,7 @@ impl Tracker {
             // a window somewhere; who does not may wait, less its oldest port.
             Ruling::Passed(source) if is_full && source.is_slow(now) => {
                 self.count_evicted(Evicted::Evidence);
-                self.directory.put_on_probation(slot, spot, source.without_oldest(mark, now));
+                self.directory.put_on_probation(slot, spot, source.without_oldest(mark, spot.mark, now));
                 None
             }
             Ruling::Passed(source) => {
@@ -391,6 +391,30 @@ mod tests {
             assert_eq!(plain.reported(), ["hit 20", "ended 30"]);
             assert_eq!(plain.reported(), rekeyed.reported());
             assert_eq!(plain.snapshot(), rekeyed.snapshot());
+        }
+    }
+
+    /// A source on probation is known by bits of its hash. Another that has its set and its tag by chance adds no port to it, whoever
+    /// comes first.
+    #[test]
+    fn a_source_of_the_same_set_and_tag_adds_no_port() {
+        for world in [crowd(32), crowd(55)] {
+            let mut world = world;
+            let tracker = world.detector.tracker();
+            let spot = |n: u32| tracker.spot(Ipv4Addr::from_bits(n).into());
+            let scanner = tracker.spot(SCANNER.parse().expect("an address"));
+            let twin = (0x0a00_0000..0x0fff_ffff)
+                .find(|&n| (spot(n).set(), spot(n).tag()) == (scanner.set(), scanner.tag()))
+                .map(|n| Ipv4Addr::from_bits(n).to_string())
+                .expect("one in four million");
+            world.see(syn(&twin, "192.0.2.10:7").at(0.1));
+            world.see(syn(SCANNER, "192.0.2.10:1").at(0.2));
+            world.see(syn(&twin, "192.0.2.10:7").at(0.3));
+            let world = world.scan(SCANNER, 2..=19).over("1s");
+            assert!(world.reported().is_empty(), "{:?}", world.reported());
+            assert_eq!(world.explain(SCANNER).distinct_ports, 19);
+            assert_eq!((world.tracked(&twin), world.snapshot().counters.evicted), (Tracked::Door, [0; 5]));
+            assert_eq!(world.scan(SCANNER, [20]).at_once().reported(), ["hit 20"]);
         }
     }
 
