@@ -15,12 +15,12 @@
 //!
 //! | law | held by |
 //! |---|---|
-//! | 1. *Deterministic*: the same packets, policy, limits and seed give the same events and snapshots. | `tests/laws.rs::deterministic_and_tick_invariant` |
-//! | 2. *Tick-invariant*: more ticks change when events are handed out, never what they say. | `tests/laws.rs::deterministic_and_tick_invariant` |
-//! | 3. *Exact*: while there is room, counts, peaks, hits and scans equal the oracle's, within a sixtieth of the window. | `tests/laws.rs::exact`, `tests/laws.rs::any_threshold_hits_at_its_own_port_and_counts_on`, `tests/rules.rs::a_slower_rule_is_exact` |
-//! | 4. *Bounded*: memory is fixed at start, whatever arrives; where it is spent, numbers are lower bounds and say so. | `tests/bounded.rs::memory_is_fixed_at_start`, `tests/laws.rs::what_is_told_is_true_or_a_lower_bound_that_says_so` |
+//! | 1. *Deterministic*: the same packets, policy, limits and seed give the same events and snapshots. | `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so` |
+//! | 2. *Tick-invariant*: more ticks change when events are handed out, never what they say. | `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so` |
+//! | 3. *Exact*: while there is room, counts, peaks, hits and scans equal the oracle's, within a sixtieth of the window. | `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so`, `tests/laws.rs::exact_however_full_the_table_is_or_the_doubt_is_counted`, `tests/laws.rs::any_threshold_hits_at_its_own_port_and_counts_on`, `tests/rules.rs::a_slower_rule_is_exact` |
+//! | 4. *Bounded*: memory is fixed at start, whatever arrives; where it is spent, numbers are lower bounds and say so. | `tests/bounded.rs::memory_is_fixed_at_start`, `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so` |
 //! | 5. *A flood hides nobody* while its rate times the window fits the doorkeeper; beyond that evictions are counted. | `tests/attack.rs::all_are_found_whatever_the_seed`, `tests/attack.rs::silence_among_noise_hides_nobody`, `tests/attack.rs::the_slowest_scanners_are_found_or_the_loss_is_counted` |
-//! | 6. *Time never runs back*, and a step of the clock makes neither a hit nor blindness. | `src/detect/detector.rs::a_clock_that_is_set_back_neither_hits_nor_blinds`, `tests/laws.rs::exact` |
+//! | 6. *Time never runs back*, and a step of the clock makes neither a hit nor blindness. | `src/detect/detector.rs::a_clock_that_is_set_back_neither_hits_nor_blinds`, `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so` |
 //! | 7. *Silence is silence*: captures of ordinary traffic yield nothing. | `tests/cases.rs::every_case_gives_what_it_must` |
 //! | 8. *Keys come from the wire*, so the hash has a seed that nobody knows, and who knows it all the same hides nobody. | `src/detect/tracker/mod.rs::chosen_neighbours_hide_nobody` |
 //! | 9. *Isolation*: another rule changes no event and no count of the others. Each has a tracker of its own, and slower ones get what the faster hand down. | `tests/rules.rs::a_slower_rule_changes_nothing_of_a_faster_one` |

@@ -12,7 +12,7 @@ mod http_server;
 #[path = "../oracle/mod.rs"]
 #[allow(dead_code, reason = "the laws use all of it")]
 mod oracle;
-#[path = "bodies/packets.rs"]
+#[path = "bodies/packets/mod.rs"]
 mod packets;
 
 pub use capture_file::file;

@@ -2,7 +2,8 @@
 
 use crate::detect::memory::{Lines, OutOfMemory, prefetch, room_for, zeros};
 use crate::detect::table::keys::{Keys, Spot};
-use crate::detect::table::probation::{Mark, Probation, Ruling};
+use crate::detect::table::moving::Moving;
+use crate::detect::table::probation::{Fingerprint, Probation, Ruling};
 use crate::detect::table::set::{
     self, AWAY, GAP, HAS_ROW, Head, OCCUPIED, STAMP, Set, SlotKind, TAG, TAG_SHIFT, WAYS,
 };
@@ -41,30 +42,6 @@ pub(crate) enum Vacated {
     /// Sources with rows have all sixteen slots, and this row is the weakest of them: its slot can be taken once the row is
     /// freed.
     Row(u32),
-}
-
-/// A slot that was taken out for a new key, and where its source belongs by that.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Moving {
-    set: u32,
-    head: Head,
-    tail: u32,
-}
-
-impl Moving {
-    /// Where its source belongs.
-    pub(crate) fn spot(&self) -> Spot {
-        Spot { set: self.set, tag: (self.head & TAG) >> TAG_SHIFT, mark: self.tail as Mark }
-    }
-
-    /// Sources with rows first, for they must find a slot; then those on probation, the oldest first: the last to come stays.
-    fn turn(&self, now: Stamp) -> (bool, u8) {
-        let is_on_probation = self.head & HAS_ROW == 0;
-        (
-            is_on_probation,
-            if is_on_probation { u8::MAX - Probation::of(self.head, self.tail).age(now) } else { 0 },
-        )
-    }
 }
 
 /// Every source's slot of eight bytes, in sets of one cache line. Those with rows are compared by address, those
@@ -228,23 +205,29 @@ impl Directory {
     #[inline]
     pub(crate) fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Found) {
         let home = spot.set as usize;
-        match self.find_in(home, Self::wanted(spot), spot.mark, &is) {
+        match self.find_in(home, Self::wanted(spot), spot.fingerprint, &is) {
             (_, Found::Nothing) if self.has_overflowed(home) => {
-                self.find_in(home ^ 1, Self::wanted(spot) | AWAY, spot.mark, &is)
+                self.find_in(home ^ 1, Self::wanted(spot) | AWAY, spot.fingerprint, &is)
             }
             found => found,
         }
     }
 
     #[inline]
-    fn find_in(&self, at: usize, wanted: Head, mark: Mark, is: &impl Fn(u32) -> bool) -> (usize, Found) {
+    fn find_in(
+        &self,
+        at: usize,
+        wanted: Head,
+        fingerprint: Fingerprint,
+        is: &impl Fn(u32) -> bool,
+    ) -> (usize, Found) {
         let set = &self.sets.as_slice()[at];
         let mut found = set::holding(set, wanted);
         while found != 0 {
             let way = found.trailing_zeros() as usize;
             let (head, tail) = (set[way], set[WAYS + way]);
             let found_here = match head & HAS_ROW {
-                0 => Probation::of(head, tail).may_be(mark).then_some(Found::Probation),
+                0 => Probation::of(head, tail).may_be(fingerprint).then_some(Found::Probation),
                 _ => is(tail).then_some(Found::Row(tail)),
             };
             if let Some(place) = found_here {
@@ -314,16 +297,23 @@ impl Directory {
         self.write(at, Self::wanted_at(at, spot) | source.times(), source.tail());
     }
 
-    /// A source on probation asks again. While there are free rows, a second port is enough to pass.
+    /// A source on probation asks again. It passes with a third port, or with a second if two are enough.
     #[inline]
-    pub(crate) fn ask_again(&mut self, at: usize, spot: Spot, port: u16, now: Stamp, has_room: bool) -> Ruling {
+    pub(crate) fn ask_again(
+        &mut self,
+        at: usize,
+        spot: Spot,
+        port: u16,
+        now: Stamp,
+        two_are_enough: bool,
+    ) -> Ruling {
         let (head, tail) = self.slot(at);
         let source = Probation::of(head, tail);
         let (ruling, source) = if source.is_over(now) {
-            (Ruling::Stays(Some(source)), Probation::new(port, spot.mark, now))
+            (Ruling::Stays(Some(source)), Probation::new(port, spot.fingerprint, now))
         } else {
-            match source.with(port, spot.mark, now) {
-                Some(source) if source.count() == 1 || !has_room => (Ruling::Stays(None), source),
+            match source.with(port, spot.fingerprint, now) {
+                Some(source) if source.count() == 1 || !two_are_enough => (Ruling::Stays(None), source),
                 _ => return Ruling::Passed(source),
             }
         };
@@ -486,7 +476,7 @@ mod tests {
             assert_eq!(displaced, Vacated::Free);
             match row % 2 {
                 0 => directory.put_row(at, spot, row),
-                _ => directory.put_on_probation(at, spot, Probation::new(row as u16, spot.mark, 1)),
+                _ => directory.put_on_probation(at, spot, Probation::new(row as u16, spot.fingerprint, 1)),
             }
             slots.push(at);
         }

@@ -1,24 +1,24 @@
 //! Which set of the directory a source belongs to, and the secret keys that decide it.
 
 use crate::detect::memory::{OutOfMemory, room_for};
-use crate::detect::table::probation::Mark;
+use crate::detect::table::probation::Fingerprint;
 use crate::detect::table::set::{self, Set};
 use crate::detect::tuning::{LEAST_GROUPS_BITS, PARTS_BITS};
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
-/// Where a source belongs: its own set, and the tag and the mark that tell it from others there.
+/// Where a source belongs: its own set, and the tag and the fingerprint that tell it from others there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub(super) set: u32,
     pub(super) tag: u32,
     /// What a slot has room for only sometimes.
-    pub(crate) mark: Mark,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 impl Spot {
     /// The first of all.
-    pub(crate) const FIRST: Spot = Spot { set: 0, tag: 0, mark: 0 };
+    pub(crate) const FIRST: Spot = Spot { set: 0, tag: 0, fingerprint: 0 };
 }
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ impl Spot {
 
     /// In this set, with this tag.
     pub(crate) fn at(set: u32, tag: u32) -> Self {
-        Self { set, tag, mark: 0 }
+        Self { set, tag, fingerprint: 0 }
     }
 }
 
@@ -109,18 +109,18 @@ impl Keys {
         1 << self.key_bits
     }
 
-    /// Where the source of a hash belongs. All parts of the hash must be good: group, set, tag and mark take
-    /// different ones (up to half a million sets; with more, the mark says less).
+    /// Where the source of a hash belongs. All parts of the hash must be good: group, set, tag and fingerprint take
+    /// different ones (up to half a million sets; with more, the fingerprint says less).
     #[inline]
     pub(super) fn spot(&self, hash: u64) -> Spot {
         const GROUP_BITS: u32 = 14;
-        const MARK_SHIFT: u32 = 16;
+        const FINGERPRINT_SHIFT: u32 = 16;
         let tag = (hash >> (64 - set::TAG_BITS)) as u32;
         let group = ((hash >> 32 & ((1 << GROUP_BITS) - 1)) * self.groups) >> GROUP_BITS;
         let set = group << self.bits | hash & ((1 << self.bits) - 1);
         let key = self.keys[(set >> self.key_bits) as usize];
-        let mark = (hash >> MARK_SHIFT) as Mark;
-        Spot { set: (set ^ self.fold(tag, key)) as u32, tag, mark }
+        let fingerprint = (hash >> FINGERPRINT_SHIFT) as Fingerprint;
+        Spot { set: (set ^ self.fold(tag, key)) as u32, tag, fingerprint }
     }
 
     /// What the number of a set within its part is folded with, by the tag and the key of the part.

@@ -5,6 +5,7 @@
 //! A further port earns it a row, which the eviction queue gives up when others need it more.
 
 mod keys;
+mod moving;
 mod directory;
 mod probation;
 pub(super) mod eviction;

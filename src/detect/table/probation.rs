@@ -10,16 +10,16 @@ use crate::detect::tuning::QUANTA;
 pub(crate) struct Probation {
     /// The quantum of the older probe, and of two ports the quanta between them and one more; 0 for a port alone.
     times: Head,
-    /// The older port, then the younger. A port alone leaves room for the mark of its source.
+    /// The older port, then the younger. A port alone leaves room for the fingerprint of its source.
     ports: u32,
 }
 
 /// Further bits of the hash of a source. A forged source that has the set and the tag of another by chance would add its port to it:
 /// of 200,000 sources with 19 ports each among millions, a few were reported with 20.
-pub(crate) type Mark = u16;
+pub(crate) type Fingerprint = u16;
 
 /// Quanta between the two ports, as far as three bits go. A source that comes back with another port after more than that gets a
-/// row: probation keeps no more than it can keep exactly. A scan of 20 ports asks for three within six quanta somewhere.
+/// row: probation keeps no more than it can keep exactly.
 const MOST_GAP: u8 = (GAP >> GAP_SHIFT) as u8 - 1;
 
 /// What becomes of a source on probation that asks again.
@@ -33,8 +33,8 @@ pub(crate) enum Ruling {
 
 impl Probation {
     /// One port, now.
-    pub(crate) fn new(port: u16, mark: Mark, now: Stamp) -> Self {
-        Self { times: Head::from(now), ports: u32::from(port) << 16 | u32::from(mark) }
+    pub(crate) fn new(port: u16, fingerprint: Fingerprint, now: Stamp) -> Self {
+        Self { times: Head::from(now), ports: u32::from(port) << 16 | u32::from(fingerprint) }
     }
 
     /// Two ports, the older probe's first: when it came, and so many quanta to the other.
@@ -62,10 +62,10 @@ impl Probation {
         self.times & GAP == 0
     }
 
-    /// Whether it may be that of a source with this mark. Of two ports the tag alone must say it.
+    /// Whether it may be that of a source with this fingerprint. Of two ports the tag alone must say it.
     #[inline]
-    pub(super) fn may_be(self, mark: Mark) -> bool {
-        !self.is_alone() || self.ports as Mark == mark
+    pub(super) fn may_be(self, fingerprint: Fingerprint) -> bool {
+        !self.is_alone() || self.ports as Fingerprint == fingerprint
     }
 
     /// The ports, the older probe's first; the same twice if there is only one.
@@ -95,18 +95,18 @@ impl Probation {
         if self.is_alone() { 1 } else { 2 }
     }
 
-    /// Whether its older port is longer ago than a scan at the pace of the rule waits.
-    pub(crate) fn is_slow(self, now: Stamp) -> bool {
-        quantum::age(now, self.stamp()) > MOST_GAP
+    /// Quanta since its older port.
+    pub(crate) fn since_older(self, now: Stamp) -> u8 {
+        quantum::age(now, self.stamp())
     }
 
     /// What is left of it when it asks for another port and cannot have a row: the younger port and this one.
-    pub(crate) fn without_oldest(self, port: u16, mark: Mark, now: Stamp) -> Self {
+    pub(crate) fn without_oldest(self, port: u16, fingerprint: Fingerprint, now: Stamp) -> Self {
         let gap = self.age(now);
         if self.count() == 2 && gap <= MOST_GAP {
             return Self::of_two([self.ports()[1], port], quantum::before(now, gap), gap);
         }
-        Self::new(port, mark, now)
+        Self::new(port, fingerprint, now)
     }
 
     #[inline]
@@ -115,19 +115,19 @@ impl Probation {
     }
 
     /// Its older port no longer counts, its younger does.
-    fn outlive(&mut self, mark: Mark, now: Stamp) {
+    fn outlive(&mut self, fingerprint: Fingerprint, now: Stamp) {
         if self.count() == 2 && !quantum::counts(now, self.stamp()) {
-            *self = Self::new(self.ports()[1], mark, quantum::before(now, self.age(now)));
+            *self = Self::new(self.ports()[1], fingerprint, quantum::before(now, self.age(now)));
         }
     }
 
     /// The same after another probe; `None` if eight bytes cannot keep that.
-    pub(super) fn with(mut self, port: u16, mark: Mark, now: Stamp) -> Option<Self> {
-        self.outlive(mark, now);
+    pub(super) fn with(mut self, port: u16, fingerprint: Fingerprint, now: Stamp) -> Option<Self> {
+        self.outlive(fingerprint, now);
         let [older, younger] = self.ports();
         let (since_older, since_younger) = (quantum::age(now, self.stamp()), self.age(now));
         if self.is_alone() && port == older {
-            return Some(Self::new(port, mark, now));
+            return Some(Self::new(port, fingerprint, now));
         }
         // Which port stays beside this one, and for how long it was there.
         let (kept, gap) = match port {
@@ -157,7 +157,7 @@ mod tests {
             let mut latest = std::collections::BTreeMap::from([(1, quantum)]);
             let mut directory = Directory::new(64 * 16, 1).unwrap();
             let spot = Spot::at(0, 0);
-            directory.put_on_probation(0, spot, Probation::new(1, spot.mark, quantum::stamp(quantum)));
+            directory.put_on_probation(0, spot, Probation::new(1, spot.fingerprint, quantum::stamp(quantum)));
             loop {
                 let span = 1 << next(7);
                 quantum += next(span);
@@ -168,7 +168,7 @@ mod tests {
                 let has_room = next(2) == 0;
                 match directory.ask_again(0, spot, port, now, has_room) {
                     Ruling::Passed(mut source) => {
-                        source.outlive(spot.mark, now);
+                        source.outlive(spot.fingerprint, now);
                         let age = |at: &u64| (quantum - at) as u8;
                         let ages = [quantum::age(now, source.stamp()), source.age(now)];
                         let told: Vec<_> =

@@ -33,6 +33,8 @@ pub(super) struct Tracker {
     limits: Limits,
     /// Quanta between the ports of an even scan that just reaches the threshold.
     pace: u8,
+    /// Quanta within which a scan that just reaches the threshold asks for three ports somewhere.
+    patience: u8,
     /// The quantum of the latest sweep.
     swept: u64,
     /// When the latest key of the directory was replaced.
@@ -54,6 +56,12 @@ pub(super) struct Tracker {
 /// Quanta between the ports of an even scan that just reaches the threshold.
 fn pace(rule: &Rule) -> u8 {
     QUANTA.div_ceil(u64::from(rule.threshold().max(2)) - 1) as u8
+}
+
+/// Quanta within which a scan that just reaches the threshold asks for three ports somewhere, however it paces them: the spans from each
+/// port to the next but one take up no more than two windows. Not fewer than for the threshold 20: time is kept in quanta.
+fn patience(rule: &Rule) -> u8 {
+    (2 * QUANTA / u64::from(rule.threshold().max(3) - 2)).clamp(QUANTA / 10, QUANTA) as u8
 }
 
 impl Tracker {
@@ -90,6 +98,7 @@ impl Tracker {
         Ok(Self {
             limits,
             pace: pace(&rule),
+            patience: patience(&rule),
             swept: 0,
             rekeyed: 0,
             hasher,
@@ -191,7 +200,8 @@ impl Tracker {
             Found::Nothing => {
                 let slot = self.make_room(spot, sink);
                 if self.is_crowded() {
-                    let source = Probation::new(self.rows.door_mark(probe), spot.mark, self.rows.present.stamp);
+                    let source =
+                        Probation::new(self.rows.door_mark(probe), spot.fingerprint, self.rows.present.stamp);
                     self.directory.put_on_probation(slot, spot, source);
                     return Seen::Below;
                 }
@@ -205,18 +215,23 @@ impl Tracker {
     #[inline]
     fn ask_again(&mut self, slot: usize, spot: Spot, probe: &Probe, sink: &mut EventSink<'_>) -> Option<u32> {
         let (now, is_full, mark) = (self.rows.present.stamp, self.is_full(), self.rows.door_mark(probe));
-        match self.directory.ask_again(slot, spot, mark, now, !is_full) {
+        // Two ports are as many as probation keeps, and a scan by the least threshold.
+        let two_are_enough = !is_full || self.rows.rule.threshold() <= 2;
+        match self.directory.ask_again(slot, spot, mark, now, two_are_enough) {
             Ruling::Stays(finished) => {
                 if let Some(source) = finished {
                     self.rows.counters.finish_burst(source.count());
                 }
                 None
             }
-            // Its row would take an eviction. A scan at the pace of the rule asks for three ports within a tenth of
-            // a window somewhere; who does not may wait, less its oldest port.
-            Ruling::Passed(source) if is_full && source.is_slow(now) => {
+            // Its row would take an eviction. Who is slower than a scan by the rule may wait, less its oldest port.
+            Ruling::Passed(source) if is_full && source.since_older(now) > self.patience => {
                 self.count_evicted(Evicted::Evidence);
-                self.directory.put_on_probation(slot, spot, source.without_oldest(mark, spot.mark, now));
+                self.directory.put_on_probation(
+                    slot,
+                    spot,
+                    source.without_oldest(mark, spot.fingerprint, now),
+                );
                 None
             }
             Ruling::Passed(source) => {
@@ -401,8 +416,8 @@ mod tests {
         for world in [crowd(32), crowd(55)] {
             let mut world = world;
             let tracker = world.detector.tracker();
-            let spot = |n: u32| tracker.spot(Ipv4Addr::from_bits(n).into());
-            let scanner = tracker.spot(SCANNER.parse().expect("an address"));
+            let spot = |n: u32| tracker.spot(Ipv4Addr::from_bits(n).into(), Class::Syn);
+            let scanner = tracker.spot(SCANNER.parse().expect("an address"), Class::Syn);
             let twin = (0x0a00_0000..0x0fff_ffff)
                 .find(|&n| (spot(n).set(), spot(n).tag()) == (scanner.set(), scanner.tag()))
                 .map(|n| Ipv4Addr::from_bits(n).to_string())

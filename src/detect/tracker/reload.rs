@@ -1,6 +1,6 @@
 //! Another rule, or other tables, for a tracker that is at work.
 
-use super::{Tracker, pace};
+use super::{Tracker, pace, patience};
 use crate::detect::rule::{Policy, Rule};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
@@ -49,7 +49,7 @@ impl Tracker {
     }
 
     fn take_rule(&mut self, rule: Rule, ipv6_prefix: u8) {
-        self.pace = pace(&rule);
+        (self.pace, self.patience) = (pace(&rule), patience(&rule));
         (self.rows.rule, self.rows.ipv6_prefix) = (rule, ipv6_prefix);
     }
 
