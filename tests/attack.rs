@@ -156,7 +156,7 @@ fn the_slowest_scanners_are_found_or_the_loss_is_counted() {
 }
 
 /// A million sources of one port among as many half of 19, while the table is crowded or full: none has twenty ports. (Told
-/// apart by set and tag alone, a few dozen had the port of another.)
+/// apart by set and tag alone, with each seed one or a few had the port of another.)
 #[test]
 fn a_crowd_of_nineteen_ports_has_no_hit() {
     for seed in 1..=3 {
