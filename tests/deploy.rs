@@ -1,8 +1,11 @@
 //! What is in deploy/, judged by the programs that read it.
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 
+use lab::{Ended, PATIENCE, eventually};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn deploy(file: &str) -> String {
     format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"))
@@ -154,4 +157,31 @@ fn building_says_what_it_misses_before_it_begins() {
         let mention = said.contains(&format!("is {version}"));
         assert!(mention != is_enough && said.contains("sh.rustup.rs") != is_enough, "{version}: {said}");
     }
+}
+
+#[test]
+fn the_webhook_prints_what_alertmanager_posts_and_refuses_the_rest() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut webhook = Ended(
+        Command::new("python3")
+            .args([&deploy("response/webhook.py"), &port.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut lines = BufReader::new(webhook.0.stdout.take().unwrap()).lines();
+    let post = |length: usize, body: &str| {
+        let mut connection =
+            eventually("the webhook", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
+        write!(connection, "POST / HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(post(1 << 30, ""), "413");
+    assert_eq!(post(2, "{}"), "400");
+    let body = r#"{"alerts": [{"status": "firing", "labels": {"alertname": "PortScanDetected", "severity": "critical",
+        "source": "198.51.100.7", "instance": "web1:10220"}}]}"#;
+    assert_eq!(post(body.len(), body), "200");
+    assert_eq!(lines.next().unwrap().unwrap(), "firing PortScanDetected critical 198.51.100.7 web1:10220");
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
 use assert_cmd::cargo::cargo_bin;
+use lab::traffic::Draw;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
 use portscan_exporter::detect::{Limits, Origin, Policy, Probe, ScanEvent, Technique};
 use portscan_exporter::packet::{LinkType, Timestamp};
@@ -29,20 +30,9 @@ fn sampling(one_in: u32) -> Sampling {
     Sampling { key, one_in, max_sources: 32, hold_nanos: HOLD * SECOND }
 }
 
-/// Numbers that look random and are the same each time (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn address(&mut self) -> IpAddr {
-        Ipv4Addr::from_bits((self.roll() >> 32) as u32).into()
-    }
+/// A random address.
+fn address(draw: &mut Draw) -> IpAddr {
+    Ipv4Addr::from_bits((draw.number() >> 32) as u32).into()
 }
 
 fn see(host: &mut Sample, source: IpAddr, time: Timestamp) {
@@ -67,7 +57,7 @@ struct Found {
 /// Hosts that each see so many sources a day of their own, and then sweeps over all of them.
 fn simulate(sources_a_day: u64, one_in: u32) -> Found {
     const HOSTS: usize = 200;
-    let mut dice = Dice(sources_a_day * 1_000 + u64::from(one_in));
+    let mut draw = Draw(sources_a_day * 1_000 + u64::from(one_in));
     let mut hosts = vec![Sample::new(sampling(one_in), Policy::default()); HOSTS];
     // What came before the hold is forgotten; where little comes, more of it evens out.
     let span = HOLD * if sources_a_day < 10_000 { 20 } else { 2 };
@@ -75,9 +65,9 @@ fn simulate(sources_a_day: u64, one_in: u32) -> Found {
     let apart = span * SECOND / arrivals;
     for host in &mut hosts {
         for nth in 0..arrivals {
-            let time = Timestamp(nth * apart + dice.roll() % apart);
+            let time = Timestamp(nth * apart + draw.number() % apart);
             host.advance(time);
-            see(host, dice.address(), time);
+            see(host, address(&mut draw), time);
         }
         host.advance(end);
     }
@@ -91,7 +81,7 @@ fn simulate(sources_a_day: u64, one_in: u32) -> Found {
         sampling(one_in).place(portscan_exporter::detect::Source::of(source, 64)).is_some()
             && hosts.iter().filter(sees).count() >= 25
     };
-    let found = (0..SWEEPS).filter(|_| swept(dice.address())).count();
+    let found = (0..SWEEPS).filter(|_| swept(address(&mut draw))).count();
     Found {
         series: shown.iter().sum::<usize>() as f64 / HOSTS as f64,
         most: shown.into_iter().max().unwrap_or(0),
@@ -138,9 +128,9 @@ fn what_it_finds_and_what_it_costs() {
 
 #[test]
 fn two_hundred_hosts_show_the_same_sources_from_one_probe_each() {
-    let mut dice = Dice(7);
+    let mut draw = Draw(7);
     let mut hosts = vec![Sample::new(sampling(64), Policy::default()); 200];
-    let sweepers: Vec<IpAddr> = (0..640).map(|_| dice.address()).collect();
+    let sweepers: Vec<IpAddr> = (0..640).map(|_| address(&mut draw)).collect();
     for host in &mut hosts {
         sweepers.iter().for_each(|&source| see(host, source, Timestamp::new(1, 0)));
     }

@@ -8,6 +8,8 @@
 mod fixture;
 
 use fixture::{after, scan};
+use lab::room::{in_bare_room, journald};
+use lab::{PATIENCE, eventually, journal};
 use portscan_exporter::detect::{EventKind, Scan, ScanEvent};
 use portscan_exporter::events::notify::{ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, SUPPRESSED_ID};
 use portscan_exporter::events::{BURST, RATE};
@@ -19,77 +21,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::Duration;
 
-const INSIDE: &str = "PORTSCAN_TEST_INSIDE_JOURNALD_LAB";
 const FORMAT: &str = "PORTSCAN_TEST_LOG_FORMAT";
-const TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Run `body` in the lab: this test, again, with a journald of its own.
-fn in_lab(test: &str, body: fn()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let lab = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/journald.sh");
-    let output = Command::new(lab)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .env_remove("JOURNAL_STREAM")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "in the lab:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// Ask until there is an answer.
-fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let start = clock::steady();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(start.elapsed() < TIMEOUT, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-struct Journald(Child);
-
-impl Journald {
-    fn start() -> Self {
-        let child = Command::new("/lib/systemd/systemd-journald").spawn().unwrap();
-        eventually("journald to listen", || {
-            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
-            socket.connect(logger::JOURNAL_SOCKET).ok()
-        });
-        Self(child)
-    }
-
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-/// What `journalctl` finds, oldest first.
-fn journal(matches: &[&str]) -> Vec<Value> {
-    let output =
-        Command::new("journalctl").args(["-o", "json", "--no-pager"]).args(matches).output().unwrap();
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
 
 /// As many records as that, or the test fails.
 fn journal_of(count: usize, matches: &[&str]) -> Vec<Value> {
-    eventually(&format!("{count} records of {matches:?}"), || {
+    eventually(&format!("{count} records of {matches:?}"), PATIENCE, || {
         Some(journal(matches)).filter(|records| records.len() >= count)
     })
 }
@@ -221,8 +158,8 @@ fn the_program_writes_and_counts_what_it_is_ordered() {
 
 #[test]
 fn the_history_of_an_address_is_one_journalctl_away() {
-    in_lab("the_history_of_an_address_is_one_journalctl_away", || {
-        let _journald = Journald::start();
+    in_bare_room("the_history_of_an_address_is_one_journalctl_away", || {
+        let _journald = journald();
         let mut program = Program::start(Format::Journald, Stdio::piped(), &[]);
         for order in ["info up and listening", "hit 203.0.113.1", "hit 198.51.100.7", "grown 198.51.100.7"] {
             program.order(order);
@@ -291,13 +228,13 @@ fn the_history_of_an_address_is_one_journalctl_away() {
 
 #[test]
 fn while_journald_is_dead_records_go_to_stderr() {
-    in_lab("while_journald_is_dead_records_go_to_stderr", || {
-        let journald = Journald::start();
+    in_bare_room("while_journald_is_dead_records_go_to_stderr", || {
+        let first = journald();
         let mut program = Program::start(Format::Journald, Stdio::piped(), &[]);
         program.order("hit 203.0.113.1");
         journal_of(1, &["PORTSCAN_SOURCE=203.0.113.1"]);
 
-        journald.kill();
+        drop(first);
         program.order("hit 203.0.113.2");
         let mut stderr = BufReader::new(program.child.stderr.take().unwrap());
         let mut line = String::new();
@@ -308,7 +245,7 @@ fn while_journald_is_dead_records_go_to_stderr() {
             assert_eq!(line.matches(field).count(), 1, "{field} in {line}");
         }
 
-        let _journald = Journald::start();
+        let _journald = journald();
         program.order("hit 203.0.113.3");
         journal_of(1, &["PORTSCAN_SOURCE=203.0.113.3"]);
         assert!(journal(&["PORTSCAN_SOURCE=203.0.113.2"]).is_empty());
@@ -324,9 +261,9 @@ fn while_journald_is_dead_records_go_to_stderr() {
 
 #[test]
 fn a_flood_of_events_is_cut_to_a_burst_a_rate_and_a_summary() {
-    in_lab("a_flood_of_events_is_cut_to_a_burst_a_rate_and_a_summary", || {
+    in_bare_room("a_flood_of_events_is_cut_to_a_burst_a_rate_and_a_summary", || {
         const EVENTS: u64 = 10_000;
-        let _journald = Journald::start();
+        let _journald = journald();
         let start = clock::steady();
         let mut program = Program::start(Format::Journald, Stdio::piped(), &[]);
         program.order(&format!("flood {EVENTS}"));
@@ -357,13 +294,13 @@ fn a_flood_of_events_is_cut_to_a_burst_a_rate_and_a_summary() {
 
 #[test]
 fn auto_is_the_journal_where_journald_listens_and_stderr_elsewhere() {
-    in_lab("auto_is_the_journal_where_journald_listens_and_stderr_elsewhere", || {
+    in_bare_room("auto_is_the_journal_where_journald_listens_and_stderr_elsewhere", || {
         let mut program = Program::start(Format::Auto, Stdio::piped(), &[]);
         program.order("hit 203.0.113.1");
         let (_, stderr) = program.finish();
         assert!(stderr.contains(" source=203.0.113.1 "), "{stderr}");
 
-        let _journald = Journald::start();
+        let _journald = journald();
         let mut program = Program::start(Format::Auto, Stdio::piped(), &[]);
         program.order("hit 203.0.113.2");
         let (_, stderr) = program.finish();
@@ -374,7 +311,7 @@ fn auto_is_the_journal_where_journald_listens_and_stderr_elsewhere() {
 
 #[test]
 fn a_journal_that_is_asked_for_and_missing_is_an_error_at_start() {
-    in_lab("a_journal_that_is_asked_for_and_missing_is_an_error_at_start", || {
+    in_bare_room("a_journal_that_is_asked_for_and_missing_is_an_error_at_start", || {
         let (answer, _) = Program::start(Format::Journald, Stdio::piped(), &[]).finish();
         assert_eq!(
             answer["start_error"],

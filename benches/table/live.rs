@@ -12,13 +12,13 @@ pub use receive::receive;
 pub use send::{Kind, send};
 
 use lab::spaces::command_in;
-use lab::{Pair, inside};
+use lab::{Ended, Pair, inside};
 use portscan_exporter::system::clock;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -232,16 +232,6 @@ impl Running {
                 }
             }
         }
-    }
-}
-
-/// A child that does not outlive its run.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

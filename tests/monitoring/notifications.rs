@@ -4,14 +4,14 @@
 //! All stories run at once, each a job of its own, sixty times faster than in life: minutes of the rules and routes are
 //! seconds here. A machine that is too busy for that tells them again, fifteen times faster than in life. Beside the Alertmanager that is right stand those that lack one inhibition each; they must be found out.
 
-use portscan_exporter::system::clock;
+use lab::{Ended, PATIENCE, eventually};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -31,28 +31,7 @@ impl Pace {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const HOSTS: usize = 200;
-
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    let start = clock::steady();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(start.elapsed() < within, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// What a simulated exporter shows.
 #[derive(Clone)]

@@ -2,8 +2,7 @@
 
 use lab::{Ended, HERE, Lab, PATIENCE, WATCHED, WATCHED_V6, eventually, in_room, journal};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -129,31 +128,4 @@ fn act_on_scans(lab: &Lab) {
 #[test]
 fn real_records_ban_whom_they_name_and_nobody_on_the_never_list() {
     in_room("response::real_records_ban_whom_they_name_and_nobody_on_the_never_list", act_on_scans);
-}
-
-#[test]
-fn the_webhook_prints_what_alertmanager_posts_and_refuses_the_rest() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut webhook = Ended(
-        Command::new("python3")
-            .args([&response("webhook.py"), &port.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let mut lines = BufReader::new(webhook.0.stdout.take().unwrap()).lines();
-    let post = |length: usize, body: &str| {
-        let mut connection =
-            eventually("the webhook", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
-        write!(connection, "POST / HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).unwrap().to_owned()
-    };
-    assert_eq!(post(1 << 30, ""), "413");
-    assert_eq!(post(2, "{}"), "400");
-    let body = r#"{"alerts": [{"status": "firing", "labels": {"alertname": "PortScanDetected", "severity": "critical",
-        "source": "198.51.100.7", "instance": "web1:10220"}}]}"#;
-    assert_eq!(post(body.len(), body), "200");
-    assert_eq!(lines.next().unwrap().unwrap(), "firing PortScanDetected critical 198.51.100.7 web1:10220");
 }

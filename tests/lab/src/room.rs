@@ -7,6 +7,7 @@
 use crate::exporter::Exporter;
 use crate::spaces::{Ended, command_in, run_in};
 use crate::{HERE, PATIENCE, eventually, program};
+use portscan_exporter::logger::JOURNAL_SOCKET;
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::system::clock;
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,10 +32,15 @@ pub const WATCHED: &str = "192.0.2.10";
 /// The same host, by IPv6.
 pub const WATCHED_V6: &str = "2001:db8:2::10";
 
-/// Runs `body` in a room of its own: this test, again, under journald.sh.
+/// Runs `body` in a room of its own, with a journald and the networks.
 pub fn in_room(test: &str, body: fn(&Lab)) {
+    in_bare_room(test, || body(&Lab::new()));
+}
+
+/// Runs `body` in a room of its own in which nothing runs yet: this test, again, under journald.sh.
+pub fn in_bare_room(test: &str, body: impl FnOnce()) {
     if is_inside() {
-        return body(&Lab::new());
+        return body();
     }
     let output = Command::new(format!("{HERE}/tests/lab/journald.sh"))
         .arg(std::env::current_exe().unwrap())
@@ -47,6 +53,17 @@ pub fn in_room(test: &str, body: fn(&Lab)) {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "in the room:\n{said}");
     println!("{said}");
+}
+
+/// A journald that listens, until it is dropped.
+pub fn journald() -> Ended {
+    let journald =
+        Ended(Command::new("/lib/systemd/systemd-journald").spawn().expect("needs systemd's journald"));
+    eventually("journald to listen", PATIENCE, || {
+        let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        socket.connect(JOURNAL_SOCKET).ok()
+    });
+    journald
 }
 
 /// Two networks and a router, the journal, and a directory that goes away.
@@ -74,12 +91,7 @@ impl Lab {
 
     /// Starts a journald and waits until it listens.
     pub fn start_journald(&self) {
-        let journald = Command::new("/lib/systemd/systemd-journald").spawn();
-        self.journald.replace(Some(Ended(journald.expect("needs systemd's journald"))));
-        eventually("journald to listen", PATIENCE, || {
-            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
-            socket.connect("/run/systemd/journal/socket").ok()
-        });
+        self.journald.replace(Some(journald()));
     }
 
     /// Kills journald as the kernel would (SIGKILL): its socket stays, and nobody listens.
