@@ -53,6 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "packet::link",
             "packet::tunnel",
             "system::clock",
+            "system::counters",
             "system::privilege",
             "text",
         ],
@@ -174,7 +175,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("publish", &[]),
     ("publish::sample", &["detect", "packet"]),
     ("publish::snapshot", &["capture", "detect", "packet", "publish::sample"]),
-    ("publish::store", &["detect", "publish::snapshot", "system::clock"]),
+    ("publish::store", &["capture", "detect", "publish::snapshot", "system::clock"]),
     ("publish::vitals", &["publish::store"]),
     (
         "publish::metrics",

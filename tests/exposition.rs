@@ -32,6 +32,7 @@ fn scanned() -> InterfaceSnapshot {
     InterfaceSnapshot {
         interface: String::from("eth0"),
         capture: CaptureStatus {
+            idle: false,
             up: true,
             received: 5210,
             dropped: 3,
@@ -129,6 +130,7 @@ fn state() -> ProcessState {
             (Counter::ScrapesRefused, 13),
             (Counter::AcceptFailures, 14),
             (Counter::QuestionsRefused, 15),
+            (Counter::InterfacesRefused, 16),
         ]),
     }
 }

@@ -202,7 +202,14 @@ fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
         });
         lives.push(opened);
     }
-    if errors.len() == lives.len() {
+    if let Some((patterns, places, options)) = settings.patterns() {
+        for (opened, error) in Live::places(&options, prefix, patterns.except(own_names.into_keys()), places)
+        {
+            errors.extend(error.map(|error| error.to_string()));
+            lives.push(opened);
+        }
+    }
+    if !lives.iter().flatten().any(|live| live.link().is_some()) {
         return Err(errors.join("; "));
     }
     if settings.flags.capture.interfaces.is_empty() {

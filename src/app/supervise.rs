@@ -118,6 +118,7 @@ impl Health {
         match change {
             Change::Lost(why) => self.blindness.changed(*index, interface, Some(why), now),
             Change::Back => self.blindness.changed(*index, interface, None, now),
+            Change::Replaced => self.blindness.replaced(*index, interface, now),
             Change::Paused(pause) => record_pause(interface, *pause),
         }
         self.show();

@@ -41,6 +41,8 @@ pub(super) enum Change {
     Lost(String),
     /// It captures again.
     Back,
+    /// It is for another interface from now on, or for none.
+    Replaced,
     /// It did not run for so long.
     Paused(Duration),
 }
@@ -82,6 +84,13 @@ impl Publisher for ShardPublisher {
 
     fn moved(&mut self, interface: &str) {
         self.interface = Arc::from(interface);
+    }
+
+    fn replaced(&mut self, interface: &str) {
+        self.moved(interface);
+        if self.shard == 0 {
+            self.report(Change::Replaced);
+        }
     }
 
     fn publish(&mut self, snapshot: InterfaceSnapshot) {

@@ -4,6 +4,7 @@
 use super::fanout::{self, HashKeys, Mode};
 use super::handle::Handle;
 use super::interfaces::default_interface;
+use super::places::Places;
 use super::{CaptureError, CaptureStatus, Fragments, FrameSink, LiveOptions};
 use crate::packet::{LinkType, Techniques, Timestamp};
 use crate::system::clock;
@@ -27,6 +28,8 @@ pub(super) struct Group {
     techniques: Mutex<Techniques>,
     /// Whether it captures wherever the default route leads.
     follows: AtomicBool,
+    /// The place that it has, if it is for an interface that a pattern means.
+    place: Option<(Arc<Places>, usize)>,
     /// Whether it was logged that the kernel does not reassemble.
     logged: AtomicBool,
     state: Mutex<State>,
@@ -37,6 +40,8 @@ pub(super) struct State {
     pub(super) interface: Arc<str>,
     /// Why one of them lost its handle: then all of them must give theirs up.
     pub(super) lost: Option<String>,
+    /// Whether there is no interface for it: nothing is wrong, and nothing to see.
+    pub(super) idle: bool,
     /// Those who have a handle, or one waiting.
     pub(super) holding: usize,
     /// Handles for those who wait, by thread.
@@ -49,6 +54,7 @@ impl Group {
         let state = State {
             interface: Arc::from(options.interface.as_str()),
             lost: Some(reason.to_owned()),
+            idle: false,
             holding: 0,
             waiting: (0..options.threads).map(|_| None).collect(),
         };
@@ -57,10 +63,28 @@ impl Group {
             ipv6_prefix: AtomicU8::new(ipv6_prefix),
             techniques: Mutex::new(options.techniques),
             follows: AtomicBool::new(false),
+            place: None,
             logged: AtomicBool::new(false),
             state: Mutex::new(state),
             options,
         }
+    }
+
+    /// The same for the interfaces that this place is given.
+    pub(super) fn at(self, places: Arc<Places>, place: usize) -> Self {
+        Self { place: Some((places, place)), ..self }
+    }
+
+    /// This is its interface from now on, or there is none for it.
+    pub(super) fn begin_with(&self, interface: Option<Arc<str>>) {
+        let mut state = self.state();
+        state.idle = interface.is_none();
+        state.interface = interface.unwrap_or_else(|| Arc::from(""));
+    }
+
+    /// Whether it is given its interfaces, one after the other.
+    pub(super) fn has_place(&self) -> bool {
+        self.place.is_some()
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -83,10 +107,14 @@ impl Group {
         *self.techniques.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The interface to open: where the default route leads, if that is followed and there is one.
-    pub(super) fn wanted(&self) -> Arc<str> {
+    /// The interface to open: where the default route leads, if that is followed and there is one; or that of its place, `None`
+    /// while there is none for it.
+    pub(super) fn wanted(&self) -> Option<Arc<str>> {
+        if let Some((places, place)) = &self.place {
+            return places.look(*place);
+        }
         let followed = self.follows.load(Ordering::Relaxed).then(default_interface).flatten();
-        followed.map_or_else(|| Arc::clone(&self.state().interface), Arc::from)
+        Some(followed.map_or_else(|| Arc::clone(&self.state().interface), Arc::from))
     }
 
     /// Opens a handle for each; nothing is delivered to one alone that another would get as well.

@@ -4,6 +4,8 @@
 
 use super::group::{Fanout, Group, LOOPBACK};
 use super::handle::{ANY, BATCH, Dispatched, Handle, wait};
+use super::interfaces::names;
+use super::places::{Patterns, Places};
 use super::{CaptureError, CaptureStatus, Direction, FrameSink, LiveOptions, Wake};
 use crate::packet::LinkType;
 use crate::system::clock;
@@ -23,8 +25,14 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How often those without a handle look whether there is one for them.
 const LOOK_FOR_HANDLE: Duration = Duration::from_millis(50);
 
+/// How often a place without an interface looks whether there is one for it.
+const LOOK_FOR_INTERFACE: Duration = Duration::from_secs(1);
+
 /// How long a stopping capture waits for the block the kernel is still filling.
 const LAST_BLOCK: Duration = Duration::from_millis(150);
+
+/// Why a capture that was just made does not capture.
+const NOT_YET: &str = "it is not open yet";
 
 /// How often a capture of the default route looks where that leads now.
 const ROUTE_LOOK: Duration = Duration::from_secs(5);
@@ -54,7 +62,13 @@ impl Live {
 
     /// Opens the interface, once for each thread; IPv6 is shared by networks of this prefix (or by /64, if it is longer).
     pub fn open_all(options: LiveOptions, ipv6_prefix: u8) -> Result<Vec<Self>, CaptureError> {
-        let mut lives = Self::waiting(options, ipv6_prefix, "it is not open yet");
+        let mut lives = Self::waiting(options, ipv6_prefix, NOT_YET);
+        Self::open_group(&mut lives)?;
+        Ok(lives)
+    }
+
+    /// Opens the interface of these captures of one group, once for each.
+    fn open_group(lives: &mut [Self]) -> Result<(), CaptureError> {
         let group = Arc::clone(&lives[0].group);
         let handles = group.open(&lives[0].interface)?;
         let mut state = group.state();
@@ -63,14 +77,49 @@ impl Live {
         for (live, handle) in lives.iter_mut().zip(handles) {
             live.handle = Some(handle);
         }
-        Ok(lives)
+        Ok(())
     }
 
     /// The same for an interface that cannot be captured now, for this reason: it is tried again until it can.
     pub fn waiting(options: LiveOptions, ipv6_prefix: u8, reason: &str) -> Vec<Self> {
         let options = LiveOptions { threads: options.threads.max(1), ..options };
-        let (threads, interface): (_, Arc<str>) = (options.threads, Arc::from(options.interface.as_str()));
-        let group = Arc::new(Group::new(options, ipv6_prefix, reason));
+        Self::of(Group::new(options, ipv6_prefix, reason))
+    }
+
+    /// Captures on those interfaces that patterns mean, at most so many at a time: the places of those that are not there yet
+    /// wait. With each what is in the way of opening it, if something is; it is tried again.
+    pub(crate) fn places(
+        options: &LiveOptions,
+        ipv6_prefix: u8,
+        patterns: Patterns,
+        places: usize,
+    ) -> Vec<(Vec<Self>, Option<CaptureError>)> {
+        let missing = CaptureError::NoSuchInterface { interface: patterns.write(), known: names() };
+        let all = Arc::new(Places::new(patterns, places));
+        let place = |place| {
+            let options = LiveOptions { threads: options.threads.max(1), ..options.clone() };
+            let group = Group::new(options, ipv6_prefix, NOT_YET).at(Arc::clone(&all), place);
+            let interface = group.wanted();
+            group.begin_with(interface.clone());
+            let mut lives = Self::of(group);
+            let error = match interface {
+                Some(_) => Self::open_group(&mut lives).err(),
+                // Said if there is nothing else to capture.
+                None => (place == 0).then(|| missing.clone()),
+            };
+            if let Some(error) = &error {
+                lives[0].group.state().lost = Some(error.reason());
+            }
+            (lives, error)
+        };
+        (0..places).map(place).collect()
+    }
+
+    /// One for each thread of a group; none has a handle.
+    fn of(group: Group) -> Vec<Self> {
+        let interface = Arc::clone(&group.state().interface);
+        let (threads, ipv6_prefix) = (group.options.threads, group.ipv6_prefix());
+        let group = Arc::new(group);
         let live = |shard| Self {
             interface: Arc::clone(&interface),
             shard,
@@ -134,7 +183,9 @@ impl Live {
         match &self.handle {
             Some(handle) => sink.opened(handle.link),
             // All wait together: one reports it.
-            None if self.shard == 0 => sink.lost(&self.lost().unwrap_or_default()),
+            None if self.shard == 0 && !self.group.state().idle => {
+                sink.lost(&self.lost().unwrap_or_default())
+            }
             None => {}
         }
         let mut due = Due::from(clock::steady());
@@ -242,6 +293,9 @@ impl Live {
     fn tick(&mut self, sink: &mut impl FrameSink) -> Result<(), String> {
         let mut checked = Ok(());
         self.totals.up = false;
+        if self.handle.is_none() {
+            self.take_interface(sink);
+        }
         if let Some(handle) = &mut self.handle {
             handle.account(&mut self.totals);
             checked = handle.check(&self.interface);
@@ -262,11 +316,13 @@ impl Live {
         if self.shard > 0 || self.handle.is_none() {
             return Ok(());
         }
-        let wanted = self.group.wanted();
-        if wanted == self.interface {
-            return Ok(());
+        match self.group.wanted() {
+            // A place keeps its interface while that is there.
+            Some(wanted) if wanted != self.interface && !self.group.has_place() => {
+                Err(format!("the default route leads through {wanted} now"))
+            }
+            _ => Ok(()),
         }
-        Err(format!("the default route leads through {wanted} now"))
     }
 
     /// Does as the others: gives up when one of them has; the leader shares as it is set.
@@ -313,7 +369,16 @@ impl Live {
             return;
         }
         self.shared_by = self.group.ipv6_prefix();
-        let interface = self.group.wanted();
+        let wanted = self.group.wanted();
+        let is_other = self.group.has_place() && wanted.as_ref() != Some(&self.interface);
+        if is_other {
+            self.group.begin_with(wanted.clone());
+            self.take_interface(sink);
+        }
+        let Some(interface) = wanted else {
+            retry.at = now + LOOK_FOR_INTERFACE;
+            return;
+        };
         match self.group.open(&interface) {
             Ok(handles) => {
                 let mut state = self.group.state();
@@ -330,8 +395,32 @@ impl Live {
                     self.begin(sink, handle);
                 }
             }
+            // It has just been given this interface.
+            Err(error) if is_other => {
+                sink.lost(&error.reason());
+                *retry = Retry::after_loss(now);
+            }
             // Still away: the reason was reported when it went.
             Err(_) => retry.later(now),
+        }
+    }
+
+    /// Takes the interface that its place was given, or that there is none, if that is news.
+    fn take_interface(&mut self, sink: &mut impl FrameSink) {
+        if !self.group.has_place() {
+            return;
+        }
+        let state = self.group.state();
+        let (interface, idle) = (Arc::clone(&state.interface), state.idle);
+        drop(state);
+        self.totals.idle = idle;
+        if interface != self.interface {
+            if self.shard == 0 && !idle {
+                log::info!(interface = &*interface; "capturing on {interface}, which matches --capture.interface");
+            }
+            self.totals = CaptureStatus { idle, ..CaptureStatus::default() };
+            sink.replaced(&interface);
+            self.interface = interface;
         }
     }
 
@@ -346,6 +435,7 @@ impl Live {
     }
 
     fn begin(&mut self, sink: &mut impl FrameSink, handle: Handle) {
+        self.take_interface(sink);
         let interface = Arc::clone(&self.group.state().interface);
         if interface != self.interface {
             sink.moved(&interface);

@@ -10,6 +10,7 @@ mod handle;
 mod install;
 mod interfaces;
 mod live;
+mod places;
 mod requests;
 
 // Files.
@@ -28,6 +29,8 @@ pub(crate) use group::Fanout;
 pub use interfaces::{Interface, default_interface, interfaces};
 pub(crate) use interfaces::{own_addresses, own_name};
 pub use live::Live;
+pub use places::Patterns;
+pub(crate) use places::counts;
 pub use wake::Wake;
 
 pub use crate::packet::tunnel::Tunnels;
@@ -52,6 +55,8 @@ pub trait FrameSink {
     fn lost(&mut self, _reason: &str) {}
     /// What follows is of another interface: the default route leads there now. `opened` comes next.
     fn moved(&mut self, _interface: &str) {}
+    /// What follows is of an interface that has nothing to do with the one before: everything begins anew. `opened` comes next.
+    fn replaced(&mut self, _interface: &str) {}
 }
 
 /// A capture's own account of itself. Totals are since the start of the process, across reopenings.
@@ -59,6 +64,8 @@ pub trait FrameSink {
 pub struct CaptureStatus {
     /// Whether frames are being captured now.
     pub up: bool,
+    /// Whether there is no interface to capture on: a place that waits for one that matches.
+    pub idle: bool,
     /// Frames that passed the kernel filter (`ps_recv`), whichever way they went: libpcap drops the other
     /// direction only afterwards, and on `lo` every frame goes both ways.
     pub received: u64,

@@ -64,6 +64,17 @@ impl Detector {
         })
     }
 
+    /// The same that has seen nothing yet, and takes the same reloads; an error if there is no memory for both.
+    pub(crate) fn renewed(&self, seed: u64) -> Result<Self, OutOfMemory> {
+        // As large as for the greatest threshold: a reload counts on that.
+        let policy = self.policy.clone();
+        let greatest =
+            Policy { threshold: self.greatest_threshold().max(policy.threshold), ..policy.clone() };
+        let mut renewed = Self::try_new(greatest, self.limits, seed, self.timeline.origin())?;
+        renewed.reload(policy, &mut |_| {});
+        Ok(renewed)
+    }
+
     /// What counts as a scan, as of the latest reload.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -284,6 +295,21 @@ mod tests {
         assert_eq!(hit.detected, world.detector.now(), "not at the end of a window");
         assert_eq!(hit.detected.nanos() - hit.started.nanos(), 1_900_000_000);
         assert_eq!((hit.first_target.1, hit.sample_ports.as_slice()[15]), (1, 16));
+    }
+
+    #[test]
+    fn a_renewed_one_has_seen_nothing_and_takes_the_same_reloads() {
+        for threshold in [20, 21, 129, 1000] {
+            let policy = Policy { threshold, ..Policy::default() };
+            let lower = Policy { threshold: 5, ..policy.clone() };
+            let world = World::by(policy).scan(SCANNER, 1..=30).over("3s").reload(lower.clone());
+            let renewed = world.detector.renewed(7).unwrap();
+            assert_eq!(renewed.greatest_threshold(), world.detector.greatest_threshold(), "{threshold}");
+            let fresh = Detector::new(lower, renewed.limits, 7, Origin::Live);
+            assert_eq!(renewed.policy(), fresh.policy());
+            assert_eq!(renewed.snapshot().counters, fresh.snapshot().counters);
+            assert_eq!((renewed.snapshot().tracked_sources, renewed.open_scans().len()), (0, 0));
+        }
     }
 
     #[test]

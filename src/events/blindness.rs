@@ -40,6 +40,13 @@ impl Blindness {
         }
     }
 
+    /// The capture at this place is for another interface now, or for none: what was reported of the one before is over.
+    pub(crate) fn replaced(&mut self, index: usize, interface: &str, now: Instant) {
+        if let Some(one) = self.interfaces.get_mut(index) {
+            *one = Interface { outages: Outages::none(interface, now), losses: Losses::none(now) };
+        }
+    }
+
     /// Looks at everything, about once a second.
     pub(crate) fn look(
         &mut self,
@@ -69,7 +76,9 @@ impl Blindness {
 
     /// What `systemctl status` shows: `capturing on eth0; eth7: link down`.
     pub(crate) fn status(&self) -> String {
-        let all = || self.interfaces.iter().map(|interface| &interface.outages);
+        let all = || {
+            self.interfaces.iter().map(|interface| &interface.outages).filter(|outages| !outages.is_idle())
+        };
         let seen: Vec<&str> = all()
             .filter(|outages| outages.blind_by().is_none())
             .map(|outages| outages.interface.as_str())

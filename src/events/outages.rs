@@ -130,8 +130,13 @@ impl Outages {
             (None, CaptureState::Starting) => Some("starting"),
             (None, CaptureState::Stalled) => Some("stalled"),
             // What the capture itself reported is newer than how it stood at the latest look.
-            (None, CaptureState::Ready | CaptureState::Down) => None,
+            (None, CaptureState::Ready | CaptureState::Down | CaptureState::Idle) => None,
         }
+    }
+
+    /// Whether there is nothing to see, and nothing wrong with that.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == CaptureState::Idle
     }
 
     /// Reports what may be reported by now: that it is away, or that it was.

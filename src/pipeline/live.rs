@@ -41,6 +41,10 @@ pub trait Publisher {
     fn capture_changed(&mut self, lost: Option<&str>);
     /// What follows is of this interface.
     fn moved(&mut self, _interface: &str) {}
+    /// The same, and it has nothing to do with the one before; none if it is empty.
+    fn replaced(&mut self, interface: &str) {
+        self.moved(interface);
+    }
     /// The capture did not run for so long; what came meanwhile was read late, or is lost.
     fn paused(&mut self, _pause: Duration) {}
     /// The state of the interface, about once a second.
@@ -236,6 +240,24 @@ impl<P: Publisher> FrameSink for LiveSink<P> {
     fn moved(&mut self, interface: &str) {
         interface.clone_into(&mut self.interface);
         self.publisher.moved(interface);
+    }
+
+    // The tables are empty again, and so are the counters: what was seen elsewhere is nobody's business here. Open scans end with
+    // the interface that they came by.
+    fn replaced(&mut self, interface: &str) {
+        self.flush();
+        let Self { pipeline, publisher, events_lost, .. } = self;
+        let now = pipeline.now();
+        pipeline.each_open_scan(&mut |scan| {
+            let scan = Scan { ended: Some(now), ..scan };
+            Self::hand_over(publisher, events_lost, ScanEvent { kind: EventKind::Ended, scan });
+        });
+        if let Err(error) = pipeline.begin_anew() {
+            log::error!("{error}: what was seen on {} is shown as of {interface}, too", self.interface);
+        }
+        (self.pauses, self.events_lost, self.away) = (0, 0, false);
+        interface.clone_into(&mut self.interface);
+        self.publisher.replaced(interface);
     }
 
     fn lost(&mut self, reason: &str) {

@@ -219,6 +219,17 @@ impl Pipeline {
         self.detector.resize(other, events);
     }
 
+    /// As if nothing had been seen yet; an error if there is no memory for it.
+    fn begin_anew(&mut self) -> Result<(), OutOfMemory> {
+        self.detector = self.detector.renewed(random_seed())?;
+        self.packets = 0;
+        self.skipped = [0; Skipped::ALL.len()];
+        if let Some(sample) = &mut self.sample {
+            *sample = sample.renewed();
+        }
+        Ok(())
+    }
+
     /// No probe of the batch is later than this.
     fn cap_batch(&mut self, latest: Timestamp) {
         self.detector.cap_batch(latest);

@@ -196,6 +196,12 @@ impl Sample {
         }
     }
 
+    /// The same that has seen nothing yet.
+    #[must_use]
+    pub(crate) fn renewed(&self) -> Self {
+        Self::new(self.sampling, self.policy.clone())
+    }
+
     /// Takes a probe, as the detector does: it counts when the batch is flushed.
     #[inline]
     pub fn gather(&mut self, probe: &Probe) {

@@ -31,9 +31,10 @@ impl InterfaceSnapshot {
         let mut all = shards.next()?.clone();
         for shard in shards {
             let Self { interface: _, capture, packets, skipped, events_lost, detection, sample } = &mut all;
-            let CaptureStatus { up, received, dropped, interface_dropped, restarts, pauses, last_tick } =
+            let CaptureStatus { up, idle, received, dropped, interface_dropped, restarts, pauses, last_tick } =
                 capture;
             *up &= shard.capture.up;
+            *idle |= shard.capture.idle;
             *received += shard.capture.received;
             *dropped += shard.capture.dropped;
             // The interface's own number, which every socket gets; and all are reopened together.
@@ -80,6 +81,7 @@ mod tests {
         let mut shard = fixture::quiet("eth0");
         shard.capture = CaptureStatus {
             up: true,
+            idle: false,
             received: 100 * n,
             dropped: 10 * n,
             interface_dropped: 7,
@@ -119,6 +121,7 @@ mod tests {
 
         let expected = CaptureStatus {
             up: true,
+            idle: false,
             received: 300,
             dropped: 30,
             interface_dropped: 7,

@@ -2,6 +2,7 @@
 //! held for a pointer copy only, so that no capture thread ever waits for a page being rendered. Threads that share an
 //! interface publish each for itself; readers see them as one.
 
+use crate::capture::CaptureStatus;
 use crate::detect::Explanation;
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::system::clock;
@@ -53,6 +54,8 @@ pub enum CaptureState {
     Down,
     /// It has published, and its thread has not ticked for long since.
     Stalled,
+    /// There is no interface for it: a place that waits for one. Nothing is shown of it.
+    Idle,
 }
 
 impl SnapshotStore {
@@ -119,7 +122,8 @@ impl SnapshotStore {
     /// The latest snapshot of every interface, if it has published (with all its threads), in the order of the slots.
     pub fn each(&self) -> Vec<Option<Arc<InterfaceSnapshot>>> {
         let now = clock::steady();
-        self.slots.iter().map(|slot| slot.published().map(|published| published.at(now))).collect()
+        let shown = |slot: &Slot| slot.published().filter(Published::has_interface);
+        self.slots.iter().map(|slot| shown(slot).map(|published| published.at(now))).collect()
     }
 
     /// The latest snapshot of every interface that has published (with all its threads), in the order of the slots. One whose
@@ -130,7 +134,8 @@ impl SnapshotStore {
 
     /// The same at another moment.
     pub(crate) fn all_at(&self, now: Instant) -> Vec<Arc<InterfaceSnapshot>> {
-        self.slots.iter().filter_map(Slot::published).map(|published| published.at(now)).collect()
+        let shown = self.slots.iter().filter_map(Slot::published).filter(Published::has_interface);
+        shown.map(|published| published.at(now)).collect()
     }
 
     /// Every interface, by the name it has now, and its state; in the order of the slots.
@@ -143,7 +148,11 @@ impl SnapshotStore {
                     return (published.snapshot.interface.clone(), CaptureState::Stalled);
                 }
                 let snapshot = published.snapshot;
-                let state = if snapshot.capture.up { CaptureState::Ready } else { CaptureState::Down };
+                let state = match snapshot.capture {
+                    CaptureStatus { idle: true, .. } => CaptureState::Idle,
+                    CaptureStatus { up: true, .. } => CaptureState::Ready,
+                    _ => CaptureState::Down,
+                };
                 (snapshot.interface.clone(), state)
             }
         };
@@ -165,6 +174,10 @@ impl SnapshotStore {
 }
 
 impl Published {
+    fn has_interface(&self) -> bool {
+        !self.snapshot.capture.idle
+    }
+
     /// How it stands now: the last words of a loop that has stalled since are not true any more.
     fn at(self, now: Instant) -> Arc<InterfaceSnapshot> {
         let Self { mut snapshot, ticked } = self;

@@ -86,6 +86,16 @@ pub(super) const THREADS: Bound<u32> = Bound {
     set_by: SetBy::Flag,
 };
 
+pub(super) const MAX_INTERFACES: Bound<u32> = Bound {
+    name: "capture.max-interfaces",
+    least: 1,
+    greatest: 100,
+    default: 4,
+    unless: "",
+    why: "each takes the memory of an interface from the start on; whoever makes interfaces can have no more of them captured",
+    set_by: SetBy::Flag,
+};
+
 pub(super) const WINDOW: Bound<Duration> = Bound {
     name: "detection.window",
     least: SECOND,

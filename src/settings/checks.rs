@@ -1,9 +1,12 @@
 //! What flags must mean together, beyond the bounds of each.
 
-use super::bounds::{BUFFER_SIZE, Bound, FLEET_MAX_SOURCES, MAX_REQUESTS, MEMORY, Quantity, SHARE, THREADS};
+use super::bounds::{
+    BUFFER_SIZE, Bound, FLEET_MAX_SOURCES, MAX_INTERFACES, MAX_REQUESTS, MEMORY, Quantity, SHARE, THREADS,
+};
 use super::error::{SettingsError, invalid};
 use super::file;
 use super::flags::{CaptureFlags, Command, Flags, WebFlags};
+use crate::capture::Patterns;
 use crate::detect::Limits;
 use crate::publish::sample::{Key, Sampling};
 use crate::text::units::{ByteSize, OneIn};
@@ -28,9 +31,11 @@ impl<T: Quantity> Bound<T> {
     }
 }
 
-/// How many interfaces are captured; without a flag it is that of the default route.
+/// How many interfaces are captured at most; without a flag it is that of the default route.
 pub(super) fn interfaces(flags: &CaptureFlags) -> u64 {
-    flags.interfaces.len().max(1) as u64
+    let patterns = flags.interfaces.iter().filter(|given| Patterns::is_one(given)).count();
+    let named = (flags.interfaces.len() - patterns).max(usize::from(patterns == 0)) as u64;
+    named + if patterns > 0 { u64::from(flags.max_interfaces) } else { 0 }
 }
 
 /// The kernel's rings for one interface.
@@ -40,6 +45,7 @@ pub(super) fn buffer_of_each(flags: &CaptureFlags) -> ByteSize {
 
 /// `--capture.*`.
 pub(super) fn capture(flags: &CaptureFlags) -> Result<(), SettingsError> {
+    MAX_INTERFACES.check(flags.max_interfaces)?;
     let mut named = BTreeSet::new();
     for interface in &flags.interfaces {
         // A name becomes a label, and a path in /sys/class/net of `capture`: what the kernel allows, and no more.

@@ -11,7 +11,7 @@ mod ignored;
 pub use error::SettingsError;
 pub use ignored::Ignored;
 
-use crate::capture::{LiveOptions, Tunnels};
+use crate::capture::{LiveOptions, Patterns, Tunnels};
 use crate::detect::{Limits, Networks, Policy, Techniques};
 use crate::publish::sample::Sampling;
 use crate::settings::bounds::{
@@ -83,11 +83,22 @@ impl Settings {
         default_interface: impl FnOnce() -> Result<String, E>,
     ) -> Result<Vec<LiveOptions>, E> {
         let flags = &self.flags.capture;
-        let interfaces = match flags.interfaces.as_slice() {
-            [] => vec![default_interface()?],
-            named => named.to_vec(),
-        };
-        let options = |interface| LiveOptions {
+        let named: Vec<String> =
+            flags.interfaces.iter().filter(|given| !Patterns::is_one(given)).cloned().collect();
+        let interfaces = if flags.interfaces.is_empty() { vec![default_interface()?] } else { named };
+        Ok(interfaces.into_iter().map(|interface| self.capture(interface)).collect())
+    }
+
+    /// Which interfaces are meant by patterns, how many of them are captured at most, and how; `None` without patterns.
+    pub fn patterns(&self) -> Option<(Patterns, usize, LiveOptions)> {
+        let flags = &self.flags.capture;
+        let patterns = Patterns::of(&flags.interfaces)?;
+        Some((patterns, flags.max_interfaces as usize, self.capture(String::new())))
+    }
+
+    fn capture(&self, interface: String) -> LiveOptions {
+        let flags = &self.flags.capture;
+        LiveOptions {
             interface,
             direction: flags.direction,
             promiscuous: flags.promiscuous,
@@ -96,8 +107,7 @@ impl Settings {
             fragments: flags.fragments,
             techniques: self.policy.techniques,
             tunnels: self.tunnels(),
-        };
-        Ok(interfaces.into_iter().map(options).collect())
+        }
     }
 }
 
@@ -241,6 +251,20 @@ mod tests {
         let captures = settings.captures(|| Err("not asked")).unwrap();
         assert!(captures.iter().all(|capture| capture.buffer_bytes == 16 << 20), "{captures:?}");
         assert_eq!(settings.memory(), Wanted { interfaces: 4, tables: 48 << 20, rings: 16 << 20 });
+    }
+
+    /// What patterns mean takes its memory at the start, whether or not it is there; what is named stands apart.
+    #[test]
+    fn patterns_have_places_beside_what_is_named() {
+        let interfaces = |words: &str| settings(words).unwrap().memory().interfaces;
+        assert_eq!(interfaces(""), 1);
+        assert_eq!(interfaces("-i a -i b"), 2);
+        assert_eq!(interfaces("-i eth*"), 4);
+        assert_eq!(interfaces("-i a -i eth* -i !eth1 --capture.max-interfaces=9"), 10);
+        let settings = settings("-i a -i eth* -i !eth1").unwrap();
+        let named = settings.captures(|| Err("not asked")).unwrap();
+        assert_eq!(named.iter().map(|one| one.interface.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(settings.patterns().map(|(_, places, _)| places), Some(4));
     }
 
     #[test]
@@ -446,6 +470,8 @@ mod tests {
                 "--capture.threads=4 --capture.buffer-size=4MiB",
                 "--capture.threads=4 --capture.buffer-size=4095KiB",
             ),
+            ("-i eth* --capture.max-interfaces=1", "-i eth* --capture.max-interfaces=0"),
+            ("-i eth* --capture.max-interfaces=100", "-i eth* --capture.max-interfaces=101"),
             ("--web.max-requests=1", "--web.max-requests=0"),
             ("--web.max-requests=10000", "--web.max-requests=10001"),
             ("--web.telemetry-path=/m", "--web.telemetry-path=/"),

@@ -63,6 +63,8 @@ counters! {
     CutIdle = "portscan_web_connections_cut_total" reason="idle": "HTTP connections that were cut, by the reason.";
     // … or took too long to take the answer.
     CutRequest = "portscan_web_connections_cut_total" reason="request": "HTTP connections that were cut, by the reason.";
+    InterfacesRefused = "portscan_capture_interfaces_refused_total":
+        "Interfaces that match a pattern of --capture.interface and found no place among --capture.max-interfaces.";
     ScrapesRefused = "portscan_web_scrapes_refused_total":
         "Scrapes refused because as many as allowed were being answered.";
     QuestionsRefused = "portscan_web_questions_refused_total":

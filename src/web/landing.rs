@@ -26,6 +26,7 @@ pub(super) fn page<A>(routes: &[Route<A>], states: &[(String, CaptureState)]) ->
             CaptureState::Starting => "starting",
             CaptureState::Down => "not capturing",
             CaptureState::Stalled => "stalled",
+            CaptureState::Idle => continue,
         };
         let _ = write!(rows, "<tr><td>{}</td><td>{word}</td></tr>", escape(interface));
     }

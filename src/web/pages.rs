@@ -214,7 +214,7 @@ impl App {
             .states()
             .iter()
             .filter_map(|(interface, state)| match state {
-                CaptureState::Ready => None,
+                CaptureState::Ready | CaptureState::Idle => None,
                 CaptureState::Starting => Some(format!("{interface} has not published yet\n")),
                 CaptureState::Down => Some(format!("{interface} does not capture now\n")),
                 CaptureState::Stalled => Some(format!("{interface} has not ticked for long\n")),

@@ -88,16 +88,16 @@ fn answer(asked: IpNet, question: u64, store: &SnapshotStore) -> Result<Answer, 
         }
     }
     let replies =
-        states.iter().zip(&shown).zip(answers).map(|(((interface, state), shown), explanation)| Reply {
-            interface,
-            state: match state {
+        states.iter().zip(&shown).zip(answers).filter_map(|(((interface, state), shown), explanation)| {
+            let state = match state {
                 CaptureState::Ready => "capturing",
                 CaptureState::Starting => "starting",
                 CaptureState::Down => "down",
                 CaptureState::Stalled => "stalled",
-            },
-            explanation,
-            snapshot: shown.as_deref().map(|snapshot| &snapshot.detection),
+                CaptureState::Idle => return None,
+            };
+            let snapshot = shown.as_deref().map(|snapshot| &snapshot.detection);
+            Some(Reply { interface, state, explanation, snapshot })
         });
     Ok(Answer::of(asked, replies))
 }

@@ -105,7 +105,7 @@ while read -r image program; do
         cp -L "$library" "$root$library"
     done
     # The default templates of its messages.
-    [ "$program" = prometheus ] || cp -a --parents /usr/share/prometheus/alertmanager "$root"
+    [ "$program" = prometheus ] || { mkdir -p "$root/usr/share/prometheus"; cp -r /usr/share/prometheus/alertmanager "$root/usr/share/prometheus/"; }
     echo 'nobody:x:65534:65534::/:/bin/false' >"$root/etc/passwd"
     chown -R 65534:65534 "$root/prometheus" "$root/alertmanager"
     tar -C "$root" -c . | podman import --change 'ENTRYPOINT ["/bin/main"]' --change 'USER 65534:65534' - "$image" >/dev/null

@@ -202,3 +202,84 @@ fn the_default_route_is_followed() {
         }
     });
 }
+
+/// Who makes interfaces can have so many captured as there are places, and pushes none out. Each has series of its own, from nothing.
+#[test]
+fn interfaces_that_a_pattern_means_come_and_go() {
+    in_room("interface::interfaces_that_a_pattern_means_come_and_go", |lab| {
+        let mut command = lab.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+        command.args(["-i", "eth*", "-i", "!ethx*", "--capture.max-interfaces=2", "--capture.threads=2"]);
+        command.args([
+            "--detection.memory=8MiB",
+            "--web.listen-address=127.0.0.1:10220",
+            "--log.format=journald",
+        ]);
+        let exporter = lab.exporter_of(command);
+        let shown = || -> Vec<String> {
+            let page = exporter.metrics().unwrap();
+            let names = page.lines().filter_map(|line| line.strip_prefix("portscan_capture_up{interface=\""));
+            names.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+        };
+        // Longer than a place is kept for an interface that went.
+        let settles_on = |expected: &[&str]| {
+            eventually(&format!("{expected:?} to be shown"), 2 * PATIENCE, || {
+                (shown() == expected).then_some(())
+            });
+        };
+        // A cable to s1, which has the address .7 there.
+        let plug = |name: &str, net: u8| {
+            let far = format!("far{net}");
+            ip(&[
+                "-n", "lab-t", "link", "add", name, "type", "veth", "peer", "name", &far, "netns", "lab-s1",
+            ]);
+            for (host, end, last) in [("lab-t", name, 1), ("lab-s1", &far, 7)] {
+                ip(&["-n", host, "addr", "add", &format!("203.0.113.{}/28", 16 * net + last), "dev", end]);
+                ip(&["-n", host, "link", "set", end, "up"]);
+            }
+        };
+        let unplug = |name: &str| ip(&["-n", "lab-t", "link", "del", name]);
+        settles_on(&["eth0"]);
+
+        plug("ethx1", 1);
+        plug("eth1", 2);
+        settles_on(&["eth0", "eth1"]);
+        exporter.wait_for("portscan_capture_up", &["interface=\"eth1\""], 1.0);
+        lab.nmap(&["-sS", "-p1-30", "203.0.113.33"]);
+        exporter.wait_for("portscan_hits_total", &["interface=\"eth1\"", "kind=\"vertical\""], 1.0);
+
+        // No place for these: counted, and nobody is pushed out.
+        plug("eth2", 3);
+        plug("eth3", 4);
+        exporter.wait_for("portscan_capture_interfaces_refused_total", &[], 2.0);
+        assert_eq!(shown(), ["eth0", "eth1"]);
+
+        // Away and back within the half minute: the same series go on.
+        unplug("eth1");
+        exporter.wait_for("portscan_capture_up", &["interface=\"eth1\""], 0.0);
+        plug("eth1", 2);
+        exporter.wait_for("portscan_capture_up", &["interface=\"eth1\""], 1.0);
+        assert_eq!(exporter.value("portscan_hits_total", &["interface=\"eth1\""]), Some(1.0));
+
+        // Away for good: its open scan has ended, and the next one begins with nothing of it.
+        unplug("eth1");
+        settles_on(&["eth0", "eth2"]);
+        let ended = journal(&["PORTSCAN_EVENT=ended", "PORTSCAN_INTERFACE=eth1"]);
+        assert_eq!(ended.len(), 1, "{}", journal_text());
+        assert_eq!(exporter.value("portscan_hits_total", &["interface=\"eth2\""]), Some(0.0));
+        assert_eq!(exporter.value("portscan_packets_total", &["interface=\"eth2\""]), Some(0.0));
+        assert_eq!(exporter.value("portscan_published_sources", &["interface=\"eth2\""]), Some(0.0));
+        lab.nmap(&["-sS", "-p1-30", "203.0.113.49"]);
+        exporter.wait_for("portscan_hits_total", &["interface=\"eth2\"", "kind=\"vertical\""], 1.0);
+
+        // A place without an interface is nothing that is missing.
+        unplug("eth3");
+        unplug("eth2");
+        settles_on(&["eth0"]);
+        assert!(lab.get("http://127.0.0.1:10220/-/ready").is_some());
+        assert!(lab.get("http://127.0.0.1:10220/-/healthy").is_some());
+        let answer = lab.get("http://127.0.0.1:10220/api/v1/explain?source=203.0.113.55").unwrap();
+        assert!(answer.contains("\"eth0\"") && !answer.contains("\"eth2\""), "{answer}");
+        finds_a_scan(&exporter);
+        ends_well(exporter);
+    });
+}

@@ -34,6 +34,11 @@ impl Timeline {
         Self { origin, offset: 0, now: 0, started: false, steps: 0, earlier_offsets }
     }
 
+    /// Whose clock it follows.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// The detector's time, in nanoseconds.
     pub(crate) fn now(&self) -> u64 {
         self.now

@@ -6,8 +6,8 @@ mod early_exit;
 pub use early_exit::EarlyExit;
 
 use super::bounds::{
-    self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE,
-    THREADS, THRESHOLD, WINDOW,
+    self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, MAX_INTERFACES, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS,
+    Row, SHARE, THREADS, THRESHOLD, WINDOW,
 };
 use crate::capture::{Direction, Fragments};
 use crate::detect::Techniques;
@@ -71,9 +71,13 @@ pub struct Flags {
 /// `--capture.*`: what a live capture listens to.
 #[derive(Debug, Clone, Args)]
 pub struct CaptureFlags {
-    /// Interface to capture on; repeat for several [default: the one of the default route]
+    /// Interface to capture on, or a pattern: `eth*`, `!docker*`; repeat for several [default: the one of the default route]
     #[arg(long = "capture.interface", short = 'i', value_name = "NAME")]
     pub interfaces: Vec<String>,
+    /// Most interfaces that are captured because a pattern means them, as they come and go
+    #[arg(long = MAX_INTERFACES.name, value_name = "INTERFACES", default_value_t = MAX_INTERFACES.default,
+          value_parser = whole_number)]
+    pub max_interfaces: u32,
     /// Packets to look at: `inout` is for mirror ports, where nothing is the host's own
     #[arg(long = "capture.direction", value_name = "in|out|inout", default_value = "in",
           hide_possible_values = true, value_parser = words(DIRECTIONS))]
@@ -364,6 +368,7 @@ mod tests {
         type Read = fn(&Flags) -> String;
         let rows: &[(Read, &str, &str, &str)] = &[
             (|f| f.capture.interfaces.join(","), "", "-i eth0 --capture.interface=eth1", "eth0,eth1"),
+            (|f| f.capture.max_interfaces.to_string(), "4", "--capture.max-interfaces=9", "9"),
             (|f| format!("{:?}", f.capture.direction), "In", "--capture.direction=inout", "InOut"),
             (|f| format!("{:?}", f.capture.direction), "In", "--capture.direction=out", "Out"),
             (|f| f.capture.promiscuous.to_string(), "false", "--capture.promiscuous", "true"),

@@ -18,6 +18,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_capture_restarts_total", &["interface"]),
     ("portscan_capture_pauses_total", &["interface"]),
     ("portscan_capture_last_tick_timestamp_seconds", &["interface"]),
+    ("portscan_capture_interfaces_refused_total", &[]),
     ("portscan_packets_total", &["interface"]),
     ("portscan_packets_skipped_total", &["interface", "reason"]),
     ("portscan_probes_total", &["interface", "family", "technique"]),
