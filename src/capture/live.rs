@@ -2,11 +2,10 @@
 //!
 //! An interface has one `Live` for each thread that captures on it.
 
+use super::due::{Due, ROUTE_LOOK, Retry};
 use super::group::{Fanout, Group, LOOPBACK};
 use super::handle::{ANY, BATCH, Dispatched, Handle, wait};
-use super::interfaces::names;
-use super::places::{Patterns, Places};
-use super::{CaptureError, CaptureStatus, Direction, FrameSink, LiveOptions, Wake};
+use super::{CaptureStatus, Direction, FrameSink, Wake};
 use crate::packet::LinkType;
 use crate::system::clock;
 use std::sync::Arc;
@@ -18,10 +17,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// The least that a frame takes of the ring: its header there (`struct tpacket3_hdr` and what follows), without a byte of its own.
 const LEAST_SLOT: usize = 64;
 
-/// Wait before the first attempt to reopen; doubles up to `RETRY_MAX`.
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(5);
-
 /// How often those without a handle look whether there is one for them.
 const LOOK_FOR_HANDLE: Duration = Duration::from_millis(50);
 
@@ -31,106 +26,23 @@ const LOOK_FOR_INTERFACE: Duration = Duration::from_secs(1);
 /// How long a stopping capture waits for the block the kernel is still filling.
 const LAST_BLOCK: Duration = Duration::from_millis(150);
 
-/// Why a capture that was just made does not capture.
-const NOT_YET: &str = "it is not open yet";
-
-/// How often a capture of the default route looks where that leads now.
-const ROUTE_LOOK: Duration = Duration::from_secs(5);
-
 /// After so many waits in a row that ended for nothing, the descriptor is not waited for any more.
 const MOST_EMPTY_WAITS: u32 = 8;
 
 /// A live capture, ready to run on a thread of its own: it passed every check, or waits for its interface.
 pub struct Live {
     /// The interface it captures on now, or did last.
-    interface: Arc<str>,
+    pub(super) interface: Arc<str>,
     /// Which of the interface's captures; 0 leads.
-    shard: usize,
-    group: Arc<Group>,
-    handle: Option<Handle>,
-    totals: CaptureStatus,
+    pub(super) shard: usize,
+    pub(super) group: Arc<Group>,
+    pub(super) handle: Option<Handle>,
+    pub(super) totals: CaptureStatus,
     /// The IPv6 prefix by which the group is shared now; the leader keeps it.
-    shared_by: u8,
+    pub(super) shared_by: u8,
 }
 
 impl Live {
-    /// Opens the interface for one thread, or says what is in the way and what to try.
-    pub fn open(options: LiveOptions) -> Result<Self, CaptureError> {
-        let mut all = Self::open_all(LiveOptions { threads: 1, ..options }, 64)?;
-        Ok(all.remove(0))
-    }
-
-    /// Opens the interface, once for each thread; IPv6 is shared by networks of this prefix (or by /64, if it is longer).
-    pub fn open_all(options: LiveOptions, ipv6_prefix: u8) -> Result<Vec<Self>, CaptureError> {
-        let mut lives = Self::waiting(options, ipv6_prefix, NOT_YET);
-        Self::open_group(&mut lives)?;
-        Ok(lives)
-    }
-
-    /// Opens the interface of these captures of one group, once for each.
-    fn open_group(lives: &mut [Self]) -> Result<(), CaptureError> {
-        let group = Arc::clone(&lives[0].group);
-        let handles = group.open(&lives[0].interface)?;
-        let mut state = group.state();
-        (state.lost, state.holding) = (None, handles.len());
-        drop(state);
-        for (live, handle) in lives.iter_mut().zip(handles) {
-            live.handle = Some(handle);
-        }
-        Ok(())
-    }
-
-    /// The same for an interface that cannot be captured now, for this reason: it is tried again until it can.
-    pub fn waiting(options: LiveOptions, ipv6_prefix: u8, reason: &str) -> Vec<Self> {
-        let options = LiveOptions { threads: options.threads.max(1), ..options };
-        Self::of(Group::new(options, ipv6_prefix, reason))
-    }
-
-    /// Captures on those interfaces that patterns mean, at most so many at a time: the places of those that are not there yet
-    /// wait. With each what is in the way of opening it, if something is; it is tried again.
-    pub(crate) fn places(
-        options: &LiveOptions,
-        ipv6_prefix: u8,
-        patterns: Patterns,
-        places: usize,
-    ) -> Vec<(Vec<Self>, Option<CaptureError>)> {
-        let missing = CaptureError::NoSuchInterface { interface: patterns.write(), known: names() };
-        let all = Arc::new(Places::new(patterns, places));
-        let place = |place| {
-            let options = LiveOptions { threads: options.threads.max(1), ..options.clone() };
-            let group = Group::new(options, ipv6_prefix, NOT_YET).at(Arc::clone(&all), place);
-            let interface = group.wanted();
-            group.begin_with(interface.clone());
-            let mut lives = Self::of(group);
-            let error = match interface {
-                Some(_) => Self::open_group(&mut lives).err(),
-                // Said if there is nothing else to capture.
-                None => (place == 0).then(|| missing.clone()),
-            };
-            if let Some(error) = &error {
-                lives[0].group.state().lost = Some(error.reason());
-            }
-            (lives, error)
-        };
-        (0..places).map(place).collect()
-    }
-
-    /// One for each thread of a group; none has a handle.
-    fn of(group: Group) -> Vec<Self> {
-        let interface = Arc::clone(&group.state().interface);
-        let (threads, ipv6_prefix) = (group.options.threads, group.ipv6_prefix());
-        let group = Arc::new(group);
-        let live = |shard| Self {
-            interface: Arc::clone(&interface),
-            shard,
-            group: Arc::clone(&group),
-            handle: None,
-            totals: CaptureStatus::default(),
-            shared_by: ipv6_prefix,
-        };
-        (0..threads).map(live).collect()
-    }
-
     /// From now on the capture goes where the default route leads, with all threads of its interface.
     pub(crate) fn follow_default_route(&self) {
         self.group.follow_default_route();
@@ -449,59 +361,12 @@ impl Live {
     }
 }
 
-/// When what is due.
-struct Due {
-    tick: Instant,
-    retry: Retry,
-    route_look: Instant,
-    /// Waits in a row that ended with a descriptor that was ready and yielded nothing.
-    empty_waits: u32,
-}
-
-impl Due {
-    fn from(now: Instant) -> Self {
-        Self { tick: now, retry: Retry::after_loss(now), route_look: now + ROUTE_LOOK, empty_waits: 0 }
-    }
-}
-
-/// When to try again, and how long to wait after that.
-struct Retry {
-    at: Instant,
-    wait: Duration,
-}
-
-impl Retry {
-    fn after_loss(now: Instant) -> Self {
-        Self { at: now + RETRY_MIN, wait: RETRY_MIN }
-    }
-
-    fn later(&mut self, now: Instant) {
-        self.wait = (self.wait * 2).min(RETRY_MAX);
-        self.at = now + self.wait;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Fragments;
+    use crate::capture::{Fragments, LiveOptions};
     use crate::packet::Techniques;
     use crate::packet::tunnel::Tunnels;
-
-    #[test]
-    fn retries_back_off_to_five_seconds() {
-        let now = clock::steady();
-        let mut retry = Retry::after_loss(now);
-        let mut waits = vec![retry.at - now];
-        for _ in 0..6 {
-            retry.later(now);
-            waits.push(retry.at - now);
-        }
-        assert_eq!(
-            waits.iter().map(Duration::as_millis).collect::<Vec<_>>(),
-            [200, 400, 800, 1600, 3200, 5000, 5000]
-        );
-    }
 
     #[test]
     fn a_missing_interface_is_named_with_those_that_exist() {

@@ -4,12 +4,14 @@
 //! its own account of losses.
 
 // Live.
+mod due;
 mod fanout;
 mod group;
 mod handle;
 mod install;
 mod interfaces;
 mod live;
+mod opening;
 mod places;
 mod requests;
 
