@@ -39,14 +39,88 @@ const EXPECTED: &[(&str, Option<(&str, u64)>)] = &[
     ("fragmented-scan.pcap", Some(("198.51.100.7", 100))),
 ];
 
+/// Sources, techniques and distinct ports.
+type Scans = &'static [(&'static str, &'static str, u64)];
+
+const ALL: &[&str] = &["--detection.techniques=all"];
+const TUNNELS: &[&str] = &["--capture.tunnels"];
+const SCANNER: &str = "198.51.100.7";
+const IN_TUNNEL: &str = "203.0.113.129";
+
+/// The same for techniques, scanners and tunnels, with the flags that each needs: sources, techniques and distinct ports. What stays
+/// silent by its nature is here with all techniques looked for.
+const SCANS: &[(&str, &[&str], Scans)] = &[
+    ("fin-scan.pcap", &[], &[(SCANNER, "fin", 60)]),
+    ("null-scan.pcap", &[], &[(SCANNER, "null", 60)]),
+    ("xmas-scan.pcap", &[], &[(SCANNER, "xmas", 60)]),
+    ("odd-scan.pcap", &[], &[(SCANNER, "odd", 60)]),
+    ("odd-rst-scan.pcap", &[], &[(SCANNER, "odd", 60)]),
+    ("sctp-scan.pcap", &[], &[(SCANNER, "sctp", 60)]),
+    ("udp-scan.pcap", ALL, &[(SCANNER, "udp", 60)]),
+    ("protocol-scan.pcap", ALL, &[(SCANNER, "protocol", PROTOCOLS)]),
+    ("ipv6-fin-scan.pcap", &[], &[("2001:db8:51::/64", "fin", 60)]),
+    ("ipv6-udp-scan.pcap", ALL, &[("2001:db8:51::/64", "udp", 60)]),
+    ("masscan-ipv6.pcap", &[], &[("2001:db8:51::/64", "syn", 100)]),
+    ("scan6.pcap", &[], &[("2001:db8:51::/64", "syn", 60)]),
+    ("hping3.pcap", &[], &[(SCANNER, "syn", 60)]),
+    ("hping3-xmas.pcap", &[], &[(SCANNER, "xmas", 60)]),
+    ("scan-delay.pcap", &[], &[(SCANNER, "syn", 40)]),
+    (
+        "decoys.pcap",
+        &[],
+        &[
+            ("198.51.100.101", "syn", 30),
+            ("198.51.100.102", "syn", 30),
+            ("203.0.113.5", "syn", 30),
+            (SCANNER, "syn", 30),
+        ],
+    ),
+    ("tunnel-ipip.pcap", TUNNELS, &[(IN_TUNNEL, "syn", 40)]),
+    ("tunnel-6in4.pcap", TUNNELS, &[("2001:db8:77::/64", "syn", 40)]),
+    ("tunnel-gre.pcap", TUNNELS, &[(IN_TUNNEL, "syn", 40)]),
+    ("tunnel-gretap.pcap", TUNNELS, &[(IN_TUNNEL, "syn", 40)]),
+    ("tunnel-erspan.pcap", TUNNELS, &[(IN_TUNNEL, "syn", 40)]),
+    ("tunnel-vxlan.pcap", TUNNELS, &[(IN_TUNNEL, "syn", 40)]),
+    ("tunnel-geneve.pcap", TUNNELS, &[(IN_TUNNEL, "syn", 40)]),
+    // They look like packets of a connection.
+    ("maimon-scan.pcap", ALL, &[]),
+    ("ack-scan.pcap", ALL, &[]),
+    ("window-scan.pcap", ALL, &[]),
+    // One port of many hosts is no scan of ports.
+    ("zmap.pcap", ALL, &[]),
+    // Who looks like a scanner, and is told from one.
+    ("udp-answers.pcap", ALL, &[]),
+    ("udp-answers-inbound.pcap", ALL, &[]),
+    ("multicast.pcap", ALL, &[]),
+    ("ntp-broadcast.pcap", ALL, &[]),
+    ("prometheus-15.pcap", ALL, &[]),
+    ("nfs-client.pcap", ALL, &[]),
+    ("windows-client.pcap", ALL, &[]),
+    ("retries.pcap", ALL, &[]),
+    ("half-open-monitor.pcap", ALL, &[]),
+    ("proxy.pcap", ALL, &[]),
+    // Who asks for 20 ports within 10 s all the same: the README says what to set.
+    ("health-checker.pcap", ALL, &[(SCANNER, "syn", 25)]),
+    ("prometheus-40.pcap", ALL, &[(SCANNER, "syn", 40)]),
+    ("peer-to-peer.pcap", ALL, &[("192.0.2.10", "syn", 40)]),
+];
+
+/// Those of IP but TCP, UDP, SCTP and ICMP, which nmap asks in their own ways.
+const PROTOCOLS: u64 = 252;
+
 fn captures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures")
 }
 
 fn replay(file: &str, format: &str) -> String {
+    replay_with(&[], file, format)
+}
+
+fn replay_with(flags: &[&str], file: &str, format: &str) -> String {
     let out = Command::new(cargo_bin!("portscan_exporter"))
         .current_dir(captures())
         .args(["replay", file, "--format", format])
+        .args(flags)
         .output()
         .expect("the program runs");
     assert!(out.status.success(), "{file}: {}", String::from_utf8_lossy(&out.stderr));
@@ -71,7 +145,8 @@ fn every_capture_is_listed() {
         .filter(|name| name.contains(".pcap"))
         .collect();
     found.sort();
-    let mut listed: Vec<&str> = EXPECTED.iter().map(|(file, _)| *file).collect();
+    let scans = SCANS.iter().map(|(file, ..)| *file);
+    let mut listed: Vec<&str> = EXPECTED.iter().map(|(file, _)| *file).chain(scans).collect();
     listed.sort();
     assert_eq!(found, listed);
 }
@@ -94,10 +169,40 @@ fn captures_are_told_as_their_makers_meant_them() {
 }
 
 #[test]
+fn scanners_are_told_by_technique_and_others_not_at_all() {
+    for (file, flags, expected) in SCANS {
+        let report = replay_with(flags, file, "json");
+        let scans = report.lines().map(|line| serde_json::from_str(line).expect("every line is JSON"));
+        let scans: Vec<serde_json::Value> = scans.collect();
+        let text = |scan: &serde_json::Value, field: &str| scan[field].as_str().expect("text").to_owned();
+        let ports = |scan: &serde_json::Value| scan["distinct_ports"].as_u64().expect("number");
+        let mut told: Vec<_> =
+            scans.iter().map(|scan| (text(scan, "source"), text(scan, "technique"), ports(scan))).collect();
+        told.sort();
+        let mut wanted: Vec<_> =
+            expected.iter().map(|(s, t, n)| (s.to_string(), t.to_string(), *n)).collect();
+        wanted.sort();
+        assert_eq!(told, wanted, "{file}");
+    }
+}
+
+/// What is not looked into is counted, and nothing is told of it.
+#[test]
+fn without_the_flag_tunnels_are_counted() {
+    for (file, ..) in SCANS.iter().filter(|(_, flags, _)| *flags == TUNNELS) {
+        assert_eq!(replay(file, "json"), "", "{file}");
+        let page = replay(file, "metrics");
+        let counted = page.lines().find(|line| line.contains("reason=\"tunnel\"")).expect("it is there");
+        assert!(counted.ends_with(" 40"), "{file}: {counted}");
+    }
+}
+
+#[test]
 fn text_and_json_are_as_reviewed() {
-    for (file, _) in EXPECTED {
-        check(&format!("{file}.txt"), &replay(file, "text"));
-        check(&format!("{file}.jsonl"), &replay(file, "json"));
+    let scans = SCANS.iter().map(|(file, flags, _)| (*file, *flags));
+    for (file, flags) in EXPECTED.iter().map(|(file, _)| (*file, &[][..])).chain(scans) {
+        check(&format!("{file}.txt"), &replay_with(flags, file, "text"));
+        check(&format!("{file}.jsonl"), &replay_with(flags, file, "json"));
     }
 }
 

@@ -49,6 +49,8 @@ pub fn is_worth_a_look(link: LinkType, frame: &[u8], techniques: Techniques) -> 
 /// The datagram in a frame that `decode` called "not TCP".
 pub fn look(link: LinkType, frame: &[u8]) -> Result<Datagram, Skipped> {
     let segment = segment(link, frame)?;
+    let (icmp, requests) =
+        if segment.source.is_ipv4() { (ICMP, &REQUESTS[..]) } else { (ICMPV6, &[ECHO_V6][..]) };
     match segment.protocol {
         TCP => Err(Skipped::NotTcp),
         UDP => with_ports(&segment, Technique::Udp, UDP_HEADER),
@@ -57,11 +59,10 @@ pub fn look(link: LinkType, frame: &[u8]) -> Result<Datagram, Skipped> {
             Some(_) => Err(Skipped::NotProbe),
             None => Err(short(&segment, SCTP_HEADER)),
         },
-        ICMP | ICMPV6 => match (segment.protocol, segment.bytes.first()) {
-            (ICMP, Some(kind)) if REQUESTS.contains(kind) => Ok(datagram(&segment, Technique::Icmp, [0, 0])),
-            (ICMPV6, Some(&ECHO_V6)) => Ok(datagram(&segment, Technique::Icmp, [0, 0])),
-            (_, Some(_)) => Err(Skipped::NotTcp),
-            (_, None) => Err(short(&segment, 1)),
+        protocol if protocol == icmp => match segment.bytes.first() {
+            Some(kind) if requests.contains(kind) => Ok(datagram(&segment, Technique::Icmp, [0, 0])),
+            Some(_) => Err(Skipped::NotTcp),
+            None => Err(short(&segment, 1)),
         },
         other => Ok(datagram(&segment, Technique::Protocol, [0, other.into()])),
     }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Record the captures of this directory again, with real tools, in a lab of network namespaces (root).
 # usage: make.sh [OUT]     OUT defaults to this directory; README.md here says what each file shows.
+#        ONLY=REGEX make.sh    only the files whose names match it
 #
 # New recordings have new timestamps and ports in another order: the goldens that quote them change too.
 set -eu
@@ -15,12 +16,14 @@ cleanup() {
 }
 trap cleanup EXIT
 "$netlab" up "$lab"
-for tool in nmap masscan tcpdump editcap curl openssl python3; do
-  command -v $tool >/dev/null || { echo "make.sh needs $tool" >&2; exit 1; }
+for tool in nmap masscan zmap hping3 scan6 tcpdump curl openssl python3 $([ "${ONLY:-}" ] || echo editcap); do
+  command -v "$tool" >/dev/null || { echo "make.sh needs $tool" >&2; exit 1; }
 done
 
 at() { local host=$1; shift; ip netns exec "$lab-$host" "$@"; }
 actor() { python3 "$here/traffic.py" "$@"; }
+
+wanted() { [[ $1 =~ ${ONLY:-.} ]]; }
 
 # await FILE WORD: until the program whose output goes to FILE has said WORD.
 await() {
@@ -39,7 +42,8 @@ serving() {
 dump=
 record() {
   local name=$1 host=$2 device=$3 filter=$4 err=$work/$1.err; shift 4
-  ip netns exec "$lab-$host" tcpdump -n -Z root -Q in -i "$device" -s "${snap:-128}" -B 8192 --immediate-mode $dump \
+  wanted "$name" || return 0
+  ip netns exec "$lab-$host" tcpdump -n -Z root -Q "${way:-in}" -i "$device" -s "${snap:-128}" -B 8192 --immediate-mode $dump \
     -w "$out/$name.pcap" "$filter" 2>"$err" & local dumper=$!
   await "$err" "listening on"
   timeout 60 bash -c '"$@"' "$name" "$@" >"$work/$name.out" 2>&1 </dev/null || { [ $? = 124 ] || { cat "$work/$name.out" >&2; exit 1; }; }
@@ -70,18 +74,22 @@ dump="-y LINUX_SLL2" record cooked-v2 t any "tcp" scan -sS -p1-60 $T
 dump="--nano" record nanoseconds t eth0 "tcp" scan -sS -p1-60 $T
 serving gw tun "$lab-s1" tun0 203.0.113.7/24 "$lab-t" tun0 203.0.113.10/24
 record raw t tun0 "tcp" scan -sT -p1-60 203.0.113.10
-actor relink "$out/raw.pcap" null "$out/null.pcap"
-actor relink "$out/raw.pcap" loop "$out/loop.pcap"
-editcap -F pcapng "$out/syn-scan.pcap" "$work/all.pcapng"
-editcap -r "$work/all.pcapng" "$out/pcapng.pcapng" 1-200
+if wanted null; then actor relink "$out/raw.pcap" null "$out/null.pcap"; fi
+if wanted loop; then actor relink "$out/raw.pcap" loop "$out/loop.pcap"; fi
+if wanted pcapng; then
+  editcap -F pcapng "$out/syn-scan.pcap" "$work/all.pcapng"
+  editcap -r "$work/all.pcapng" "$out/pcapng.pcapng" 1-200
+fi
 
 # Exact to the microsecond, so written and not recorded.
-actor paced "$out/slow-under.pcap" $(seq 0 0.54 60)
-actor paced "$out/slow-over.pcap" $(seq 0 0.52 60)
-actor paced "$out/split-9.9s.pcap" 0 .01 .02 .03 .04 .05 .06 .07 .08 .09 \
-  9.81 9.82 9.83 9.84 9.85 9.86 9.87 9.88 9.89 9.9
-actor paced "$out/split-10.3s.pcap" 0 .01 .02 .03 .04 .05 .06 .07 .08 .09 \
-  10.21 10.22 10.23 10.24 10.25 10.26 10.27 10.28 10.29 10.3
+if wanted paced; then
+  actor paced "$out/slow-under.pcap" $(seq 0 0.54 60)
+  actor paced "$out/slow-over.pcap" $(seq 0 0.52 60)
+  actor paced "$out/split-9.9s.pcap" 0 .01 .02 .03 .04 .05 .06 .07 .08 .09 \
+    9.81 9.82 9.83 9.84 9.85 9.86 9.87 9.88 9.89 9.9
+  actor paced "$out/split-10.3s.pcap" 0 .01 .02 .03 .04 .05 .06 .07 .08 .09 \
+    10.21 10.22 10.23 10.24 10.25 10.26 10.27 10.28 10.29 10.3
+fi
 
 # -- nothing to report -------------------------------------------------------------------------------------------
 # Only the segments that open a connection, so that a thousand of them stay small.
@@ -122,6 +130,67 @@ for i in $(seq 6); do pages+=("https://192.0.2.20/$i"); done
 record browser gw a0 "tcp" at s1 curl -sSk --parallel --parallel-max 30 "${pages[@]}"
 
 record fragments t eth0 "udp or ip[6:2] & 0x3fff != 0" at s1 python3 "$here/traffic.py" big-datagrams $T 60
+
+# -- techniques --------------------------------------------------------------------------------------------------
+# What a scan asks for, in every way that nmap knows.
+for technique in fin=-sF null=-sN xmas=-sX maimon=-sM ack=-sA window=-sW udp=-sU sctp=-sY; do
+  record "${technique%%=*}-scan" t eth0 "ip and not arp" scan "${technique#*=}" -p1-60 $T
+done
+record odd-scan t eth0 "tcp" scan -sS --scanflags SYNFIN -p1-60 $T
+record odd-rst-scan t eth0 "tcp" scan -sS --scanflags FINRSTURG -p1-60 $T
+record protocol-scan t eth0 "ip" scan -sO $T
+record ipv6-fin-scan t eth0 "ip6 and tcp" scan -6 -sF -p1-60 $T6
+record ipv6-udp-scan t eth0 "ip6 and udp" scan -6 -sU -p1-60 $T6
+record decoys t eth0 "tcp" scan -sS -p1-30 -D 198.51.100.101,198.51.100.102,203.0.113.5,ME $T
+record scan-delay t eth0 "tcp" scan -sS --scan-delay 400ms -p1-40 $T
+router6=$(at gw cat /sys/class/net/a0/address)
+record masscan-ipv6 t eth0 "ip6 and tcp" sweep --range $T6 -p1-100 --rate 1000 --wait 0 -e eth0 \
+  --source-ip 2001:db8:51::7 --router-mac-ipv6 "${router6//:/-}"
+# One port of many hosts: no scan of ports. Seen at the router.
+record zmap gw a0 "tcp" at s1 timeout 20 zmap -q -p 22 -B 1M --cooldown-time=1 -i eth0 -S 198.51.100.7 -G "$router" \
+  -o /dev/null --blacklist-file=/dev/null 192.0.2.0/24
+record hping3 t eth0 "tcp" at s1 timeout 20 hping3 -S -p ++1 -c 60 -i u2000 $T
+record hping3-xmas t eth0 "tcp" at s1 timeout 20 hping3 -F -P -U -p ++1 -c 60 -i u2000 $T
+record scan6 t eth0 "ip6 and tcp" at s1 timeout 30 scan6 -i eth0 -d $T6 -j tcp:1-60
+
+# -- tunnels -----------------------------------------------------------------------------------------------------
+# nmap through a device whose other end is a program: it puts each packet into a tunnel to t, which has none.
+for kind in ipip 6in4 gre gretap erspan vxlan geneve; do
+  wanted "tunnel-$kind" || continue
+  serving s1 tunnel $kind tun1 203.0.113.129/25 2001:db8:77::7/64 $T
+  case $kind in
+  6in4) goal=(-6 2001:db8:77::10) ;;
+  *) goal=(203.0.113.200) ;;
+  esac
+  record "tunnel-$kind" t eth0 "ip and not arp" scan -sS -p1-40 --max-retries 0 -e tun1 "${goal[@]}"
+  kill "${children[-1]}"; wait "${children[-1]}" 2>/dev/null || :
+done
+
+# -- who looks like a scanner --------------------------------------------------------------------------------------
+# Answers to what t asks by UDP, on as many ports as it asks from; both ways, as a mirror port has them, and what arrives alone.
+serving srv echo 53 123 443 500 4500 7777
+way=inout snap=74 record udp-answers t eth0 "udp" at t python3 "$here/traffic.py" ask 192.0.2.20 60 53 123 443 4500 7777
+snap=74 record udp-answers-inbound t eth0 "udp" at t python3 "$here/traffic.py" ask 192.0.2.20 60 53 123 443 4500
+record multicast t eth0 "udp" at srv python3 "$here/traffic.py" announce 192.0.2.20 40
+# A health checker that opens 25 ports every ten seconds; Prometheus at first sight of 15 and of 40 exporters of one host.
+serving t serve $(seq 9100 9139)
+record health-checker t eth0 "tcp[tcpflags] & tcp-syn != 0" at s1 python3 "$here/traffic.py" rounds $T 10 2 $(seq 9100 9124)
+record prometheus-15 t eth0 "tcp[tcpflags] & tcp-syn != 0" at s1 python3 "$here/traffic.py" spread $T 15 $(seq 9100 9114)
+record prometheus-40 t eth0 "tcp[tcpflags] & tcp-syn != 0" at s1 python3 "$here/traffic.py" spread $T 15 $(seq 9100 9139)
+# A client of NFS 3 (rpcbind, mountd, nfs, lockd, statd) and one of a Windows server; retries at ports that answer nothing.
+record nfs-client t eth0 "tcp[tcpflags] & tcp-syn != 0" at s1 python3 "$here/traffic.py" rounds $T 1 4 111 2049 20048 32803 662
+record windows-client t eth0 "tcp[tcpflags] & tcp-syn != 0" at s1 python3 "$here/traffic.py" rounds $T 1 4 \
+  53 88 135 139 389 445 464 636 3268 3389 5985 9389 49664 49667 49670
+at t nft -f - <<<'table inet filtered { chain in { type filter hook input priority 0; tcp dport 7000-7011 drop; }; }'
+record retries t eth0 "tcp" at s1 python3 "$here/traffic.py" patient $T 8 $(seq 7000 7011)
+at t nft delete table inet filtered
+record half-open-monitor t eth0 "tcp" at s1 sh -c "for i in 1 2 3 4 5; do nmap -n -Pn -T4 -sS -p22,25,53,80,443 $T; sleep 1; done"
+# One proxy in front of four services.
+serving t serve 8000 8001 8002 8003
+record proxy t eth0 "tcp[tcpflags] & tcp-syn != 0" at s1 python3 "$here/traffic.py" rounds $T 0 60 8000 8001 8002 8003
+# Peer-to-peer behind a gateway: one inside, a port each of many outside. Seen at the router, where it looks like a scan.
+record peer-to-peer gw b0 "tcp" at t python3 "$here/traffic.py" peers 198.51.100 40
+record ntp-broadcast t eth0 "udp" at srv python3 "$here/traffic.py" broadcast 192.0.2.255 40
 
 for f in "$out"/*.pcap "$out"/*.pcapng; do
   size=$(stat -c %s "$f")

@@ -11,6 +11,15 @@
   tags DEV SRC DST vlan|qinq FIRST LAST    tagged SYNs from a raw socket
   tun NETNS DEV ADDR NETNS DEV ADDR a point-to-point link of two tun devices
   big-datagrams ADDR N              UDP datagrams that leave in fragments
+  tunnel KIND DEV ADDR ADDR6 PEER   a device whose packets leave for PEER in a tunnel of this kind
+  echo PORT...                      answer UDP datagrams with themselves
+  ask ADDR N PORT...                N datagrams to each port, each from a port of its own, and their answers
+  announce ADDR N                   N datagrams of mDNS, SSDP and LLMNR each
+  broadcast ADDR N                  N datagrams of NTP and NetBIOS to the broadcast address
+  rounds ADDR PAUSE N PORT...       N times, with a pause between: a connection to each port
+  spread ADDR SECONDS PORT...       one connection to each port, spread evenly over the time
+  patient ADDR SECONDS PORT...      wait so long for connections to ports that answer nothing
+  peers PREFIX N                    a connection to a port of its own of each of N hosts
   paced FILE SECONDS...             SYNs to port 1000, 1001, ... at these exact times
   relink FILE null|loop OUT         a raw IP capture with BSD loopback headers
 """
@@ -22,6 +31,7 @@ import select
 import socket
 import ssl
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -215,6 +225,113 @@ def tun(ends):
 # -- files -------------------------------------------------------------------------------------------------------
 
 
+def tunnel(kind, device, address, address6, peer):
+    """Writes each packet of the device into a tunnel."""
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH", device.encode(), 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
+    for words in (["addr", "add", address], ["-6", "addr", "add", address6, "nodad"]):
+        subprocess.run(["ip", *words, "dev", device], check=True)
+    subprocess.run(["ip", "link", "set", device, "up"], check=True)
+    protocol = {"ipip": 4, "6in4": 41, "vxlan": 17, "geneve": 17}.get(kind, 47)
+    if protocol == 17:
+        out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    else:
+        out = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+    port = {"vxlan": 4789, "geneve": 6081}.get(kind, 0)
+    ready()
+    sequence = 0
+    while True:
+        packet = os.read(fd, 2000)
+        is_v6 = packet[0] >> 4 == 6
+        if is_v6 != (kind == "6in4"):
+            continue
+        frame = MAC + (b"\x86\xdd" if is_v6 else b"\x08\x00") + packet
+        sequence += 1
+        head = {
+            "gre": struct.pack("!HH", 0, 0x0800),
+            "gretap": struct.pack("!HHI", 0x2000, 0x6558, 7),
+            "erspan": struct.pack("!HHIHHI", 0x1000, 0x88BE, sequence, 0x1000, 1, 0),
+            "vxlan": struct.pack("!II", 0x08000000, 7 << 8),
+            "geneve": struct.pack("!HHI", 0, 0x6558, 7 << 8),
+        }.get(kind, b"")
+        inner = packet if kind in ("ipip", "6in4", "gre") else frame
+        out.sendto(head + inner, (peer, port))
+
+
+def udp(port=0):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    s.bind(("", port))
+    s.settimeout(2)
+    return s
+
+
+def echo(ports):
+    sockets = [udp(port) for port in ports]
+    ready()
+    while True:
+        for s in select.select(sockets, [], [])[0]:
+            data, who = s.recvfrom(2000)
+            s.sendto(data, who)
+
+
+def ask(address, count, ports):
+    for _ in range(count):
+        for port in ports:
+            with udp() as s:
+                s.sendto(bytes(32), (address, port))
+                s.recv(100)
+
+
+def announce(address, count):
+    for n in range(count):
+        for group, port in (("224.0.0.251", 5353), ("239.255.255.250", 1900), ("224.0.0.252", 5355), ("224.0.1.60", 20000 + n)):
+            with udp() as s:
+                s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
+                s.sendto(bytes(32), (group, port))
+
+
+def broadcast(address, count):
+    for _ in range(count):
+        for port in (123, 137, 138, 67):
+            with udp() as s:
+                s.sendto(bytes(32), (address, port))
+
+
+def rounds(address, pause, count, ports):
+    for n in range(count):
+        for port in ports:
+            with socket.socket() as s:
+                s.settimeout(5)
+                s.connect_ex((address, port))
+        if n + 1 < count:
+            time.sleep(pause)
+
+
+def spread(address, seconds, ports):
+    """As Prometheus does at its start: each target has its own place within the interval, and keeps its connection."""
+    kept = []
+    for port in ports:
+        kept.append(socket.create_connection((address, port), 5))
+        time.sleep(seconds / len(ports))
+
+
+def patient(address, seconds, ports):
+    sockets = [socket.socket() for _ in ports]
+    for s, port in zip(sockets, ports):
+        s.setblocking(False)
+        s.connect_ex((address, port))
+    time.sleep(seconds)
+
+
+def peers(prefix, count):
+    for n in range(count):
+        with socket.socket() as s:
+            s.setblocking(False)
+            s.connect_ex((f"{prefix}.{100 + n}", 20000 + 997 * n))
+        time.sleep(0.1)
+
+
 def paced(path, times):
     start = 1_700_000_000
     with open(path, "wb") as f:
@@ -263,6 +380,18 @@ def main():
             paced(a[0], [float(t) for t in a[1:]])
         case "relink":
             relink(*a)
+        case "tunnel":
+            tunnel(*a)
+        case "echo":
+            echo([int(p) for p in a])
+        case "ask":
+            ask(a[0], int(a[1]), [int(p) for p in a[2:]])
+        case "announce" | "broadcast" | "peers":
+            globals()[what](a[0], int(a[1]))
+        case "rounds":
+            rounds(a[0], float(a[1]), int(a[2]), [int(p) for p in a[3:]])
+        case "spread" | "patient":
+            globals()[what](a[0], float(a[1]), [int(p) for p in a[2:]])
         case _:
             sys.exit(__doc__)
 
