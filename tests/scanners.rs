@@ -1,0 +1,221 @@
+//! Real scanners, live: each run is one scan of its technique, with exactly as many ports as it asked for; and who only answers is no
+//! scanner.
+//!
+//! Needs root, nmap, masscan, hping3, scan6, zmap, curl, python3 and systemd's journald, and fails without them.
+#![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
+
+use lab::exporter::{Exporter, ends_well};
+use lab::room::{Lab, WATCHED, WATCHED_V6, in_room, journal};
+use lab::{PATIENCE, eventually, frames};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// A source, the command that scans from it, and what comes of it: the technique and the distinct ports.
+struct Run {
+    source: &'static str,
+    command: String,
+    technique: &'static str,
+    ports: f64,
+}
+
+/// Every scanner with an address of its own, so that each is a scan of its own.
+fn runs(router: &str) -> Vec<Run> {
+    let nmap = |source: &'static str, words: &str, technique, ports| Run {
+        source,
+        command: format!("nmap -n -Pn -T4 --max-retries=0 -e eth0 -S {source} {words} --send-eth {WATCHED}"),
+        technique,
+        ports,
+    };
+    let other = |source, command: String, technique, ports| Run { source, command, technique, ports };
+    let mac = router.replace(':', "-");
+    vec![
+        nmap("198.51.100.31", "-sS -p1-100", "syn", 100.0),
+        nmap("198.51.100.32", "-sF -p1-60", "fin", 60.0),
+        nmap("198.51.100.33", "-sN -p1-60", "null", 60.0),
+        nmap("198.51.100.34", "-sX -p1-60", "xmas", 60.0),
+        nmap("198.51.100.35", "-sS --scanflags SYNFIN -p1-60", "odd", 60.0),
+        nmap("198.51.100.36", "-sU -p1-60", "udp", 60.0),
+        nmap("198.51.100.37", "-sY -p1-60", "sctp", 60.0),
+        nmap("198.51.100.38", "-sO", "protocol", 252.0),
+        other("198.51.100.7", format!("nmap -n -Pn -T4 -sT -p1-50 {WATCHED}"), "syn", 50.0),
+        other(
+            "198.51.100.41",
+            format!(
+                "timeout 5 masscan --range {WATCHED} -p1-100 --rate 1000 --wait 0 -e eth0 --source-ip 198.51.100.41 \
+                 --router-mac {mac} || [ $? = 124 ]"
+            ),
+            "syn",
+            100.0,
+        ),
+        other(
+            "2001:db8:53::/64",
+            format!(
+                "timeout 5 masscan --range {WATCHED_V6} -p1-100 --rate 1000 --wait 0 -e eth0 --source-ip 2001:db8:53::7 \
+                 --router-mac-ipv6 {mac} || [ $? = 124 ]"
+            ),
+            "syn",
+            100.0,
+        ),
+        other(
+            "198.51.100.42",
+            format!("hping3 -a 198.51.100.42 -S -p ++1 -c 60 -i u2000 {WATCHED} || :"),
+            "syn",
+            60.0,
+        ),
+        other(
+            "198.51.100.43",
+            format!("hping3 -a 198.51.100.43 -F -P -U -p ++1 -c 60 -i u2000 {WATCHED} || :"),
+            "xmas",
+            60.0,
+        ),
+        other("2001:db8:51::/64", format!("scan6 -i eth0 -d {WATCHED_V6} -j tcp:1-60"), "syn", 60.0),
+    ]
+}
+
+fn is_scanned_by(lab: &Lab, exporter: &Exporter, run: &Run) {
+    lab.run("s1", "sh", &["-c", &run.command]);
+    let of_source = format!("source=\"{}\"", run.source);
+    exporter.wait_for("portscan_source_peak_distinct_ports", &[&of_source], run.ports);
+    let matches = [&*format!("PORTSCAN_SOURCE={}", run.source), "PORTSCAN_EVENT=hit"];
+    let hits = eventually("the hit in the journal", PATIENCE, || {
+        Some(journal(&matches)).filter(|hits| !hits.is_empty())
+    });
+    let told: Vec<_> = hits.iter().map(|hit| (&hit["PORTSCAN_TECHNIQUE"], &hit["PORTSCAN_KIND"])).collect();
+    assert_eq!(told, [(&Value::from(run.technique), &Value::from("vertical"))], "{}", run.command);
+}
+
+#[test]
+fn every_scanner_is_one_scan_of_its_technique() {
+    in_room("every_scanner_is_one_scan_of_its_technique", |lab| {
+        let exporter = lab.exporter(&["--detection.techniques=all"]);
+        for last in 31..=43 {
+            lab.run("s1", "ip", &["addr", "add", &format!("198.51.100.{last}/24"), "dev", "eth0"]);
+        }
+        let router = lab.run("gw", "cat", &["/sys/class/net/a0/address"]).stdout;
+        let runs = runs(String::from_utf8(router).unwrap().trim());
+        runs.iter().for_each(|run| is_scanned_by(lab, &exporter, run));
+
+        // One port of many hosts, and what looks like packets of a connection, are no scans of ports.
+        let hits = exporter.value("portscan_hits_total", &["kind=\"vertical\""]);
+        lab.run(
+            "s1",
+            "sh",
+            &["-c", &format!("nmap -n -Pn -T4 -sM -p1-60 {WATCHED}; nmap -n -Pn -T4 -sA -p1-60 {WATCHED}")],
+        );
+        lab.run("s1", "nmap", &["-n", "-sn", "-PE", WATCHED]);
+        exporter.wait_for("portscan_probes_total", &["technique=\"icmp\"", "family=\"ipv4\""], 1.0);
+        assert_eq!(exporter.value("portscan_hits_total", &["kind=\"vertical\""]), hits);
+        assert_eq!(hits, Some(runs.len() as f64), "one for each");
+        ends_well(exporter);
+    });
+}
+
+/// A host that asks resolvers, time servers and QUIC servers from a thousand ports is answered on a thousand ports.
+#[test]
+fn who_answers_by_udp_is_no_scanner() {
+    in_room("who_answers_by_udp_is_no_scanner", |lab| {
+        let _services = lab.serving("srv", &["echo", "53", "123", "443", "4500", "7777"]);
+        for threads in ["1", "2"] {
+            let threads = format!("--capture.threads={threads}");
+            let exporter = lab.exporter(&["--detection.techniques=all", "--publish.min-ports=2", &threads]);
+            let asked =
+                lab.actor("t", &["ask", "192.0.2.20", "200", "53", "123", "443", "4500", "7777"]).status();
+            assert!(asked.unwrap().success());
+            exporter.wait_for("portscan_packets_skipped_total", &["reason=\"not_probe\""], 1_000.0);
+            let of_answerer = ["source=\"192.0.2.20\""];
+            assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &of_answerer), None);
+            assert_eq!(exporter.value("portscan_probes_total", &["technique=\"udp\""]), Some(0.0));
+            // The same host as a scanner, from the port of a resolver.
+            lab.run(
+                "srv",
+                "nmap",
+                &["-n", "-Pn", "-T4", "-sU", "-g53", "-p1-60", "--max-retries=0", WATCHED],
+            );
+            exporter.wait_for("portscan_source_peak_distinct_ports", &of_answerer, 60.0);
+            ends_well(exporter);
+        }
+    });
+}
+
+/// A reload sets another filter, on each thread of a group as well.
+#[test]
+fn a_reload_changes_what_is_looked_for() {
+    in_room("a_reload_changes_what_is_looked_for", |lab| {
+        let file = lab.directory.path().join("config.yml");
+        let write = |techniques: &str| {
+            std::fs::write(&file, format!("detection:\n  techniques: {techniques}\n")).unwrap();
+        };
+        for threads in ["1", "2"] {
+            write("syn");
+            let flags =
+                [&format!("--config.file={}", file.display()), &format!("--capture.threads={threads}")];
+            let exporter = lab.exporter(&flags.map(String::as_str));
+            let scan = |technique: &str| {
+                lab.nmap(&[technique, "-p1-40", "--max-retries=0", WATCHED]);
+            };
+            scan("-sF");
+            scan("-sS");
+            let peak = |value| {
+                exporter.wait_for("portscan_source_peak_distinct_ports", &["source=\"198.51.100.7\""], value);
+            };
+            peak(40.0);
+            assert_eq!(exporter.value("portscan_probes_total", &["technique=\"fin\""]), Some(0.0));
+            write("fin,udp");
+            let reloaded = || exporter.value("portscan_config_last_reload_success_timestamp_seconds", &[]);
+            let before = reloaded();
+            exporter.signal(Signal::HUP);
+            eventually("the reload", PATIENCE, || (reloaded() > before).then_some(()));
+            let syn = exporter.value("portscan_probes_total", &["technique=\"syn\""]);
+            // From each capture's next tick on.
+            eventually("probes of the new techniques", PATIENCE, || {
+                scan("-sF");
+                let fin = exporter.value("portscan_probes_total", &["technique=\"fin\""]);
+                (fin >= Some(40.0)).then_some(())
+            });
+            lab.nmap(&["-sS", "-p1-40", "--max-retries=0", WATCHED]);
+            lab.nmap(&["-sU", "-p1-50", "--max-retries=0", WATCHED]);
+            peak(50.0);
+            assert_eq!(exporter.value("portscan_probes_total", &["technique=\"syn\""]), syn);
+            ends_well(exporter);
+        }
+    });
+}
+
+/// SYNs of a scan of 40 ports, over and over, each in a tunnel that ends nowhere.
+fn tunnels(count: u16, to: [u8; 6]) -> Vec<Vec<u8>> {
+    let around = |n: u16| {
+        let inner = frames::syn_packet([203, 0, 113, 7], 1 + n % 40);
+        let mut frame = frames::ethernet(0x0800, &frames::ipv4(47, &[&[0, 0, 8, 0], &inner[..]].concat()));
+        frame[..6].copy_from_slice(&to);
+        frame
+    };
+    (0..count).map(around).collect()
+}
+
+#[test]
+fn tunnels_are_counted_or_looked_into() {
+    let mac = [2, 0, 0, 0, 0, 9];
+    let pair = lab::spaces::Pair::silent(mac);
+    let start = |flags: &[&str]| {
+        let mut command = lab::spaces::command_in(&pair.watched, lab::program());
+        command
+            .args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220", "--log.format=logfmt"])
+            .args(flags);
+        Exporter::start(&pair.watched, 10220, command).ready()
+    };
+    let exporter = start(&[]);
+    pair.inject(tunnels(6_400, mac));
+    // A scan behind them, on the same wire.
+    pair.nmap(&["-p1-25", WATCHED]);
+    exporter.wait_for("portscan_source_peak_distinct_ports", &["source=\"192.0.2.7\""], 25.0);
+    let counted = exporter.value("portscan_packets_skipped_total", &["reason=\"tunnel\""]).unwrap();
+    // One in 64 stands for 64: the standard deviation is 640.
+    assert!((3_200.0..9_600.0).contains(&counted) && counted % 64.0 == 0.0, "{counted}");
+    assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &["source=\"203.0.113.7\""]), None);
+    ends_well(exporter);
+
+    let exporter = start(&["--capture.tunnels"]);
+    pair.inject(tunnels(40, mac));
+    exporter.wait_for("portscan_source_peak_distinct_ports", &["source=\"203.0.113.7\""], 40.0);
+    ends_well(exporter);
+}
