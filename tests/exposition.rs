@@ -58,7 +58,7 @@ fn scanned() -> InterfaceSnapshot {
                 clock_steps: 14,
                 bursts: [40, 20, 5, 4, 3, 2, 1, 0, 1, 1],
                 burst_ports: 4321,
-                cut_short: 0,
+                cut_short: 15,
             },
             open_scans: [1, 0, 0],
             peak_distinct_ports: 1000,

@@ -44,6 +44,9 @@ const JOURNAL_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long the end of the process waits for records that are still to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// How long a thread that has a line to write is waited for until it has its turn. More than any machine that is only busy takes.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -215,14 +218,16 @@ pub fn last_words(text: &str) {
     log::logger().flush();
     let priority = if journal::reads_standard_error() { "<3>" } else { "" };
     let words = format!("{priority}portscan_exporter: {}\n", printable(text));
-    let (written, done) = sync_channel::<()>(1);
+    let (writer, written) = sync_channel::<()>(1);
     let say = move || {
+        let _ = writer.send(());
         // If standard error is gone there is nowhere else to write.
         let _ = io::stderr().write_all(words.as_bytes());
-        drop(written);
+        drop(writer);
     };
-    if std::thread::Builder::new().spawn(say).is_ok() {
-        let _ = done.recv_timeout(FLUSH_TIMEOUT);
+    // On a busy machine it may take long until the thread has its turn; only what it waits for then is a terminal.
+    if std::thread::Builder::new().spawn(say).is_ok() && written.recv_timeout(TURN_TIMEOUT).is_ok() {
+        let _ = written.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 

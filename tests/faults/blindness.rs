@@ -87,3 +87,25 @@ fn blindness_is_told() {
         ends_well(exporter);
     });
 }
+
+/// A threshold that takes a block of memory, and more scanners than there are blocks: that scans may be missed is in the journal and
+/// in the metrics.
+#[test]
+fn sources_that_cannot_be_counted_to_the_threshold_are_told() {
+    in_room("blindness::sources_that_cannot_be_counted_to_the_threshold_are_told", |lab| {
+        let flags = ["--log.format=journald", "--detection.memory=4MiB", "--detection.threshold=193"];
+        let exporter = lab.exporter_of(lab.exporter_command(&flags));
+        exporter.wait_for(UP.0, UP.1, 1.0);
+        let address = |n: u32| Ipv4Addr::from(0xc612_0000 + n);
+        let round = |port: u16| (0..200).map(move |n| lab::frames::syn(address(n), &[], port));
+        lab::inject("lab-srv", (1..=194).flat_map(round).collect());
+        let told = || journal(&["PORTSCAN_EVENT=sources_cut_short"]).pop();
+        let told = eventually("a record of sources_cut_short", PATIENCE, told);
+        let message = told["MESSAGE"].as_str().unwrap();
+        assert!(message.contains("could not be counted up to the threshold of 193"), "{told}");
+        let number = told["PORTSCAN_CUT_SHORT"].as_str().unwrap().parse::<u64>().unwrap();
+        let counted = exporter.value("portscan_sources_cut_short_total", &[]).unwrap();
+        assert!(number > 0 && counted >= number as f64, "{counted}: {told}");
+        ends_well(exporter);
+    });
+}

@@ -38,6 +38,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_tracked_sources_limit", &["interface"]),
     ("portscan_saturated_sources", &["interface"]),
     ("portscan_sources_evicted_total", &["interface", "reason"]),
+    ("portscan_sources_cut_short_total", &["interface"]),
     ("portscan_published_sources", &["interface"]),
     ("portscan_published_sources_limit", &["interface"]),
     ("portscan_suppressed_sources", &["interface"]),
