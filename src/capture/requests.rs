@@ -12,8 +12,7 @@ use pcap::{Active, Capture, Precision};
 /// Enough for tags, IP and UDP.
 const SNAPLEN: u32 = 128;
 
-/// Some 8,000 requests between two looks at them. A host that sends more loses the oldest of none: what does not fit is not kept,
-/// and an answer to it counts as a probe.
+/// Some 8,000 requests between two looks at them. The kernel drops what does not fit, and an answer to that counts as a probe.
 const RING_BYTES: i32 = 2 << 20;
 
 /// PACKET_OUTGOING of packet(7).
@@ -49,8 +48,8 @@ impl Requests {
         Ok(Self { capture, until: Timestamp::default() })
     }
 
-    /// Hands over what was sent, unless that was done after this moment. A ring that has died stays silent: so do all others of the
-    /// interface, which is opened anew then.
+    /// Hands over what was sent, unless that was done after this moment. A ring that has died stays silent: the interface's own ring
+    /// dies with it, and both are opened anew.
     #[inline]
     pub(super) fn hand_over(&mut self, before: Timestamp, sink: &mut impl FrameSink) {
         if before >= self.until {

@@ -3,7 +3,7 @@
 
 use crate::packet::decode::segment;
 use crate::packet::ip::{ICMP, ICMPV6, SCTP, TCP, UDP};
-use crate::packet::link::{ETHERNET_HEADER, IPV4};
+use crate::packet::link::{ETHERNET_HEADER, IPV4, IPV6};
 use crate::packet::tcp::Segment;
 use crate::packet::{LinkType, Skipped, Technique, Techniques};
 use std::net::IpAddr;
@@ -39,11 +39,16 @@ pub struct Datagram {
 #[inline]
 pub fn is_worth_a_look(link: LinkType, frame: &[u8], techniques: Techniques) -> bool {
     const PROTOCOL: usize = ETHERNET_HEADER + 9;
+    const NEXT: usize = ETHERNET_HEADER + 6;
     if techniques.has_ordinary() || link != LinkType::Ethernet || frame.len() <= PROTOCOL {
         return techniques.has_datagrams();
     }
-    let is_plain = frame[ETHERNET_HEADER - 2..ETHERNET_HEADER] == IPV4.to_be_bytes();
-    techniques.has_datagrams() && !(is_plain && [UDP, ICMP].contains(&frame[PROTOCOL]))
+    let is_ordinary = match u16::from_be_bytes([frame[ETHERNET_HEADER - 2], frame[ETHERNET_HEADER - 1]]) {
+        IPV4 => [UDP, ICMP].contains(&frame[PROTOCOL]),
+        IPV6 => [UDP, ICMPV6].contains(&frame[NEXT]),
+        _ => false,
+    };
+    techniques.has_datagrams() && !is_ordinary
 }
 
 /// The datagram in a frame that `decode` called "not TCP".
@@ -166,6 +171,11 @@ mod tests {
             assert!(!is_worth(protocol, without));
             assert!(is_worth(protocol, Techniques::ALL));
             assert_eq!(is_worth(protocol, Techniques::DEFAULT), ![UDP, ICMP].contains(&protocol));
+        }
+        for protocol in [UDP, ICMPV6, SCTP, 47] {
+            let frame = frames::ethernet(0x86dd, &frames::ipv6(protocol, &sctp(1)));
+            let is_worth = is_worth_a_look(LinkType::Ethernet, &frame, Techniques::DEFAULT);
+            assert_eq!(is_worth, ![UDP, ICMPV6].contains(&protocol));
         }
     }
 }

@@ -37,15 +37,15 @@ struct Conversation {
 #[repr(C, align(64))]
 struct Set([Conversation; WAYS]);
 
-/// The latest conversations. Who sends requests fills it: live that is this host, so an attacker can push conversations out of
-/// it only by what he makes the host send; then answers are taken for probes, and no probe for an answer. In a file or on a mirror port,
-/// where both directions are seen, whoever sends does, with the same effect.
+/// The latest conversations. Live only what this host sends fills it, so an attacker pushes conversations out only with datagrams that
+/// he makes the host send. Then answers are taken for probes, but never a probe for an answer. In a file or on a mirror port both
+/// directions are seen, and any sender fills it, with the same effect.
 #[derive(Debug)]
 pub(super) struct Conversations {
     sets: Box<[Set]>,
     /// Keyed by chance: what is hashed comes from the wire.
     hasher: RandomState,
-    /// Requests of the hosts that are asked can be seen: one was, or an answer to one.
+    /// Whether requests can be seen where the capture stands: one was, or an answer to one.
     are_seen: bool,
 }
 
@@ -86,8 +86,7 @@ impl Conversations {
             self.are_seen = true;
             return true;
         }
-        // Nothing shows what the hosts ask for: the ports are all there is. An attacker who sends from such a port is not seen
-        // then.
+        // Where no request is seen, the ports are all there is. An attacker who sends from such a port goes unseen there.
         !self.are_seen && SERVICES.contains(&source_port) && destination_port >= REQUESTS_FROM
     }
 
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends_and_whatever_is_said_renews_it() {
+    fn patience_ends_and_each_answer_renews_it() {
         let mut known = Conversations::new();
         let (request, answer) =
             (datagram((HOST, 40_000), (PEER, 443)), datagram((PEER, 443), (HOST, 40_000)));

@@ -6,7 +6,7 @@ use crate::packet::bpf::{
     A_TO_X, ADD_X, AND, IF_ANY_BIT, IF_EQUAL, LOAD_MEMORY, LOAD_WORD, Label, SHIFT_LEFT, STORE,
 };
 use crate::packet::datagram::{CHUNK, INIT, REQUESTS};
-use crate::packet::ip::{ICMP, SCTP, UDP};
+use crate::packet::ip::{ICMP, ICMPV6, SCTP, UDP};
 use crate::packet::tunnel::{GENEVE, GRE, IP_IN_IP, IPV6_IN_IP, SAMPLE, Tunnels, VXLAN};
 
 /// A random number of the kernel's: `SKF_AD_OFF + SKF_AD_RANDOM` of linux/filter.h. (libpcap's own machine, which runs over what
@@ -41,7 +41,7 @@ impl Writer {
         for protocol in self.protocols(ICMP) {
             self.when(IF_EQUAL, protocol, first);
         }
-        self.other();
+        self.other(SNAPLEN);
         self.place(first);
         // Where the others of its pieces begin, nothing is asked.
         let later = self.label();
@@ -65,7 +65,7 @@ impl Writer {
         let has = |technique, protocol| self.techniques.contains(technique).then_some(protocol);
         let asked = [(Technique::Sctp, SCTP), (Technique::Icmp, icmp)];
         let asked = asked.into_iter().filter_map(|(technique, protocol)| has(technique, protocol));
-        // UDP may be a tunnel, whoever is looked for.
+        // UDP may be a tunnel, whatever is looked for.
         [UDP, IP_IN_IP, IPV6_IN_IP, GRE].into_iter().chain(asked).collect()
     }
 
@@ -120,7 +120,15 @@ impl Writer {
     }
 
     /// A protocol that nothing else is known of.
-    pub(super) fn other(&mut self) {
-        self.give(if self.techniques.contains(Technique::Protocol) { SNAPLEN } else { 0 });
+    pub(super) fn other(&mut self, snaplen: u32) {
+        self.give(if self.techniques.contains(Technique::Protocol) { snaplen } else { 0 });
+    }
+
+    /// What may ask in the first piece of an IPv6 packet, besides TCP; `None` if anything may.
+    pub(super) fn asks_in_pieces(&self) -> Option<Vec<u8>> {
+        let is_any = self.tunnels == Tunnels::Follow || self.techniques.contains(Technique::Protocol);
+        let asked = [(Technique::Udp, UDP), (Technique::Sctp, SCTP), (Technique::Icmp, ICMPV6)];
+        let asked = asked.into_iter().filter(|(technique, _)| self.techniques.contains(*technique));
+        (!is_any).then(|| asked.map(|(_, protocol)| protocol).collect())
     }
 }

@@ -22,7 +22,7 @@ use crate::packet::ip::{
 use crate::packet::link::{IPV4, IPV6, MPLS, MPLS_UPSTREAM, PPP_IPV4, PPP_IPV6, PPPOE_SESSION, TAGS};
 use crate::packet::tcp::FLAGS;
 use crate::packet::tunnel::Tunnels;
-use crate::packet::{LinkType, TcpFlags, Technique, Techniques};
+use crate::packet::{LinkType, TcpFlags, Techniques};
 
 pub use crate::packet::bpf::Instruction;
 
@@ -231,10 +231,13 @@ impl Writer {
         // A is what the fragment header says is next.
         self.place(piece);
         let wanted = self.label();
-        let udp = self.techniques.contains(Technique::Udp).then_some(UDP);
-        let sctp = self.techniques.contains(Technique::Sctp).then_some(SCTP);
-        for next in LEAD_TO_TCP.into_iter().chain(udp).chain(sctp) {
-            self.when(IF_EQUAL, next, wanted);
+        match self.asks_in_pieces() {
+            Some(asked) => {
+                for next in LEAD_TO_TCP.into_iter().chain(asked) {
+                    self.when(IF_EQUAL, next, wanted);
+                }
+            }
+            None => self.code.go(wanted),
         }
         self.drop();
         self.place(wanted);
@@ -263,7 +266,7 @@ impl Writer {
         for protocol in self.protocols(ICMPV6) {
             self.when(IF_EQUAL, protocol, datagram);
         }
-        self.other();
+        self.other(SNAPLEN_EXTENDED);
         self.place(datagram);
         for (protocol, label) in [(UDP, labels.udp), (SCTP, labels.sctp), (ICMPV6, labels.icmp)] {
             let (this, not) = (self.label(), self.label());
@@ -365,7 +368,7 @@ pub fn simulate(program: &[Instruction], frame: &[u8]) -> (u32, usize) {
 mod tests {
     use super::{Instruction, OWN_LABELS, OWN_TAGS, Tunnels, simulate};
     use crate::packet::frames::*;
-    use crate::packet::{LinkType, Skipped, Technique, Techniques, Timestamp, decode};
+    use crate::packet::{LinkType, Skipped, Technique, Techniques, Timestamp, datagram, decode};
     use pcap::{Capture, Linktype};
 
     fn program(link: LinkType) -> Vec<Instruction> {
@@ -545,6 +548,45 @@ mod tests {
                 for packet in [ipv4(TCP, &tcp(flags)), ipv6(TCP, &tcp(flags))] {
                     let frame = link(kind, &packet);
                     assert_eq!(passes(&ours, &frame), theirs.filter(&frame), "{kind:?}: {flags:02x}");
+                }
+            }
+        }
+    }
+
+    /// Whatever is before it, in a piece or whole, long chains of extension headers among them.
+    #[test]
+    fn no_datagram_that_asks_is_lost_in_the_kernel_nor_cut() {
+        let program = super::program(LinkType::Ethernet, Techniques::ALL, Tunnels::Follow);
+        let ports = [0x9c, 0x40, 0, 53, 0, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4];
+        let long = |next: u8, payload: &[u8]| {
+            let mut header = vec![0; 2_048];
+            header[..2].copy_from_slice(&[next, 255]);
+            [&header, payload].concat()
+        };
+        for protocol in (0..=u8::MAX).filter(|protocol| *protocol != TCP) {
+            let payload = if protocol == 58 {
+                [128; 16]
+            } else if protocol == 1 {
+                [8; 16]
+            } else {
+                ports
+            };
+            for packet in [
+                ipv4(protocol, &payload),
+                ipv4_options(protocol, &[1; 8], &payload),
+                ipv4_fragment(protocol, 0, true, &payload),
+                ipv6(protocol, &payload),
+                ipv6(DESTINATION, &extension(protocol, &payload)),
+                ipv6(DESTINATION, &long(protocol, &payload)),
+                ipv6(FRAGMENT, &fragment(protocol, 0, true, &payload)),
+                ipv6(FRAGMENT, &fragment(protocol, 0, false, &payload)),
+            ] {
+                let frame = ethernet(ether_type(&packet), &packet);
+                let asked = datagram::look(LinkType::Ethernet, &frame);
+                let taken = simulate(&program, &frame).0 as usize;
+                if asked.is_ok() {
+                    let captured = &frame[..taken.min(frame.len())];
+                    assert_eq!(datagram::look(LinkType::Ethernet, captured), asked, "{protocol}: {taken}");
                 }
             }
         }

@@ -2,8 +2,8 @@
 
 use portscan_exporter::detect::Probe;
 use portscan_exporter::packet::filter::{self, Instruction};
-use portscan_exporter::packet::tunnel::Tunnels;
-use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Techniques, Timestamp};
+use portscan_exporter::packet::tunnel::{self, Tunnels};
+use portscan_exporter::packet::{LinkType, Packet, TcpFlags, Techniques, Timestamp, datagram};
 use portscan_exporter::packet::{Skipped, decode as decode_frame};
 use std::net::IpAddr;
 
@@ -36,6 +36,7 @@ pub fn decode(bytes: &[u8]) {
             assert!(hidden || cut == decoded, "{end}: {cut:?}");
         }
     }
+    datagrams(link, frame);
     let asks = decoded.is_ok_and(|packet| asks(packet.flags));
     assert_eq!(decoded.is_ok_and(|packet| Probe::of(&packet).is_some()), asks, "{decoded:?}");
     // The kernel lets through whatever would be a probe, and enough of it.
@@ -45,6 +46,28 @@ pub fn decode(bytes: &[u8]) {
         let longer = frame.len() > filter::SNAPLEN_MAX as usize;
         assert!(taken > 0, "{link:?}: the kernel filter loses {decoded:?}");
         assert!(longer || decode_frame(link, time, captured) == decoded, "{link:?}: it cuts {decoded:?}");
+    }
+}
+
+/// What asks without TCP, and what is in tunnels: the kernel lets it through, and enough of it.
+fn datagrams(link: LinkType, frame: &[u8]) {
+    let asked = datagram::look(link, frame);
+    let inside = tunnel::inside(link, frame);
+    assert_eq!(inside.is_some(), tunnel::is_tunnel(link, frame), "{link:?}");
+    if frame.len() > filter::SNAPLEN_MAX as usize || asked.is_err() && inside.is_none() {
+        return;
+    }
+    thread_local! {
+        static PROGRAMS: [Vec<Instruction>; 6] =
+            LINKS.map(|link| filter::program(link, Techniques::ALL, Tunnels::Follow));
+    }
+    let at = LINKS.iter().position(|known| *known == link).expect("one of them");
+    let taken = PROGRAMS.with(|programs| filter::simulate(&programs[at], frame).0 as usize);
+    let captured = &frame[..taken.min(frame.len())];
+    if asked.is_ok() {
+        assert_eq!(datagram::look(link, captured), asked, "{link:?}: the kernel filter takes {taken}");
+    } else if let Some(Ok(_)) = inside {
+        assert!(taken > 0, "{link:?}: the kernel filter loses a tunnel");
     }
 }
 
