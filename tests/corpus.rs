@@ -1,9 +1,7 @@
 //! The fuzz corpus, and what fuzzing once found, through the bodies of the fuzz targets: stable Rust, every test run.
 #![allow(clippy::print_stderr, reason = "a test tells which input it fails on")]
 
-#[path = "support/bodies.rs"]
-mod bodies;
-
+use lab::bodies;
 use portscan_exporter::capture::Wake;
 use portscan_exporter::detect::{Limits, Policy};
 use portscan_exporter::replay;

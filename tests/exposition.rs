@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use portscan_exporter::capture::CaptureStatus;
-use portscan_exporter::detect::{self, Counters, Limits, PublishedSource, Source};
+use portscan_exporter::detect::{self, Counters, Limits, PublishedSource, Source, Technique};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
 use portscan_exporter::publish::sample::{SampleSnapshot, SampledSource};
@@ -13,6 +13,14 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+
+/// Probes by technique; 0 of those that are not named.
+fn by_technique(counts: &[(&str, u64)]) -> [u64; Technique::ALL.len()] {
+    Technique::ALL.map(|technique| {
+        let count = counts.iter().find(|(label, _)| *label == technique.label());
+        count.map_or(0, |(_, count)| *count)
+    })
+}
 
 fn scanned() -> InterfaceSnapshot {
     let source = |address: &str, now, peak, hosts, last_hit| PublishedSource {
@@ -51,7 +59,20 @@ fn scanned() -> InterfaceSnapshot {
             kinds: &[detect::Kind::Vertical],
             hold_nanos: 300_000_000_000,
             counters: Counters {
-                probes: [[1, 2, 3, 4, 5, 6, 5000, 7, 8], [0, 0, 0, 0, 0, 0, 179, 0, 0]],
+                probes: [
+                    by_technique(&[
+                        ("fin", 1),
+                        ("icmp", 2),
+                        ("null", 3),
+                        ("odd", 4),
+                        ("protocol", 5),
+                        ("sctp", 6),
+                        ("syn", 5000),
+                        ("udp", 7),
+                        ("xmas", 8),
+                    ]),
+                    by_technique(&[("syn", 179)]),
+                ],
                 ignored: [8, 9, 10, 11],
                 hits: [2, 0, 0],
                 evicted: [10, 11, 12, 13, 14],

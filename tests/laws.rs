@@ -1,14 +1,8 @@
 //! The laws of the core, against a slow and obvious oracle, over random traffic. What they say, and how traffic is made of
-//! bytes, is `support/bodies/packets`; the fuzzer runs the same code.
+//! bytes, is `lab::bodies::packets`; the fuzzer runs the same code.
 
-#[allow(dead_code, reason = "other tests ask it other things")]
-mod oracle;
-#[path = "support/bodies/packets/mod.rs"]
-#[allow(dead_code, reason = "the fuzzer chooses the law by a byte")]
-mod packets;
-
-use packets::Law;
-use packets::traffic::{Case, SECOND, SOME, Step};
+use lab::bodies::packets::Law;
+use lab::bodies::packets::traffic::{Case, SECOND, SOME, Step};
 use portscan_exporter::detect::{
     Class, Detector, EventKind, Limits, Origin, Policy, Probe, ScanEvent, Technique,
 };

@@ -1,9 +1,6 @@
 //! Several rules at once: each counts exactly what an oracle counts, and none changes anything of a faster one.
 
-#[allow(dead_code, reason = "each test that has an oracle asks its own questions")]
-mod oracle;
-
-use oracle::Oracle;
+use lab::oracle::Oracle;
 use portscan_exporter::detect::{
     Detector, EventKind, Limits, Origin, Policy, Probe, Rule, Scan, ScanEvent, ScanId, Source, Technique,
 };

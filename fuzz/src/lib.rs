@@ -1,4 +1,3 @@
 //! The targets' bodies live with the tests, so that `cargo test` replays the corpus through the very same code.
 
-#[path = "../../tests/support/bodies.rs"]
-pub mod bodies;
+pub use lab::bodies;

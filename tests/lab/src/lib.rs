@@ -8,6 +8,8 @@
 //! | [`spaces`] | network namespaces: a pair with a cable between, threads and commands in them |
 //! | [`room`] | a whole host: a room with a real journald, two networks and a router |
 //! | [`exporter`] | the program under test, at work in a namespace |
+//! | [`oracle`] | the rule again, slow and obvious |
+//! | [`bodies`] | what each fuzz target does with its bytes, the laws of the core among them |
 //! | [`contract`] | every family's name and labels: what rules and dashboards may use |
 //!
 //! A crate of its own: each test uses the part that it needs, and the compiler looks at all of it once. `netlab.sh`,
@@ -23,10 +25,12 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+pub mod bodies;
 pub mod contract;
 pub mod exporter;
 pub mod files;
 pub mod frames;
+pub mod oracle;
 pub mod room;
 pub mod spaces;
 pub mod traffic;

@@ -1,6 +1,6 @@
 //! What a detector told, in the one form in which it is compared.
 
-use super::super::oracle::{Oracle, Published};
+use crate::oracle::{Oracle, Published};
 use portscan_exporter::detect::{BURST_BOUNDS, EventKind, Scan, ScanEvent, ScanId, Snapshot};
 
 /// Events in an order that does not depend on when they were handed out.

@@ -1,8 +1,8 @@
 //! Laws 1, 2, 3, 4 and 6: what is told is the oracle's, or a lower bound that says so.
 
-use super::super::oracle::Oracle;
 use super::told::{canonical, in_order, is_shown_as_it_is, nameless};
 use super::traffic::{Case, SECOND, Step};
+use crate::oracle::Oracle;
 use portscan_exporter::detect::{BATCH, Detector, EventKind, Origin, Probe, Scan, ScanEvent, Source};
 use portscan_exporter::packet::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};

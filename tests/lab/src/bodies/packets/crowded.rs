@@ -1,8 +1,8 @@
 //! Laws 1, 4 and 5 with far more sources than places: whoever is evicted, every hit is true, and all the numbers fit.
 
-use super::super::oracle::Oracle;
 use super::account::Account;
 use super::traffic::{Case, Step};
+use crate::oracle::Oracle;
 use portscan_exporter::detect::{Detector, EventKind, Origin, ScanEvent};
 
 pub fn holds(case: &Case) {

@@ -1,24 +1,16 @@
 //! What each fuzz target does with its bytes: the laws that hold whatever arrives. `cargo fuzz` hunts with them and
 //! tests/corpus.rs replays the corpus through them.
 
-#[path = "bodies/capture_file.rs"]
 mod capture_file;
-#[path = "bodies/configuration.rs"]
 mod configuration;
-#[path = "bodies/frame.rs"]
 mod frame;
-#[path = "bodies/http.rs"]
-mod http_server;
-#[path = "../oracle/mod.rs"]
-#[allow(dead_code, reason = "the laws use all of it")]
-mod oracle;
-#[path = "bodies/packets/mod.rs"]
-mod packets;
+mod http;
+pub mod packets;
 
 pub use capture_file::file;
 pub use configuration::config;
 pub use frame::decode;
-pub use http_server::http;
+pub use http::http;
 pub use packets::detector;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};

@@ -1,8 +1,8 @@
 //! Laws 3 and 5 in a table that others fill to nothing, half, 99 of 100, all of it or more: hits and ports are the oracle's, unless
 //! somebody was given up; then that is counted, and each hit is true.
 
-use super::super::oracle::Oracle;
 use super::traffic::{Case, SECOND, START, Step};
+use crate::oracle::Oracle;
 use portscan_exporter::detect::{Detector, EventKind, Limits, Origin, Policy, Probe, ScanEvent, Technique};
 use portscan_exporter::packet::Timestamp;
 use std::net::{IpAddr, Ipv4Addr};

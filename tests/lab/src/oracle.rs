@@ -117,13 +117,11 @@ impl Oracle {
     }
 
     /// Probes of a source so far.
-    #[allow(dead_code, reason = "not every test that has an oracle asks it")]
     pub fn probes_of(&self, source: Source) -> usize {
         self.sources.get(&source).map_or(0, |history| history.probes.len())
     }
 
     /// Distinct ports that a source ever asked for.
-    #[allow(dead_code, reason = "not every test that has an oracle asks it")]
     pub fn ports_of(&self, source: Source) -> usize {
         self.sources.get(&source).map_or(0, |history| history.latest.len())
     }
@@ -292,7 +290,6 @@ impl Oracle {
     }
 
     /// A faster rule has found the scan of a source: its own is over, and what it did before is part of the other.
-    #[allow(dead_code, reason = "not every test that has an oracle asks it")]
     pub fn forget(&mut self, source: Source, at: Timestamp) {
         self.now = self.now.max((i128::from(at.nanos()) + self.offset) as u64);
         self.settle(source);
