@@ -4,6 +4,8 @@
 # make lint, make bench
 # make static             target/dist/portscan_exporter: one binary for any Linux, with glibc and libpcap inside (on Debian)
 # make image              the container image portscan_exporter, with docker or podman
+# make deb, make rpm      target/debian/*.deb, target/generate-rpm/*.rpm
+# make check-deb          installs, upgrades, removes and purges the package under a real systemd (as root, on Debian)
 # make check-image        the image and the compose file, run and scanned without a registry (as root, on Debian)
 .POSIX:
 CARGO ?= cargo
@@ -16,9 +18,10 @@ TEST_PACKAGES = libpcap-dev gcc nmap masscan zmap hping3 ipv6toolkit tcpdump pro
   iputils-ping strace python3-venv
 
 # What check-image uses beside the tools of the tests.
+CARGO_TOOLS = target/cargo-tools
 IMAGE_PACKAGES = podman crun docker-compose libcap2-bin
 
-.PHONY: run demo build static image check-image test lint bench build-needs test-needs
+.PHONY: run demo build static image check-image deb check-deb rpm test lint bench build-needs test-needs
 
 run: build
 	$(SUDO) $(BIN) $${IFACE:+-i $$IFACE}
@@ -36,6 +39,20 @@ image: static
 	@builder=$$(command -v docker || command -v podman) || { echo "install docker or podman, then try again" >&2; exit 1; }; \
 	  "$$builder" build --build-arg PREBUILT=yes --build-arg REVISION="$$(git rev-parse --short=12 HEAD 2>/dev/null)" \
 	  -f deploy/container/Containerfile -t portscan_exporter .
+
+deb: build
+	deploy/package.sh
+	$(CARGO) install --quiet --locked --root $(CARGO_TOOLS) cargo-deb@3.8.0
+	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" $(CARGO) deb --no-build --no-strip
+
+check-deb: test-needs deb
+	@dpkg-query -W lintian >/dev/null 2>&1 || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends lintian
+	tests/package/run.sh
+
+rpm: static
+	deploy/package.sh
+	$(CARGO) install --quiet --locked --root $(CARGO_TOOLS) cargo-generate-rpm@0.21.1
+	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" $(CARGO) generate-rpm
 
 check-image: test-needs static
 	@dpkg-query -W $(IMAGE_PACKAGES) >/dev/null 2>&1 || \

@@ -1,0 +1,86 @@
+#!/bin/bash
+# The Debian package under a real systemd, in a container of its own: lintian, install, scan, upgrade with a changed configuration,
+# remove, purge. Needs root; `make check-deb` builds the package and installs what this needs.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+name=package-$$
+lab() { tests/lab/systemd.sh "$@"; }
+step() { echo "== $*"; }
+fail() {
+    echo "run.sh: $*" >&2
+    lab sh "$name" journalctl --no-pager -n 30 >&2 || :
+    exit 1
+}
+inside() { lab sh "$name" "$@"; }
+eventually() { # WHAT CMD...: within 30 s
+    local what=$1
+    shift
+    for _ in $(seq 150); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done
+    fail "waited in vain for $what"
+}
+
+deb=$(ls -t target/debian/*.deb | head -1)
+step "lintian: $deb"
+# Not uploaded anywhere: no bug closes, and the maintainer's address is an example's.
+lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs,bogus-mail-host-in-debian-changelog "$deb"
+
+# The next version, as a package of the same files.
+next=target/debian/next
+rm -rf "$next"
+dpkg-deb -R "$deb" "$next"
+sed -i 's/^Version: .*/Version: 9.0.0-1/' "$next/DEBIAN/control"
+echo "# A comment that the new version brings." >>"$next/etc/default/portscan_exporter"
+dpkg-deb --root-owner-group -b "$next" target/debian/next.deb >/dev/null
+
+trap 'lab down "$name"' EXIT
+lab up "$name" --bind-ro="$PWD/$deb:/root/first.deb" --bind-ro="$PWD/target/debian/next.deb:/root/next.deb"
+# A way out, and a host beyond it.
+inside ip netns add far
+inside ip link add eth0 type veth peer name far0 netns far
+inside ip addr add 198.51.100.1/24 dev eth0
+inside ip link set eth0 up
+inside ip route add default via 198.51.100.7
+for words in "addr add 198.51.100.7/24 dev far0" "link set far0 up"; do inside ip -n far $words; done
+
+step "install"
+inside dpkg -i /root/first.deb | tail -3
+[ "$(inside systemctl is-enabled portscan_exporter)" = enabled ] || fail "it would not start at boot"
+ready() { inside portscan_exporter health --ready; }
+eventually "readiness" ready
+pid() { inside systemctl show --value -p MainPID portscan_exporter; }
+first=$(pid)
+inside grep -q 'CapEff:	0000000000002000' "/proc/$first/status" || fail "it has more than CAP_NET_RAW"
+inside nsenter --net=/run/netns/far bash -c 'for p in {1001..1030}; do : </dev/tcp/198.51.100.1/$p; done 2>/dev/null; true'
+hit() { inside journalctl -u portscan_exporter -o cat PORTSCAN_EVENT=hit | grep 'source=198.51.100.7'; }
+eventually "the hit in the journal" hit
+for file in /usr/share/portscan_exporter/alerts/portscan.rules.yml /usr/share/doc/portscan_exporter/runbooks/PortScanDetected.md \
+    /usr/share/portscan_exporter/grafana/portscan.json /usr/share/bash-completion/completions/portscan_exporter; do
+    inside test -s "$file" || fail "no $file"
+done
+
+step "its configuration is reloaded"
+inside sed -i 's/sources: \[\]/sources: [198.51.100.7]/' /etc/portscan_exporter/config.yml
+inside systemctl reload portscan_exporter
+ignored() { inside portscan_exporter explain 198.51.100.7 | grep 'ignore.sources'; }
+eventually "the address to be ignored" ignored
+[ "$(pid)" = "$first" ] || fail "a reload restarted it"
+
+step "upgrade: what was changed stays, and the new program runs"
+inside dpkg -i /root/next.deb | tail -2
+inside grep -q 198.51.100.7 /etc/portscan_exporter/config.yml || fail "the configuration was overwritten"
+inside grep -q 'A comment that' /etc/default/portscan_exporter || fail "a file that nobody changed is the old one"
+eventually "readiness" ready
+[ "$(pid)" != "$first" ] || fail "the old program still runs"
+
+step "remove: it ends, its configuration stays"
+inside dpkg -r portscan-exporter | tail -1
+! inside systemctl is-active --quiet portscan_exporter || fail "it still runs"
+! inside test -e /usr/bin/portscan_exporter || fail "the program is still there"
+inside test -e /etc/portscan_exporter/config.yml || fail "the configuration is gone"
+
+step "purge: nothing is left"
+inside dpkg -P portscan-exporter | tail -1
+left=$(inside find / -xdev '(' -name '*portscan*' ')' -not -path '/proc/*' -not -path '/sys/*' -not -path '/var/log/journal/*')
+[ -z "$left" ] || fail "left: $left"
+! inside systemctl cat portscan_exporter >/dev/null 2>&1 || fail "its unit is still known"
+echo "package: all is as it should be"
