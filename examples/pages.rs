@@ -15,7 +15,7 @@ const NAME: &str = "portscan_exporter";
 fn main() -> io::Result<()> {
     let folder = env::args_os().nth(1).map(PathBuf::from).ok_or_else(|| io::Error::other("name a folder"))?;
     fs::create_dir_all(&folder)?;
-    let mut command = flags::command().version(env!("CARGO_PKG_VERSION"));
+    let mut command = flags::command();
     command.build();
     write_page(&folder, command.clone())?;
     for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
@@ -32,6 +32,13 @@ fn main() -> io::Result<()> {
 fn write_page(folder: &Path, command: clap::Command) -> io::Result<()> {
     let mut page = Vec::new();
     let name = command.get_name().to_owned();
-    Man::new(command).title(name.to_uppercase()).section("8").date("").render(&mut page)?;
+    let source = concat!("portscan_exporter ", env!("CARGO_PKG_VERSION"));
+    Man::new(command)
+        .title(name.to_uppercase())
+        .section("8")
+        .date("")
+        .source(source)
+        .manual("System Administration")
+        .render(&mut page)?;
     fs::write(folder.join(format!("{name}.8")), page)
 }

@@ -45,6 +45,18 @@ fn systemd_has_nothing_to_say_against_the_unit() {
 }
 
 #[test]
+fn the_socket_is_on_the_port_of_the_exporter() {
+    let socket = std::fs::read_to_string(deploy("portscan_exporter.socket")).unwrap();
+    assert!(socket.contains("\nListenStream=10220\n"), "{socket}");
+    with_unit(|unit| {
+        let beside = unit.with_extension("socket");
+        std::fs::write(&beside, &socket).unwrap();
+        let said = run("systemd-analyze", &["verify", "--man=no", beside.to_str().unwrap()]);
+        assert!(!said.contains("portscan_exporter"), "{said}");
+    });
+}
+
+#[test]
 fn the_unit_exposes_little() {
     // Of the file alone, 1.9 of 10 by systemd 252, which gives it the clock's device; tests/systemd.rs asks for the unit as it
     // runs. What is left is the network it is there to read.

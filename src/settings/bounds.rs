@@ -251,6 +251,7 @@ impl Row {
 pub fn rows() -> Vec<Row> {
     vec![
         Row::of(&BUFFER_SIZE),
+        Row::of(&MAX_INTERFACES),
         Row::of(&THREADS),
         Row::of(&WINDOW),
         Row::of(&THRESHOLD),
