@@ -19,21 +19,21 @@ eventually() { # WHAT CMD...: within 30 s
     fail "waited in vain for $what"
 }
 
-deb=$(ls -t target/debian/*.deb | head -1)
+deb=$(ls -t target/debian/portscan-exporter_*.deb | head -1)
 step "lintian: $deb"
 # Not uploaded to Debian: it closes no bug.
 lintian --allow-root --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs "$deb"
 
 # The next version, as a package of the same files.
-next=target/debian/next
+next=target/debian/upgrade
 rm -rf "$next"
 dpkg-deb -R "$deb" "$next"
 sed -i 's/^Version: .*/Version: 9.0.0-1/' "$next/DEBIAN/control"
 echo "# A comment that the new version brings." >>"$next/etc/default/portscan_exporter"
-dpkg-deb --root-owner-group -b "$next" target/debian/next.deb >/dev/null
+dpkg-deb --root-owner-group -b "$next" target/debian/upgrade.deb >/dev/null
 
 trap 'lab down "$name"' EXIT
-lab up "$name" --bind-ro="$PWD/$deb:/root/first.deb" --bind-ro="$PWD/target/debian/next.deb:/root/next.deb"
+lab up "$name" --bind-ro="$PWD/$deb:/root/first.deb" --bind-ro="$PWD/target/debian/upgrade.deb:/root/next.deb"
 # A way out, and a host beyond it.
 inside ip netns add far
 inside ip link add eth0 type veth peer name far0 netns far
