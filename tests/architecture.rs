@@ -596,6 +596,20 @@ fn the_readme_names_every_metric_and_every_field() {
     assert!(missing.is_empty(), "the README does not name {missing:?}");
 }
 
+/// Who looks for a test begins at tests/README.md.
+#[test]
+fn every_test_is_in_the_table_of_tests() {
+    let tests = root().join("tests");
+    let table = fs::read_to_string(tests.join("README.md")).expect("readable");
+    let programs = fs::read_dir(&tests).expect("it is there").map(|entry| entry.expect("readable").path());
+    let is_program =
+        |path: &PathBuf| path.extension().is_some_and(|is| is == "rs") || path.join("main.rs").exists();
+    let name = |path: PathBuf| path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let missing: Vec<_> =
+        programs.filter(is_program).map(name).filter(|name| !table.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "tests/README.md has no row for {missing:?}: add the name to one");
+}
+
 /// The laws of the core are listed where the core begins, and each is held by tests that are there.
 #[test]
 fn the_laws_name_tests_that_exist() {
