@@ -47,3 +47,4 @@ LIBPCAP_LIBDIR=$root/lib LIBPCAP_VER=$(cat "$root/source/libpcap/VERSION") \
     ${CARGO:-cargo} build --release --locked --target "$target"
 mkdir -p target/dist
 strip -o target/dist/portscan_exporter "target/$target/release/portscan_exporter"
+(cd target/dist && sha256sum portscan_exporter >SHA256SUMS)
