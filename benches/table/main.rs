@@ -538,7 +538,7 @@ fn attack(attack: Attack, mebibytes: usize) -> u64 {
         attack.window / SECOND,
         attack.rate,
         outcome.found,
-        if outcome.others > 0 { " and false hits" } else { "" },
+        if outcome.others > 0 { format!(" and {} others", outcome.others) } else { String::new() },
     );
     outcome.found
 }

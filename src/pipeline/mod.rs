@@ -14,7 +14,7 @@ use crate::detect::{
 
 use crate::packet::fragments::{Fragments, Outcome};
 use crate::packet::tunnel::Tunnels;
-use crate::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode, ipv4_piece};
+use crate::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode_then, ipv4_piece};
 use crate::pipeline::datagrams::Datagrams;
 use crate::pipeline::vantage::Vantage;
 use crate::publish::sample::Sample;
@@ -111,25 +111,34 @@ impl Pipeline {
     #[inline]
     pub fn probe(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
         self.packets += 1;
-        match decode(self.link, time, bytes) {
+        decode_then(self.link, time, bytes, |decoded| match decoded {
             Ok(packet) => self.judge(&packet, bytes),
-            Err(Skipped::NotTcp) => self.not_tcp(time, bytes),
-            Err(piece @ (Skipped::Fragment | Skipped::TinyFragment)) => self.piece(time, bytes, piece),
-            Err(skipped) => {
-                self.skipped[skipped as usize] += 1;
+            Err(reason) => self.skip(time, bytes, reason),
+        })
+    }
+
+    /// A frame without a TCP packet: the probe in it all the same, if it makes one.
+    #[inline(never)]
+    fn skip(&mut self, time: Timestamp, bytes: &[u8], reason: Skipped) -> Option<Probe> {
+        match reason {
+            Skipped::NotTcp => self.not_tcp(time, bytes),
+            Skipped::Fragment | Skipped::TinyFragment => self.piece(time, bytes, reason),
+            _ => {
+                self.skipped[reason as usize] += 1;
                 None
             }
         }
     }
 
-    /// The probe that a TCP packet is, if it can be one from where we stand.
-    #[inline]
+    /// The probe that a TCP packet is, if it can be one from where we stand. Written out where it is asked, like what it asks: a
+    /// packet that was just decoded is not taken to memory for it.
+    #[inline(always)]
     fn judge(&mut self, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
         self.judge_in(self.link, packet, bytes)
     }
 
     /// The same of a packet in a frame of its own, as in a tunnel.
-    #[inline]
+    #[inline(always)]
     fn judge_in(&mut self, link: LinkType, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
         let asked = Probe::of(packet).filter(|probe| self.techniques.contains(probe.technique));
         let Some(probe) = asked else {
@@ -140,7 +149,7 @@ impl Pipeline {
     }
 
     /// A probe, if it can be one from where we stand.
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, link: LinkType, bytes: &[u8], probe: Probe) -> Option<Probe> {
         match self.vantage.judge(link, bytes, probe.source) {
             None => Some(probe),
