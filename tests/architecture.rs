@@ -16,7 +16,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("packet::tcp", &["packet"]),
     ("packet::ip", &["packet", "packet::link", "packet::tcp"]),
     ("packet::decode", &["packet", "packet::ip", "packet::link", "packet::tcp"]),
-    ("packet::datagram", &["packet", "packet::decode", "packet::ip", "packet::link", "packet::tcp"]),
+    (
+        "packet::datagram",
+        &["packet", "packet::decode", "packet::ip", "packet::link", "packet::tcp", "packet::tunnel"],
+    ),
     ("packet::tunnel", &["packet", "packet::decode", "packet::ip", "packet::link", "packet::tcp"]),
     ("packet::fragments", &["packet", "packet::decode", "packet::ip", "packet::tcp"]),
     ("packet::bpf", &[]),

@@ -2,10 +2,11 @@
 //! the way of TCP costs nothing more.
 
 use crate::packet::decode::segment;
-use crate::packet::ip::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use crate::packet::ip::{ICMP, ICMPV6, IPV4_HEADER, IPV6_HEADER, SCTP, TCP, UDP};
 use crate::packet::link::{ETHERNET_HEADER, IPV4, IPV6};
 use crate::packet::tcp::Segment;
-use crate::packet::{LinkType, Skipped, Technique, Techniques};
+use crate::packet::tunnel::is_over_udp;
+use crate::packet::{LinkType, Skipped, Technique};
 use std::net::IpAddr;
 
 /// Lengths of headers; SCTP's with that of its first chunk (RFC 9260, section 3).
@@ -35,20 +36,22 @@ pub struct Datagram {
     pub technique: Technique,
 }
 
-/// Whether a frame that `decode` called "not TCP" is worth another look. Most of those of a file are plain UDP and ICMP.
+/// Whether a frame that `decode` called "not TCP" is plain UDP, and no tunnel, or plain ICMP: so are nearly all of a file, and
+/// nobody need look at them again unless one of these is looked for.
 #[inline]
-pub fn is_worth_a_look(link: LinkType, frame: &[u8], techniques: Techniques) -> bool {
-    const PROTOCOL: usize = ETHERNET_HEADER + 9;
-    const NEXT: usize = ETHERNET_HEADER + 6;
-    if techniques.has_ordinary() || link != LinkType::Ethernet || frame.len() <= PROTOCOL {
-        return techniques.has_datagrams();
+pub fn is_ordinary(link: LinkType, frame: &[u8]) -> bool {
+    const IP: usize = ETHERNET_HEADER;
+    let Some(head) = frame.first_chunk::<{ IP + IPV6_HEADER + 4 }>() else { return false };
+    if link != LinkType::Ethernet {
+        return false;
     }
-    let is_ordinary = match u16::from_be_bytes([frame[ETHERNET_HEADER - 2], frame[ETHERNET_HEADER - 1]]) {
-        IPV4 => [UDP, ICMP].contains(&frame[PROTOCOL]),
-        IPV6 => [UDP, ICMPV6].contains(&frame[NEXT]),
-        _ => false,
+    // Where the next header is named, and where it begins.
+    let (protocol, at, icmp) = match u16::from_be_bytes([head[IP - 2], head[IP - 1]]) {
+        IPV4 if head[IP] == 0x45 => (head[IP + 9], IP + IPV4_HEADER, ICMP),
+        IPV6 => (head[IP + 6], IP + IPV6_HEADER, ICMPV6),
+        _ => return false,
     };
-    techniques.has_datagrams() && !is_ordinary
+    protocol == icmp || protocol == UDP && !is_over_udp(u16::from_be_bytes([head[at + 2], head[at + 3]]))
 }
 
 /// The datagram in a frame that `decode` called "not TCP".
@@ -163,19 +166,27 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_frames_are_looked_at_only_for_ordinary_techniques() {
-        let frame = |protocol| frames::ethernet(0x0800, &frames::ipv4(protocol, &sctp(1)));
-        let is_worth = |protocol, set| is_worth_a_look(LinkType::Ethernet, &frame(protocol), set);
-        let without = Techniques::of(&[Technique::Syn]);
-        for protocol in [UDP, ICMP, SCTP, 47] {
-            assert!(!is_worth(protocol, without));
-            assert!(is_worth(protocol, Techniques::ALL));
-            assert_eq!(is_worth(protocol, Techniques::DEFAULT), ![UDP, ICMP].contains(&protocol));
-        }
-        for protocol in [UDP, ICMPV6, SCTP, 47] {
-            let frame = frames::ethernet(0x86dd, &frames::ipv6(protocol, &sctp(1)));
-            let is_worth = is_worth_a_look(LinkType::Ethernet, &frame, Techniques::DEFAULT);
-            assert_eq!(is_worth, ![UDP, ICMPV6].contains(&protocol));
+    fn plain_udp_and_icmp_are_ordinary_and_tunnels_are_not() {
+        let to = |port: u16| [&[0x9c, 0x40], &port.to_be_bytes()[..], &[0; 60]].concat();
+        for (ether_type, ip, icmp) in [
+            (0x0800, frames::ipv4 as fn(u8, &[u8]) -> Vec<u8>, ICMP),
+            (0x86dd, frames::ipv6 as fn(u8, &[u8]) -> Vec<u8>, ICMPV6),
+        ] {
+            for (protocol, port, ordinary) in [
+                (UDP, 53, true),
+                (icmp, 0, true),
+                (UDP, 4789, false),
+                (UDP, 6081, false),
+                (SCTP, 53, false),
+                (47, 0, false),
+                (4, 0, false),
+            ] {
+                let frame = frames::ethernet(ether_type, &ip(protocol, &to(port)));
+                assert_eq!(is_ordinary(LinkType::Ethernet, &frame), ordinary, "{protocol}: {port}");
+                if ordinary {
+                    assert!(!crate::packet::tunnel::is_tunnel(LinkType::Ethernet, &frame));
+                }
+            }
         }
     }
 }

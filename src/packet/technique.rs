@@ -171,11 +171,7 @@ impl Techniques {
         Technique::Xmas,
     ]);
 
-    /// Those that are not TCP.
-    const DATAGRAMS: Self =
-        Self::of(&[Technique::Icmp, Technique::Protocol, Technique::Sctp, Technique::Udp]);
-
-    /// Those of `DATAGRAMS` but SCTP: ordinary traffic must be looked at for them.
+    /// Those that are neither TCP nor SCTP: ordinary traffic must be looked at for them.
     const ORDINARY: Self = Self::of(&[Technique::Icmp, Technique::Protocol, Technique::Udp]);
 
     /// These.
@@ -194,13 +190,7 @@ impl Techniques {
         self.0 >> technique as u16 & 1 == 1
     }
 
-    /// Whether one is not TCP.
-    #[inline]
-    pub(crate) const fn has_datagrams(self) -> bool {
-        self.0 & Self::DATAGRAMS.0 != 0
-    }
-
-    /// Whether of what is not TCP only SCTP is looked for.
+    /// Whether one is looked for in plain UDP, ICMP and whatever is not TCP.
     #[inline]
     pub(crate) const fn has_ordinary(self) -> bool {
         self.0 & Self::ORDINARY.0 != 0

@@ -1,7 +1,7 @@
 //! Tunnels that carry whole packets in the open: IP in IP, 6in4, GRE, VXLAN, Geneve, and what a switch mirrors in ERSPAN.
 
 use crate::packet::decode::segment;
-use crate::packet::ip::{ICMPV6, UDP};
+use crate::packet::ip::UDP;
 use crate::packet::link::{IPV4, IPV6};
 use crate::packet::tcp::Segment;
 use crate::packet::{LinkType, Skipped};
@@ -37,34 +37,14 @@ const ERSPAN: u16 = 0x88be;
 const ERSPAN_III: u16 = 0x22eb;
 
 /// Whether a frame that `decode` called "not TCP" carries another packet in the open.
-#[inline]
 pub fn is_tunnel(link: LinkType, frame: &[u8]) -> bool {
-    // Most of a file's frames that are not TCP: plain IPv6 and IPv4 on Ethernet.
-    if link == LinkType::Ethernet && frame.len() >= 58 && frame[12..14] == IPV6.to_be_bytes() {
-        match frame[20] {
-            ICMPV6 => return false,
-            UDP => return is_over_udp(frame[56], frame[57]),
-            _ => {}
-        }
-    }
-    if link == LinkType::Ethernet
-        && let Some(head) = frame.first_chunk::<38>()
-        && head[12..15] == [0x08, 0x00, 0x45]
-        && head[20] & 0x1f == 0
-        && head[21] == 0
-    {
-        return match head[23] {
-            IP_IN_IP | IPV6_IN_IP | GRE => true,
-            UDP => is_over_udp(head[36], head[37]),
-            _ => false,
-        };
-    }
     segment(link, frame).is_ok_and(|outer| carried(&outer).is_some())
 }
 
-/// Whether these two bytes are the port of a tunnel.
-fn is_over_udp(high: u8, low: u8) -> bool {
-    [VXLAN, GENEVE].contains(&u16::from_be_bytes([high, low]))
+/// Whether UDP to this port is a tunnel.
+#[inline]
+pub(super) fn is_over_udp(port: u16) -> bool {
+    port == VXLAN || port == GENEVE
 }
 
 /// The packet that a frame carries, and what it begins with; `None` if it is no tunnel. A tunnel that is cut, or that

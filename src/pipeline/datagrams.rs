@@ -53,19 +53,23 @@ impl Pipeline {
     /// A frame that `decode` called "not TCP".
     #[inline]
     pub(super) fn not_tcp(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
+        if !self.techniques.has_ordinary() && datagram::is_ordinary(self.link, bytes) {
+            self.skipped[Skipped::NotTcp as usize] += 1;
+            return None;
+        }
+        self.look_again(time, bytes)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_again(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
         if self.datagrams.tunnels == Tunnels::Follow && tunnel::is_tunnel(self.link, bytes) {
             return self.inside(time, bytes);
         }
-        if datagram::is_worth_a_look(self.link, bytes, self.techniques) {
-            return self.datagram(time, self.link, bytes);
-        }
-        self.skip_not_tcp(self.link, bytes);
-        None
+        self.datagram(time, self.link, bytes)
     }
 
     /// It is no probe: a tunnel that is not looked into may carry one, and is counted as such.
-    #[cold]
-    #[inline(never)]
     fn skip_not_tcp(&mut self, link: LinkType, bytes: &[u8]) {
         if tunnel::is_tunnel(link, bytes) {
             self.skipped[Skipped::Tunnel as usize] += self.datagrams.each_stands_for;
@@ -75,8 +79,6 @@ impl Pipeline {
     }
 
     /// A datagram: the probe in it, if it is one of those that are looked for.
-    #[cold]
-    #[inline(never)]
     fn datagram(&mut self, time: Timestamp, link: LinkType, bytes: &[u8]) -> Option<Probe> {
         let datagram = match datagram::look(link, bytes) {
             Ok(datagram) if self.techniques.contains(datagram.technique) => datagram,
@@ -125,8 +127,6 @@ impl Pipeline {
     }
 
     /// The probe in a tunnel: it is that of the inner source, and asks the inner host.
-    #[cold]
-    #[inline(never)]
     fn inside(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
         let (mut link, mut bytes) = (self.link, bytes);
         for _ in 0..tunnel::MOST_NESTED {
@@ -140,10 +140,7 @@ impl Pipeline {
                     }
                 }
                 Some(Err(skipped)) => skipped,
-                None if datagram::is_worth_a_look(link, bytes, self.techniques) => {
-                    return self.datagram(time, link, bytes);
-                }
-                None => Skipped::NotTcp,
+                None => return self.datagram(time, link, bytes),
             };
             self.skipped[skipped as usize] += 1;
             return None;
