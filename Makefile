@@ -15,7 +15,7 @@ SUDO = $$([ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests use beside Rust: real scanners, Prometheus, Alertmanager, journald and systemd, all from Debian.
 TEST_PACKAGES = libpcap-dev gcc nmap masscan zmap hping3 ipv6toolkit tcpdump prometheus prometheus-alertmanager victoria-metrics iproute2 systemd \
   systemd-container debootstrap dbus util-linux procps jq curl python3 python3-jsonschema fail2ban nftables \
-  iputils-ping strace python3-venv
+  iputils-ping strace python3-venv openssl chromium python3-prometheus-client
 
 # What check-image uses beside the tools of the tests.
 CARGO_TOOLS = target/cargo-tools

@@ -17,7 +17,7 @@
 //! With `--capture.threads` the kernel hands each source's packets to one of the interface's threads, and the store shows
 //! them as one interface.
 //!
-//! Four ways across threads and no others: state (the store, also with the answers to questions), events (the queue), stop,
+//! Four ways across threads and no others: state (the store, also with the answers to questions; the recent scans), events (the queue), stop,
 //! reload and questions (a wake and channels), ownership (moved in at spawn). `replay` is the same way, with a file at its start and a report at its end.
 //!
 //! # Words

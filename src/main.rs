@@ -2,7 +2,7 @@
 
 use portscan_exporter::publish::explain::Answer;
 use portscan_exporter::settings::flags::{
-    self, AnswerFormat, Command, EarlyExit, ExplainFlags, HealthFlags, ReplayFlags,
+    self, AnswerFormat, Command, EarlyExit, ExplainFlags, ExporterFlags, HealthFlags, ReplayFlags,
 };
 use portscan_exporter::settings::{Ignored, Settings};
 use portscan_exporter::system::version;
@@ -69,11 +69,19 @@ fn run() -> ExitCode {
     }
 }
 
+/// A running exporter: where it is, and how to show who asks. Else bad usage, and why.
+fn asked(flags: &ExporterFlags) -> Result<(web::ListenAddress, web::Credentials), String> {
+    let address = flags.address.parse().map_err(|why| format!("--web.listen-address: {why}"))?;
+    let credentials = flags.http_config_file.as_deref().map(web::Credentials::read).transpose();
+    let credentials = credentials.map_err(|why| format!("--http.config.file: {why}"))?;
+    Ok((address, credentials.unwrap_or_default()))
+}
+
 /// Asks the running exporter.
 fn explain(flags: &ExplainFlags) -> ExitCode {
-    let exporter = match flags.exporter.parse() {
-        Ok(exporter) => exporter,
-        Err(why) => return fail(BAD_USAGE, &format!("--web.listen-address: {why}")),
+    let (exporter, credentials) = match asked(&flags.exporter) {
+        Ok(asked) => asked,
+        Err(why) => return fail(BAD_USAGE, &why),
     };
     let address = flags.address;
     // An address stands without its length.
@@ -83,7 +91,7 @@ fn explain(flags: &ExplainFlags) -> ExitCode {
         &format!("/{}", address.prefix_len())
     };
     let path = format!("/api/v1/explain?source={}{length}", address.addr());
-    let (status, body) = match web::get(&exporter, &path) {
+    let (status, body) = match web::get(&exporter, &path, &credentials) {
         Ok(answer) => answer,
         Err(why) => return fail(FAILED, &why),
     };
@@ -95,6 +103,7 @@ fn explain(flags: &ExplainFlags) -> ExitCode {
         (200, Ok(answer)) => print(&answer.text()),
         (400, _) => fail(BAD_USAGE, printable(body.trim()).as_str()),
         (503, _) => fail(FAILED, &complaint("cannot answer now, try again")),
+        (401, _) => fail(FAILED, &complaint("asks for a password (--http.config.file)")),
         _ => fail(
             FAILED,
             &complaint("does not know this question (is it a portscan_exporter of this version?)"),
@@ -104,15 +113,15 @@ fn explain(flags: &ExplainFlags) -> ExitCode {
 
 /// Asks the running exporter how it is; for whom an exit code is the answer.
 fn health(flags: &HealthFlags) -> ExitCode {
-    let exporter = match flags.exporter.parse() {
-        Ok(exporter) => exporter,
-        Err(why) => return fail(BAD_USAGE, &format!("--web.listen-address: {why}")),
+    let (exporter, credentials) = match asked(&flags.exporter) {
+        Ok(asked) => asked,
+        Err(why) => return fail(BAD_USAGE, &why),
     };
     for (path, question) in [("/-/healthy", "healthy"), ("/-/ready", "ready")] {
         if question == "ready" && !flags.ready {
             continue;
         }
-        match web::get(&exporter, path) {
+        match web::get(&exporter, path, &credentials) {
             Ok((status, _)) if status.is_success() => {}
             Ok((status, body)) => {
                 let why = printable(&body.trim().replace('\n', "; "));

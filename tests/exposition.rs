@@ -5,6 +5,7 @@ use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{self, Counters, Limits, PublishedSource, Source, Technique};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
+use portscan_exporter::publish::recent::Fill;
 use portscan_exporter::publish::sample::{SampleSnapshot, SampledSource};
 use portscan_exporter::publish::snapshot::InterfaceSnapshot;
 use portscan_exporter::system::counters::{Counter, Counts};
@@ -152,7 +153,13 @@ fn state() -> ProcessState {
             (Counter::AcceptFailures, 14),
             (Counter::QuestionsRefused, 15),
             (Counter::InterfacesRefused, 16),
+            (Counter::RefusedConfig, 16),
+            (Counter::RefusedCredentials, 17),
+            (Counter::RefusedFollowers, 18),
+            (Counter::RefusedRate, 19),
+            (Counter::HandshakesFailed, 20),
         ]),
+        recent: Fill { scans: 21, evicted: 22 },
     }
 }
 

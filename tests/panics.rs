@@ -52,12 +52,12 @@ fn exporter(who: &str) -> ExitCode {
     let shell = Shell::new(false).unwrap();
     let outcome = match who {
         "notifier" => {
-            app::run_with(shell, settings, |notices| panic!("at {:?}", notices.recv()), |sink| sink)
+            app::run_with(shell, settings, |notices, _| panic!("at {:?}", notices.recv()), |sink| sink)
         }
         "capture" => {
             let first = AtomicBool::new(true);
             let sink = |sink| PanicsAtAScan { sink, panics: first.swap(false, Ordering::Relaxed) };
-            app::run_with(shell, settings, |notices| Notifier::new().run(notices), sink)
+            app::run_with(shell, settings, |notices, _| Notifier::new().run(notices), sink)
         }
         other => panic!("{other} does not panic"),
     };

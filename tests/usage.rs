@@ -34,10 +34,7 @@ fn bad_flags_are_refused() {
             "unexpected argument '--detection.treshold' found (did you mean --detection.threshold?)",
         ),
         ("--detection", "unexpected argument '--detection' found (did you mean --detection.memory?)"),
-        (
-            "--web.config.file=web.yml",
-            "unexpected argument '--web.config.file' found (no TLS or passwords here: put a proxy in front that has them)",
-        ),
+        ("--web.config.file=web.yml", "--web.config.file: cannot read web.yml: no such file"),
         ("--config.chek", "unexpected argument '--config.chek' found (did you mean --config.check?)"),
         ("eth0", "unrecognized subcommand 'eth0' (try --help)"),
         ("repaly a.pcap", "unrecognized subcommand 'repaly' (did you mean replay?)"),

@@ -8,7 +8,12 @@ use crate::text::units::write_nanos;
 use crate::web;
 
 /// Says what is about to happen: version, interfaces with their addresses, window, threshold, listen address.
-pub(super) fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::Listeners) {
+pub(super) fn banner(
+    settings: &Settings,
+    lives: &[Vec<Live>],
+    listeners: &web::Listeners,
+    web_config: Option<&web::ConfigFile>,
+) {
     log::info!(
         version = version::VERSION,
         revision = version::REVISION,
@@ -38,8 +43,28 @@ pub(super) fn banner(settings: &Settings, lives: &[Vec<Live>], listeners: &web::
     );
     warn_of(&Ignored::by(&settings.policy).warnings(settings.policy.threshold));
     say_how_many_at_once(settings);
+    say_who_can_read(listeners, web_config);
+}
+
+/// Says where it listens, and who can read what there.
+fn say_who_can_read(listeners: &web::Listeners, config: Option<&web::ConfigFile>) {
+    let (tls, authentication) =
+        config.map_or((false, false), |config| (config.is_tls(), config.authenticates()));
     for address in listeners.addresses() {
-        log::info!(address = address.to_string().as_str(); "listening on {address}");
+        log::info!(
+            address = address.to_string().as_str(), tls, authentication;
+            "listening on {address}"
+        );
+    }
+    for warning in config.iter().flat_map(|config| config.warnings()) {
+        log::warn!("--web.config.file: {warning}");
+    }
+    if !authentication && listeners.addresses().any(|address| address.ip().is_unspecified()) {
+        log::warn!(
+            "anyone who reaches this port can read who scans, and a scanner its own count and the threshold: listen on \
+             127.0.0.1 or a management address (--web.listen-address), or ask for passwords or certificates \
+             (--web.config.file)"
+        );
     }
 }
 

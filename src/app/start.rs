@@ -29,6 +29,7 @@ use crate::detect::{Limits, Origin, OutOfMemory};
 use crate::events::notify::{Notice, Notifier};
 use crate::logger;
 use crate::pipeline::{Pipeline, Publisher, random_seed};
+use crate::publish::recent::Recent;
 use crate::publish::sample::{Sample, Sampling};
 use crate::publish::store::SnapshotStore;
 use crate::settings::{self, Settings};
@@ -88,14 +89,15 @@ impl Shell {
 
 /// Captures until a signal says stop. An error says what was in the way, and what to try.
 pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
-    run_with(shell, settings, |notices| Notifier::new().run(notices), |publisher| publisher)
+    let notifier = |notices, recent| Notifier::new().with_recent(recent).run(notices);
+    run_with(shell, settings, notifier, |publisher| publisher)
 }
 
 /// The same with another notifier, and with something between each capture and its publisher: a test puts in what panics.
 pub fn run_with<P: Publisher + Send + 'static>(
     shell: Shell,
     settings: Settings,
-    notifier: impl FnOnce(Receiver<Notice>) + Send + 'static,
+    notifier: impl FnOnce(Receiver<Notice>, Arc<Recent>) + Send + 'static,
     publisher: impl Fn(ShardPublisher) -> P,
 ) -> Result<(), String> {
     let Shell { passed, runtime, hang_up, _too_large } = shell;
@@ -107,16 +109,18 @@ pub fn run_with<P: Publisher + Send + 'static>(
     let pipelines = tables(&settings, limits)?;
     let lives = open_captures(&settings)?;
     let listeners = web::bind(&settings.web, passed).map_err(|error| error.to_string())?;
-    confine(&settings)?;
+    let web_config = confine(&settings)?;
     logger::begin();
-    banner(&settings, &lives, &listeners);
+    banner(&settings, &lives, &listeners, web_config.as_ref());
 
     let threads = settings.flags.capture.threads as usize;
     let leaders = lives.iter().filter_map(|shards| shards.first());
     let store = Arc::new(SnapshotStore::shared(leaders.map(Live::interface), threads));
     let (notices, waiting) = sync_channel(QUEUE);
     let (reports, reported) = mpsc::channel(REPORTS);
-    let notifier = start_notifier(move || notifier(waiting))?;
+    let recent = Arc::new(Recent::new(random_seed()));
+    let remembers = Arc::clone(&recent);
+    let notifier = start_notifier(move || notifier(waiting, remembers))?;
     let new_publisher = |live: &Live, index| {
         publisher(ShardPublisher::new(live, index, Arc::clone(&store), notices.clone(), reports.clone()))
     };
@@ -125,7 +129,8 @@ pub fn run_with<P: Publisher + Send + 'static>(
     drop((notices, reports));
     let reloads = Arc::new(Reloads::new(settings, limits, greatest_threshold, &captures));
     let (requests, requested) = mpsc::channel(REQUESTS);
-    let server = web::Server::start(listeners, pages(&reloads, &store, requests, &captures))
+    let pages = pages(&reloads, &store, requests, &captures).with_recent(recent).with_config(web_config);
+    let server = web::Server::start(listeners, pages)
         .map_err(|error| format!("cannot start the web server: {error}"))?;
 
     let running = Running { captures, notifier, server };
@@ -231,10 +236,15 @@ fn default_interface() -> Result<String, String> {
     Ok(name)
 }
 
-/// Gives up what is not needed any more, and says what is left.
-fn confine(settings: &Settings) -> Result<(), String> {
+/// Gives up what is not needed any more, and says what is left. What asks for TLS and passwords is read as the user that
+/// remains, as it will be for each request: nobody is let in later where it cannot be.
+fn confine(settings: &Settings) -> Result<Option<web::ConfigFile>, String> {
     let config = settings.flags.config.file.as_deref();
-    let options = privilege::Options { user: settings.flags.user.clone(), readable: readable(config) };
+    let web_config = settings.web.config_file.as_deref();
+    let web_files =
+        web_config.map(web::ConfigFile::open).transpose()?.map_or_else(Vec::new, |file| file.files());
+    let files: Vec<&Path> = config.into_iter().chain(web_files.iter().map(PathBuf::as_path)).collect();
+    let options = privilege::Options { user: settings.flags.user.clone(), readable: readable(&files) };
     let confined = privilege::confine(&options).map_err(|error| error.to_string())?;
     if let Some(why) = &confined.still_root {
         log::warn!("it stays root, with no privilege but CAP_NET_RAW: {why}");
@@ -257,18 +267,20 @@ fn confine(settings: &Settings) -> Result<(), String> {
             "a reload will be refused: {error} (as {who}; let this user read it, or choose another with --user)"
         );
     }
-    Ok(())
+    web_config.map(web::ConfigFile::open).transpose().map_err(|error| {
+        format!("{error} (as {who}, who reads it for each request: let this user read it, or choose another with --user)")
+    })
 }
 
-/// What is read after the start: the configuration's directory, since a new file takes the place of the old one; that of
-/// the file it may be a link to; and the program itself, for the names in a panic's backtrace.
-fn readable(config: Option<&Path>) -> Vec<PathBuf> {
+/// What is read after the start: the directories of these files, since a new one takes the place of the old one; those of the files
+/// that they may be links to; and the program itself, for the names in a panic's backtrace.
+fn readable(files: &[&Path]) -> Vec<PathBuf> {
     let directory = |file: &Path| match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    let linked = config.and_then(|path| path.canonicalize().ok());
-    let directories = config.into_iter().chain(linked.as_deref()).map(directory);
+    let linked: Vec<PathBuf> = files.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let directories = files.iter().copied().chain(linked.iter().map(PathBuf::as_path)).map(directory);
     directories.chain(std::env::current_exe()).collect()
 }
 

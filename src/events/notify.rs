@@ -8,6 +8,7 @@ use crate::detect::{EventKind, PortSample, Scan, ScanEvent};
 use crate::events::flood::{BURST, FloodLimit, RATE, Withheld};
 use crate::events::record::{Record, Value};
 use crate::logger::{self, MESSAGE_ID_KEY, TITLE_KEY};
+use crate::publish::recent::Recent;
 use crate::system::clock;
 use crate::text::units::write_nanos;
 use log::kv::{self, Key, Source, VisitSource};
@@ -40,6 +41,8 @@ pub struct Notice {
 #[derive(Debug)]
 pub struct Notifier {
     flood: FloodLimit,
+    /// Takes in every scan, also those that the limit withholds.
+    recent: Option<Arc<Recent>>,
 }
 
 impl Default for Notifier {
@@ -51,7 +54,13 @@ impl Default for Notifier {
 impl Notifier {
     /// A notifier that has written nothing yet.
     pub fn new() -> Self {
-        Self { flood: FloodLimit::new(clock::steady()) }
+        Self { flood: FloodLimit::new(clock::steady()), recent: None }
+    }
+
+    /// The same that puts every scan among the recent ones, too.
+    #[must_use]
+    pub fn with_recent(self, recent: Arc<Recent>) -> Self {
+        Self { recent: Some(recent), ..self }
     }
 
     /// Write what arrives until every sender is gone and the queue is empty.
@@ -62,6 +71,9 @@ impl Notifier {
                 Some(due) => notices.recv_timeout(due.saturating_duration_since(clock::steady())),
             };
             let now = clock::steady();
+            if let (Ok(Notice { interface, event }), Some(recent)) = (&notice, &self.recent) {
+                recent.put(interface, *event);
+            }
             match notice {
                 Ok(notice) if self.flood.admits(notice.event.kind, now) => entry(&notice).write(),
                 Ok(_) => logger::count_suppressed(1),

@@ -161,7 +161,11 @@ pub(super) fn web(flags: &WebFlags) -> Result<web::Options, SettingsError> {
             Err(why) => return invalid(format!("--web.listen-address: {why}")),
         }
     }
+    if let Some(path) = &flags.config_file {
+        web::ConfigFile::open(path).map(drop).or_else(|why| invalid(format!("--web.config.file: {why}")))?;
+    }
     Ok(web::Options {
+        config_file: flags.config_file.clone(),
         listen,
         systemd_socket: flags.systemd_socket,
         telemetry_path: flags.telemetry_path.clone(),

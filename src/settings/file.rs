@@ -2,29 +2,21 @@
 //! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
 
 use crate::detect::Techniques;
+use crate::system::files;
 use crate::text::units::parse_duration;
+use crate::text::yaml::{self, Scalar, Spanned, Syntax, expected, or_default};
 use crate::text::{printable, quote};
 use ipnet::{IpNet, Ipv4Net};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
-use serde_saphyr::{DefaultMessageFormatter, Error, MessageFormatter, Options, Spanned};
+use serde::de::{self, Deserialize, Deserializer};
 use std::fmt;
-use std::fs;
-use std::io::{self, Read};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The largest file that is read, in bytes.
-pub(crate) const MAX_BYTES: u64 = 1 << 20;
-
 /// The most networks in `ignore.sources`: each is compared with the source of every probe.
 pub const MAX_NETWORKS: usize = 1000;
-
-/// The open(2) flag by which a FIFO does not wait for its other end.
-const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// A configuration file, as written: what it does not say is `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
@@ -106,110 +98,19 @@ impl std::error::Error for ConfigError {}
 /// The configuration in a file.
 pub fn load(path: &Path) -> Result<File, ConfigError> {
     let wrong = |line, what: String| ConfigError { path: path.to_owned(), line, what };
-    let text = read(path).map_err(|(line, what)| wrong(line, what))?;
+    let text = files::text(path).map_err(|(line, what)| wrong(line, what))?;
     parse(&text).map_err(|(line, what)| wrong(line, what))
 }
 
 /// The text of another file that settings need, under the same bounds.
 pub fn text(path: &Path) -> Result<String, ConfigError> {
-    read(path).map_err(|(line, what)| ConfigError { path: path.to_owned(), line, what })
-}
-
-/// The file's text, or why there is none.
-fn read(path: &Path) -> Result<String, (Option<u64>, String)> {
-    let cause = |error: io::Error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => "no such file".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-            _ => error.to_string(),
-        };
-        (None, what)
-    };
-    let mut bytes = Vec::new();
-    // A FIFO would keep the reload waiting for its writer, and everything else with it.
-    let file = fs::File::options().read(true).custom_flags(NONBLOCK).open(path).map_err(cause)?;
-    let kind = file.metadata().map_err(cause)?.file_type();
-    if !kind.is_file() {
-        let what = if kind.is_dir() { "it is a directory" } else { "it is not a regular file" };
-        return Err((None, what.to_owned()));
-    }
-    // One byte more than allowed tells what is too large (or endless) from what just fits.
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cause)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err((None, format!("it is larger than {} KiB", MAX_BYTES >> 10)));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count() as u64;
-        (Some(line), "it is not UTF-8 text".to_owned())
-    })
+    files::text(path).map_err(|(line, what)| ConfigError { path: path.to_owned(), line, what })
 }
 
 /// The configuration in a text, or the line that is wrong and why.
 fn parse(text: &str) -> Result<File, (Option<u64>, String)> {
-    let document: Option<File> =
-        serde_saphyr::from_str_with_options(text, options()).map_err(|error| explain(&error))?;
+    let document: Option<File> = yaml::parse(text)?;
     Ok(document.unwrap_or_default())
-}
-
-fn options() -> Options {
-    serde_saphyr::options! {
-        with_snippet: false,
-        // "yes" is a word, and 0o22 is not a port anyone means.
-        strict_booleans: true,
-        merge_keys: serde_saphyr::options::MergeKeyPolicy::Error,
-        // A file of this kind repeats little: aliases that unfold to more than the file could hold are a bomb.
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 20_000,
-            max_replay_stack_depth: 8,
-        },
-        budget: serde_saphyr::budget! {
-            max_documents: 2, // so that the error for a second one says so
-            max_depth: 16,
-            flow_nesting_limit: 16,
-            max_aliases: 1_000,
-            max_anchors: 1_000,
-            max_merge_keys: 0,
-        },
-    }
-}
-
-/// The line and the cause of a parser's error, in our words where it is one that people will meet.
-fn explain(error: &Error) -> (Option<u64>, String) {
-    let error = error.without_snippet();
-    let line = error.location().map(|location| location.line());
-    let what = match error {
-        Error::AliasError { error, .. } => return (line, explain(error).1),
-        Error::Message { msg, .. } | Error::HookError { msg, .. } => msg.clone(),
-        Error::SerdeUnknownField { field, expected, .. } => {
-            format!("unknown key {} (known: {})", quote(field), expected.join(", "))
-        }
-        Error::DuplicateMappingKey { key: Some(key), .. } => format!("key {} is given twice", quote(key)),
-        Error::SerdeInvalidType { unexpected, expected, .. }
-        | Error::SerdeInvalidValue { unexpected, expected, .. } => {
-            format!("expected {expected}, found {unexpected}")
-        }
-        Error::Unexpected { expected: "mapping start", .. } => "expected a mapping (key: value)".to_owned(),
-        Error::Unexpected { expected: "sequence start", .. } => "expected a list".to_owned(),
-        Error::Unexpected { expected: "string scalar", .. } => {
-            "expected one value, found a list or a mapping".to_owned()
-        }
-        Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasReplayCounterOverflow { .. }
-        | Error::AliasReplayStackDepthExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::Budget { .. } => "too much nesting or repetition for a configuration file".to_owned(),
-        Error::MergeKeyNotAllowed { .. } => "merge keys (<<) are not allowed".to_owned(),
-        Error::MultipleDocuments { .. } => "a second document; one file holds one".to_owned(),
-        other => DefaultMessageFormatter.format_message(other).replace('\n', " "),
-    };
-    (line, what)
-}
-
-/// `detection:` with nothing below it, as when every line is commented out, says nothing.
-fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 fn located<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Option<Located<T>>, D::Error> {
@@ -242,16 +143,6 @@ fn ports<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
         given[usize::from(*range.start())..=usize::from(*range.end())].fill(true);
     }
     Ok((0..=u16::MAX).filter(|&port| given[usize::from(port)]).collect())
-}
-
-/// A scalar with a syntax of its own, read from the text as it is written: YAML's own numbers would take `0x14`, `0o24` and
-/// `1_000` as well.
-struct Scalar<T>(T);
-
-/// How a value is written in a scalar.
-trait Syntax: Sized {
-    const EXPECTED: &'static str;
-    fn parse(text: &str) -> Result<Self, String>;
 }
 
 /// Decimal digits and nothing else; `parse` alone would take a sign. Not `020` either: YAML 1.1 means 16 by it, and
@@ -333,30 +224,6 @@ impl Syntax for RangeInclusive<u16> {
             (Some(first), Some(last)) if first <= last => Ok(first..=last),
             _ => Err(expected::<Self>(text)),
         }
-    }
-}
-
-fn expected<T: Syntax>(text: &str) -> String {
-    format!("expected {}, found {}", T::EXPECTED, quote(text))
-}
-
-impl<'de, T: Syntax> Deserialize<'de> for Scalar<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct ScalarVisitor<T>(std::marker::PhantomData<T>);
-
-        impl<T: Syntax> Visitor<'_> for ScalarVisitor<T> {
-            type Value = Scalar<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(T::EXPECTED)
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar<T>, E> {
-                T::parse(text).map(Scalar).map_err(E::custom)
-            }
-        }
-
-        from.deserialize_str(ScalarVisitor(std::marker::PhantomData))
     }
 }
 

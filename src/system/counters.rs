@@ -65,6 +65,16 @@ counters! {
     CutRequest = "portscan_web_connections_cut_total" reason="request": "HTTP connections that were cut, by the reason.";
     InterfacesRefused = "portscan_capture_interfaces_refused_total":
         "Interfaces that match a pattern of --capture.interface and found no place among --capture.max-interfaces.";
+    // Requests that `--web.config.file` sent away: it is broken, or asks for less than at the start …
+    RefusedConfig = "portscan_web_requests_refused_total" reason="config": "Requests refused, by the reason.";
+    // … the password was missing or wrong, or too many were being checked …
+    RefusedCredentials = "portscan_web_requests_refused_total" reason="credentials": "Requests refused, by the reason.";
+    // … events were followed by as many clients as allowed …
+    RefusedFollowers = "portscan_web_requests_refused_total" reason="followers": "Requests refused, by the reason.";
+    // … or they came faster than the rate that it allows.
+    RefusedRate = "portscan_web_requests_refused_total" reason="rate": "Requests refused, by the reason.";
+    HandshakesFailed = "portscan_web_tls_handshakes_failed_total":
+        "TLS handshakes that failed: no TLS at all, no common version, no valid client certificate, or a broken configuration.";
     ScrapesRefused = "portscan_web_scrapes_refused_total":
         "Scrapes refused because as many as allowed were being answered.";
     QuestionsRefused = "portscan_web_questions_refused_total":

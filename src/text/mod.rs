@@ -3,6 +3,7 @@
 
 pub(crate) mod time;
 pub mod units;
+pub(crate) mod yaml;
 
 /// The most characters that a message quotes of one text.
 const MOST_QUOTED: usize = 80;

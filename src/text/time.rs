@@ -10,6 +10,12 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
     Rfc3339(time).to_string()
 }
 
+/// A moment as it is written so, with or without a fraction.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let since = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok().map(Timestamp)
+}
+
 /// The same without a string of its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rfc3339(pub Timestamp);

@@ -37,7 +37,16 @@ impl FromStr for ListenAddress {
         let host = match host.strip_prefix('[') {
             Some(rest) => {
                 let inner = rest.strip_suffix(']').ok_or_else(|| wrong("no closing bracket"))?;
-                inner.parse::<Ipv6Addr>().map_err(|_| wrong("no valid IPv6 address"))?;
+                // Of a link-local address, the interface: fe80::1%eth0.
+                let (address, zone) = inner.split_once('%').unwrap_or((inner, "0"));
+                let is_name = |zone: &str| {
+                    !zone.is_empty() && !zone.contains(|c: char| c.is_whitespace() || "%/".contains(c))
+                };
+                address
+                    .parse::<Ipv6Addr>()
+                    .ok()
+                    .filter(|_| is_name(zone))
+                    .ok_or_else(|| wrong("no valid IPv6 address"))?;
                 Some(inner.to_owned())
             }
             None if host.is_empty() => None,
@@ -67,7 +76,14 @@ mod tests {
 
     #[test]
     fn the_forms_operators_write() {
-        for text in [":10220", "127.0.0.1:10220", "[::1]:10220", "localhost:10220", "0.0.0.0:0"] {
+        for text in [
+            ":10220",
+            "127.0.0.1:10220",
+            "[::1]:10220",
+            "[fe80::1%eth0]:10220",
+            "node7.example.org:10220",
+            "0.0.0.0:0",
+        ] {
             assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
         }
     }
@@ -83,6 +99,8 @@ mod tests {
             ("::1:10220", "an IPv6 address without brackets"),
             ("[::1:10220", "no closing bracket"),
             ("[host]:10220", "no valid IPv6 address"),
+            ("[fe80::1%]:10220", "no valid IPv6 address"),
+            ("[fe80::1%a b]:10220", "no valid IPv6 address"),
             ("a b:10220", "no valid host"),
         ] {
             assert_eq!(text.parse::<ListenAddress>().unwrap_err(), format!("{why} in {text:?} {hint}"));

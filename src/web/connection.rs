@@ -6,6 +6,7 @@ use super::fair::{Permit, Places, Slot};
 use super::limits::ClientLimits;
 use crate::system::clock;
 use crate::system::counters::Counter;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 /// What a connection is doing.
@@ -28,6 +29,17 @@ pub(super) enum Phase {
     Answering,
     /// The answer is made, and the client is taking it.
     Sending,
+    /// The answer goes on for ever, piece by piece.
+    Following,
+}
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and before: one answer at a time.
+    Http1,
+    /// HTTP/2: several at once.
+    Http2,
 }
 
 /// One connection, as the server watches it.
@@ -45,15 +57,27 @@ pub(super) struct Watch {
 
 #[derive(Debug)]
 struct State {
+    /// With HTTP/2 only `Head`, until the first request, and `Idle`.
     phase: Phase,
     since: Instant,
     // An answer is under way until the client has taken the whole of it.
+    permit: Option<Permit>,
+    /// With HTTP/2, the requests that are under way.
+    streams: Option<BTreeMap<u64, Running>>,
+    next_stream: u64,
+}
+
+/// A request of HTTP/2.
+#[derive(Debug)]
+struct Running {
+    since: Instant,
     permit: Option<Permit>,
 }
 
 impl Watch {
     pub(super) fn new(id: u64, peer: IpAddr) -> Self {
-        let state = State { phase: Phase::Head, since: clock::steady(), permit: None };
+        let state =
+            State { phase: Phase::Head, since: clock::steady(), permit: None, streams: None, next_stream: 0 };
         let client = match peer.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
             address => address,
@@ -61,7 +85,28 @@ impl Watch {
         Self { id, client, state: Mutex::new(state), cut: Arc::default(), given_up: AtomicBool::new(false) }
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
+    /// From now on it speaks HTTP/2.
+    pub(super) fn speaks_http2(&self) {
+        self.lock().streams = Some(BTreeMap::new());
+    }
+
+    /// A request has come, and is answered from now on.
+    pub(super) fn begin(self: &Arc<Self>) -> Turn {
+        let mut state = self.lock();
+        let stream = state.next_stream;
+        let now = clock::steady();
+        let is_http2 = match &mut state.streams {
+            Some(streams) => streams.insert(stream, Running { since: now, permit: None }).is_none(),
+            None => false,
+        };
+        state.next_stream += 1;
+        state.phase = if is_http2 { Phase::Idle } else { Phase::Answering };
+        state.since = now;
+        drop(state);
+        Turn { watch: Arc::clone(self), stream: is_http2.then_some(stream) }
+    }
+
+    fn enter(&self, phase: Phase) {
         let mut state = self.lock();
         state.phase = phase;
         state.since = clock::steady();
@@ -70,55 +115,44 @@ impl Watch {
         }
     }
 
+    /// HTTP/1 only: with HTTP/2 what is read and written belongs to no request in particular.
     fn pass(&self, from: Phase, to: Phase) {
-        if self.lock().phase == from {
+        let state = self.lock();
+        let passes = state.streams.is_none() && state.phase == from;
+        drop(state);
+        if passes {
             self.enter(to);
         }
-    }
-
-    /// Takes a place for an answer, to be held until the client has taken it; whether another was cut for it. `None` if
-    /// there is no place.
-    pub(super) fn take_place(&self, places: &Arc<Places>) -> Option<bool> {
-        if self.lock().permit.is_some() {
-            // Of the answer before, which the client has not taken yet.
-            return Some(false);
-        }
-        let (permit, crowded) = places.admit(self.id, self.client, &self.cut, clock::steady())?;
-        self.lock().permit = Some(permit);
-        Some(crowded)
     }
 
     /// The place it holds among connections.
     pub(super) fn slot(&self) -> Slot {
         let state = self.lock();
-        let idle = matches!(state.phase, Phase::Idle | Phase::Head);
+        let idle = matches!(state.phase, Phase::Idle | Phase::Head)
+            && state.streams.as_ref().is_none_or(BTreeMap::is_empty);
         Slot { id: self.id, client: self.client, idle, since: state.since }
     }
 
     /// Nobody will take what is still to be sent.
     pub(super) fn give_up(&self) {
-        let sending = matches!(self.lock().phase, Phase::Answering | Phase::Sending);
+        let state = self.lock();
+        let sending = matches!(state.phase, Phase::Answering | Phase::Sending | Phase::Following)
+            || state.streams.as_ref().is_some_and(|streams| !streams.is_empty());
         self.given_up.store(sending, Ordering::Relaxed);
     }
 
-    /// When it is cut, unless it goes on.
-    pub(super) fn deadline(&self, limits: &ClientLimits) -> Instant {
+    /// When it is cut, unless it goes on; and where it counts if it is cut then.
+    pub(super) fn deadline(&self, limits: &ClientLimits) -> (Instant, Counter) {
         let state = self.lock();
-        state.since
-            + match state.phase {
-                Phase::Idle => limits.idle,
-                Phase::Head => limits.header,
-                Phase::Answering | Phase::Sending => limits.request,
-            }
-    }
-
-    /// Where it counts if it is cut then.
-    pub(super) fn timeout_counter(&self) -> Counter {
-        match self.lock().phase {
-            Phase::Idle => Counter::CutIdle,
-            Phase::Head => Counter::CutHeader,
-            Phase::Answering | Phase::Sending => Counter::CutRequest,
-        }
+        let oldest = state.streams.iter().flat_map(BTreeMap::values).map(|running| running.since).min();
+        let request = (limits.request, Counter::CutRequest);
+        let (since, (limit, counter)) = match (oldest, state.phase) {
+            (Some(since), _) => (since, request),
+            (None, Phase::Idle) => (state.since, (limits.idle, Counter::CutIdle)),
+            (None, Phase::Head) => (state.since, (limits.header, Counter::CutHeader)),
+            (None, Phase::Answering | Phase::Sending | Phase::Following) => (state.since, request),
+        };
+        (since + limit, counter)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -126,9 +160,88 @@ impl Watch {
     }
 }
 
-/// What carries a connection. One that is encrypted makes its handshake at the first read, so that it counts as a part of the
-/// first header.
+/// One request on a connection, until the client has taken its answer.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) watch: Arc<Watch>,
+    /// With HTTP/2.
+    stream: Option<u64>,
+}
+
+impl Turn {
+    /// Whether other requests of the connection are answered beside this one.
+    pub(super) fn is_http2(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Takes a place for the answer, to be held until the client has taken it; whether another was cut for it. `None` if
+    /// there is no place.
+    pub(super) fn take_place(&self, places: &Arc<Places>) -> Option<bool> {
+        if self.held(|permit| permit.is_some()).unwrap_or(false) {
+            // Of the answer before, which the client has not taken yet.
+            return Some(false);
+        }
+        let (permit, crowded) = places.admit(self.watch.client, &self.watch.cut)?;
+        // With HTTP/2 the client may have gone meanwhile: then it is free again.
+        let _ = self.held(|held| *held = Some(permit));
+        Some(crowded)
+    }
+
+    fn held<T>(&self, look: impl FnOnce(&mut Option<Permit>) -> T) -> Option<T> {
+        let mut state = self.watch.lock();
+        match self.stream {
+            None => Some(look(&mut state.permit)),
+            Some(stream) => Some(look(&mut state.streams.as_mut()?.get_mut(&stream)?.permit)),
+        }
+    }
+
+    /// The answer is made; with `follows` it goes on for ever.
+    pub(super) fn answered(&self, follows: bool) {
+        match self.stream {
+            None if follows => self.watch.enter(Phase::Following),
+            None => self.watch.enter(Phase::Sending),
+            Some(_) => {}
+        }
+    }
+
+    /// The client has taken a piece of an answer that goes on.
+    pub(super) fn goes_on(&self) {
+        let mut state = self.watch.lock();
+        let now = clock::steady();
+        match self.stream {
+            None => state.since = now,
+            Some(stream) => {
+                if let Some(running) = state.streams.as_mut().and_then(|streams| streams.get_mut(&stream)) {
+                    running.since = now;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream else {
+            // What is left of it is sent; other answers are, when the connection has been flushed.
+            return self.watch.pass(Phase::Following, Phase::Sending);
+        };
+        let mut state = self.watch.lock();
+        state.since = clock::steady();
+        let ended = state.streams.as_mut().and_then(|streams| streams.remove(&stream));
+        drop(state);
+        // Its place is free, after the lock is gone.
+        drop(ended);
+    }
+}
+
+/// What carries a connection.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Makes it ready to be read, and says what is spoken on it. One that is encrypted makes its handshake here: it counts as a part
+    /// of the first header.
+    fn ready(&mut self) -> impl Future<Output = io::Result<Protocol>> + Send {
+        std::future::ready(Ok(Protocol::Http1))
+    }
+
     /// Throws away unsent bytes when it is closed.
     fn discard_unsent(&self);
 }
@@ -137,6 +250,23 @@ impl Stream for TcpStream {
     fn discard_unsent(&self) {
         // Else the kernel keeps some hundred kilobytes for minutes, for a client that does not want them.
         let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
+    }
+}
+
+/// Where connections come from.
+pub trait Accept: Send + 'static {
+    /// What carries one.
+    type Stream: Stream;
+
+    /// The next one, and whose it is. Dropped halfway, it loses none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, IpAddr)> {
+        TcpListener::accept(self).await.map(|(stream, peer)| (stream, peer.ip()))
     }
 }
 

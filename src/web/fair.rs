@@ -2,9 +2,11 @@
 //! that holds most, whatever that one is doing. So a crowd of connections from one address costs that address its own
 //! places, and Prometheus always finds one.
 
+use crate::system::clock;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -42,6 +44,7 @@ pub(super) fn gives_way(slots: &[Slot], newcomer: IpAddr) -> Option<u64> {
 #[derive(Debug)]
 pub(super) struct Places {
     most: usize,
+    next: AtomicU64,
     running: Mutex<HashMap<u64, Running>>,
 }
 
@@ -69,17 +72,11 @@ impl Places {
     /// 0 is no limit.
     pub(super) fn at_most(most: usize) -> Arc<Self> {
         let most = if most == 0 { usize::MAX } else { most };
-        Arc::new(Self { most, running: Mutex::default() })
+        Arc::new(Self { most, next: AtomicU64::new(0), running: Mutex::default() })
     }
 
-    /// A place for an answer on a connection that has none yet; whether another was cut for it. `None` if there is none.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        id: u64,
-        client: IpAddr,
-        cut: &Arc<Notify>,
-        now: Instant,
-    ) -> Option<(Permit, bool)> {
+    /// A place for one more answer to a client; whether another was cut for it. `None` if there is none.
+    pub(super) fn admit(self: &Arc<Self>, client: IpAddr, cut: &Arc<Notify>) -> Option<(Permit, bool)> {
         let mut running = self.lock();
         let crowded = running.len() >= self.most;
         if crowded {
@@ -90,7 +87,8 @@ impl Places {
             let oldest = running.remove(&gives_way(&slots, client)?)?;
             oldest.cut.notify_one();
         }
-        running.insert(id, Running { client, since: now, cut: Arc::clone(cut) });
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        running.insert(id, Running { client, since: clock::steady(), cut: Arc::clone(cut) });
         Some((Permit { places: Arc::clone(self), id }, crowded))
     }
 
@@ -103,7 +101,6 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::clock;
     use std::time::Duration;
 
     fn address(last: u8) -> IpAddr {
@@ -143,16 +140,15 @@ mod tests {
     #[test]
     fn a_scrape_of_another_client_takes_the_place_of_the_oldest() {
         let places = Places::at_most(2);
-        let now = clock::steady();
         let cut = Arc::new(Notify::new());
-        let first = places.admit(1, address(1), &cut, now).unwrap();
-        let second = places.admit(2, address(1), &cut, now).unwrap();
-        assert!(places.admit(3, address(1), &cut, now).is_none());
-        let (other, crowded) = places.admit(4, address(2), &cut, now).unwrap();
+        let first = places.admit(address(1), &cut).unwrap();
+        let second = places.admit(address(1), &cut).unwrap();
+        assert!(places.admit(address(1), &cut).is_none());
+        let (other, crowded) = places.admit(address(2), &cut).unwrap();
         assert!(crowded && !first.1 && !second.1);
         // The one that was cut gives nothing back.
         drop(first);
-        assert!(places.admit(5, address(2), &cut, now).is_none());
+        assert!(places.admit(address(2), &cut).is_none());
         drop((second, other));
         assert!(places.lock().is_empty());
     }

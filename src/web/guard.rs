@@ -11,7 +11,8 @@ use std::net::IpAddr;
 pub(super) fn names_one_host<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        // Before HTTP/1.1 there was none.
+        // Before HTTP/1.1 there was none; since HTTP/2 it is a part of the target.
+        (None, _) if request.version() >= Version::HTTP_2 => request.uri().authority().is_some(),
         (None, _) => request.version() < Version::HTTP_11,
         (Some(host), None) => host.is_empty() || authority(host.as_bytes()).is_some(),
         (Some(_), Some(_)) => false,
@@ -24,7 +25,13 @@ pub(super) fn may_change<B>(request: &Request<B>, names: &[String]) -> Result<()
     const NOT_OURS: &str = "the Host header is not a name of this host: use its address, or send SIGHUP";
     const FOREIGN: &str = "the request was made by a page of another site";
     let headers = request.headers();
-    let host = headers.get(HOST).and_then(|host| authority(host.as_bytes())).ok_or(NOT_OURS)?;
+    let target = || request.uri().authority().filter(|target| !target.as_str().contains('@')).cloned();
+    let host = match headers.get(HOST) {
+        Some(host) => authority(host.as_bytes()),
+        None if request.version() >= Version::HTTP_2 => target(),
+        None => None,
+    }
+    .ok_or(NOT_OURS)?;
     if !is_ours(host.host(), names) {
         return Err(NOT_OURS);
     }

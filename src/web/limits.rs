@@ -84,3 +84,33 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The longest query that can be a question for a source, in bytes.
 pub(super) const QUERY_BYTES: usize = 100;
+
+/// Passwords that may wait to be checked; one takes some 50 ms.
+pub(super) const CHECKS_WAITING: usize = 8;
+
+/// Passwords that are known to be right, and as many that are known to be wrong.
+pub(super) const PASSWORDS_KEPT: usize = 64;
+
+/// Requests that a connection of HTTP/2 may have under way: a browser's page and what it loads. Each can hold a page.
+pub(super) const STREAMS: u32 = 8;
+
+/// Streams that a client may reset before we have looked at them; one more ends its connection (CVE-2023-44487).
+pub(super) const RESETS: usize = 16;
+
+/// A piece of a body on HTTP/2, where a client decides how much of it may be sent: as much as h2 keeps beside it.
+pub(super) const PIECE: usize = 16 << 10;
+
+/// Events may be followed by so many clients at once.
+pub(super) const FOLLOWERS: usize = 8;
+
+/// A stream of events ends after this; its client comes again.
+pub(super) const FOLLOW_FOR: Duration = Duration::from_secs(3600);
+
+/// How often a stream of events looks for new ones.
+pub(super) const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// A stream of events says at least so often that it is still there: more often than a client may leave an answer untaken.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// The most scans of one answer: what one page of the API may weigh.
+pub(super) const SCANS_PAGE: usize = 200;

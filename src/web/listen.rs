@@ -63,21 +63,24 @@ pub fn bind(options: &Options, passed: Vec<OwnedFd>) -> Result<Listeners, BindEr
         }
         return Ok(Listeners(listeners));
     }
+    // Where 0.0.0.0 is asked for beside [::] or no host, with the same port, each gets its own family.
+    let is_ipv4 = |port| options.listen.iter().any(|it| it.host() == Some("0.0.0.0") && it.port() == port);
     for address in &options.listen {
         let fail = |why| BindError { what: address.to_string(), why };
-        for listener in listen_on(address).map_err(fail)? {
+        let takes_ipv4 = address.port() == 0 || !is_ipv4(address.port());
+        for listener in listen_on(address, takes_ipv4).map_err(fail)? {
             listeners.push(adopt(listener).map_err(fail)?);
         }
     }
     Ok(Listeners(listeners))
 }
 
-fn listen_on(address: &ListenAddress) -> io::Result<Vec<StdListener>> {
+fn listen_on(address: &ListenAddress, takes_ipv4: bool) -> io::Result<Vec<StdListener>> {
     let Some(host) = address.host() else {
         // One IPv6 socket takes IPv4 too; a kernel without IPv6 has only the other.
-        let all = match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()))) {
-            Err(error) if is_unavailable(&error) => {
-                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        let all = match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port())), takes_ipv4) {
+            Err(error) if is_unavailable(&error) && takes_ipv4 => {
+                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), takes_ipv4)
             }
             other => other,
         };
@@ -89,7 +92,7 @@ fn listen_on(address: &ListenAddress) -> io::Result<Vec<StdListener>> {
     resolved.sort_unstable();
     resolved.dedup();
     for address in resolved {
-        match listen(address) {
+        match listen(address, takes_ipv4) {
             Ok(listener) => listeners.push(listener),
             // `localhost` names ::1 also where IPv6 is switched off; the rest of its addresses will do.
             Err(error) if is_unavailable(&error) => unavailable = Some(error),
@@ -108,12 +111,12 @@ fn is_unavailable(error: &io::Error) -> bool {
 }
 
 // std leaves an IPv6 socket to net.ipv6.bindv6only; `:10220` must mean both families everywhere.
-fn listen(address: SocketAddr) -> io::Result<StdListener> {
+fn listen(address: SocketAddr, takes_ipv4: bool) -> io::Result<StdListener> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
+        sockopt::set_ipv6_v6only(&socket, !(takes_ipv4 && address.ip().is_unspecified()))?;
     }
     net::bind(&socket, &address)?;
     net::listen(&socket, BACKLOG)?;

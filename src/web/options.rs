@@ -1,6 +1,7 @@
 //! How to serve, as `settings` fills it.
 
 use super::address::ListenAddress;
+use std::path::PathBuf;
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,4 +16,6 @@ pub struct Options {
     pub max_requests: usize,
     /// Whether `POST /-/reload` works.
     pub enable_lifecycle: bool,
+    /// What TLS and passwords there are.
+    pub config_file: Option<PathBuf>,
 }

@@ -1,16 +1,16 @@
 //! What a route is: where, how it may be asked for, what it does, and the function that answers. The table of them is in `pages`.
 
-use super::connection::Watch;
+use super::connection::Turn;
 use super::reply::Reply;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 use std::pin::Pin;
 
-/// A request, and the connection that it came by. No body is read.
+/// A request, and its turn on the connection that it came by. No body is read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) request: &'a Request<Incoming>,
-    pub(super) watch: &'a Watch,
+    pub(super) turn: &'a Turn,
 }
 
 /// An answer that may take its time.

@@ -1,47 +1,31 @@
 //! Accepting, bounding and ending connections.
 
-use super::connection::{Phase, Stream, Watch, Watched};
+use super::connection::{Accept, Protocol, Stream, Watch, Watched};
 use super::fair;
-use super::limits::{BACK_OFF, ClientLimits, HEADER_BYTES, RECORD_EVERY};
+use super::limits::{BACK_OFF, ClientLimits, HEADER_BYTES, PIECE, RECORD_EVERY, RESETS, STREAMS};
 use super::listen::Listeners;
 use super::pages::App;
+use super::secure::Encrypted;
 use crate::system::clock;
 use crate::system::counters::Counter;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time;
-
-/// Where connections come from.
-pub trait Accept: Send + 'static {
-    /// What carries one.
-    type Stream: Stream;
-
-    /// The next one, and whose it is. Dropped halfway, it loses none.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>> + Send;
-}
-
-impl Accept for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&mut self) -> io::Result<(TcpStream, IpAddr)> {
-        TcpListener::accept(self).await.map(|(stream, peer)| (stream, peer.ip()))
-    }
-}
 
 /// The server on its thread: whatever clients do to it, signals and the watchdog are served elsewhere.
 #[derive(Debug)]
@@ -100,7 +84,13 @@ pub async fn serve_within(
 ) -> io::Result<()> {
     let listeners: Vec<_> =
         listeners.into_inner().into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
-    serve_on(listeners, app, limits, stop).await
+    match app.tls() {
+        None => serve_on(listeners, app, limits, stop).await,
+        Some(config) => {
+            let listeners = listeners.into_iter().map(|inner| Encrypted::new(inner, Arc::clone(&config)));
+            serve_on(listeners.collect(), app, limits, stop).await
+        }
+    }
 }
 
 /// The same on anything that connections come from.
@@ -224,57 +214,113 @@ async fn accept_all<L: Accept>(mut listener: L, accepted: mpsc::Sender<(L::Strea
 
 /// Serves one connection to its end; gives its number.
 async fn attend(
-    stream: impl Stream,
+    mut stream: impl Stream,
     watch: Arc<Watch>,
     app: Arc<App>,
     limits: ClientLimits,
-    mut closed: watch::Receiver<bool>,
+    closed: watch::Receiver<bool>,
 ) -> u64 {
+    let mut patience = Patience { watch: Arc::clone(&watch), app: Arc::clone(&app), limits, closed };
+    let protocol = match patience.wait(pin!(stream.ready()), |_| {}).await {
+        None => return watch.id,
+        Some(Err(_)) => {
+            app.counters.count(Counter::HandshakesFailed);
+            return watch.id;
+        }
+        Some(Ok(protocol)) => protocol,
+    };
     let service = service_fn(|request| {
-        let (watch, app) = (Arc::clone(&watch), Arc::clone(&app));
+        let (turn, app) = (watch.begin(), Arc::clone(&app));
         async move {
-            watch.enter(Phase::Answering);
             // After each answer everybody else has a turn: a connection can hold sixteen requests or more at once.
             tokio::task::yield_now().await;
-            let answer = app.answer(&request, &watch).await;
-            watch.enter(Phase::Sending);
-            Ok::<_, Infallible>(answer)
+            let reply = app.answer(&request, &turn).await;
+            Ok::<_, Infallible>(reply.map(|body| body.to(turn)))
         }
     });
     let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
-    let mut http = http1::Builder::new();
-    // A client that has asked and closed its side still waits for the answer.
-    http.half_close(true).header_read_timeout(None).max_buf_size(HEADER_BYTES);
-    let mut connection = pin!(http.serve_connection(io, service));
-    let due = || time::Instant::from_std(watch.deadline(&limits));
-    let mut alarm = pin!(time::sleep_until(due()));
-    let mut stops = false;
-    loop {
-        let served = poll_fn(|cx| {
-            // A client that broke off or sent nonsense is its own affair: hyper has answered what could be.
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            let due = due();
-            if alarm.deadline() != due {
-                alarm.as_mut().reset(due);
-            }
-            alarm.as_mut().poll(cx).map(|()| Some(watch.timeout_counter()))
-        });
-        tokio::select! {
-            late = served => {
-                if let Some(reason) = late {
-                    watch.give_up();
-                    app.counters.count(reason);
-                }
-                return watch.id;
-            }
-            () = watch.cut.notified() => {
-                watch.give_up();
-                return watch.id;
-            }
-            _ = closed.wait_for(|&closing| closing), if !stops => stops = true,
+    // A client that broke off or sent nonsense is its own affair: hyper has answered what could be.
+    match protocol {
+        Protocol::Http1 => {
+            let mut http = http1::Builder::new();
+            // A client that has asked and closed its side still waits for the answer.
+            http.half_close(true).header_read_timeout(None).max_buf_size(HEADER_BYTES);
+            let connection = pin!(http.serve_connection(io, service));
+            patience.wait(connection, |connection| connection.graceful_shutdown()).await;
         }
-        connection.as_mut().graceful_shutdown();
+        Protocol::Http2 => {
+            watch.speaks_http2();
+            let connection = pin!(http2_server().serve_connection(io, service));
+            patience.wait(connection, |connection| connection.graceful_shutdown()).await;
+        }
+    }
+    watch.id
+}
+
+/// HTTP/2 within bounds. A client holds as much of a request as a window and a header list have, and as much of each answer as
+/// one piece; floods of resets end its connection, those of settings and pings are answered one at a time.
+fn http2_server() -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    let (window, headers) = (PIECE as u32, HEADER_BYTES as u32);
+    http.max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .max_header_list_size(headers)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(u32::from(u16::MAX))
+        .max_send_buf_size(PIECE);
+    http
+}
+
+/// How long a client may take for what it does, and whether it may go on at all.
+struct Patience {
+    watch: Arc<Watch>,
+    app: Arc<App>,
+    limits: ClientLimits,
+    closed: watch::Receiver<bool>,
+}
+
+impl Patience {
+    /// What comes of it; `None` if the client took too long or had to give way. When the server stops, `end` asks it to end.
+    async fn wait<F: Future>(
+        &mut self,
+        mut work: Pin<&mut F>,
+        end: impl Fn(Pin<&mut F>),
+    ) -> Option<F::Output> {
+        let Self { watch, app, limits, closed } = self;
+        let due = || {
+            let (due, counter) = watch.deadline(limits);
+            (time::Instant::from_std(due), counter)
+        };
+        let mut alarm = pin!(time::sleep_until(due().0));
+        let mut stops = false;
+        loop {
+            let done = poll_fn(|cx| {
+                if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(output));
+                }
+                let (due, counter) = due();
+                if alarm.deadline() != due {
+                    alarm.as_mut().reset(due);
+                }
+                alarm.as_mut().poll(cx).map(|()| Err(counter))
+            });
+            tokio::select! {
+                done = done => return match done {
+                    Ok(output) => Some(output),
+                    Err(counter) => {
+                        watch.give_up();
+                        app.counters.count(counter);
+                        None
+                    }
+                },
+                () = watch.cut.notified() => {
+                    watch.give_up();
+                    return None;
+                }
+                _ = closed.wait_for(|&closing| closing), if !stops => stops = true,
+            }
+            end(work.as_mut());
+        }
     }
 }

@@ -3,22 +3,24 @@
 
 mod families;
 mod family;
+mod format;
+mod openmetrics;
 mod process;
+mod protobuf;
 
+pub(crate) use format::{Exemplar, Format};
 pub use process::Usage;
 
 use crate::packet::Timestamp;
+use crate::publish::recent::Fill;
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::system::counters::Counts;
 use families::View;
 use family::Family;
+use format::Extra;
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, TextEncoder};
 use std::borrow::Cow;
 use std::sync::Arc;
-
-/// The Content-Type of the page; Prometheus 3 refuses a scrape without it.
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the program was built from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,6 +52,8 @@ pub struct ProcessState {
     pub log_records_waiting: u64,
     /// What it has counted; the web server adds its own part.
     pub counts: Counts,
+    /// Recent scans that are kept for the API.
+    pub recent: Fill,
 }
 
 /// The page: the interfaces, and, for a live exporter, the state of its process. A replay has none, so that the
@@ -61,19 +65,30 @@ pub fn render(interfaces: &[Arc<InterfaceSnapshot>], process: Option<&ProcessSta
     }
 }
 
+/// The page of a live exporter in any form, with exemplars.
+pub(crate) fn render_as(
+    format: Format,
+    interfaces: &[Arc<InterfaceSnapshot>],
+    state: &ProcessState,
+    exemplars: &[Exemplar],
+) -> Vec<u8> {
+    let usage = Usage::of_this_process();
+    let view = View { interfaces, process: Some((state, &usage)) };
+    // What is captured is counted from a little later on; nothing was counted before.
+    format.encode(&families_of(&view), &Extra { exemplars, since: usage.start_time_seconds })
+}
+
 /// The page with the resources the process uses given: the same input gives the same bytes.
 pub fn render_with(
     interfaces: &[Arc<InterfaceSnapshot>],
     process: Option<(&ProcessState, &Usage)>,
 ) -> Vec<u8> {
     let view = View { interfaces, process };
-    let families: Vec<MetricFamily> =
-        families::all().iter().filter_map(|family| family.collect(&view)).collect();
-    let mut page = Vec::new();
-    TextEncoder::new()
-        .encode(&families, &mut page)
-        .expect("every family has a name and a sample, and writing to memory does not fail");
-    page
+    Format::Text.encode(&families_of(&view), &Extra { exemplars: &[], since: None })
+}
+
+fn families_of(view: &View<'_>) -> Vec<MetricFamily> {
+    families::all().iter().filter_map(|family| family.collect(view)).collect()
 }
 
 /// The name of every family there is, sorted; documentation, alerts and dashboards may name no other.

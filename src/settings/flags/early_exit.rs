@@ -31,11 +31,6 @@ fn one_line(error: &clap::Error) -> String {
         Some(ContextValue::String(name)) => name.as_str(),
         _ => "",
     };
-    if asked == "--web.config.file" {
-        // Other exporters have it, and what sounds like it (--config.file) is another thing.
-        line.push_str(" (no TLS or passwords here: put a proxy in front that has them)");
-        return line;
-    }
     let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand];
     match suggested.into_iter().find_map(|kind| error.get(kind)) {
         Some(ContextValue::String(name)) if of_one_group(asked, name) => {

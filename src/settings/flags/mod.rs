@@ -1,8 +1,12 @@
 //! The flags as typed: names, help, defaults, and what each value must look like. `settings` says what
 //! they mean together. The only module that knows clap.
 
+mod commands;
 mod early_exit;
 
+pub use commands::{
+    AnswerFormat, Command, ExplainFlags, ExporterFlags, HealthFlags, ReplayFlags, ReportFormat,
+};
 pub use early_exit::EarlyExit;
 
 use super::bounds::{
@@ -13,10 +17,9 @@ use crate::capture::{Direction, Fragments};
 use crate::detect::Techniques;
 use crate::logger::Format;
 use crate::logger::level::LEVELS;
-use crate::text::units::{ByteSize, OneIn, parse_duration, parse_source};
+use crate::text::units::{ByteSize, OneIn, parse_duration};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -170,6 +173,9 @@ pub struct WebFlags {
     #[arg(long = MAX_REQUESTS.name, value_name = "REQUESTS", default_value_t = MAX_REQUESTS.default,
           value_parser = whole_number)]
     pub max_requests: u32,
+    /// YAML file with TLS, passwords, headers and a rate, as the Prometheus exporters have it
+    #[arg(id = "web.config_file", long = "web.config.file", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
     /// Let a POST to /-/reload re-read the configuration file
     #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
@@ -209,95 +215,6 @@ pub struct LogFlags {
         hide_possible_values = true
     )]
     pub format: Format,
-}
-
-/// What to do instead of capturing live.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Command {
-    /// Report the scans in capture files (pcap or pcapng), on the packets' own time; needs no privilege
-    Replay(ReplayFlags),
-    /// Ask the running exporter why there is, or is no, alert for an address; needs no privilege
-    Explain(ExplainFlags),
-    /// Ask the running exporter whether it is healthy, as a container's health check: exit code 0 if it is, else 1
-    Health(HealthFlags),
-}
-
-/// `replay`: which files, and how to report.
-#[derive(Debug, Clone, Args)]
-pub struct ReplayFlags {
-    /// Capture files; `-` reads standard input
-    #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
-    /// How to report: a table, one JSON object per scan, or the metrics at the end
-    #[arg(
-        id = "replay.format",
-        long = "format",
-        value_name = "text|json|metrics",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    pub format: ReportFormat,
-}
-
-/// `explain`: whom to ask for, and whom to ask.
-#[derive(Debug, Clone, Args)]
-pub struct ExplainFlags {
-    /// Address of a source, or an IPv6 source as in the labels, `2001:db8::/64`
-    #[arg(value_name = "ADDRESS", value_parser = parse_source)]
-    pub address: IpNet,
-    /// Where the exporter listens; without a host it is this one
-    #[arg(
-        id = "explain.listen_address",
-        long = "web.listen-address",
-        value_name = "HOST:PORT",
-        default_value = ":10220"
-    )]
-    pub exporter: String,
-    /// How to print the answer
-    #[arg(
-        id = "explain.format",
-        long = "format",
-        value_name = "text|json",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    pub format: AnswerFormat,
-}
-
-/// `health`: what to ask, and whom.
-#[derive(Debug, Clone, Args)]
-pub struct HealthFlags {
-    /// Ask whether it is ready, too: every interface captures
-    #[arg(id = "health.ready", long = "ready")]
-    pub ready: bool,
-    /// Where the exporter listens; without a host it is this one
-    #[arg(
-        id = "health.listen_address",
-        long = "web.listen-address",
-        value_name = "HOST:PORT",
-        default_value = ":10220"
-    )]
-    pub exporter: String,
-}
-
-/// How `explain` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AnswerFormat {
-    /// Lines for people.
-    Text,
-    /// What the exporter answered.
-    Json,
-}
-
-/// How `replay` reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// A table for people.
-    Text,
-    /// One JSON object per line and scan.
-    Json,
-    /// The exposition at the end of the files.
-    Metrics,
 }
 
 fn whole_number(text: &str) -> Result<u32, String> {
@@ -411,6 +328,12 @@ mod tests {
             (|f| f.web.telemetry_path.clone(), "/metrics", "--web.telemetry-path=/m", "/m"),
             (|f| f.web.systemd_socket.to_string(), "false", "--web.systemd-socket", "true"),
             (|f| f.web.max_requests.to_string(), "40", "--web.max-requests=3", "3"),
+            (
+                |f| format!("{:?}", f.web.config_file),
+                "None",
+                "--web.config.file=web.yml",
+                "Some(\"web.yml\")",
+            ),
             (|f| f.web.enable_lifecycle.to_string(), "false", "--web.enable-lifecycle", "true"),
             (|f| format!("{:?}", f.config.file), "None", "--config.file=a.yml", "Some(\"a.yml\")"),
             (|f| f.config.check.to_string(), "false", "--config.check", "true"),

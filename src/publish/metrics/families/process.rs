@@ -3,6 +3,7 @@
 
 use super::super::family::{Family, counter, gauge};
 use crate::detect::Family as AddressFamily;
+use crate::publish::recent::SCANS;
 
 pub(super) static FAMILIES: &[Family] = &[
     // The exporter and its configuration.
@@ -79,6 +80,24 @@ pub(super) static FAMILIES: &[Family] = &[
         &[],
         "Log records waiting to be written; many when nobody reads the terminal or the pipe.",
         |view, samples| view.state(|state| samples.count(&[], state.log_records_waiting)),
+    ),
+    gauge(
+        "portscan_recent_scans",
+        &[],
+        "Open and recent scans that are kept for the API and the page.",
+        |view, samples| view.state(|state| samples.count(&[], state.recent.scans)),
+    ),
+    gauge(
+        "portscan_recent_scans_limit",
+        &[],
+        "The most scans that are kept for the API and the page.",
+        |view, samples| view.state(|_| samples.count(&[], SCANS as u64)),
+    ),
+    counter(
+        "portscan_recent_scans_evicted_total",
+        &[],
+        "Scans that the API and the page show no more, since others took their place; the journal has them.",
+        |view, samples| view.state(|state| samples.count(&[], state.recent.evicted)),
     ),
     // The process.
     counter(

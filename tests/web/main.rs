@@ -1,9 +1,27 @@
 //! The HTTP side over real loopback sockets: what each path answers, and what a hostile client cannot do.
+//!
+//! - here: pages, limits, listening, questions
+//! - `matrix`: `--web.config.file`, held against promtool
+//! - `secure`: TLS, certificates and passwords, with curl, openssl, nmap and a real Prometheus
+//! - `hostile`: handshakes left open, floods of HTTP/2
+//! - `scans`: the API of scans, its schema, events
+//! - `formats`: text, OpenMetrics and protobuf, as Prometheus and its Python library read them
+//! - `browser`: the page in Chromium
+//! - `load`: two hundred scrapes a second during a scan
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
-#[path = "support/snapshot.rs"]
+#[path = "../support/snapshot.rs"]
 mod fixture;
+mod browser;
+mod formats;
+mod hostile;
+
+mod load;
+mod matrix;
+mod pki;
+mod scans;
+mod secure;
 
 use flate2::read::GzDecoder;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
@@ -42,6 +60,7 @@ fn options() -> Options {
         telemetry_path: String::from("/metrics"),
         max_requests: 40,
         enable_lifecycle: false,
+        config_file: None,
     }
 }
 
@@ -72,6 +91,17 @@ impl Server {
         reload: impl Fn() -> Result<String, String> + Send + Sync + 'static,
         threads: Vec<SyncSender<Question>>,
     ) -> Self {
+        Self::start_app(options, limits, move |options| {
+            let reload = move || std::future::ready(reload());
+            App::new(options, store, ProcessState::default, reload).with_questions(threads)
+        })
+    }
+
+    fn start_app(
+        options: Options,
+        limits: ClientLimits,
+        app: impl FnOnce(Options) -> App + Send + 'static,
+    ) -> Self {
         let (bound, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -79,9 +109,7 @@ impl Server {
             runtime.block_on(async move {
                 let listeners = web::bind(&options, Vec::new()).unwrap();
                 bound.send(listeners.addresses().next().unwrap()).unwrap();
-                let reload = move || std::future::ready(reload());
-                let app = App::new(options, store, ProcessState::default, reload).with_questions(threads);
-                web::serve_within(listeners, app, limits, async {
+                web::serve_within(listeners, app(options), limits, async {
                     let _ = stopped.await;
                 })
                 .await
@@ -251,14 +279,17 @@ fn the_landing_page_links_and_shows_the_interfaces() {
         "<a href=\"/probe-counts\">Metrics</a>",
         "<a href=\"/-/healthy\">",
         "<a href=\"/-/ready\">",
-        "<td>eth0</td><td>capturing</td>",
-        "<td>&lt;b&gt;</td><td>not capturing</td>",
-        "<td>eth2</td><td>starting</td>",
+        "<div>eth0</div></td><td data-label=\"State\"><span class=\"good\">capturing</span>",
+        "<div>&lt;b&gt;</div></td><td data-label=\"State\"><span class=\"bad\">not capturing</span>",
+        "<div>eth2</div></td><td data-label=\"State\"><span class=\"bad\">starting</span>",
+        "the interface is missing, down or without carrier",
         env!("CARGO_PKG_VERSION"),
     ] {
         assert!(page.text().contains(part), "no {part} in {}", page.text());
     }
-    assert!(!page.text().contains("<script"));
+    assert_eq!(page.text().matches("<script").count(), 1);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("script-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
     assert_eq!(server.get("/metrics").status, 404);
     assert_eq!(server.get("/probe-counts").status, 200);
 }
@@ -328,7 +359,7 @@ fn gzip_only_when_asked_and_it_is_the_same_page() {
     let server = Server::start(one_ready_interface(), options(), ClientLimits::default());
     let plain = server.get("/metrics");
     assert_eq!(plain.header("content-encoding"), None);
-    assert_eq!(plain.header("vary"), Some("Accept-Encoding"));
+    assert_eq!(plain.header("vary"), Some("Accept, Accept-Encoding"));
     assert!(plain.text().contains("\nportscan_packets_total{interface=\"eth0\"} 42\n"));
     let refused = server.ask("GET", "/metrics", "Accept-Encoding: gzip;q=0\r\n");
     assert_eq!(refused.header("content-encoding"), None);

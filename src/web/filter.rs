@@ -1,0 +1,157 @@
+//! Which scans are asked for: the query of `/api/v1/scans` and `/api/v1/events`.
+
+use super::limits::SCANS_PAGE;
+use crate::events::record::{JSON, Record};
+use crate::packet::Timestamp;
+use crate::system::clock;
+use crate::text::quote;
+use crate::text::time::parse_rfc3339;
+use crate::text::units::parse_duration;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// A query that makes sense.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Filter {
+    source: Option<IpNet>,
+    since: Option<Timestamp>,
+    open: Option<bool>,
+    /// Fields of the record, and the text that they have.
+    texts: Vec<(&'static str, String)>,
+    /// The most scans of an answer.
+    pub(super) limit: usize,
+    /// Only scans that were last changed before this one.
+    pub(super) cursor: Option<u64>,
+}
+
+impl Filter {
+    /// What a query asks for; an error says what is wrong with it.
+    pub(super) fn of(query: Option<&str>) -> Result<Self, String> {
+        let mut filter = Self {
+            source: None,
+            since: None,
+            open: None,
+            texts: Vec::new(),
+            limit: SCANS_PAGE,
+            cursor: None,
+        };
+        for (name, value) in form_urlencoded::parse(query.unwrap_or("").as_bytes()) {
+            filter.take(&name, &value)?;
+        }
+        Ok(filter)
+    }
+
+    fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let expected = |what: &str| format!("{name}: expected {what}, found {}", quote(value));
+        match name {
+            "source" => {
+                let address = value.parse::<IpAddr>().map(IpNet::from);
+                let network = address.or_else(|_| value.parse::<IpNet>());
+                let network = network.map_err(|_| expected("an address or a network like 192.0.2.0/24"))?;
+                self.source = Some(network.trunc());
+            }
+            "since" => {
+                let ago = parse_duration(value).map(|ago| clock::wall().nanos().saturating_sub(nanos(ago)));
+                let since = ago.ok().map(Timestamp).or_else(|| parse_rfc3339(value));
+                let wrong = || expected("a duration like 24h or a time like 2026-01-01T00:00:00Z");
+                self.since = Some(since.ok_or_else(wrong)?);
+            }
+            "open" => self.open = Some(value.parse().map_err(|_| expected("true or false"))?),
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=SCANS_PAGE).contains(limit));
+                self.limit = limit.ok_or_else(|| expected(&format!("a number from 1 to {SCANS_PAGE}")))?;
+            }
+            "cursor" => self.cursor = Some(value.parse().map_err(|_| expected("a cursor of an answer"))?),
+            _ => match JSON.iter().find(|(field, _)| *field == name) {
+                Some((field, _)) => self.texts.push((field, value.to_owned())),
+                None => return Err(format!("unknown parameter {} (known: {})", quote(name), known())),
+            },
+        }
+        Ok(())
+    }
+
+    /// Whether it asks for this scan.
+    pub(super) fn takes(&self, record: &Record<'_>) -> bool {
+        let scan = record.scan;
+        let is_of = |network: &IpNet| {
+            network.contains(&scan.source_address) || network.contains(&scan.source.address)
+        };
+        self.source.as_ref().is_none_or(is_of)
+            && self.since.is_none_or(|since| scan.last_probe >= since)
+            && self.open.is_none_or(|open| scan.ended.is_none() == open)
+            && self.texts.iter().all(|(name, text)| {
+                let field = JSON.iter().find(|(field, _)| field == name);
+                field.is_some_and(|(_, field)| field.of(record).to_string() == *text)
+            })
+    }
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The parameters that there are. Any field of a record is one; those are named that have few values.
+fn known() -> String {
+    format!("source, since, open, limit, cursor, and the fields of a scan, such as {}", WORDS.join(", "))
+}
+
+/// Fields of few values.
+const WORDS: [&str; 3] = ["interface", "kind", "technique"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::scan::{after, scan};
+
+    fn takes(query: &str) -> bool {
+        let scan = scan("198.51.100.7", "192.0.2.10:22");
+        let record = Record { scan: &scan, interface: "eth0", clock_steps: 0 };
+        Filter::of(Some(query)).unwrap_or_else(|why| panic!("{query}: {why}")).takes(&record)
+    }
+
+    #[test]
+    fn each_parameter_leaves_out_what_it_does_not_mean() {
+        for query in [
+            "",
+            "source=198.51.100.7",
+            "source=198.51.100.0%2F24",
+            "kind=vertical&technique=syn&interface=eth0",
+            "open=true&since=2026-11-23T09:00:00Z",
+            "scan=000000000000001f",
+        ] {
+            assert!(takes(query), "{query}");
+        }
+        for query in [
+            "source=198.51.100.8",
+            "source=2001:db8::/32",
+            "kind=block",
+            "interface=eth1",
+            "open=false",
+            "since=2126-01-01T00:00:00Z",
+        ] {
+            assert!(!takes(query), "{query}");
+        }
+        let network = scan("2001:db8::7", "[2001:db8:1::10]:443");
+        let record = Record { scan: &network, interface: "eth0", clock_steps: 0 };
+        for query in ["source=2001:db8::7", "source=2001:db8::/64", "source=2001%3Adb8%3A%3A%2F32"] {
+            assert!(Filter::of(Some(query)).unwrap().takes(&record), "{query}");
+        }
+        assert!(after(0) < after(1));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        for (query, why) in [
+            ("sauce=1", "unknown parameter \"sauce\" (known: source, since"),
+            ("source=host", "source: expected an address or a network like 192.0.2.0/24, found \"host\""),
+            ("since=yesterday", "since: expected a duration like 24h"),
+            ("open=1", "open: expected true or false"),
+            ("limit=0", "limit: expected a number from 1 to"),
+            ("limit=100000", "limit: expected a number from 1 to"),
+            ("cursor=x", "cursor: expected a cursor"),
+        ] {
+            let said = Filter::of(Some(query)).unwrap_err();
+            assert!(said.starts_with(why), "{said}");
+        }
+    }
+}

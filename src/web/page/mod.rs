@@ -1,0 +1,227 @@
+//! The page at `/`: what every exporter says of itself, and below it who scans now and lately, and how the captures fare. It needs no
+//! script; a little of it keeps the page fresh. What the page may run and load is named by its hash, so that nothing that comes from the
+//! wire can be more than text.
+
+mod escape;
+mod picture;
+
+use self::escape::escape;
+use super::routes::{Methods, Route};
+use super::status::Interface;
+use crate::detect::Scan;
+use crate::events::record::{JSON, Record};
+use crate::packet::Timestamp;
+use crate::publish::recent::{Kept, MINUTES};
+use crate::system::version;
+use crate::text::time::rfc3339;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// The most scans that the page shows; the API has more.
+const SHOWN: usize = 50;
+
+/// Content-Security-Policy: this style, this script, questions to this host, and nothing else.
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'",
+        hash(STYLE),
+        hash(SCRIPT)
+    )
+});
+
+/// What the page shows.
+pub(super) struct View<'a> {
+    pub(super) interfaces: &'a [Interface],
+    pub(super) scans: &'a [Kept],
+    pub(super) hits: [u64; MINUTES],
+    pub(super) now: Timestamp,
+}
+
+/// The page.
+pub(super) fn page<A>(routes: &[Route<A>], view: &View<'_>) -> String {
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Portscan Exporter</title>\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <noscript><meta http-equiv=\"refresh\" content=\"30\"></noscript><style>{STYLE}</style></head><body>\
+         <header><h1>Portscan Exporter</h1><p class=\"soft\">Passive port-scan detector for Prometheus. Version {} \
+         (revision {})</p></header><main><p id=\"stale\" class=\"bad\" role=\"status\">The exporter does not answer: what is \
+         below is old.</p><div id=\"live\">",
+        version::VERSION,
+        version::REVISION,
+    );
+    write_scans(&mut page, view);
+    write_interfaces(&mut page, view.interfaces);
+    page.push_str("</div>");
+    write_links(&mut page, routes);
+    let _ = writeln!(page, "</main><script>{SCRIPT}</script></body></html>");
+    page
+}
+
+fn write_scans(page: &mut String, View { scans, hits, now, .. }: &View<'_>) {
+    let open = scans.iter().filter(|kept| kept.scan.ended.is_none());
+    let ended = scans.iter().filter(|kept| kept.scan.ended.is_some());
+    let of_now = open.clone().count();
+    let _ = write!(page, "<h2>Hits within the last hour</h2>{}", picture::hits(hits));
+    let (all, most) = (hits.iter().sum::<u64>(), hits.iter().max().copied().unwrap_or(0));
+    let _ = write!(
+        page,
+        "<p class=\"soft\">{all} hits, at most {most} in one minute; the last minute is on the right.</p>\
+         <h2>Scans</h2>"
+    );
+    if scans.is_empty() {
+        page.push_str("<p>None since the start.</p>");
+        return;
+    }
+    let shown: Vec<&Kept> = open.chain(ended).take(SHOWN).collect();
+    let _ = write!(
+        page,
+        "<p class=\"soft\">{of_now} open, {} kept; the latest {}:</p><table><thead><tr>",
+        scans.len(),
+        shown.len()
+    );
+    for (label, _) in COLUMNS.iter().filter(|(_, column)| column.is_there()) {
+        let _ = write!(page, "<th scope=\"col\">{label}</th>");
+    }
+    page.push_str("</tr></thead><tbody>");
+    for kept in shown {
+        page.push_str("<tr>");
+        for (label, column) in COLUMNS.iter().filter(|(_, column)| column.is_there()) {
+            let _ = write!(page, "<td data-label=\"{label}\"><div>{}</div></td>", column.write(kept, *now));
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</tbody></table>");
+}
+
+/// A column of scans: drawn here, or a field of the record as it stands, once there is one of that name.
+enum Column {
+    Drawn(fn(&Kept, Timestamp) -> String),
+    Field(&'static str),
+}
+
+const COLUMNS: &[(&str, Column)] = &[
+    (
+        "Source",
+        Column::Drawn(|kept, _| {
+            format!("<span class=\"address\">{}</span>", escape(&kept.scan.source.to_string()))
+        }),
+    ),
+    (
+        "State",
+        Column::Drawn(|kept, _| match kept.scan.ended {
+            None => String::from("<span class=\"bad\">open</span>"),
+            Some(_) => String::from("ended"),
+        }),
+    ),
+    ("Ports", Column::Drawn(|kept, _| ports(&kept.scan))),
+    ("Hosts", Column::Drawn(|kept, _| kept.scan.distinct_hosts.to_string())),
+    ("Kind", Column::Field("kind")),
+    ("Technique", Column::Field("technique")),
+    ("Tool", Column::Field("tool")),
+    ("Answered", Column::Field("answered_ports")),
+    ("Evidence", Column::Field("evidence")),
+    ("Began", Column::Drawn(|kept, now| moment(kept.scan.started, now))),
+    ("Last probe", Column::Drawn(|kept, now| moment(kept.scan.last_probe, now))),
+    ("Interface", Column::Drawn(|kept, _| escape(&kept.interface))),
+];
+
+impl Column {
+    fn is_there(&self) -> bool {
+        match self {
+            Column::Drawn(_) => true,
+            Column::Field(name) => JSON.iter().any(|(field, _)| field == name),
+        }
+    }
+
+    fn write(&self, kept: &Kept, now: Timestamp) -> String {
+        match self {
+            Column::Drawn(draw) => draw(kept, now),
+            Column::Field(name) => {
+                let record = Record { scan: &kept.scan, interface: &kept.interface, clock_steps: 0 };
+                let field = JSON.iter().find(|(field, _)| field == name);
+                field.map(|(_, field)| escape(&field.of(&record).to_string())).unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// The number, and where the ports lie that are known.
+fn ports(scan: &Scan) -> String {
+    let known = scan.sample_ports.as_slice();
+    let list: Vec<String> = known.iter().map(u16::to_string).collect();
+    let count = scan.distinct_ports;
+    let more = (count as usize).saturating_sub(known.len());
+    let (what, note) = match more {
+        0 => (format!("ports {}", list.join(", ")), String::new()),
+        _ => (
+            format!("the lowest ports are {}; {more} more", list.join(", ")),
+            format!(" <span class=\"soft\">the lowest {}:</span>", known.len()),
+        ),
+    };
+    let least = if scan.lower_bound { "at least " } else { "" };
+    format!("{least}{count}{note}{}", picture::ports(known.iter().map(|port| *port..=*port), &what))
+}
+
+/// How long ago, and exactly when.
+fn moment(time: Timestamp, now: Timestamp) -> String {
+    let seconds = now.nanos().saturating_sub(time.nanos()) / 1_000_000_000;
+    let ago = match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    };
+    let exact = rfc3339(time);
+    format!("<time datetime=\"{exact}\" title=\"{exact}\">{ago} ago</time>")
+}
+
+fn write_interfaces(page: &mut String, interfaces: &[Interface]) {
+    page.push_str(
+        "<h2>Captures</h2><table><thead><tr><th scope=\"col\">Interface</th><th scope=\"col\">State</th>\
+         <th scope=\"col\">Probes</th><th scope=\"col\">Hits</th><th scope=\"col\">Not well</th></tr></thead><tbody>",
+    );
+    for Interface { interface, state, reasons, probes, hits, .. } in interfaces {
+        let class = if *state == "capturing" { "good" } else { "bad" };
+        let reasons: Vec<String> = reasons.iter().map(|reason| escape(reason)).collect();
+        let reasons = if reasons.is_empty() { String::from("–") } else { reasons.join("<br>") };
+        let _ = write!(
+            page,
+            "<tr><td data-label=\"Interface\"><div>{}</div></td><td data-label=\"State\"><span class=\"{class}\">{state}</span></td>\
+             <td data-label=\"Probes\" class=\"number\">{probes}</td><td data-label=\"Hits\" class=\"number\">{hits}</td>\
+             <td data-label=\"Not well\"><div>{reasons}</div></td></tr>",
+            escape(interface)
+        );
+    }
+    page.push_str("</tbody></table>");
+}
+
+fn write_links<A>(page: &mut String, routes: &[Route<A>]) {
+    page.push_str(
+        "<h2>Why is there an alert, or none?</h2><form action=\"/api/v1/explain\" method=\"get\">\
+         <label for=\"source\">Source</label><input id=\"source\" name=\"source\" required placeholder=\"198.51.100.7\">\
+         <button>Explain</button></form><h2>Pages</h2><ul>",
+    );
+    for Route { name, path, methods, about, .. } in routes.iter().filter(|route| route.path != "/") {
+        let (path, about) = (escape(path), escape(about));
+        let _ = match methods {
+            // Alone it is no question.
+            Methods::Read if path == "/api/v1/explain" => {
+                write!(page, "<li>{name} (<code>{path}</code>): {about}</li>")
+            }
+            Methods::Read => {
+                write!(page, "<li><a href=\"{path}\">{name}</a> (<code>{path}</code>): {about}</li>")
+            }
+            Methods::Change => {
+                write!(page, "<li>{name} ({} <code>{path}</code>): {about}</li>", methods.label())
+            }
+        };
+    }
+    page.push_str("</ul>");
+}

@@ -1,0 +1,164 @@
+//! `/api/v1/status`: what the exporter does and how it fares, as JSON; and why it is not well, if it is not.
+
+use crate::detect::Evicted;
+use crate::publish::recent::{Fill, SCANS};
+use crate::publish::snapshot::InterfaceSnapshot;
+use crate::publish::store::CaptureState;
+use crate::system::version;
+use crate::text::time::rfc3339;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// All of it.
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    revision: &'static str,
+    /// The rule, as far as a capture has published.
+    policy: Option<Policy>,
+    interfaces: Vec<Interface>,
+    recent_scans: Kept,
+    web: Web,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    threshold: u32,
+    window_seconds: f64,
+    hold_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Kept {
+    kept: u64,
+    limit: usize,
+    evicted: u64,
+}
+
+/// How the pages themselves are protected.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Web {
+    pub(super) tls: bool,
+    pub(super) authentication: bool,
+}
+
+/// One interface.
+#[derive(Serialize)]
+pub(super) struct Interface {
+    pub(super) interface: String,
+    pub(super) state: &'static str,
+    /// What is not well.
+    pub(super) reasons: Vec<String>,
+    last_tick: Option<String>,
+    received_packets: u64,
+    dropped_packets: u64,
+    interface_dropped_packets: u64,
+    restarts: u64,
+    pauses: u64,
+    packets: u64,
+    pub(super) probes: u64,
+    pub(super) hits: u64,
+    pub(super) open_scans: u64,
+    tracked_sources: u64,
+    tracked_sources_limit: u64,
+    saturated_sources: u64,
+    published_sources: usize,
+    suppressed_sources: u64,
+    evicted_sources: u64,
+    events_lost: u64,
+}
+
+impl Status {
+    pub(super) fn of(
+        interfaces: Vec<Interface>,
+        shown: &[Arc<InterfaceSnapshot>],
+        fill: Fill,
+        web: Web,
+    ) -> Self {
+        let policy = shown.first().map(|snapshot| Policy {
+            threshold: snapshot.detection.threshold,
+            window_seconds: snapshot.detection.window_nanos as f64 / 1e9,
+            hold_seconds: snapshot.detection.hold_nanos as f64 / 1e9,
+        });
+        let recent_scans = Kept { kept: fill.scans, limit: SCANS, evicted: fill.evicted };
+        Self { version: version::VERSION, revision: version::REVISION, policy, interfaces, recent_scans, web }
+    }
+}
+
+/// The word for a state.
+pub(super) const fn word(state: CaptureState) -> &'static str {
+    match state {
+        CaptureState::Ready => "capturing",
+        CaptureState::Starting => "starting",
+        CaptureState::Down => "not capturing",
+        CaptureState::Stalled => "stalled",
+        CaptureState::Idle => "idle",
+    }
+}
+
+/// How each interface fares.
+pub(super) fn interfaces(
+    states: Vec<(String, CaptureState)>,
+    shown: &[Option<Arc<InterfaceSnapshot>>],
+) -> Vec<Interface> {
+    let one = |((interface, state), shown): ((String, CaptureState), &Option<Arc<InterfaceSnapshot>>)| {
+        let shown = shown.as_deref();
+        let detection = shown.map(|snapshot| &snapshot.detection);
+        let counters = detection.map(|detection| &detection.counters);
+        let capture = shown.map(|snapshot| &snapshot.capture);
+        Interface {
+            reasons: reasons(state, shown),
+            interface,
+            state: word(state),
+            last_tick: capture.and_then(|capture| capture.last_tick).map(rfc3339),
+            received_packets: capture.map_or(0, |capture| capture.received),
+            dropped_packets: capture.map_or(0, |capture| capture.dropped),
+            interface_dropped_packets: capture.map_or(0, |capture| capture.interface_dropped),
+            restarts: capture.map_or(0, |capture| capture.restarts),
+            pauses: capture.map_or(0, |capture| capture.pauses),
+            packets: shown.map_or(0, |snapshot| snapshot.packets),
+            probes: counters.map_or(0, |counters| counters.probes.iter().flatten().sum()),
+            hits: counters.map_or(0, |counters| counters.hits.iter().sum()),
+            open_scans: detection.map_or(0, |detection| detection.open_scans.iter().sum()),
+            tracked_sources: detection.map_or(0, |detection| detection.tracked_sources),
+            tracked_sources_limit: detection.map_or(0, |detection| detection.tracked_sources_limit),
+            saturated_sources: detection.map_or(0, |detection| detection.saturated_sources),
+            published_sources: detection.map_or(0, |detection| detection.sources.len()),
+            suppressed_sources: detection.map_or(0, |detection| detection.suppressed_sources),
+            evicted_sources: counters.map_or(0, |counters| counters.evicted.iter().sum()),
+            events_lost: shown.map_or(0, |snapshot| snapshot.events_lost),
+        }
+    };
+    // A place that waits for an interface is none.
+    let there = states.into_iter().zip(shown).filter(|((_, state), _)| *state != CaptureState::Idle);
+    there.map(one).collect()
+}
+
+/// Why an interface does not see all that it should, in sentences.
+fn reasons(state: CaptureState, shown: Option<&InterfaceSnapshot>) -> Vec<String> {
+    let mut reasons: Vec<String> = match state {
+        CaptureState::Ready | CaptureState::Idle => None,
+        CaptureState::Starting => Some("it has not published yet"),
+        CaptureState::Down => Some("the interface is missing, down or without carrier"),
+        CaptureState::Stalled => Some("its thread has not ticked for more than 10 s"),
+    }
+    .into_iter()
+    .map(str::to_owned)
+    .collect();
+    let Some(InterfaceSnapshot { capture, detection, events_lost, .. }) = shown else { return reasons };
+    let lost = capture.dropped + capture.interface_dropped;
+    let counters = &detection.counters;
+    let scanning = [Evicted::Evidence, Evicted::Scan].map(|reason| counters.evicted[reason as usize]);
+    let scanning: u64 = scanning.iter().sum();
+    for (count, what) in [
+        (lost, "frames were lost since the start, and scans may have been in them (--capture.buffer-size)"),
+        (scanning, "sources were given up that may have been scanning (--detection.memory)"),
+        (detection.saturated_sources, "sources stopped being counted: memory for wide scans is spent"),
+        (*events_lost, "records of scans were lost: they came faster than they could be written"),
+    ] {
+        if count > 0 {
+            reasons.push(format!("{count} {what}"));
+        }
+    }
+    reasons
+}

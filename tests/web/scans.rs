@@ -1,0 +1,165 @@
+//! The API of scans.
+
+use super::{ClientLimits, PATIENCE, Server, one_ready_interface, options, send};
+use portscan_exporter::detect::{EventKind, ScanEvent, ScanId};
+use portscan_exporter::events::record::JSON;
+use portscan_exporter::publish::metrics::ProcessState;
+use portscan_exporter::publish::recent::Recent;
+use portscan_exporter::web::App;
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+#[path = "../support/scan.rs"]
+mod fixture;
+
+/// A scan of so many ports, by the n-th source.
+pub fn event(kind: EventKind, n: u32, ports: u32) -> ScanEvent {
+    let mut scan = fixture::scan(&format!("198.51.100.{n}"), "192.0.2.10:22");
+    (scan.id, scan.distinct_ports) = (ScanId(n.into()), ports);
+    scan.ended = (kind == EventKind::Ended).then(|| fixture::after(60_000));
+    ScanEvent { kind, scan }
+}
+
+pub fn over(recent: &Arc<Recent>) -> Server {
+    let recent = Arc::clone(recent);
+    Server::start_app(options(), ClientLimits::default(), |options| {
+        let reload = || std::future::ready(Ok(String::new()));
+        App::new(options, Arc::new(one_ready_interface()), ProcessState::default, reload).with_recent(recent)
+    })
+}
+
+fn json(server: &Server, path: &str) -> Value {
+    let reply = server.get(path);
+    assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+#[test]
+fn scans_are_found_by_page_by_filter_and_by_tag() {
+    let recent = Arc::new(Recent::new(7));
+    for n in 1..=5 {
+        recent.put(&Arc::from("eth0"), event(EventKind::Hit, n, 20));
+    }
+    recent.put(&Arc::from("eth1"), event(EventKind::Ended, 2, 1000));
+    let server = over(&recent);
+    let all = json(&server, "/api/v1/scans");
+    let sources = |answer: &Value| -> Vec<String> {
+        answer["scans"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|scan| scan["source"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let of = |numbers: &[u32]| numbers.iter().map(|n| format!("198.51.100.{n}")).collect::<Vec<_>>();
+    assert_eq!(sources(&all), of(&[2, 5, 4, 3, 2, 1]));
+    assert_eq!((&all["cursor"], &all["kept"], &all["limit"]), (&Value::Null, &6.into(), &1024.into()));
+    assert_eq!(sources(&json(&server, "/api/v1/scans?open=false")), of(&[2]));
+    assert_eq!(sources(&json(&server, "/api/v1/scans?source=198.51.100.4")), of(&[4]));
+    assert_eq!(sources(&json(&server, "/api/v1/scans?interface=eth1&kind=vertical")), of(&[2]));
+    assert_eq!(sources(&json(&server, "/api/v1/scans?since=1s")), of(&[]));
+    // Page by page.
+    let (mut path, mut seen) = (String::from("/api/v1/scans?limit=2"), Vec::new());
+    loop {
+        let page = json(&server, &path);
+        seen.extend(sources(&page));
+        let Some(cursor) = page["cursor"].as_str() else { break };
+        path = format!("/api/v1/scans?limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, sources(&all));
+    let reply = server.get("/api/v1/scans?sauce=1");
+    assert_eq!((reply.status, reply.text().starts_with("unknown parameter \"sauce\"")), (400, true));
+    // Nothing new, nothing sent.
+    let tag = server.get("/api/v1/scans").header("etag").unwrap().to_owned();
+    let again = server.ask("GET", "/api/v1/scans", &format!("If-None-Match: {tag}\r\n"));
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    recent.put(&Arc::from("eth0"), event(EventKind::Ended, 1, 20));
+    assert_eq!(server.ask("GET", "/api/v1/scans", &format!("If-None-Match: {tag}\r\n")).status, 200);
+    let packed = server.ask("GET", "/api/v1/scans", "Accept-Encoding: gzip\r\n");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+}
+
+/// The schema is served, names every field of a scan, and describes what is answered.
+#[test]
+fn the_schema_describes_the_answer() {
+    let recent = Arc::new(Recent::new(7));
+    recent.put(&Arc::from("eth0"), event(EventKind::Hit, 1, 20));
+    recent.put(&Arc::from("eth0"), event(EventKind::Ended, 2, 1000));
+    let server = over(&recent);
+    let schema = json(&server, "/api/v1/scans/schema");
+    let described = schema["$defs"]["scan"]["properties"].as_object().unwrap();
+    // Of files only.
+    let fields = JSON.iter().map(|(name, _)| *name).filter(|name| *name != "clock_steps");
+    let missing: Vec<_> = fields.filter(|name| !described.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "docs/scans.schema.json does not describe {missing:?}");
+    let script = "import json, sys, jsonschema\ns, a = json.load(sys.stdin)\njsonschema.Draft202012Validator.check_schema(s)\n\
+                  jsonschema.Draft202012Validator(s).validate(a)";
+    let mut python = Command::new("/usr/bin/python3")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("needs python3 and python3-jsonschema");
+    let both = Value::Array(vec![schema, json(&server, "/api/v1/scans")]);
+    python.stdin.take().unwrap().write_all(both.to_string().as_bytes()).unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn events_come_as_they_happen_to_a_few_clients() {
+    let recent = Arc::new(Recent::new(7));
+    let server = over(&recent);
+    let follow = |headers: &str| {
+        let mut stream = server.connect();
+        send(&mut stream, "GET", "/api/v1/events?source=198.51.100.0/24", headers);
+        let mut lines = BufReader::new(stream);
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        (lines, line)
+    };
+    let until = |lines: &mut BufReader<std::net::TcpStream>, what: &str| {
+        let mut line = String::new();
+        while !line.contains(what) {
+            line.clear();
+            assert!(lines.read_line(&mut line).expect("an event in time") > 0, "it ended before {what}");
+        }
+        line
+    };
+    let (mut lines, status) = follow("");
+    assert!(status.starts_with("HTTP/1.1 200"), "{status}");
+    until(&mut lines, "retry: ");
+    recent.put(&Arc::from("eth0"), event(EventKind::Hit, 1, 20));
+    until(&mut lines, "event: hit");
+    assert!(until(&mut lines, "data: ").contains("\"source\":\"198.51.100.1\""));
+    // One that comes back gets what it missed.
+    recent.put(&Arc::from("eth0"), event(EventKind::Ended, 1, 20));
+    let (mut back, _) = follow("Last-Event-ID: 1\r\n");
+    until(&mut back, "id: 2");
+    until(&mut back, "event: ended");
+    // Eight at once; one more of the same client is sent away, one of another client takes a place.
+    let others: Vec<_> = (0..6).map(|_| follow("")).collect();
+    assert!(others.iter().all(|(_, status)| status.starts_with("HTTP/1.1 200")));
+    let (_, status) = follow("");
+    assert!(status.starts_with("HTTP/1.1 503"), "{status}");
+    let mut other = super::connect_from("127.0.0.2", &server);
+    send(&mut other, "GET", "/api/v1/events", "");
+    let mut line = String::new();
+    BufReader::new(other).read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    assert!(PATIENCE.as_secs() > 10);
+}
+
+#[test]
+fn the_status_says_what_is_in_force_and_what_is_not_well() {
+    let server = over(&Arc::new(Recent::new(7)));
+    let status = json(&server, "/api/v1/status");
+    assert_eq!(status["policy"]["threshold"], 20);
+    assert_eq!(status["interfaces"][0]["interface"], "eth0");
+    assert_eq!(status["interfaces"][0]["state"], "capturing");
+    assert_eq!(status["interfaces"][0]["reasons"], Value::Array(Vec::new()));
+    assert_eq!(status["recent_scans"]["limit"], 1024);
+    assert_eq!((&status["web"]["tls"], &status["web"]["authentication"]), (&false.into(), &false.into()));
+}
