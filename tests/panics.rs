@@ -1,8 +1,8 @@
-//! A thread that panics ends the process, with exit code 1 and its name in the journal, after the others have told of their open
+//! A thread that panics ends the process, with exit code 1 and its name in the journal, after the others have reported their open
 //! scans: nobody would hear of scans any more, and systemd starts it anew.
 //!
 //! No input is known that makes one of them panic; so the exporter here is this very program, which puts into the
-//! real shell a notifier or a sink that does. It has no test harness: privileges are given up while there is one thread.
+//! real shell a notifier or a publisher that does. It has no test harness: privileges are given up while there is one thread.
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 #![allow(clippy::print_stdout, reason = "the tests that ran")]
 
@@ -51,13 +51,17 @@ fn exporter(who: &str) -> ExitCode {
     let settings = Settings::of(flags::parse(std::env::args_os()).unwrap()).unwrap();
     let shell = Shell::new(false).unwrap();
     let outcome = match who {
-        "notifier" => {
-            app::run_with(shell, settings, |notices, _| panic!("at {:?}", notices.recv()), |sink| sink)
-        }
+        "notifier" => app::run_with(
+            shell,
+            settings,
+            |notices, _| panic!("at {:?}", notices.recv()),
+            |publisher| publisher,
+        ),
         "capture" => {
             let first = AtomicBool::new(true);
-            let sink = |sink| PanicsAtAScan { sink, panics: first.swap(false, Ordering::Relaxed) };
-            app::run_with(shell, settings, |notices, _| Notifier::new().run(notices), sink)
+            let publisher =
+                |publisher| PanicsAtAScan { publisher, panics: first.swap(false, Ordering::Relaxed) };
+            app::run_with(shell, settings, |notices, _| Notifier::new().run(notices), publisher)
         }
         other => panic!("{other} does not panic"),
     };
@@ -70,24 +74,24 @@ fn exporter(who: &str) -> ExitCode {
     )
 }
 
-/// A sink whose thread panics at a scan, if it is the one that shall.
+/// A publisher whose thread panics at a scan, if it is the one that shall.
 struct PanicsAtAScan {
-    sink: ShardPublisher,
+    publisher: ShardPublisher,
     panics: bool,
 }
 
 impl Publisher for PanicsAtAScan {
     fn scan(&mut self, event: ScanEvent) -> bool {
         assert!(!self.panics, "at a scan");
-        self.sink.scan(event)
+        self.publisher.scan(event)
     }
 
     fn capture_changed(&mut self, lost: Option<&str>) {
-        self.sink.capture_changed(lost);
+        self.publisher.capture_changed(lost);
     }
 
     fn publish(&mut self, snapshot: InterfaceSnapshot) {
-        self.sink.publish(snapshot);
+        self.publisher.publish(snapshot);
     }
 }
 
@@ -123,5 +127,5 @@ fn a_capture_that_panics_ends_the_process(lab: &Lab) {
     ends_with_1(lab, "capture", &["panic in thread capture-eth0 at tests/panics.rs", stopped]);
     let ended =
         |interface: &str| journal(&["PORTSCAN_EVENT=ended", &format!("PORTSCAN_INTERFACE={interface}")]);
-    assert_eq!(ended("any").len(), 1, "the others tell of their open scans: {}", journal_text());
+    assert_eq!(ended("any").len(), 1, "the others report their open scans: {}", journal_text());
 }

@@ -23,7 +23,7 @@ use crate::replay::waiting::{HORIZON_NANOS, Waiting};
 const MOST_DOUBTED: usize = 32;
 
 /// Frames behind the horizon, one of them later than the first by as much, that make a step of the clock.
-const SETTLED: usize = 8;
+const DECISIVE: usize = 8;
 
 /// No clock shows a later time: the end of the 32-bit seconds of a pcap file, in 2106.
 const LAST_PLAUSIBLE: u64 = (1 << 32) * 1_000_000_000 - 1;
@@ -158,7 +158,7 @@ impl Order {
             self.take_back(true, out);
         }
         while !self.doubted.is_empty() {
-            self.settle(out);
+            self.decide(out);
         }
         self.waiting.drain(&mut |probe| out(Ordered::Probe(probe)));
     }
@@ -287,17 +287,17 @@ impl Order {
         }
         self.doubted.push(frame);
         let first = self.doubted.iter().find(|frame| frame.has_time()).map(|frame| frame.time);
-        let settled = first.is_some_and(|first| {
+        let is_decided = first.is_some_and(|first| {
             let progress = frame.has_time() && frame.time.saturating_sub(first) >= HORIZON_NANOS;
-            progress && (ahead || self.doubted.len() >= SETTLED)
+            progress && (ahead || self.doubted.len() >= DECISIVE)
         });
-        if settled || self.doubted.len() == MOST_DOUBTED {
-            self.settle(out);
+        if is_decided || self.doubted.len() == MOST_DOUBTED {
+            self.decide(out);
         }
     }
 
     /// Nothing took the doubted back: time goes on from the first of them that has one.
-    fn settle(&mut self, out: &mut impl FnMut(Ordered)) {
+    fn decide(&mut self, out: &mut impl FnMut(Ordered)) {
         let doubted = std::mem::take(&mut self.doubted);
         let Some(first) = doubted.iter().position(|frame| frame.has_time()) else {
             self.disorder.untimed += doubted.iter().filter(|frame| frame.probe.is_some()).count() as u64;
