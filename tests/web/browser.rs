@@ -66,7 +66,7 @@ fn the_page_shows_scans_in_every_light_and_width_and_says_nothing_on_the_console
             ">open<",
             "1000 <span class=\"soft\">the lowest 7:</span><svg class=\"ports\"",
             "&lt;b&gt;&amp;",
-            "capturing",
+            "data-label=\"Interface\"",
         ] {
             assert!(dom.contains(shown), "{words:?}: no {shown} in {dom}");
         }
