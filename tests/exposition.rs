@@ -1,6 +1,9 @@
 //! The whole page: as a golden file, and as promtool judges it. `UPDATE_GOLDENS=1` writes the golden anew.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/snapshot.rs"]
+mod support;
+
 use portscan_exporter::capture::CaptureStatus;
 use portscan_exporter::detect::{self, Counters, Limits, PublishedSource, Source, Technique};
 use portscan_exporter::packet::Timestamp;
@@ -94,7 +97,7 @@ fn scanned() -> InterfaceSnapshot {
             ],
             published_sources_limit: 100,
             suppressed_sources: 16,
-            slower: Vec::new(),
+            slower: slower(),
         },
         sample: Some(SampleSnapshot {
             fingerprint: String::from("1b2c3d4e"),
@@ -110,6 +113,46 @@ fn scanned() -> InterfaceSnapshot {
     }
 }
 
+/// The same of the rules behind the first: two sources sweep, one scans slowly.
+fn slower() -> Vec<detect::Snapshot> {
+    let source = |address: &str, peak, hosts, per_host| PublishedSource {
+        source: Source::of(address.parse().unwrap(), 64),
+        distinct_ports: peak - 1,
+        peak_distinct_ports: peak,
+        distinct_hosts: hosts,
+        ports_of_busiest_host: per_host,
+        last_hit: Some(Timestamp::new(1_700_000_050, 0)),
+        last_probe: Timestamp::new(1_700_000_100, 0),
+    };
+    let quiet = support::quiet("eth0").detection;
+    let counters =
+        |hits, scan, evidence| Counters { hits, evicted: [0, 0, scan, 0, evidence], ..Counters::default() };
+    let sweeps = detect::Snapshot {
+        window_nanos: 300_000_000_000,
+        threshold: 25,
+        kinds: &[detect::Kind::Horizontal, detect::Kind::Block],
+        counters: counters([0, 5, 6], 30, 31),
+        open_scans: [0, 2, 3],
+        peak_distinct_ports: 254,
+        tracked_sources: 32,
+        tracked_sources_limit: 98_304,
+        sources: vec![source("203.0.113.77", 254, 254, 1), source("203.0.113.78", 30, 30, 20)],
+        ..quiet.clone()
+    };
+    let slow = detect::Snapshot {
+        window_nanos: 3_600_000_000_000,
+        threshold: 60,
+        counters: counters([7, 0, 0], 33, 34),
+        open_scans: [4, 0, 0],
+        peak_distinct_ports: 61,
+        tracked_sources: 35,
+        tracked_sources_limit: 98_304,
+        sources: vec![source("203.0.113.79", 61, 1, 61)],
+        ..quiet
+    };
+    vec![sweeps, slow]
+}
+
 fn lost() -> InterfaceSnapshot {
     let mut lost = scanned();
     lost.interface = String::from("wlan0");
@@ -119,6 +162,7 @@ fn lost() -> InterfaceSnapshot {
     lost.detection.open_scans = [0; 3];
     lost.detection.peak_distinct_ports = 0;
     lost.detection.sources.clear();
+    lost.detection.slower.clear();
     lost.sample = None;
     lost
 }
@@ -233,6 +277,7 @@ fn no_page_has_more_series_than_the_readme_says() {
     let one = full.detection.sources[0];
     let source = |n| PublishedSource { source: Source::of(Ipv4Addr::from_bits(n).into(), 64), ..one };
     full.detection.sources = (0..most as u32).map(source).collect();
+    full.detection.slower.iter_mut().for_each(|rule| rule.sources.clear());
     full.sample = None;
     let page = metrics::render(&[Arc::new(full)], Some(&state()));
     let series = String::from_utf8(page).unwrap().lines().filter(|line| !line.starts_with('#')).count();

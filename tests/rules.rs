@@ -2,10 +2,12 @@
 
 use lab::oracle::Oracle;
 use portscan_exporter::detect::{
-    Detector, EventKind, Limits, Origin, Policy, Probe, Rule, Scan, ScanEvent, ScanId, Source, Technique,
+    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Rule, Scan, ScanEvent, ScanId,
+    Source, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const SECOND: u64 = 1_000_000_000;
@@ -188,5 +190,141 @@ proptest! {
         let [first, slow] = oracles(&policy, &probes);
         prop_assert_eq!(canonical(by_window(&events, policy.window_nanos)), canonical(first.events));
         prop_assert_eq!(canonical(by_window(&events, policy.slower[0].window_nanos)), canonical(slow.events));
+    }
+}
+
+/// What a rule that counts hosts must say, from every probe that there was: whether a probe opens a sweep, of which kind, and with how
+/// many hosts.
+#[derive(Default)]
+struct SweepOracle {
+    /// The quantum of the latest probe, by host and by port.
+    hosts: BTreeMap<IpAddr, u64>,
+    ports: BTreeMap<u16, u64>,
+    /// Since when the count is below the threshold, if a sweep is open.
+    open: Option<Option<u64>>,
+}
+
+const QUANTA: u64 = 60;
+
+impl SweepOracle {
+    fn count<T>(latest: &BTreeMap<T, u64>, quantum: u64) -> u32 {
+        latest.values().filter(|&&then| quantum - then <= QUANTA).count() as u32
+    }
+
+    /// Lets time pass: the sweep may end.
+    fn settle(&mut self, rule: &Rule, now: u64) {
+        let quantum_nanos = rule.window_nanos.div_ceil(QUANTA);
+        let Some(fell) = &mut self.open else { return };
+        if fell.is_none() {
+            let latest = self.hosts.values().copied().max().unwrap_or(0);
+            let falls =
+                (latest..).find(|&q| Self::count(&self.hosts, q) < rule.peers.expect("a rule for hosts"));
+            *fell = falls.map(|quantum| quantum * quantum_nanos).filter(|&at| at <= now);
+        }
+        if fell.is_some_and(|fell| fell + rule.quiet_nanos <= now) {
+            self.open = None;
+        }
+    }
+
+    /// The hosts and the kind, if the probe opens a sweep.
+    fn observe(&mut self, policy: &Policy, rule: &Rule, probe: &Probe) -> Option<(u32, Kind)> {
+        let home = &policy.home;
+        if !home.is_empty() && !home.contains(probe.host) && !home.contains(probe.source) {
+            return None;
+        }
+        let now = probe.time.nanos();
+        self.settle(rule, now);
+        let quantum = now / rule.window_nanos.div_ceil(QUANTA);
+        self.hosts.insert(probe.host, quantum);
+        self.ports.insert(probe.port, quantum);
+        let hosts = Self::count(&self.hosts, quantum);
+        let least = rule.peers.expect("a rule for hosts");
+        if let Some(fell) = &mut self.open {
+            if hosts >= least {
+                *fell = None;
+            }
+            return None;
+        }
+        let network = |host: &IpAddr| match host {
+            IpAddr::V4(v4) => u128::from(v4.to_bits() >> 8),
+            IpAddr::V6(v6) => v6.to_bits() >> 64,
+        };
+        let near = self
+            .hosts
+            .iter()
+            .filter(|(host, then)| network(host) == network(&probe.host) && quantum - **then <= QUANTA);
+        let speak = match () {
+            () if home.is_empty() => near.count() as u32,
+            () if home.contains(probe.source) => hosts / 10,
+            () => hosts,
+        };
+        if speak < least {
+            return None;
+        }
+        self.open = Some(None);
+        let is_block = rule.ports.is_some_and(|ports| Self::count(&self.ports, quantum) >= ports);
+        Some((hosts, if is_block { Kind::Block } else { Kind::Horizontal }))
+    }
+}
+
+/// Who is inside: nobody knows, the hosts that are asked, or these and two of the sources.
+fn home() -> impl Strategy<Value = Networks> {
+    let networks = |text: &[&str]| {
+        let networks: Vec<_> = text.iter().map(|one| one.parse().expect("a network")).collect();
+        Just(Networks::new(&networks))
+    };
+    prop_oneof![
+        2 => Just(Networks::default()),
+        1 => networks(&["192.0.2.0/23", "2001:db8:1::/48"]),
+        1 => networks(&["192.0.2.0/24", "2001:db8:1:1::/64", "198.51.100.1/32", "2001:db8::/64"]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    /// Law 3 for a rule that counts hosts: it finds each sweep at the probe at which it is one, and says of which kind, and nothing else.
+    #[test]
+    fn a_rule_that_counts_hosts_is_exact(
+        sweep in (5..300_u64, 2..30_u32, any::<bool>(), 1..90_u64),
+        home in home(),
+        steps in steps(SECOND / 2, 80),
+    ) {
+        let (window, hosts, is_block, quiet) = sweep;
+        let rule = Rule {
+            window_nanos: window * SECOND,
+            ports: is_block.then_some(5),
+            peers: Some(hosts),
+            quiet_nanos: quiet * SECOND,
+        };
+        // The first rule finds nothing here, so that all is for the other.
+        let policy = Policy {
+            window_nanos: SECOND,
+            threshold: 60_000,
+            slower: vec![rule],
+            home,
+            ..Policy::default()
+        };
+        let probes = probes(&steps);
+        let (detector, events) = events_of(&policy, &probes);
+        let hits = events.iter().filter(|event| event.kind == EventKind::Hit);
+        let told: Vec<_> =
+            hits.map(|e| (e.scan.source, e.scan.detected, e.scan.distinct_hosts, e.scan.kind)).collect();
+        let mut sources: BTreeMap<Source, SweepOracle> = BTreeMap::new();
+        let mut expected = Vec::new();
+        for probe in &probes {
+            let source = Source::of(probe.source, 64);
+            if let Some((hosts, kind)) = sources.entry(source).or_default().observe(&policy, &rule, probe) {
+                expected.push((source, probe.time, hosts, kind));
+            }
+        }
+        // Of more hosts than count at the hit, some of the run may have left the window.
+        let told_hosts: Vec<_> = told.iter().zip(&expected).map(|(t, e)| t.2 >= e.2).collect();
+        prop_assert!(told_hosts.iter().all(|&at_least| at_least), "{told:?}, and not {expected:?}");
+        let without = |of: &[(Source, Timestamp, u32, Kind)]| of.iter().map(|t| (t.0, t.1, t.3)).collect::<Vec<_>>();
+        prop_assert_eq!(without(&told), without(&expected));
+        let shown = &detector.snapshot().slower[0];
+        prop_assert_eq!(shown.counters.hits.iter().sum::<u64>(), expected.len() as u64);
+        prop_assert_eq!(shown.open_scans, [0; 3]);
     }
 }

@@ -33,7 +33,7 @@ fn bad_flags_are_refused() {
             "--detection.treshold=7",
             "unexpected argument '--detection.treshold' found (did you mean --detection.threshold?)",
         ),
-        ("--detection", "unexpected argument '--detection' found (did you mean --detection.memory?)"),
+        ("--detection", "unexpected argument '--detection' found (did you mean --detection.home?)"),
         ("--web.config.file=web.yml", "--web.config.file: cannot read web.yml: no such file"),
         ("--config.chek", "unexpected argument '--config.chek' found (did you mean --config.check?)"),
         ("eth0", "unrecognized subcommand 'eth0' (try --help)"),
@@ -190,7 +190,7 @@ fn bad_files_are_refused_with_the_line_at_fault() {
         // Not the YAML that is meant.
         (
             "detection:\n  window: 10s\n  treshold: 20\n",
-            "invalid configuration config.yml: line 3: unknown key \"treshold\" (known: window, threshold, quiet, techniques, ipv6_prefix)",
+            "invalid configuration config.yml: line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, home, quiet, techniques, ipv6_prefix)",
         ),
         (
             "ignored:\n",
@@ -350,7 +350,7 @@ fn an_error_line_cannot_steer_a_terminal_and_is_not_long() {
     expect_refused(
         &["--config.file=config.yml"],
         directory.path(),
-        "invalid configuration config.yml: line 1: unknown key \"\\u{1b}[31m\\u{202e}\" (known: window, threshold, quiet, techniques, ipv6_prefix)",
+        "invalid configuration config.yml: line 1: unknown key \"\\u{1b}[31m\\u{202e}\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, home, quiet, techniques, ipv6_prefix)",
     );
     let long = format!("ignore:\n  sources: [{}]\n", "y".repeat(500_000));
     fs::write(directory.path().join("config.yml"), long).unwrap();

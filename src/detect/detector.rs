@@ -50,8 +50,9 @@ impl Detector {
         origin: Origin,
     ) -> Result<Self, OutOfMemory> {
         policy.ignored_ports.sort_unstable();
-        let tracker =
-            |rule: &Rule| Tracker::new(*rule, &policy, limits.of_slower(rule, &policy), seed, origin);
+        let tracker = |rule: &Rule| {
+            Tracker::new(*rule, &policy, limits.of_slower(rule, &policy), seed, origin).map(Tracker::behind)
+        };
         Ok(Self {
             first: Tracker::new(policy.first_rule(), &policy, limits, seed, origin)?,
             slower: policy.slower.iter().map(tracker).collect::<Result<_, _>>()?,
@@ -135,7 +136,7 @@ impl Detector {
                 counters.ignored[reason as usize] += 1;
                 continue;
             }
-            let seen = first.observe(at, probe, &mut sink);
+            let seen = first.observe(at, probe, true, &mut sink);
             if !slower.is_empty()
                 && let Some(what) = What::after(seen)
             {

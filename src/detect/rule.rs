@@ -20,7 +20,16 @@ pub struct Rule {
     pub quiet_nanos: u64,
 }
 
+const SECOND: u64 = 1_000_000_000;
+
 impl Rule {
+    /// The slow rule that the exporter starts with: 60 ports within an hour.
+    pub const SLOW: Self = Self::of_ports(60, 3_600 * SECOND, 600 * SECOND);
+
+    /// The rule for sweeps that the exporter starts with: 25 hosts within 5 minutes, and a block with 20 ports.
+    pub const SWEEP: Self =
+        Self { window_nanos: 300 * SECOND, ports: Some(20), peers: Some(25), quiet_nanos: 60 * SECOND };
+
     /// So many ports within a window.
     pub const fn of_ports(ports: u32, window_nanos: u64, quiet_nanos: u64) -> Self {
         Self { window_nanos, ports: Some(ports), peers: None, quiet_nanos }
@@ -82,6 +91,11 @@ impl Default for Policy {
 pub const MOST_RULES: usize = 4;
 
 impl Policy {
+    /// What the exporter starts with: the default, and behind it a rule for sweeps and a slow one.
+    pub fn standard() -> Self {
+        Self { slower: vec![Rule::SWEEP, Rule::SLOW], ..Self::default() }
+    }
+
     /// The rule that comes first, and that no other changes anything of.
     pub fn first_rule(&self) -> Rule {
         Rule::of_ports(self.threshold, self.window_nanos, self.quiet_nanos)

@@ -114,6 +114,24 @@ pub(super) const LONG_LIST_PEERS: usize = 1_024;
 /// browsers and peer-to-peer clients do.
 pub(super) const INSIDE_FACTOR: u32 = 10;
 
+/// Hosts of which a rule that counts hosts keeps apart who asked them. An ordinary host has as many addresses at most (with IPv6, its
+/// broadcast addresses and a few containers): there the rule costs next to nothing. With fewer it does not; with more each probe
+/// to one of them has to be compared with more.
+pub(super) const FEW_HOSTS: usize = 8;
+
+/// Probes that are kept until there are more hosts. With fewer, a sweep of a quiet network that is asked now and then begins
+/// uncounted; with more, a host without a sweep has that much memory touched.
+pub(super) const KEPT_PROBES: usize = 1_024;
+
+// ---- Slower rules in a flood.
+
+/// When this part of the doorkeeper was lost of sources that could have come back, a slower rule looks at half as many new ones. A
+/// greater part, and it takes longer until any is remembered; a smaller one halves the share for a burst that would fit.
+pub(super) const THINNED_AFTER: u64 = 8;
+
+/// And not beyond one in two to this power: at a million new sources a second some hundred remain, which any doorkeeper holds.
+pub(super) const MOST_THINNED_BITS: u32 = 12;
+
 // ---- Which hosts were asked.
 
 /// Hosts of a source that are told apart. Their bits share a byte with the mark of a cell in use, so 7 is the most.

@@ -116,6 +116,46 @@ pub(super) const THRESHOLD: Bound<u32> = Bound {
     set_by: SetBy::Both,
 };
 
+pub(super) const SLOW_WINDOW: Bound<Duration> = Bound {
+    name: "detection.slow_window",
+    least: Duration::from_secs(60),
+    greatest: DAY,
+    default: Duration::from_secs(3600),
+    unless: "",
+    why: "of the slow rule; longer than detection.window, or there is none; peaks of it stay published for as long",
+    set_by: SetBy::File,
+};
+
+pub(super) const SLOW_THRESHOLD: Bound<u32> = Bound {
+    name: "detection.slow_threshold",
+    least: 0,
+    greatest: 65_536,
+    default: 60,
+    unless: "",
+    why: "ports within it; 0: no slow rule; unless the file says it, at least three times detection.threshold; a lower one takes monitoring for scanners",
+    set_by: SetBy::File,
+};
+
+pub(super) const SWEEP_WINDOW: Bound<Duration> = Bound {
+    name: "detection.sweep_window",
+    least: Duration::from_secs(10),
+    greatest: DAY,
+    default: Duration::from_secs(300),
+    unless: "",
+    why: "of the rule for sweeps; longer than detection.window, or there is none",
+    set_by: SetBy::File,
+};
+
+pub(super) const SWEEP_THRESHOLD: Bound<u32> = Bound {
+    name: "detection.sweep_threshold",
+    least: 0,
+    greatest: 100,
+    default: 25,
+    unless: "",
+    why: "hosts within it; 0: no rule for sweeps; sources inside of --detection.home need ten times as many",
+    set_by: SetBy::File,
+};
+
 pub(super) const QUIET: Bound<Duration> = Bound {
     name: "detection.quiet",
     least: SECOND,
@@ -152,7 +192,7 @@ pub(super) const MAX_SOURCES: Bound<u32> = Bound {
     greatest: 10_000,
     default: 100,
     unless: "",
-    why: "four series each; 0 publishes none by source",
+    why: "five series each; 0 publishes none by source",
     set_by: SetBy::Flag,
 };
 
@@ -255,6 +295,10 @@ pub fn rows() -> Vec<Row> {
         Row::of(&THREADS),
         Row::of(&WINDOW),
         Row::of(&THRESHOLD),
+        Row::of(&SLOW_WINDOW),
+        Row::of(&SLOW_THRESHOLD),
+        Row::of(&SWEEP_WINDOW),
+        Row::of(&SWEEP_THRESHOLD),
         Row::of(&QUIET),
         Row::of(&IPV6_PREFIX),
         Row::of(&MEMORY),

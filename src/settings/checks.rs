@@ -4,7 +4,7 @@ use super::bounds::{
     BUFFER_SIZE, Bound, FLEET_MAX_SOURCES, MAX_INTERFACES, MAX_REQUESTS, MEMORY, Quantity, SHARE, THREADS,
 };
 use super::error::{SettingsError, invalid};
-use super::file;
+use super::file::{self, Located};
 use super::flags::{CaptureFlags, Command, Flags, WebFlags};
 use crate::capture::Patterns;
 use crate::detect::Limits;
@@ -14,6 +14,7 @@ use crate::text::{printable, quote};
 use crate::web;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 impl<T: Quantity> Bound<T> {
     /// An error that names the setting as `name` if the value is out of bounds.
@@ -29,6 +30,28 @@ impl<T: Quantity> Bound<T> {
     pub(super) fn check(&self, value: T) -> Result<T, SettingsError> {
         self.check_as(&format!("--{}", self.name), value)
     }
+}
+
+/// The flag if it is given, else what the file says, else the default. An error says where the value stands.
+pub(super) fn choose<T: Quantity>(
+    bound: &Bound<T>,
+    flag: Option<T>,
+    file: Option<Located<T>>,
+    path: Option<&Path>,
+) -> Result<T, SettingsError> {
+    match (flag, file, path) {
+        (Some(value), _, _) => bound.check(value),
+        (None, Some(Located { value, line }), Some(path)) => {
+            let path = printable(&path.to_string_lossy());
+            bound.check_as(&format!("invalid configuration {path}: line {line}: {}", bound.name), value)
+        }
+        (None, _, _) => Ok(bound.default),
+    }
+}
+
+/// As the core counts time.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How many interfaces are captured at most; without a flag it is that of the default route.

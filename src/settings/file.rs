@@ -40,6 +40,21 @@ pub struct Detection {
     /// Distinct ports at which a source counts as scanning.
     #[serde(default, deserialize_with = "located")]
     pub threshold: Option<Located<u32>>,
+    /// The slow rule's span, and its ports; 0 is none.
+    #[serde(default, deserialize_with = "located")]
+    pub slow_window: Option<Located<Duration>>,
+    /// Distinct ports within it.
+    #[serde(default, deserialize_with = "located")]
+    pub slow_threshold: Option<Located<u32>>,
+    /// The span of the rule for sweeps.
+    #[serde(default, deserialize_with = "located")]
+    pub sweep_window: Option<Located<Duration>>,
+    /// Distinct hosts within it; 0 is none.
+    #[serde(default, deserialize_with = "located")]
+    pub sweep_threshold: Option<Located<u32>>,
+    /// What is inside, for the rule for sweeps.
+    #[serde(default, deserialize_with = "networks")]
+    pub home: Vec<IpNet>,
     /// How long the count must stay below the threshold for a scan to end.
     #[serde(default, deserialize_with = "located")]
     pub quiet: Option<Located<Duration>>,
@@ -184,6 +199,11 @@ impl Syntax for Duration {
     }
 }
 
+/// A network as a flag has it, written as in the file.
+pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
+    <IpNet as Syntax>::parse(text)
+}
+
 impl Syntax for IpNet {
     const EXPECTED: &'static str = "an address or a network like 192.0.2.0/24";
 
@@ -295,7 +315,7 @@ mod tests {
         for (text, message) in [
             (
                 "detection:\n  window: 5s\n  treshold: 20\n",
-                "line 3: unknown key \"treshold\" (known: window, threshold, quiet, techniques, ipv6_prefix)",
+                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, home, quiet, techniques, ipv6_prefix)",
             ),
             ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
@@ -398,6 +418,11 @@ mod tests {
         assert_eq!(nanos(file.detection.quiet), u128::from(policy.quiet_nanos));
         assert_eq!(file.detection.threshold.unwrap().value, policy.threshold);
         assert_eq!(file.detection.ipv6_prefix.unwrap().value, policy.ipv6_prefix);
+        let [sweep, slow] = crate::detect::Policy::standard().slower[..] else { panic!("two rules") };
+        assert_eq!(nanos(file.detection.sweep_window), u128::from(sweep.window_nanos));
+        assert_eq!(file.detection.sweep_threshold.map(|t| t.value), sweep.peers);
+        assert_eq!(nanos(file.detection.slow_window), u128::from(slow.window_nanos));
+        assert_eq!(file.detection.slow_threshold.map(|t| t.value), slow.ports);
         assert!(!file.ignore.sources.is_empty() && !file.ignore.ports.is_empty());
     }
 

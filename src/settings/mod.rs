@@ -7,6 +7,7 @@ mod error;
 pub mod file;
 pub mod flags;
 mod ignored;
+mod slower;
 
 pub use error::SettingsError;
 pub use ignored::Ignored;
@@ -14,14 +15,11 @@ pub use ignored::Ignored;
 use crate::capture::{LiveOptions, Patterns, Tunnels};
 use crate::detect::{Limits, Networks, Policy, Techniques};
 use crate::publish::sample::Sampling;
-use crate::settings::bounds::{
-    Bound, HOLD, IPV6_PREFIX, MAX_SOURCES, MEMORY, MIN_PORTS, QUIET, Quantity, THRESHOLD, WINDOW,
-};
+use crate::settings::bounds::{HOLD, IPV6_PREFIX, MAX_SOURCES, MEMORY, MIN_PORTS, QUIET, THRESHOLD, WINDOW};
+use crate::settings::checks::{choose, nanos};
 use crate::settings::error::invalid;
-use crate::settings::file::Located;
 use crate::settings::flags::Flags;
 use crate::system::memory::Wanted;
-use crate::text::printable;
 use crate::text::units::{ByteSize, write_duration};
 use crate::web;
 use std::path::Path;
@@ -72,7 +70,7 @@ impl Settings {
     pub fn memory(&self) -> Wanted {
         Wanted {
             interfaces: checks::interfaces(&self.flags.capture),
-            tables: self.limits.memory_bytes as u64,
+            tables: self.limits.total_bytes(&self.policy) as u64,
             rings: checks::buffer_of_each(&self.flags.capture).0,
         }
     }
@@ -121,34 +119,21 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let path = flags.config.file.as_deref();
     let file::File { detection: file, ignore } = path.map(file::load).transpose()?.unwrap_or_default();
     let flags = &flags.detection;
+    let window_nanos = nanos(choose(&WINDOW, flags.window, file.window, path)?);
+    let threshold = choose(&THRESHOLD, flags.threshold, file.threshold, path)?;
+    let slower = slower::rules(window_nanos, threshold, &file, path)?;
+    let home = if flags.home.is_empty() { &file.home } else { &flags.home };
     Ok(Policy {
-        window_nanos: nanos(choose(&WINDOW, flags.window, file.window, path)?),
-        threshold: choose(&THRESHOLD, flags.threshold, file.threshold, path)?,
+        window_nanos,
+        threshold,
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
         ipv6_prefix: choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?,
         techniques: flags.techniques.or(file.techniques).unwrap_or(Techniques::DEFAULT),
-        slower: Vec::new(),
-        home: Networks::default(),
+        slower,
+        home: Networks::new(home),
         ignored_sources: ignore.sources,
         ignored_ports: ignore.ports,
     })
-}
-
-/// The flag if it is given, else what the file says, else the default. An error says where the value stands.
-fn choose<T: Quantity>(
-    bound: &Bound<T>,
-    flag: Option<T>,
-    file: Option<Located<T>>,
-    path: Option<&Path>,
-) -> Result<T, SettingsError> {
-    match (flag, file, path) {
-        (Some(value), _, _) => bound.check(value),
-        (None, Some(Located { value, line }), Some(path)) => {
-            let path = printable(&path.to_string_lossy());
-            bound.check_as(&format!("invalid configuration {path}: line {line}: {}", bound.name), value)
-        }
-        (None, _, _) => Ok(bound.default),
-    }
 }
 
 /// The limits, checked against the policy that they must hold.
@@ -181,10 +166,6 @@ fn limits(flags: &Flags, policy: &Policy) -> Result<Limits, SettingsError> {
     })
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }
@@ -210,7 +191,7 @@ mod tests {
     #[test]
     fn nothing_given_is_the_default_of_every_module() {
         let settings = settings("").unwrap();
-        assert_eq!(settings.policy, Policy::default());
+        assert_eq!(settings.policy, Policy::standard());
         assert_eq!(settings.limits, Limits::default());
         let captures = settings.captures(|| Ok::<_, ()>("eth0".to_owned())).unwrap();
         let [capture] = captures.as_slice() else { panic!("{captures:?}") };
@@ -250,7 +231,7 @@ mod tests {
         let settings = settings("-i a -i b -i c -i d --capture.buffer-total=64MiB").unwrap();
         let captures = settings.captures(|| Err("not asked")).unwrap();
         assert!(captures.iter().all(|capture| capture.buffer_bytes == 16 << 20), "{captures:?}");
-        assert_eq!(settings.memory(), Wanted { interfaces: 4, tables: 48 << 20, rings: 16 << 20 });
+        assert_eq!(settings.memory(), Wanted { interfaces: 4, tables: 64 << 20, rings: 16 << 20 });
     }
 
     /// What patterns mean takes its memory at the start, whether or not it is there; what is named stands apart.

@@ -32,8 +32,10 @@ pub(crate) enum Seen {
     Hit,
     /// A scan of its source is open.
     Scanning,
-    /// No scan is open.
+    /// No scan of its source is open, which has a row.
     Below,
+    /// Its source has no row.
+    AtDoor,
 }
 
 /// The rows of one rule, and the ports of each.
@@ -49,6 +51,8 @@ pub(super) struct Rows {
     pub rule: Rule,
     /// IPv6 sources are aggregated to a network of this many bits.
     pub ipv6_prefix: u8,
+    /// Whether it is a rule behind the first.
+    pub is_behind: bool,
     /// Now, in the rule's units.
     pub present: Present,
     /// Hosts are told apart by their hashes, and the report on a file must not depend on the seed. (The author of a file can
@@ -76,6 +80,7 @@ impl Rows {
             home: policy.home.clone(),
             rule,
             ipv6_prefix: policy.ipv6_prefix,
+            is_behind: false,
             present: Present::new(rule.window_nanos, hold_nanos),
             host_hasher,
             overall: OverallPeak::NONE,

@@ -133,7 +133,7 @@ impl Directory {
     }
 
     /// Whether half of the slots are free.
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.taken * 2 < self.capacity()
     }
 

@@ -19,6 +19,12 @@ pub(crate) struct Spot {
 impl Spot {
     /// The first of all.
     pub(crate) const FIRST: Spot = Spot { set: 0, tag: 0, fingerprint: 0 };
+
+    /// Whether its source is in a share of all, one in two to this power, which its hash decides.
+    #[inline]
+    pub(crate) fn is_in_share(self, bits: u32) -> bool {
+        self.tag & ((1 << bits) - 1) == 0
+    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use crate::detect::table::{Spot, Vacated};
 use crate::detect::tuning::{CROWDED, UNITS};
 
 impl Tracker {
-    /// A slot for a new source. If another is evicted for it, that is counted by what it was.
-    pub(super) fn make_room(&mut self, spot: Spot, sink: &mut EventSink<'_>) -> usize {
+    /// A slot for a new source. If another is evicted for it, that is counted by what it was; if it may be a forged one that never
+    /// comes back, fewer such are looked at.
+    pub(super) fn make_room(&mut self, spot: Spot, is_known: bool, sink: &mut EventSink<'_>) -> usize {
         let (rows, now) = (&self.rows, self.rows.present.stamp);
         let (slot, displaced) = self.directory.make_room(spot, now, self.pace, |row| rank(rows, row));
         match displaced {
@@ -21,6 +22,9 @@ impl Tracker {
             Vacated::Over(source) => self.rows.counters.finish_burst(source.count()),
             Vacated::Probation(source) => {
                 let may_return = source.age(now) <= self.pace;
+                if may_return && !is_known {
+                    self.thinning.lose(self.rows.present.quantum);
+                }
                 self.count_evicted(if may_return { Evicted::Evidence } else { Evicted::Doorkeeper });
             }
             Vacated::Row(row) => {
@@ -135,7 +139,7 @@ impl Tracker {
         self.rekeyed = sink.now();
         let moving = self.directory.rekey(self.rows.present.stamp);
         for &moved in &moving {
-            let slot = self.make_room(moved.spot(), sink);
+            let slot = self.make_room(moved.spot(), true, sink);
             if let Some(row) = self.directory.put_moved(slot, moved) {
                 self.rows.row_mut(row).slot = slot as u32;
             }
@@ -157,7 +161,10 @@ fn unit_nanos(rule: &Rule) -> u64 {
 }
 
 fn evidence(rows: &Rows, row: u32) -> Evidence {
-    rows.row(row).evidence(rows.size(row), unit_nanos(&rows.rule))
+    let kept = rows.row(row);
+    // A burst is no slow scan, however many ports it has: by a slower rule it counts for little until its source comes back.
+    let is_burst = rows.is_behind && kept.returns == 0;
+    kept.evidence(if is_burst { 1 } else { rows.size(row) }, unit_nanos(&rows.rule))
 }
 
 fn rank(rows: &Rows, row: u32) -> Rank {

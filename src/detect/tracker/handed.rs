@@ -2,6 +2,7 @@
 //! one scan is reported once.
 
 use super::Tracker;
+use super::thinning::Thinning;
 use crate::detect::batch::Batch;
 use crate::detect::probe::Probe;
 use crate::detect::rows::Seen;
@@ -24,8 +25,10 @@ pub(crate) struct Handed {
 /// What a slower rule does with a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
-    /// It counts it.
+    /// It counts it; the source has a row by the faster rule.
     Count,
+    /// It counts it; the source may be a forged one that never comes back.
+    CountNew,
     /// It forgets its source: a faster rule has found the scan.
     Forget,
 }
@@ -36,6 +39,7 @@ impl What {
     pub(crate) fn after(seen: Seen) -> Option<Self> {
         match seen {
             Seen::Below => Some(Self::Count),
+            Seen::AtDoor => Some(Self::CountNew),
             Seen::Hit => Some(Self::Forget),
             Seen::Scanning => None,
         }
@@ -43,6 +47,13 @@ impl What {
 }
 
 impl Tracker {
+    /// The same, for a rule behind the first.
+    pub(crate) fn behind(mut self) -> Self {
+        self.thinning = Thinning::of(self.directory.capacity());
+        self.rows.is_behind = true;
+        self
+    }
+
     /// Observes what it was handed, and leaves in the list what it hands down in its turn.
     pub(crate) fn observe_handed(
         &mut self,
@@ -51,6 +62,9 @@ impl Tracker {
         timeline: &Timeline,
         events: &mut dyn FnMut(ScanEvent),
     ) {
+        if self.is_among_few_hosts(batch, list, timeline, events) {
+            return;
+        }
         let mut last = None;
         for probe in list.iter().filter_map(|handed| batch.at(handed.at)) {
             let who = Some((probe.source, probe.technique.class()));
@@ -62,17 +76,73 @@ impl Tracker {
         list.retain_mut(|handed| {
             let Some(probe) = batch.at(handed.at) else { return false };
             let mut sink = EventSink { timeline, now: handed.now, events };
-            self.pass(&mut sink);
-            let what = match handed.what {
-                What::Forget => Some(self.forget(probe, &mut sink)),
-                What::Count if self.rows.concerns(probe) => What::after(self.observe(at, probe, &mut sink)),
-                What::Count => Some(What::Count),
-            };
+            let what = self.act(at, probe, handed.what, &mut sink);
             at += 1;
             handed.what = what.unwrap_or(handed.what);
             what.is_some()
         });
         self.end_batch();
+    }
+
+    /// Does with a probe, which was looked up under this number, what is to be done. What the next rule does with it.
+    #[inline]
+    fn act(&mut self, at: usize, probe: &Probe, what: What, sink: &mut EventSink<'_>) -> Option<What> {
+        self.pass(sink);
+        match what {
+            What::Forget => Some(self.forget(probe, sink)),
+            _ if !self.rows.concerns(probe) => Some(what),
+            _ => match self.observe(at, probe, what == What::Count, sink) {
+                Seen::AtDoor => Some(what),
+                seen => What::after(seen),
+            },
+        }
+    }
+
+    /// Whether so few hosts are asked that nobody can sweep them. Then the probes are only kept; once there are more, those that
+    /// were kept are counted.
+    fn is_among_few_hosts(
+        &mut self,
+        batch: &Batch,
+        list: &[Handed],
+        timeline: &Timeline,
+        events: &mut dyn FnMut(ScanEvent),
+    ) -> bool {
+        let window_nanos = self.rows.rule.window_nanos;
+        let Some(few) = self.few_hosts.as_mut().filter(|few| !few.are_many()) else { return false };
+        let mut are_few = true;
+        for handed in list {
+            let Some(probe) = batch.at(handed.at) else { continue };
+            are_few &= few.take(probe, handed.now, handed.what, window_nanos);
+        }
+        if are_few {
+            return true;
+        }
+        // Of this batch all is kept; it is counted behind the others, and what is handed down of it goes on from there.
+        let mut kept = few.kept();
+        kept.truncate(kept.len().saturating_sub(list.len()));
+        if let Some((_, now, _)) = kept.first() {
+            // Nothing is tracked: time goes back to where the first of them came.
+            self.start_over(*now);
+        }
+        for (probe, now, what) in &kept {
+            let mut sink = EventSink { timeline, now: *now, events };
+            self.look_ahead(probe, false);
+            self.look_up_rest();
+            self.act(0, probe, *what, &mut sink);
+            self.end_batch();
+        }
+        if let Some(few) = &mut self.few_hosts {
+            few.begin(kept);
+        }
+        false
+    }
+
+    /// Where nobody is tracked any more, a rule that counts hosts rests until there are many hosts again.
+    pub(super) fn rest_among_few_hosts(&mut self) {
+        let is_empty = self.used() == 0 && self.directory.on_probation() == 0;
+        if let Some(few) = self.few_hosts.as_mut().filter(|_| is_empty) {
+            few.are_few();
+        }
     }
 
     /// A faster rule has found the scan of a source: what this one counted of it is part of that, and its own scan is over. So it

@@ -2,12 +2,16 @@
 //! they do.
 
 mod admission;
+mod few_hosts;
 mod handed;
 mod reload;
 mod show;
+mod thinning;
 
 pub(crate) use handed::{Handed, What};
 
+use self::few_hosts::FewHosts;
+use self::thinning::Thinning;
 use crate::detect::batch::{Lookup, Lookups, NO_ROW};
 use crate::detect::distinct::peers::PeerStore;
 use crate::detect::distinct::{Plan, PortStore};
@@ -51,6 +55,10 @@ pub(super) struct Tracker {
     retired: Retired,
     /// Where the sources of the probes are that were gathered.
     lookups: Lookups,
+    /// Which new sources it looks at.
+    thinning: Thinning,
+    /// The hosts that were asked, for a rule that counts hosts.
+    few_hosts: Option<FewHosts>,
 }
 
 /// Quanta between the ports of an even scan that just reaches the threshold.
@@ -110,6 +118,8 @@ impl Tracker {
             plan,
             retired: Retired::new(limits.max_sources)?,
             lookups: Lookups::NONE,
+            thinning: Thinning::NEVER,
+            few_hosts: rule.counts_peers().then(FewHosts::new).transpose()?,
         })
     }
 
@@ -179,9 +189,15 @@ impl Tracker {
         }
     }
 
-    /// Counts the gathered probe of this number.
+    /// Counts the gathered probe of this number. `is_known`: a faster rule has a row for its source, so it is no forged one.
     #[inline]
-    pub(crate) fn observe(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) -> Seen {
+    pub(crate) fn observe(
+        &mut self,
+        at: usize,
+        probe: &Probe,
+        is_known: bool,
+        sink: &mut EventSink<'_>,
+    ) -> Seen {
         let Lookup { spot, row } = self.lookups.at(at);
         // Earlier probes of the batch may have given the row to another source: check.
         let class = probe.technique.class();
@@ -197,18 +213,22 @@ impl Tracker {
                 Some(row)
             }
             Found::Probation => self.ask_again(slot, spot, probe, sink),
+            Found::Nothing if !is_known && !self.thinning.takes(spot) => {
+                self.count_evicted(Evicted::Evidence);
+                return Seen::AtDoor;
+            }
             Found::Nothing => {
-                let slot = self.make_room(spot, sink);
+                let slot = self.make_room(spot, is_known, sink);
                 if self.is_crowded() {
                     let source =
                         Probation::new(self.rows.door_mark(probe), spot.fingerprint, self.rows.present.stamp);
                     self.directory.put_on_probation(slot, spot, source);
-                    return Seen::Below;
+                    return Seen::AtDoor;
                 }
                 Some(self.admit(slot, spot, probe, sink))
             }
         };
-        row.map_or(Seen::Below, |row| self.rows.count(row, probe, sink))
+        row.map_or(Seen::AtDoor, |row| self.rows.count(row, probe, sink))
     }
 
     /// A source on probation asks again. Its row, if it passes.
@@ -273,6 +293,7 @@ impl Tracker {
             self.expire_or_free(row, sink);
         }
         self.retired.expire(present.epoch, self.least_published());
+        self.thinning.pass(present.quantum, self.directory.has_room());
         if self.is_crowded() { self.rebuild(sink.now()) } else { self.queue.suspend() }
     }
 
@@ -289,6 +310,7 @@ impl Tracker {
     /// A tick: sweeps, and replaces a key of the directory if one has been in use for long.
     pub(super) fn tick(&mut self, sink: &mut EventSink<'_>) {
         self.sweep(sink);
+        self.rest_among_few_hosts();
         if sink.now().saturating_sub(self.rekeyed) >= KEY_NANOS / self.directory.parts() {
             self.rekey(sink);
         }

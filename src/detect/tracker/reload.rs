@@ -68,7 +68,7 @@ impl Tracker {
     }
 
     /// Nothing is kept any more: counts in the units of the rule from now on.
-    fn start_over(&mut self, now: u64) {
+    pub(super) fn start_over(&mut self, now: u64) {
         self.rows.present.set_window(self.rows.rule.window_nanos, now);
         self.swept = self.rows.present.quantum;
         self.queue.suspend();

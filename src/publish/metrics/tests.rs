@@ -105,5 +105,5 @@ fn a_source_without_a_hit_has_no_time_of_one_and_no_other_source_has_series() {
     );
     assert!(page.contains("source=\"2001:db8::/64\""));
     let of_sources = page.lines().filter(|line| line.contains("source=\"")).count();
-    assert_eq!(of_sources, 3 + 4);
+    assert_eq!(of_sources, 4 + 5);
 }

@@ -13,6 +13,7 @@ use super::bounds::{
     self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, MAX_INTERFACES, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS,
     Row, SHARE, THREADS, THRESHOLD, WINDOW,
 };
+use super::file::parse_network;
 use crate::capture::{Direction, Fragments};
 use crate::detect::Techniques;
 use crate::logger::Format;
@@ -20,6 +21,7 @@ use crate::logger::level::LEVELS;
 use crate::text::units::{ByteSize, OneIn, parse_duration};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser};
+use ipnet::IpNet;
 use log::LevelFilter;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -116,7 +118,11 @@ pub struct DetectionFlags {
     /// [default: fin,null,odd,sctp,syn,xmas]
     #[arg(long = "detection.techniques", value_name = "LIST", global = true)]
     pub techniques: Option<Techniques>,
-    /// Memory for the tables of each interface, taken at start; what arrives cannot make them grow
+    /// What is inside, on gateways and mirror ports: sweeps are looked for from outside to here [default: unknown]
+    #[arg(long = "detection.home", value_name = "CIDR", global = true, value_delimiter = ',', value_parser = parse_network)]
+    pub home: Vec<IpNet>,
+    /// Memory for the first rule's tables of each interface, taken at start; what arrives cannot make them grow. The
+    /// others have a third as much beside it
     #[arg(long = MEMORY.name, value_name = "SIZE", default_value_t = MEMORY.default, global = true)]
     pub memory: ByteSize,
 }
@@ -307,6 +313,12 @@ mod tests {
                 "syn,udp",
             ),
             (|f| f.tunnels.to_string(), "false", "--capture.tunnels", "true"),
+            (
+                |f| format!("{:?}", f.detection.home),
+                "[]",
+                "--detection.home=192.0.2.0/24,2001:db8::/32",
+                "[192.0.2.0/24, 2001:db8::/32]",
+            ),
             (|f| f.detection.memory.to_string(), "48MiB", "--detection.memory=1GiB", "1GiB"),
             (|f| f.publish.max_sources.to_string(), "100", "--publish.max-sources=9", "9"),
             (|f| format!("{:?}", f.publish.min_ports), "None", "--publish.min-ports=2", "Some(2)"),

@@ -51,6 +51,15 @@ impl View<'_> {
         });
     }
 
+    /// Each rule behind the first, with its label.
+    fn each_slower(&self, mut read: impl FnMut(&str, &str, &detect::Snapshot)) {
+        self.each(|interface, snapshot| {
+            for rule in &snapshot.detection.slower {
+                read(interface, &write_nanos(rule.window_nanos), rule);
+            }
+        });
+    }
+
     /// Each source that has series, by each rule that gives it some.
     fn each_source(&self, mut read: impl FnMut(&str, &str, &detect::Snapshot, &PublishedSource)) {
         self.each_rule(|interface, window, rule| {

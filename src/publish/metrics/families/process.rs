@@ -32,6 +32,18 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
     gauge(
+        "portscan_threshold_hosts",
+        &["window"],
+        "Distinct hosts within the window at which a source counts as sweeping them.",
+        |view, samples| {
+            view.each_rule(|_, window, rule| {
+                if rule.counts_hosts() {
+                    samples.count(&[window], rule.threshold.into());
+                }
+            });
+        },
+    ),
+    gauge(
         "portscan_hold_seconds",
         &[],
         "How long the peak of a source stays published after it was reached.",

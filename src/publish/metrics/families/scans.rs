@@ -41,6 +41,18 @@ pub(super) static FAMILIES: &[Family] = &[
             });
         },
     ),
+    gauge(
+        "portscan_peak_distinct_hosts",
+        &["interface", "window"],
+        "The most distinct hosts any source probed within the window, at any time within the hold.",
+        |view, samples| {
+            view.each_rule(|name, window, rule| {
+                if rule.counts_hosts() {
+                    samples.count(&[name, window], rule.peak_distinct_ports.into());
+                }
+            });
+        },
+    ),
     histogram_of_bursts(
         "portscan_burst_distinct_ports",
         &["interface"],
@@ -82,6 +94,29 @@ pub(super) static FAMILIES: &[Family] = &[
                     let labels = [name, &source.source.to_string(), window];
                     samples.count(&labels, source.peak_distinct_ports.into());
                 }
+            });
+        },
+    ),
+    gauge(
+        "portscan_source_peak_distinct_hosts",
+        &["interface", "source", "window"],
+        "The most distinct hosts a source that swept them probed within the window, at any time within the hold.",
+        |view, samples| {
+            view.each_source(|name, window, rule, source| {
+                if rule.counts_hosts() {
+                    let labels = [name, &source.source.to_string(), window];
+                    samples.count(&labels, source.peak_distinct_ports.into());
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_source_peak_ports_per_host",
+        &["interface", "source"],
+        "The most distinct ports of one host that the source probed within a window, as long as it has a peak.",
+        |view, samples| {
+            view.each_source(|name, _, _, source| {
+                samples.count(&[name, &source.source.to_string()], source.ports_of_busiest_host.into());
             });
         },
     ),
@@ -200,10 +235,44 @@ pub(super) static FAMILIES: &[Family] = &[
         |view, samples| view.each(|name, s| samples.count(&[name], s.detection.tracked_sources_limit)),
     ),
     gauge(
+        "portscan_rule_tracked_sources",
+        &["interface", "window"],
+        "Sources that hold a place in the memory of a rule behind the first.",
+        |view, samples| {
+            view.each_slower(|name, window, rule| samples.count(&[name, window], rule.tracked_sources));
+        },
+    ),
+    gauge(
+        "portscan_rule_tracked_sources_limit",
+        &["interface", "window"],
+        "The most sources that can hold a place in the memory of a rule behind the first.",
+        |view, samples| {
+            view.each_slower(|name, window, rule| samples.count(&[name, window], rule.tracked_sources_limit));
+        },
+    ),
+    counter(
+        "portscan_rule_sources_evicted_total",
+        &["interface", "reason", "window"],
+        "Sources given up, or not looked at, by a rule behind the first that may have been scanning.",
+        |view, samples| {
+            view.each_slower(|name, window, rule| {
+                for reason in [Evicted::Scan, Evicted::Evidence] {
+                    let evicted = rule.counters.evicted[reason as usize];
+                    samples.count(&[name, reason.label(), window], evicted);
+                }
+            });
+        },
+    ),
+    gauge(
         "portscan_saturated_sources",
         &["interface"],
         "Sources whose count has stopped growing because the memory for wide sources is spent.",
-        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.saturated_sources)),
+        |view, samples| {
+            view.each(|name, s| {
+                let saturated = s.detection.rules().map(|rule| rule.saturated_sources).sum();
+                samples.count(&[name], saturated);
+            });
+        },
     ),
     counter(
         "portscan_sources_evicted_total",
