@@ -173,6 +173,14 @@ impl Pool {
         self.free.push(at);
     }
 
+    /// Whether no block can be had for the rest of this quantum, unless one is given back: none is free, and as many looks as there
+    /// are blocks found one that had to stay.
+    #[inline]
+    pub(crate) fn is_spent(&self, now: u64) -> bool {
+        let (quantum, looks) = self.failed_looks;
+        quantum == now && looks >= self.limit && self.free.is_empty()
+    }
+
     /// Among the next few blocks, the owner of the one that is worth least; `worth` is `None` if it must stay. Call it only
     /// when no block is free.
     ///

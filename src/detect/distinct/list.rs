@@ -36,15 +36,22 @@ fn position(numbers: &[u16], port: u16) -> Option<usize> {
     None
 }
 
-/// Where the oldest port of a full list is. A line is looked at as a whole: once the blocks are spent, each new port of a wide
-/// source takes this search.
+/// Where the oldest port of a full list is, the first of them. A line is looked at as a whole: once the blocks are spent, each
+/// new port of a wide source takes this search.
 #[inline]
 fn oldest(sightings: &[Sighting], now: Stamp) -> usize {
-    let age_of = |sighting: Sighting| age(now, sighted_at(sighting));
     let (lines, _) = sightings.as_chunks::<AT_ONCE>();
-    let greatest = |line: &[Sighting; AT_ONCE]| line.iter().fold(0, |most, &seen| age_of(seen).max(most));
-    let of_all = lines.iter().map(greatest).max().unwrap_or(0);
-    sightings.iter().position(|&seen| age_of(seen) == of_all).unwrap_or(0)
+    let mut greatest = 0;
+    for (n, line) in lines.iter().enumerate() {
+        // An age, and below it how many places at most are behind: the first of the oldest has the greatest.
+        let mut ranks = [0_u16; AT_ONCE];
+        for (place, (rank, &seen)) in ranks.iter_mut().zip(line).enumerate() {
+            let behind = u8::MAX as usize - (n * AT_ONCE + place);
+            *rank = u16::from(age(now, sighted_at(seen))) << 8 | behind as u16;
+        }
+        greatest = ranks.into_iter().fold(greatest, u16::max);
+    }
+    u8::MAX as usize - usize::from(greatest & 0xff)
 }
 
 /// The short lists of all rows: port numbers apart from their sightings, because every probe compares the former. A list of 32 is
@@ -208,5 +215,26 @@ impl Lists {
     pub(super) fn forget_hosts(&mut self, row: u32, len: usize, hosts: u8) {
         let (_, sightings) = self.list_mut(row);
         sightings[..len].iter_mut().for_each(|sighting| *sighting &= !Sighting::from(hosts));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_oldest_is_the_first_of_the_greatest_age(
+            lines in 1..=6_usize,
+            now in 1..=255_u8,
+            ages in prop::collection::vec(0..=60_u8, 6 * AT_ONCE),
+            span in 0..=60_u8,
+        ) {
+            let ages: Vec<u8> = ages[..lines * AT_ONCE].iter().map(|age| age.min(&span)).copied().collect();
+            let sightings: Vec<_> = ages.iter().map(|&age| sighting(before(now, age), 0x7f)).collect();
+            let greatest = *ages.iter().max().expect("a line");
+            prop_assert_eq!(Some(oldest(&sightings, now)), ages.iter().position(|&age| age == greatest));
+        }
     }
 }

@@ -210,6 +210,12 @@ impl PortStore {
         from_least.filter(move |(_, pool)| !pool.is_filled_by(held as usize))
     }
 
+    /// Whether a row with a short list need not look for a block: in this quantum all were looked at in vain.
+    #[inline]
+    pub(crate) fn is_spent(&self, ports: &Ports, now: u64) -> bool {
+        ports.block.is_none() && self.pools.iter().all(|pool| pool.is_spent(now))
+    }
+
     /// The row that is worth least among a few of those whose blocks a set could grow into; `worth` is `None` for
     /// one that must keep its block.
     pub(crate) fn least_worth<W: Ord>(

@@ -292,8 +292,9 @@ impl Rows {
     fn record_outgrown(&mut self, at: u32, port: u16, bit: u8, sink: &mut EventSink<'_>) {
         let quantum = self.present.quantum;
         let mut ports = self.rows[at as usize].ports;
-        let grows = self.store.grow(&mut ports, at, quantum)
-            || self.take_block(at, &ports, sink) && self.store.grow(&mut ports, at, quantum);
+        let grows = !self.store.is_spent(&ports, quantum)
+            && (self.store.grow(&mut ports, at, quantum)
+                || self.take_block(at, &ports, sink) && self.store.grow(&mut ports, at, quantum));
         let row = &mut self.rows[at as usize];
         if !(grows && self.store.record(&mut ports, at, port, bit, quantum)) {
             let was_saturated = ports.is_saturated();
