@@ -183,10 +183,13 @@ impl Directory {
         (set[at % WAYS], set[WAYS + at % WAYS]) = (head, tail);
     }
 
-    /// Has the set of a source brought into the cache.
+    /// Has the set of a source brought into the cache, and the neighbouring one if the source may be there: in a flood most sets have
+    /// overflowed, and each new source is looked for in both. (Without a branch: it could be mispredicted.)
     #[inline]
     pub(crate) fn prefetch(&self, spot: Spot) {
-        prefetch(self.set(spot).1);
+        let (home, set) = self.set(spot);
+        prefetch(set);
+        prefetch(&self.sets.as_slice()[home ^ usize::from(self.has_overflowed(home))]);
     }
 
     /// The row that a source has, most likely: only the tag is compared.
