@@ -284,8 +284,8 @@ fn a_file_with_absurd_times_is_read_to_its_end() {
             frames.push((start + 10, address(2), 80));
         }
         frames.extend(scan(start + 100, 3));
-        // A port every 20 s: were time to stand still, a scan.
-        frames.extend((0..60).map(|n| (start + 200 + u32::from(n) * 20, address(4), n + 1)));
+        // A port every 20 s, too few for the slow rule: were time to stand still, a scan.
+        frames.extend((0..50).map(|n| (start + 200 + u32::from(n) * 20, address(4), n + 1)));
         frames.extend(scan(start + 2_000, 5));
         let file = file_of(&frames);
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))

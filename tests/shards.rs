@@ -356,7 +356,7 @@ fn a_reload_reaches_every_thread_and_the_program_that_shares() {
     let exporter = exporter(&lab, &directory, 10220, "eth0", &["--capture.threads=4", &flag]);
     std::fs::write(&file, "detection: {threshold: 20, ipv6_prefix: 48}\n").unwrap();
     exporter.signal(Signal::HUP);
-    exporter.wait_for("portscan_threshold_ports", &[], 20.0);
+    exporter.wait_for("portscan_threshold_ports", &["window=\"10s\""], 20.0);
     // Too few ports for the old threshold; and a /48 that asks from a different /64 each time.
     let mut frames: Vec<_> = (0..40).flat_map(|n| (1..26).map(move |port| syn(&[], v4(n), port))).collect();
     frames.extend((1..26).map(|port| syn(&[], v6(port.into(), 1), port)));

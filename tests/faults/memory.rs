@@ -16,7 +16,7 @@ fn more_memory_than_there_is_is_refused_at_start() {
                 assert!(said.contains(why) && !said.contains("panicked"), "{why}: {said}");
             }
         };
-        let flags = ["--log.format=logfmt", "--detection.memory=64GiB"];
+        let flags = ["--log.format=logfmt", "--detection.memory=48GiB"];
         // A machine that has so much gives it; with less address space, asking for it must not abort.
         let mut limited = lab.on("t", "prlimit");
         limited.args(["--as=1073741824", env!("CARGO_BIN_EXE_portscan_exporter"), "-i", "eth0"]).args(flags);
@@ -63,16 +63,16 @@ fn more_memory_than_there_is_is_refused_at_start() {
             command
         };
         refused(
-            within("--detection.memory=192MiB"),
+            within("--detection.memory=144MiB"),
             &[
                 "192MiB of tables, 16MiB of kernel rings, 24MiB for the rest: 232MiB in all; the control group ",
                 " has 64MiB; lower ",
             ],
         );
-        let exporter = lab.exporter_of(within("--detection.memory=38MiB"));
+        let exporter = lab.exporter_of(within("--detection.memory=27MiB"));
         let said = journal_text();
         assert!(
-            said.contains("memory: 38MiB of tables, 16MiB of kernel rings, 24MiB for the rest: 78MiB in all"),
+            said.contains("memory: 36MiB of tables, 16MiB of kernel rings, 24MiB for the rest: 76MiB in all"),
             "{said}"
         );
         assert!(said.contains("little memory is left: "), "{said}");

@@ -46,7 +46,7 @@ fn started_by_root_it_is_nobody_and_still_reloads_and_reopens() {
         fs::write(path.with_extension("part"), "detection: {threshold: 19}\n").unwrap();
         fs::rename(path.with_extension("part"), &path).unwrap();
         hang_up();
-        exporter.wait_for("portscan_threshold_ports", &[], 19.0);
+        exporter.wait_for("portscan_threshold_ports", &["window=\"10s\""], 19.0);
         // What the user may not read, and what he may, but not this process.
         for secret in ["/etc/shadow", "/etc/passwd"] {
             fs::remove_file(&path).unwrap();

@@ -31,7 +31,7 @@ fn a_storm_of_hang_ups_ends_in_the_last_configuration() {
         let took = start.elapsed();
         put("detection: {threshold: 21}\n");
         kill_process(exporter.pid(), Signal::HUP).unwrap();
-        exporter.wait_for("portscan_threshold_ports", &[], 21.0);
+        exporter.wait_for("portscan_threshold_ports", &["window=\"10s\""], 21.0);
         exporter.wait_for("portscan_config_last_reload_successful", &[], 1.0);
         let more = records() - told;
         println!("1,001 hang-ups in {took:?}: {more} records");
@@ -41,7 +41,12 @@ fn a_storm_of_hang_ups_ends_in_the_last_configuration() {
         put("detection: {treshold: 7}\n");
         kill_process(exporter.pid(), Signal::HUP).unwrap();
         exporter.wait_for("portscan_config_last_reload_successful", &[], 0.0);
-        assert_eq!(exporter.value("portscan_threshold_ports", &[]), Some(21.0), "{}", journal_text());
+        assert_eq!(
+            exporter.value("portscan_threshold_ports", &["window=\"10s\""]),
+            Some(21.0),
+            "{}",
+            journal_text()
+        );
         is_well_again("a configuration that is no good", &exporter, before);
         ends_well(exporter);
     });
@@ -70,7 +75,7 @@ fn a_hang_up_during_the_start_is_a_reload() {
         systemd.until_ready();
         let ready = lab.get("http://127.0.0.1:10220/-/ready");
         assert_eq!(ready.as_deref(), Some("portscan_exporter is ready\n"), "when it says so, it is");
-        exporter.wait_for("portscan_threshold_ports", &[], 18.0);
+        exporter.wait_for("portscan_threshold_ports", &["window=\"10s\""], 18.0);
         ends_well(exporter);
     });
 }
@@ -109,7 +114,7 @@ fn a_reload_may_raise_the_threshold_and_lower_it_again() {
             let check = lab.exporter_command(&[&config, "--config.check"]).output().unwrap();
             assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
             kill_process(exporter.pid(), Signal::HUP).unwrap();
-            exporter.wait_for("portscan_threshold_ports", &[], f64::from(threshold));
+            exporter.wait_for("portscan_threshold_ports", &["window=\"10s\""], f64::from(threshold));
             assert_eq!(exporter.value("portscan_config_last_reload_successful", &[]), Some(1.0));
         };
         let hits = || exporter.value("portscan_hits_total", &[]).unwrap();
