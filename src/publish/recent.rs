@@ -4,7 +4,7 @@
 //! worth, and the largest group gives way: a flood of small scans costs small scans. Within a group chance decides, so nobody
 //! knows which one goes, and older ones fade.
 
-use crate::detect::{EventKind, PublishedSource, Scan, ScanEvent, ScanId};
+use crate::detect::{EventKind, Scan, ScanEvent, ScanId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -172,26 +172,6 @@ impl Held {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random
-    }
-}
-
-impl Kept {
-    /// The same with what the capture has published since of a scan that goes on.
-    #[must_use]
-    pub fn brought_up_to(mut self, published: &[PublishedSource]) -> Self {
-        let scan = &mut self.scan;
-        if scan.ended.is_none()
-            && let Some(now) = published.iter().find(|published| published.source == scan.source)
-        {
-            scan.ports = now.distinct_ports;
-            scan.peak_distinct_ports = scan.peak_distinct_ports.max(now.peak_distinct_ports);
-            scan.distinct_ports = scan.distinct_ports.max(now.peak_distinct_ports);
-            scan.distinct_hosts = scan.distinct_hosts.max(now.distinct_hosts);
-            scan.last_probe = scan.last_probe.max(now.last_probe);
-            // Each port took a probe at least.
-            scan.probes = scan.probes.max(scan.distinct_ports.into());
-        }
-        self
     }
 }
 

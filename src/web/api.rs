@@ -41,7 +41,7 @@ impl Api {
     pub(super) fn scans(&self, call: Call<'_>) -> Reply {
         match Filter::of(call.request.uri().query()) {
             Ok(filter) => {
-                let json = scans::answer(&filter, &self.recent, &self.store.all());
+                let json = scans::answer(&filter, &self.recent);
                 reply::kept(call.request.headers(), JSON, json)
             }
             Err(why) => reply::text(StatusCode::BAD_REQUEST, format!("{why}\n")),

@@ -240,7 +240,7 @@ impl App {
         let now = clock::wall();
         let view = page::View {
             interfaces: &interfaces,
-            scans: &scans::latest(&self.api.recent, &self.store.all()),
+            scans: &self.api.recent.scans(),
             hits: self.api.recent.hits(now.nanos()),
             now,
         };

@@ -3,9 +3,7 @@
 use super::filter::Filter;
 use crate::events::record::Record;
 use crate::publish::recent::{Fill, Kept, Recent, SCANS};
-use crate::publish::snapshot::InterfaceSnapshot;
 use serde::Serialize;
-use std::sync::Arc;
 
 /// What describes an answer.
 pub(super) const SCHEMA: &str = include_str!("../../docs/scans.schema.json");
@@ -21,21 +19,9 @@ struct Answer<'a> {
     evicted: u64,
 }
 
-/// Scans, the latest change first, as far as the captures have published.
-pub(super) fn latest(recent: &Recent, shown: &[Arc<InterfaceSnapshot>]) -> Vec<Kept> {
-    let now = |kept: Kept| {
-        let of = shown.iter().find(|snapshot| snapshot.interface == *kept.interface);
-        match of {
-            Some(snapshot) => kept.brought_up_to(&snapshot.detection.sources),
-            None => kept,
-        }
-    };
-    recent.scans().into_iter().map(now).collect()
-}
-
 /// The answer to a question.
-pub(super) fn answer(filter: &Filter, recent: &Recent, shown: &[Arc<InterfaceSnapshot>]) -> Vec<u8> {
-    let all = latest(recent, shown);
+pub(super) fn answer(filter: &Filter, recent: &Recent) -> Vec<u8> {
+    let all = recent.scans();
     let Fill { scans: kept, evicted } = recent.fill();
     let before = |kept: &&Kept| filter.cursor.is_none_or(|cursor| kept.number < cursor);
     let asked = all.iter().filter(before).map(|kept| (kept.number, record(kept)));
