@@ -183,6 +183,8 @@ def main():
     exporter = os.path.abspath(words[0])
     # What ends it must pass through `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A script that starts it in the background makes it ignore SIGINT, and it would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="portscan-demo.") as directory:
         os.chdir(directory)
         try:
