@@ -89,7 +89,7 @@ fn under_load(lab: &Lab, pki: &Pki, scheme: &str) {
     println!("{scheme}: {} and {:.1} MiB more", said.trim(), grown / f64::from(1 << 20));
     assert_eq!(value(&after, "portscan_capture_dropped_packets_total"), 0.0);
     assert_eq!(value(&after, "portscan_capture_interface_dropped_packets_total"), 0.0);
-    assert!(value(&after, "portscan_hits_total") >= 1.0);
+    assert!(value(&after, "portscan_hits_total{interface=\"eth0\",kind=\"vertical\",window=\"10s\"}") >= 1.0);
     assert!(grown < 16.0 * f64::from(1 << 20), "{grown} bytes more");
     drop(exporter);
 }
