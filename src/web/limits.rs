@@ -4,6 +4,9 @@
 use rustix::process::{Resource, getrlimit};
 use std::time::Duration;
 
+/// How long an answer by HTTP/2 waits for the end of a body that nobody reads.
+pub(super) const BODY_WAIT: Duration = Duration::from_secs(1);
+
 /// What clients may hold, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientLimits {

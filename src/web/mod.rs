@@ -13,7 +13,7 @@
 //! | `body`, `reply`, `encoding` | how answers are written |
 //! | `client`, `credentials` | one question to an exporter, for `explain`, and how it shows who it is |
 //!
-//! A client may be slow or hostile: no request body is read, and every wait and every queue has its limit.
+//! A client may be slow or hostile: no request body is kept, and every wait and every queue has its limit.
 
 mod address;
 mod api;

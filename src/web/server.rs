@@ -2,12 +2,14 @@
 
 use super::connection::{Accept, Protocol, Stream, Watch, Watched};
 use super::fair;
-use super::limits::{BACK_OFF, ClientLimits, HEADER_BYTES, PIECE, RECORD_EVERY, RESETS, STREAMS};
+use super::limits::{BACK_OFF, BODY_WAIT, ClientLimits, HEADER_BYTES, PIECE, RECORD_EVERY, RESETS, STREAMS};
 use super::listen::Listeners;
 use super::pages::App;
 use super::secure::Encrypted;
 use crate::system::clock;
 use crate::system::counters::Counter;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -212,6 +214,12 @@ async fn accept_all<L: Accept>(mut listener: L, accepted: mpsc::Sender<(L::Strea
     }
 }
 
+/// Throws the body of a request away, as far as it is short and comes soon: by HTTP/2 an answer before its end resets the stream, and
+/// curl takes the reset for the answer. Who sends a long one, or slowly, gets the reset.
+async fn discard(body: Incoming) {
+    let _ = time::timeout(BODY_WAIT, Limited::new(body, HEADER_BYTES).collect()).await;
+}
+
 /// Serves one connection to its end; gives its number.
 async fn attend(
     mut stream: impl Stream,
@@ -235,6 +243,9 @@ async fn attend(
             // After each answer everybody else has a turn: a connection can hold sixteen requests or more at once.
             tokio::task::yield_now().await;
             let reply = app.answer(&request, &turn).await;
+            if protocol == Protocol::Http2 {
+                discard(request.into_body()).await;
+            }
             Ok::<_, Infallible>(reply.map(|body| body.to(turn)))
         }
     });

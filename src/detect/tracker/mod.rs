@@ -27,7 +27,7 @@ use crate::detect::snapshot::Evicted;
 use crate::detect::table::eviction::EvictionQueue;
 use crate::detect::table::{Directory, Found, Probation, Ruling, Spot};
 use crate::detect::time::timeline::Origin;
-use crate::detect::tuning::{DOORKEEPER, KEY_NANOS, LEAST_ROWS, QUANTA};
+use crate::detect::tuning::{DOORKEEPER, FEW_HOSTS, KEY_NANOS, LEAST_ROWS, QUANTA};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
@@ -119,7 +119,12 @@ impl Tracker {
             retired: Retired::new(limits.max_sources)?,
             lookups: Lookups::NONE,
             thinning: Thinning::NEVER,
-            few_hosts: rule.counts_peers().then(FewHosts::new).transpose()?,
+            // A sweep of so few hosts would be found only when there are more.
+            few_hosts: rule
+                .peers
+                .is_some_and(|peers| peers as usize > FEW_HOSTS)
+                .then(FewHosts::new)
+                .transpose()?,
         })
     }
 
