@@ -5,7 +5,7 @@
 //! as long again as the threshold, so nobody's hit comes late.
 
 use crate::detect::memory::{Aligned, OutOfMemory, prefetch, room_for};
-use crate::detect::time::quantum::{EXPIRED, Stamp, age, before, counts, stamp};
+use crate::detect::time::quantum::{EXPIRED, Stamp, age, before, counts, falls_below, stamp};
 use crate::detect::tuning::{LONG_LIST_PEERS, QUANTA};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -243,14 +243,7 @@ impl PeerStore {
         for &sighting in self.list(row).1 {
             by_age[usize::from(age(stamp(latest), sighted_at(sighting))).min(QUANTA as usize)] += 1;
         }
-        let mut counted = 0;
-        for (age, count) in by_age.into_iter().enumerate() {
-            counted += count;
-            if counted >= threshold {
-                return latest - (age as u64).min(latest) + QUANTA + 1;
-            }
-        }
-        latest
+        falls_below(&by_age, threshold, latest)
     }
 
     // ---- A host is asked.

@@ -6,7 +6,7 @@ use crate::detect::distinct::plan::Plan;
 use crate::detect::distinct::ports::Ports;
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::scan::PortSample;
-use crate::detect::time::quantum::{EXPIRED, age, before, counts, stamp};
+use crate::detect::time::quantum::{EXPIRED, age, before, counts, falls_below, stamp};
 use crate::detect::tuning::{BLOCK_CELLS, QUANTA, TRACKED_HOSTS};
 
 /// The ports of all rows of a table.
@@ -104,14 +104,7 @@ impl PortStore {
                 std::array::from_fn(|age| header.of_age(latest, age as u64))
             }
         };
-        let mut counted = 0;
-        for (age, count) in by_age.into_iter().enumerate() {
-            counted += count;
-            if counted >= threshold {
-                return latest - (age as u64).min(latest) + QUANTA + 1;
-            }
-        }
-        latest
+        falls_below(&by_age, threshold, latest)
     }
 
     // ---- A port is asked for.

@@ -35,6 +35,19 @@ pub(crate) fn before(now: Stamp, age: u8) -> Stamp {
     if now > age { now - age } else { now.wrapping_sub(age).wrapping_sub(1) }
 }
 
+/// The quantum in which a count falls (fell) below `threshold` if nothing comes after quantum `latest`: `by_age` says how many were last
+/// seen so many quanta before it.
+pub(crate) fn falls_below(by_age: &[u32; QUANTA as usize + 1], threshold: u32, latest: u64) -> u64 {
+    let mut counted = 0;
+    for (age, count) in by_age.iter().enumerate() {
+        counted += count;
+        if counted >= threshold {
+            return latest - (age as u64).min(latest) + QUANTA + 1;
+        }
+    }
+    latest
+}
+
 /// Whether a port with this stamp counts.
 #[inline]
 pub(crate) fn counts(now: Stamp, then: Stamp) -> bool {
