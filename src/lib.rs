@@ -24,7 +24,8 @@
 //!
 //! *Source*: the address a packet came from; IPv6 by /64. *Target*: the address and port it asked for. *Probe*: a packet that
 //! asks "is something there?". *Window*: the sliding span in which distinct ports are counted. *Threshold*: the count at
-//! which a source scans. *Hit*: the moment it gets there. *Scan*: the episode a hit opens, and quiet closes. *Hold*: how long
+//! which a source scans. *Rule*: a window and a threshold, of ports or of hosts; there is a list of them. *Sweep*: many hosts, by few ports. *Class*:
+//! techniques that are counted together. *Hit*: the moment it gets there. *Scan*: the episode a hit opens, and quiet closes. *Hold*: how long
 //! a peak stays published. *Backscatter*: replies to someone else's packets, never a probe.
 //!
 //! # Rooms, in the order of the flow
@@ -35,10 +36,10 @@
 //! | [`capture`] | frames of an interface (libpcap) or of a file; the only trait, `FrameSink` |
 //! | [`detect`] | the core: pure, deterministic, bounded |
 //! | [`pipeline`] | one interface end to end, and which sources it cannot see where it stands |
-//! | [`publish`] | what an interface shows, where the latest is put, the metrics, the fleet's sample, why there is no alert |
+//! | [`publish`] | what an interface shows, where the latest is put, the metrics, the recent scans, the fleet's sample, why there is no alert |
 //! | [`events`] | records of scans, and of what is not seen |
 //! | [`logger`] | where records go |
-//! | [`web`] | the pages, and the client of one |
+//! | [`web`] | the pages and the API, who may ask (TLS, passwords), and the client of one |
 //! | [`settings`] | flags, file, and what they mean together |
 //! | [`replay`] | files in, by their stamps, report out |
 //! | [`system`] | the only reader of the clocks; what there is of memory; what the process may do; what it is |
