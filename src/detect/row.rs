@@ -105,9 +105,16 @@ impl Row {
 
     /// Notes a probe, but for its port. Returns the place of its host, which its hash names.
     #[inline]
-    pub(super) fn note(&mut self, probe: &Probe, host: u64, now: u64, present: &Present) -> usize {
+    pub(super) fn note(
+        &mut self,
+        probe: &Probe,
+        host: u64,
+        now: u64,
+        present: &Present,
+        least_published: u32,
+    ) -> usize {
         if self.burst_peak == 0 && !self.episode.is_open() {
-            self.begin(probe, now, present);
+            self.begin(probe, now, present, least_published);
         } else {
             self.technique.vote(probe.technique);
         }
@@ -121,8 +128,9 @@ impl Row {
     }
 
     /// A run of probes begins.
-    fn begin(&mut self, probe: &Probe, now: u64, present: &Present) {
-        if self.peaks.peak(present.epoch) == 0 {
+    fn begin(&mut self, probe: &Probe, now: u64, present: &Present, least_published: u32) {
+        // A tick between would have freed the row: whether there was one must not show.
+        if self.peaks.peak(present.epoch) < least_published {
             self.most_of_one_host = 0;
         }
         self.since = now;

@@ -104,11 +104,11 @@ impl Rows {
     }
 
     /// Whether a row has nothing left to report: no burst, no scan, and no peak that earns a series.
-    pub(crate) fn is_idle(&self, at: u32, least_published: u32) -> bool {
+    pub(crate) fn is_idle(&self, at: u32) -> bool {
         let row = &self.rows[at as usize];
         row.burst_peak == 0
             && !row.episode.is_open()
             && self.size(at) == 0
-            && row.peaks.peak(self.present.epoch) < least_published
+            && row.peaks.peak(self.present.epoch) < self.least_published()
     }
 }

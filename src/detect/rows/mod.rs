@@ -13,7 +13,7 @@ use crate::detect::memory::{OutOfMemory, prefetch, room_for};
 use crate::detect::networks::Networks;
 use crate::detect::probe::{Class, Probe};
 use crate::detect::row::Row;
-use crate::detect::rule::{Policy, Rule};
+use crate::detect::rule::{Limits, Policy, Rule};
 use crate::detect::scan::{EventKind, Kind, Source};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Counters;
@@ -51,6 +51,8 @@ pub(super) struct Rows {
     pub rule: Rule,
     /// IPv6 sources are aggregated to a network of this many bits.
     pub ipv6_prefix: u8,
+    /// The least peak that earns a series, where the threshold is no less.
+    pub min_ports: u32,
     /// Whether it is a rule behind the first.
     pub is_behind: bool,
     /// Now, in the rule's units.
@@ -69,7 +71,7 @@ impl Rows {
     pub(crate) fn new(
         rule: Rule,
         policy: &Policy,
-        hold_nanos: u64,
+        limits: &Limits,
         (capacity, store, peers): (usize, PortStore, Option<PeerStore>),
         host_hasher: foldhash::quality::FixedState,
     ) -> Result<Self, OutOfMemory> {
@@ -80,13 +82,20 @@ impl Rows {
             home: policy.home.clone(),
             rule,
             ipv6_prefix: policy.ipv6_prefix,
+            min_ports: limits.min_ports,
             is_behind: false,
-            present: Present::new(rule.window_nanos, hold_nanos),
+            present: Present::new(rule.window_nanos, limits.hold_nanos),
             host_hasher,
             overall: OverallPeak::NONE,
             counters: Counters::default(),
             open_scans: [0; Kind::ALL.len()],
         })
+    }
+
+    /// The least peak that earns a series: under a threshold below it, the threshold.
+    #[inline]
+    pub(crate) fn least_published(&self) -> u32 {
+        self.min_ports.min(self.rule.threshold())
     }
 
     /// How many rows there are, used or not.
@@ -210,6 +219,7 @@ impl Rows {
             IpAddr::V6(v6) => self.host_hasher.hash_one(v6.to_bits()),
         };
         let quantum = self.present.quantum;
+        let least_published = self.least_published();
         let mut row = &mut self.rows[at as usize];
         let was_open = row.episode.is_open();
         if let Some(peers) = &mut self.peers
@@ -218,7 +228,7 @@ impl Rows {
         {
             peers.begin(at);
         }
-        let place = row.note(probe, host, sink.now(), &self.present);
+        let place = row.note(probe, host, sink.now(), &self.present, least_published);
         let (bit, before) = (Hosts::bit(place), row.ports.count());
         if !self.store.record(&mut row.ports, at, probe.port, bit, quantum) {
             self.record_outgrown(at, probe.port, bit, sink);

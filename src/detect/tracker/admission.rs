@@ -126,11 +126,6 @@ impl Tracker {
         self.rows.len() - self.free.len()
     }
 
-    /// The least peak that earns a series: under a threshold below it, the threshold.
-    pub(super) fn least_published(&self) -> u32 {
-        self.limits.min_ports.min(self.rows.rule.threshold())
-    }
-
     /// Replaces one of the keys that decide which sources share a set of the directory, and puts those of its part where
     /// they belong now. Nothing that is reported changes by it; where chance brings too many to one set, the one that must go is
     /// counted as ever.

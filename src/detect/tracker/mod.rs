@@ -114,7 +114,7 @@ impl Tracker {
             free: room_for(capacity)?,
             capacity,
             queue,
-            rows: Rows::new(rule, policy, limits.hold_nanos, stores, host_hasher)?,
+            rows: Rows::new(rule, policy, &limits, stores, host_hasher)?,
             plan,
             retired: Retired::new(limits.max_sources)?,
             lookups: Lookups::NONE,
@@ -297,7 +297,7 @@ impl Tracker {
         for (.., row) in ending {
             self.expire_or_free(row, sink);
         }
-        self.retired.expire(present.epoch, self.least_published());
+        self.retired.expire(present.epoch, self.rows.least_published());
         self.thinning.pass(present.quantum, self.directory.has_room());
         if self.is_crowded() { self.rebuild(sink.now()) } else { self.queue.suspend() }
     }
@@ -305,7 +305,7 @@ impl Tracker {
     /// Expires a row, and frees it if it has nothing left to report.
     fn expire_or_free(&mut self, row: u32, sink: &mut EventSink<'_>) {
         self.rows.expire(row, sink);
-        if self.rows.is_idle(row, self.least_published()) {
+        if self.rows.is_idle(row) {
             self.directory.clear(self.rows.row(row).slot as usize);
             self.rows.free(row);
             self.free.push(row);

@@ -28,6 +28,7 @@ impl Tracker {
             self.rows.set_hold(other.limits.hold_nanos);
         }
         self.limits = other.limits;
+        self.rows.min_ports = self.limits.min_ports;
         self.take_rule(other.rows.rule, other.rows.ipv6_prefix);
         self.rows.home = other.rows.home.clone();
         // Places follow from the hash, so its keys come with them.

@@ -51,7 +51,7 @@ impl Tracker {
     /// The greatest of all that are worth a series, how many more are, and how many rows are saturated. A source that is worth it
     /// in several classes has one series; if it has none, it counts among the others once for each.
     fn greatest(&self) -> (Vec<Candidate>, u64, u64) {
-        let (limit, least) = (self.limits.max_sources, self.least_published());
+        let (limit, least) = (self.limits.max_sources, self.rows.least_published());
         // So that they are enough if each comes in every class.
         let mut greatest = Top::new(limit * Class::ALL.len());
         let (mut returned, epoch) = (Vec::new(), self.rows.present.epoch);
@@ -81,7 +81,7 @@ impl Tracker {
     /// Whether a source earns a series: by the first rule with its ports, by a slower one with a scan.
     pub(super) fn is_worth_a_series(&self, candidate: &Candidate) -> bool {
         let has_scanned = self.limits.min_ports <= u16::MAX.into() || candidate.last_hit.is_some();
-        candidate.peak >= self.least_published() && has_scanned
+        candidate.peak >= self.rows.least_published() && has_scanned
     }
 
     /// As many of them as may have a series, each source once, and how many came again in another class.
