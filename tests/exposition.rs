@@ -4,7 +4,7 @@
 #[path = "support/snapshot.rs"]
 mod support;
 
-use portscan_exporter::capture::CaptureStatus;
+use portscan_exporter::capture::{CaptureStatus, PlaceCounts};
 use portscan_exporter::detect::{self, Counters, Limits, PublishedSource, Source, Technique};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
@@ -179,6 +179,7 @@ fn state() -> ProcessState {
         config_last_reload_success: Some(Timestamp::new(1_699_999_999, 0)),
         ignored_addresses: [0.00390625, 0.0],
         ignored_ports: 2,
+        places: PlaceCounts { taken: 4, limit: 4, unplaced: 3 },
         log_records_waiting: 5,
         counts: Counts::default().with([
             (Counter::RecordsError, 1),

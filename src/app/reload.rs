@@ -79,6 +79,7 @@ impl Reloads {
     pub(super) fn state(&self) -> ProcessState {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         state.log_records_waiting = logger::waiting();
+        state.places = capture::place_counts();
         state.counts = logger::counts().and(&capture::counts());
         state
     }

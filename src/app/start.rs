@@ -24,7 +24,7 @@ use super::signals::listen;
 use super::stop::Running;
 use super::supervise::{Reports, Supervisor};
 use super::threads::{CaptureThread, QUEUE, ShardPublisher};
-use crate::capture::{self, Live};
+use crate::capture::{self, CaptureError, Live, LiveOptions};
 use crate::detect::{Limits, Origin, OutOfMemory};
 use crate::events::notify::{Notice, Notifier};
 use crate::logger;
@@ -184,8 +184,8 @@ fn tables(settings: &Settings, limits: Limits) -> Result<Vec<Pipeline>, String> 
     all.map_err(|error| format!("{error}; lower --detection.memory, or watch fewer interfaces"))
 }
 
-/// Opens every interface. One that cannot be opened is tried again while the others capture; an error says that none
-/// could.
+/// Opens every interface. One that cannot be opened is tried again while the others capture. An error says that none could be
+/// opened; but what patterns mean may come later.
 fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
     let prefix = settings.policy.ipv6_prefix;
     let mut errors = Vec::new();
@@ -202,7 +202,7 @@ fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
         }
         let opened = Live::open_all(options.clone(), prefix).unwrap_or_else(|error| {
             let waiting = Live::waiting(options, prefix, &error.reason());
-            errors.push(error.to_string());
+            errors.push(error);
             waiting
         });
         lives.push(opened);
@@ -210,17 +210,36 @@ fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
     if let Some((patterns, places, options)) = settings.patterns() {
         for (opened, error) in Live::places(&options, prefix, patterns.except(own_names.into_keys()), places)
         {
-            errors.extend(error.map(|error| error.to_string()));
+            errors.extend(error);
             lives.push(opened);
         }
     }
     if !lives.iter().flatten().any(|live| live.link().is_some()) {
-        return Err(errors.join("; "));
+        none_is_open(settings, &errors)?;
     }
     if settings.flags.capture.interfaces.is_empty() {
         lives.iter().flatten().for_each(Live::follow_default_route);
     }
     Ok(lives)
+}
+
+/// No interface is there: with a pattern one may come, as on a host that gets its first container an hour later. What is in the way
+/// of any is an error now, not when it comes.
+fn none_is_open(settings: &Settings, errors: &[CaptureError]) -> Result<(), String> {
+    let all = || errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let may_come = |error: &CaptureError| {
+        matches!(error, CaptureError::NoSuchInterface { .. } | CaptureError::InterfaceDown { .. })
+    };
+    let Some((_, _, options)) = settings.patterns() else { return Err(all()) };
+    if !errors.iter().all(may_come) {
+        return Err(all());
+    }
+    let loopback = LiveOptions { interface: String::from("lo"), ..options };
+    if let Err(error @ CaptureError::NoPrivilege { .. }) = Live::open(loopback) {
+        return Err(error.to_string());
+    }
+    log::warn!("nothing is captured until an interface comes: {}", all());
+    Ok(())
 }
 
 fn default_interface() -> Result<String, String> {

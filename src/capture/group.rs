@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) lost: Option<String>,
     /// Whether there is no interface for it: nothing is wrong, and nothing to see.
     pub(super) idle: bool,
+    /// Whether there is none for anybody, and it is the one that says so.
+    pub(super) awaits: bool,
     /// Those who have a handle, or one waiting.
     pub(super) holding: usize,
     /// Handles for those who wait, by thread.
@@ -55,6 +57,7 @@ impl Group {
             interface: Arc::from(options.interface.as_str()),
             lost: Some(reason.to_owned()),
             idle: false,
+            awaits: false,
             holding: 0,
             waiting: (0..options.threads).map(|_| None).collect(),
         };
@@ -77,9 +80,14 @@ impl Group {
 
     /// This is its interface from now on, or there is none for it.
     pub(super) fn begin_with(&self, interface: Option<Arc<str>>) {
+        let awaited = match (&interface, &self.place) {
+            (None, Some((places, place))) => places.awaited(*place),
+            _ => None,
+        };
         let mut state = self.state();
-        state.idle = interface.is_none();
-        state.interface = interface.unwrap_or_else(|| Arc::from(""));
+        state.awaits = awaited.is_some();
+        state.idle = interface.is_none() && awaited.is_none();
+        state.interface = interface.or(awaited).unwrap_or_else(|| Arc::from(""));
     }
 
     /// Whether it is given its interfaces, one after the other.

@@ -23,6 +23,9 @@ const LOOK_FOR_HANDLE: Duration = Duration::from_millis(50);
 /// How often a place without an interface looks whether there is one for it.
 const LOOK_FOR_INTERFACE: Duration = Duration::from_secs(1);
 
+/// Why the first place does not capture where nothing matches.
+pub(super) const NOTHING_MATCHES: &str = "no interface matches";
+
 /// How long a stopping capture waits for the block the kernel is still filling.
 const LAST_BLOCK: Duration = Duration::from_millis(150);
 
@@ -285,7 +288,10 @@ impl Live {
         let is_other = self.group.has_place() && wanted.as_ref() != Some(&self.interface);
         if is_other {
             self.group.begin_with(wanted.clone());
-            self.take_interface(sink);
+            let is_news = self.take_interface(sink);
+            if is_news && self.group.state().awaits {
+                sink.lost(NOTHING_MATCHES);
+            }
         }
         let Some(interface) = wanted else {
             retry.at = now + LOOK_FOR_INTERFACE;
@@ -317,23 +323,25 @@ impl Live {
         }
     }
 
-    /// Takes the interface that its place was given, or that there is none, if that is news.
-    fn take_interface(&mut self, sink: &mut impl FrameSink) {
+    /// Takes the interface that its place was given, or that there is none; whether that is news.
+    fn take_interface(&mut self, sink: &mut impl FrameSink) -> bool {
         if !self.group.has_place() {
-            return;
+            return false;
         }
         let state = self.group.state();
-        let (interface, idle) = (Arc::clone(&state.interface), state.idle);
+        let (interface, idle, awaits) = (Arc::clone(&state.interface), state.idle, state.awaits);
         drop(state);
         self.totals.idle = idle;
-        if interface != self.interface {
-            if self.shard == 0 && !idle {
+        let is_news = interface != self.interface;
+        if is_news {
+            if self.shard == 0 && !idle && !awaits {
                 log::info!(interface = &*interface; "capturing on {interface}, which matches --capture.interface");
             }
             self.totals = CaptureStatus { idle, ..CaptureStatus::default() };
             sink.replaced(&interface);
             self.interface = interface;
         }
+        is_news
     }
 
     /// Takes the handle that the leader has opened for this one, if there is one.

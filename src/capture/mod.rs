@@ -31,8 +31,8 @@ pub(crate) use group::Fanout;
 pub use interfaces::{Interface, default_interface, interfaces};
 pub(crate) use interfaces::{own_addresses, own_name};
 pub use live::Live;
-pub use places::Patterns;
-pub(crate) use places::counts;
+pub use places::{Patterns, PlaceCounts};
+pub(crate) use places::{counts, place_counts};
 pub use wake::Wake;
 
 pub use crate::packet::tunnel::Tunnels;

@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use super::interfaces::names;
-use super::live::Live;
+use super::live::{Live, NOTHING_MATCHES};
 use super::places::{Patterns, Places};
 use super::{CaptureError, CaptureStatus, LiveOptions};
 use std::sync::Arc;
@@ -65,7 +65,11 @@ impl Live {
                 None => (place == 0).then(|| missing.clone()),
             };
             if let Some(error) = &error {
-                lives[0].group.state().lost = Some(error.reason());
+                let reason = match error {
+                    CaptureError::NoSuchInterface { .. } => String::from(NOTHING_MATCHES),
+                    _ => error.reason(),
+                };
+                lives[0].group.state().lost = Some(reason);
             }
             (lives, error)
         };

@@ -4,6 +4,7 @@
 //! as he likes, again and again. So the captures for patterns are a fixed number of places, with their memory from the start on. A
 //! place stays with its interface while that is there, so those that come later push none out, and `KEPT` longer, so that a place shows
 //! at most two names a minute. What matches and has no place is counted. An interface that is named has a capture of its own.
+//! Where none is named and nothing matches, nothing at all is captured: the first place says so, under the patterns' own name.
 
 use super::group::LOOPBACK;
 use super::interfaces::names;
@@ -11,6 +12,7 @@ use crate::system::clock;
 use crate::system::counters::{Counter, Counters};
 use crate::text::printable;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -113,6 +115,27 @@ struct Place {
 /// How many interfaces had no place.
 static COUNTERS: Counters = Counters::new();
 
+/// How full the places are, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlaceCounts {
+    /// Places that have an interface.
+    pub taken: u64,
+    /// All of them; 0 without patterns.
+    pub limit: u64,
+    /// Interfaces that match now and have no place.
+    pub unplaced: u64,
+}
+
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+static LIMIT: AtomicU64 = AtomicU64::new(0);
+static UNPLACED: AtomicU64 = AtomicU64::new(0);
+
+/// How full the places are now.
+pub(crate) fn place_counts() -> PlaceCounts {
+    let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    PlaceCounts { taken: now(&TAKEN), limit: now(&LIMIT), unplaced: now(&UNPLACED) }
+}
+
 /// What is counted here.
 pub(crate) fn counts() -> crate::system::counters::Counts {
     COUNTERS.counts()
@@ -120,6 +143,7 @@ pub(crate) fn counts() -> crate::system::counters::Counts {
 
 impl Places {
     pub(super) fn new(patterns: Patterns, places: usize) -> Self {
+        LIMIT.store(places as u64, Ordering::Relaxed);
         Self {
             patterns,
             places: Mutex::new(vec![Place::default(); places]),
@@ -141,6 +165,15 @@ impl Places {
             self.count_refused(&present);
         }
         interface
+    }
+
+    /// What the first place is called while nothing is captured anywhere: the patterns. `None` as long as something is, or could be
+    /// by its name.
+    pub(super) fn awaited(&self, place: usize) -> Option<Arc<str>> {
+        let is_first_of_none = place == 0
+            && self.patterns.named.is_empty()
+            && Self::lock(&self.places).iter().all(|place| place.interface.is_none());
+        is_first_of_none.then(|| Arc::from(self.patterns.write()))
     }
 
     fn assign(&self, index: usize, present: &[String], now: Instant) -> Option<Arc<str>> {
@@ -168,19 +201,19 @@ impl Places {
     /// Counts interfaces that have no place, each when it is first seen without.
     fn count_refused(&self, present: &[String]) {
         let places = Self::lock(&self.places);
-        if places.iter().any(|place| place.interface.is_none()) {
+        let taken = places.iter().filter(|place| place.interface.is_some()).count();
+        TAKEN.store(taken as u64, Ordering::Relaxed);
+        if taken < places.len() {
             drop(places);
+            UNPLACED.store(0, Ordering::Relaxed);
             Self::lock(&self.refused).clear();
             return;
         }
         let has_place =
             |name: &String| places.iter().any(|place| place.interface.as_deref() == Some(name.as_str()));
-        let without: BTreeSet<String> = present
-            .iter()
-            .filter(|name| self.patterns.take(name) && !has_place(name))
-            .take(REMEMBERED)
-            .cloned()
-            .collect();
+        let is_without = |name: &&String| self.patterns.take(name) && !has_place(name);
+        UNPLACED.store(present.iter().filter(is_without).count() as u64, Ordering::Relaxed);
+        let without: BTreeSet<String> = present.iter().filter(is_without).take(REMEMBERED).cloned().collect();
         drop(places);
         let mut refused = Self::lock(&self.refused);
         let new = without.difference(&refused).count() as u64;

@@ -203,6 +203,69 @@ fn the_default_route_is_followed() {
     });
 }
 
+/// A host that gets its first container an hour later: the exporter is there before it, and says that it sees nothing.
+#[test]
+fn a_pattern_that_finds_nothing_waits_for_an_interface() {
+    in_room("interface::a_pattern_that_finds_nothing_waits_for_an_interface", |lab| {
+        let mut command = lab.on("t", env!("CARGO_BIN_EXE_portscan_exporter"));
+        command.args(["-i", "late*", "-i", "!later*", "--capture.max-interfaces=2", "--capture.threads=2"]);
+        command.args([
+            "--detection.memory=8MiB",
+            "--web.listen-address=127.0.0.1:10220",
+            "--log.format=journald",
+        ]);
+        let exporter = lab.starting(command);
+        let up = "portscan_capture_up";
+        let awaited = ["interface=\"late* !later*\""];
+        exporter.wait_for(up, &awaited, 0.0);
+        exporter.wait_for("portscan_capture_places_limit", &[], 2.0);
+        assert_eq!(exporter.value("portscan_capture_places", &[]), Some(0.0));
+        assert!(lab.get("http://127.0.0.1:10220/-/ready").is_none(), "nothing is captured");
+        assert!(
+            lab.get("http://127.0.0.1:10220/-/healthy").is_some(),
+            "and nothing is wrong with the program"
+        );
+        for said in [
+            "nothing is captured until an interface comes: cannot capture on late* !later*: no such device",
+            "capture on late* !later* lost: no interface matches; trying to capture again",
+        ] {
+            eventually(said, PATIENCE, || {
+                journal_text().contains(said).then_some(()).ok_or_else(journal_text)
+            });
+        }
+
+        let plug = || {
+            ip(&[
+                "-n", "lab-t", "link", "add", "late0", "type", "veth", "peer", "name", "far", "netns",
+                "lab-s1",
+            ]);
+            for (host, end, last) in [("lab-t", "late0", 1), ("lab-s1", "far", 7)] {
+                ip(&["-n", host, "addr", "add", &format!("203.0.113.{last}/28"), "dev", end]);
+                ip(&["-n", host, "link", "set", end, "up"]);
+            }
+        };
+        let late = ["interface=\"late0\""];
+        for _ in 0..2 {
+            plug();
+            exporter.wait_for(up, &late, 1.0);
+            // Another place may have taken it: the first one looks once a second.
+            eventually("it to wait no more", PATIENCE, || {
+                exporter.value(up, &awaited).is_none().then_some(())
+            });
+            exporter.wait_for("portscan_capture_places", &[], 1.0);
+            assert!(lab.get("http://127.0.0.1:10220/-/ready").is_some());
+            lab.nmap(&["-sS", "-p1-30", "203.0.113.1"]);
+            exporter.wait_for("portscan_hits_total", &[late[0], "kind=\"vertical\"", "window=\"10s\""], 1.0);
+            ip(&["-n", "lab-t", "link", "del", "late0"]);
+            // Its place is kept for half a minute.
+            eventually("it to wait again", 2 * PATIENCE, || exporter.value(up, &awaited).map(|_| ()));
+            assert_eq!(exporter.value(up, &late), None);
+            exporter.wait_for("portscan_capture_places", &[], 0.0);
+        }
+        ends_well(exporter);
+    });
+}
+
 /// Who makes interfaces can have so many captured as there are places, and pushes none out. Each has series of its own, from nothing.
 #[test]
 fn interfaces_that_a_pattern_means_come_and_go() {
@@ -251,6 +314,8 @@ fn interfaces_that_a_pattern_means_come_and_go() {
         plug("eth2", 3);
         plug("eth3", 4);
         exporter.wait_for("portscan_capture_interfaces_refused_total", &[], 2.0);
+        exporter.wait_for("portscan_capture_unplaced_interfaces", &[], 2.0);
+        assert_eq!(exporter.value("portscan_capture_places", &[]), Some(2.0));
         assert_eq!(shown(), ["eth0", "eth1"]);
 
         // Away and back within the half minute: the same series go on.
@@ -278,6 +343,7 @@ fn interfaces_that_a_pattern_means_come_and_go() {
         unplug("eth3");
         unplug("eth2");
         settles_on(&["eth0"]);
+        exporter.wait_for("portscan_capture_unplaced_interfaces", &[], 0.0);
         assert!(lab.get("http://127.0.0.1:10220/-/ready").is_some());
         assert!(lab.get("http://127.0.0.1:10220/-/healthy").is_some());
         let answer = lab.get("http://127.0.0.1:10220/api/v1/explain?source=203.0.113.55").unwrap();

@@ -11,6 +11,7 @@ mod protobuf;
 pub(crate) use format::{Exemplar, Format};
 pub use process::Usage;
 
+use crate::capture::PlaceCounts;
 use crate::packet::Timestamp;
 use crate::publish::recent::Fill;
 use crate::publish::snapshot::InterfaceSnapshot;
@@ -48,6 +49,8 @@ pub struct ProcessState {
     pub ignored_addresses: [f64; 2],
     /// Ports that the configuration ignores.
     pub ignored_ports: u64,
+    /// How full the places for interfaces are that patterns mean.
+    pub places: PlaceCounts,
     /// Log records that wait to be written now.
     pub log_records_waiting: u64,
     /// What it has counted; the web server adds its own part.

@@ -88,6 +88,24 @@ pub(super) static FAMILIES: &[Family] = &[
         |view, samples| view.state(|state| samples.count(&[], state.ignored_ports)),
     ),
     gauge(
+        "portscan_capture_places",
+        &[],
+        "Interfaces that match a pattern of --capture.interface and have a place.",
+        |view, samples| view.state(|state| samples.count(&[], state.places.taken)),
+    ),
+    gauge(
+        "portscan_capture_places_limit",
+        &[],
+        "The most of them that may have one (--capture.max-interfaces); 0 without a pattern.",
+        |view, samples| view.state(|state| samples.count(&[], state.places.limit)),
+    ),
+    gauge(
+        "portscan_capture_unplaced_interfaces",
+        &[],
+        "Interfaces that match a pattern and have no place: what comes there is not seen.",
+        |view, samples| view.state(|state| samples.count(&[], state.places.unplaced)),
+    ),
+    gauge(
         "portscan_log_records_waiting",
         &[],
         "Log records waiting to be written; many when nobody reads the terminal or the pipe.",
