@@ -36,7 +36,8 @@ if [ ! -e "$root/lib/libpcap.a" ]; then
     (
         cd "$root/source/libpcap"
         ./configure --quiet --disable-shared --disable-usb --disable-bluetooth --disable-dbus --disable-rdma --disable-remote \
-            --without-libnl --without-dpdk --without-snf --without-dag --without-septel --without-turbocap CFLAGS="-O2 -fPIC"
+            --without-libnl --without-dpdk --without-snf --without-dag --without-septel --without-turbocap \
+            CFLAGS="-O2 -fPIC -ffile-prefix-map=$root=/static"
         make -s libpcap.a
     )
     cp "$root/source/libpcap/libpcap.a" "$root/lib/"
@@ -44,7 +45,7 @@ fi
 
 LIBPCAP_LIBDIR=$root/lib LIBPCAP_VER=$(cat "$root/source/libpcap/VERSION") \
     RUSTFLAGS="-C target-feature=+crt-static ${RUSTFLAGS:-}" \
-    ${CARGO:-cargo} build --release --locked --target "$target"
+    deploy/reproducible.sh "${CARGO:-cargo}" build --release --locked --target "$target"
 mkdir -p target/dist
 strip -o target/dist/portscan_exporter "target/$target/release/portscan_exporter"
 (cd target/dist && sha256sum portscan_exporter >SHA256SUMS)
