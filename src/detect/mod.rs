@@ -28,6 +28,7 @@
 
 // What a probe is, and who sent it.
 mod probe;
+mod ranges;
 mod scan;
 
 // By which rule it is judged.
@@ -61,6 +62,7 @@ pub use explain::{Explanation, Tracked};
 pub use memory::OutOfMemory;
 pub use networks::Networks;
 pub use probe::{Class, Family, Probe, Technique, Techniques};
+pub use ranges::PortRanges;
 pub use rule::{Limits, MOST_RULES, Policy, Rule};
 pub use scan::{EventKind, Kind, PortSample, Scan, ScanEvent, ScanId, Source};
 pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot};

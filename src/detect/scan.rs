@@ -1,6 +1,7 @@
 //! The scan: an episode that a hit opens and quiet closes, and the events that report it.
 
 use crate::detect::probe::{Class, Technique};
+use crate::detect::ranges::PortRanges;
 use crate::detect::tuning::SAMPLE_PORTS;
 use crate::packet::Timestamp;
 use std::fmt;
@@ -210,6 +211,8 @@ pub struct Scan {
     pub first_target: (IpAddr, u16),
     /// The lowest ports.
     pub sample_ports: PortSample,
+    /// The ports as ranges: all of them, or those that say most.
+    pub asked: PortRanges,
 }
 
 /// Why a scan is reported.

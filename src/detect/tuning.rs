@@ -176,6 +176,10 @@ pub(super) const GROWN: u32 = 10;
 /// How many of a scan's ports are named: the lowest. With more a record outgrows a line of a log.
 pub const SAMPLE_PORTS: usize = 16;
 
+/// Ranges in which a record names a scan's ports. With fewer the services that scanners want would leave no room for others; with
+/// more a record outgrows a line of a log (a range takes up to twelve characters).
+pub(super) const MOST_RANGES: usize = 32;
+
 /// How many ranges of ignored ports are named: a list can hold all of them.
 pub const NAMED_RANGES: usize = 16;
 

@@ -6,7 +6,7 @@
 
 use crate::detect::{EventKind, PortSample, Scan, ScanEvent};
 use crate::events::flood::{BURST, FloodLimit, RATE, Withheld};
-use crate::events::record::{Record, Value};
+use crate::events::record::{Record, Value, left_out};
 use crate::logger::{self, MESSAGE_ID_KEY, TITLE_KEY};
 use crate::publish::recent::Recent;
 use crate::system::clock;
@@ -27,6 +27,9 @@ pub const SUPPRESSED_ID: &str = "b972b20b34cf4395a04213d911037b05";
 
 /// Ports shown in the message; the field has all of the sample.
 const MESSAGE_PORTS: usize = 5;
+
+/// Ranges of ports shown in the message of a scan that goes on or has ended; the field has more.
+const MESSAGE_RANGES: usize = 8;
 
 /// A scan event and the interface it was seen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,10 +162,10 @@ impl Source for Entry<'_> {
 
 /// The sentence people read and grep for, whose words are a contract. A hit says what the rule saw; later records add the
 /// totals.
-fn message(kind: EventKind, scan: &Scan, interface: &str) -> String {
+fn message(event: EventKind, scan: &Scan, interface: &str) -> String {
     let ports = scan.distinct_ports;
-    let mut out = format!("portscan {} source={} ports={ports}", kind.label(), scan.source);
-    if kind != EventKind::Hit {
+    let mut out = format!("portscan {} source={} ports={ports}", event.label(), scan.source);
+    if event != EventKind::Hit {
         let Scan { peak_distinct_ports: peak, distinct_hosts: hosts, probes, .. } = scan;
         let lasted = seconds(scan.last_probe.nanos_since(scan.started));
         let _ = write!(out, " peak={peak} hosts={hosts} probes={probes} duration={lasted}s");
@@ -175,6 +178,14 @@ fn message(kind: EventKind, scan: &Scan, interface: &str) -> String {
     let sample = PortSample::lowest(scan.sample_ports.as_slice().iter().copied().take(MESSAGE_PORTS));
     let sample = Value::Sample { lowest: &sample, of: ports };
     let _ = write!(out, " target={} sample={sample}", Value::Target(scan.target));
+    if event != EventKind::Hit {
+        let ranges = scan.asked.at_most(MESSAGE_RANGES);
+        let _ = write!(out, " port_ranges={ranges}");
+        match left_out(&ranges, ports) {
+            0 => {}
+            more => out.push_str(&format!(" ports_left_out={more}")),
+        }
+    }
     if scan.lower_bound {
         out.push_str(" lower_bound=true");
     }
@@ -240,7 +251,8 @@ mod tests {
         assert_eq!(
             ended.message,
             "portscan ended source=198.51.100.7 ports=1000 peak=990 hosts=1 probes=2011 duration=83s window=10s \
-             kind=vertical technique=syn interface=eth0 target=192.0.2.10:22 sample=21,22,23,25,80"
+             kind=vertical technique=syn interface=eth0 target=192.0.2.10:22 sample=21,22,23,25,80 \
+             port_ranges=21-23,25,80,110,443 ports_left_out=993"
         );
         let shown = line(&ended);
         assert!(

@@ -1,7 +1,7 @@
 //! The record of a scan: each of its fields once, with its names and how it is read. The journal, lines of logfmt and JSON, the
 //! JSON and the table of `replay` are all written from this list, so they cannot say different things.
 
-use crate::detect::{PortSample, Scan, ScanId, Source};
+use crate::detect::{PortRanges, PortSample, Scan, ScanId, Source};
 use crate::packet::Timestamp;
 use crate::text::time::Rfc3339;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
@@ -66,8 +66,14 @@ pub static FIELDS: &[Field] = &[
     field(|it| Value::Target(it.scan.target)).log("target").json(19, "target"),
     field(|it| Value::Sample { lowest: &it.scan.sample_ports, of: it.scan.distinct_ports })
         .log("sample_ports")
-        .json(15, "sample_ports")
+        .json(15, "sample_ports"),
+    field(|it| Value::Ranges { ranges: &it.scan.asked, of: it.scan.distinct_ports })
+        .log("port_ranges")
+        .json(22, "ports")
         .column(12, "SAMPLE"),
+    field(|it| Value::Rare(left_out(&it.scan.asked, it.scan.distinct_ports).into()))
+        .log("ports_left_out")
+        .json(23, "ports_left_out"),
     field(|it| Value::Count(it.scan.busiest_host_ports.into()))
         .log("busiest_host_ports")
         .json(18, "busiest_host_ports"),
@@ -121,6 +127,11 @@ pub static JSON: LazyLock<Vec<(&'static str, &'static Field)>> =
 /// The columns of the table of `replay`, from the left.
 pub static COLUMNS: LazyLock<Vec<(&'static str, &'static Field)>> =
     LazyLock::new(|| by_place(|field| field.column));
+
+/// How many of so many ports are not among these.
+pub(crate) fn left_out(ranges: &PortRanges, of: u32) -> u32 {
+    of.saturating_sub(ranges.count())
+}
 
 impl<'a> Record<'a> {
     fn ports(&self, count: u32) -> Value<'a> {
@@ -200,6 +211,13 @@ pub enum Value<'a> {
         /// How many there are.
         of: u32,
     },
+    /// Ports as ranges, out of so many.
+    Ranges {
+        /// All of them, or those that say most.
+        ranges: &'a PortRanges,
+        /// How many ports there are.
+        of: u32,
+    },
     /// Something to mind; lines of the log have it only then.
     Mark(bool),
     /// A number that is left out if it is 0.
@@ -248,6 +266,7 @@ impl fmt::Display for Value<'_> {
             Value::Time(Some(time)) => Rfc3339(time).fmt(f),
             Value::Time(None) => Ok(()),
             Value::Sample { lowest, .. } => write_ports(f, lowest.as_slice()),
+            Value::Ranges { ranges, .. } => ranges.fmt(f),
             Value::Mark(mark) => mark.fmt(f),
         }
     }
@@ -277,9 +296,12 @@ impl Serialize for Value<'_> {
             Value::Time(None) => serializer.serialize_none(),
             Value::Sample { lowest, .. } => lowest.as_slice().serialize(serializer),
             Value::Mark(mark) => serializer.serialize_bool(mark),
-            Value::Source(_) | Value::Address(_) | Value::Target(_) | Value::Id(_) | Value::Time(Some(_)) => {
-                serializer.collect_str(self)
-            }
+            Value::Source(_)
+            | Value::Address(_)
+            | Value::Target(_)
+            | Value::Id(_)
+            | Value::Time(Some(_))
+            | Value::Ranges { .. } => serializer.collect_str(self),
         }
     }
 }
@@ -331,7 +353,8 @@ mod tests {
                 r#""ended":"2026-11-23T10:01:05.000000Z","probes":1200,"distinct_ports":1000,"#,
                 r#""peak_distinct_ports":990,"distinct_hosts":1,"first_target":"192.0.2.10:22","#,
                 r#""sample_ports":[21,22,23,25,80,110,443],"source_address":"198.51.100.7","#,
-                r#""scan":"000000000000001f","busiest_host_ports":999,"target":"192.0.2.11:23","lower_bound":false}"#
+                r#""scan":"000000000000001f","busiest_host_ports":999,"target":"192.0.2.11:23","lower_bound":false,"#,
+                r#""ports":"21-23,25,80,110,443","ports_left_out":993}"#
             )
         );
     }
@@ -369,6 +392,8 @@ mod tests {
             "scan=000000000000001f",
             "target=192.0.2.10:22",
             "sample_ports=21,22,23,25,80,110,443",
+            "port_ranges=21-23,25,80,110,443",
+            "ports_left_out=13",
             "busiest_host_ports=20",
             "started=2026-11-23T10:00:00.000000Z",
             "detected=2026-11-23T10:00:00.210000Z",

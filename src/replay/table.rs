@@ -1,7 +1,7 @@
 //! The table that `replay` prints for people.
 
-use crate::detect::{PortSample, Scan};
-use crate::events::record::{COLUMNS, Field, Record, Value};
+use crate::detect::{PortRanges, Scan};
+use crate::events::record::{COLUMNS, Field, Record, Value, left_out};
 use crate::packet::Timestamp;
 use crate::text::printable;
 use std::collections::BTreeSet;
@@ -120,7 +120,7 @@ fn cell(value: Value<'_>) -> String {
         Value::Time(Some(_)) => value.to_string().replace('T', " ").replace('Z', ""),
         Value::Duration { nanos, is_over: true } => span(nanos),
         Value::Duration { nanos, is_over: false } => format!("{}, open", span(nanos)),
-        Value::Sample { lowest, of } => sample(lowest, of),
+        Value::Ranges { ranges, of } => sample(ranges, of),
         other => other.to_string(),
     }
 }
@@ -169,31 +169,14 @@ fn span(nanos: u64) -> String {
     }
 }
 
-/// The lowest ports of a scan, three and more in a row as a range: `21-23,25,80,…`.
-fn sample(ports: &PortSample, distinct_ports: u32) -> String {
-    const MOST: usize = 8;
-    let mut runs: Vec<(u16, u16)> = Vec::new();
-    for &port in ports.as_slice() {
-        match runs.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
-            _ => runs.push((port, port)),
-        }
-    }
-    let mut words: Vec<String> = Vec::new();
-    for (first, last) in runs {
-        match last - first {
-            0 => words.push(first.to_string()),
-            1 => words.extend([first.to_string(), last.to_string()]),
-            _ => words.push(format!("{first}-{last}")),
-        }
-    }
-    let all = words.len() <= MOST && ports.as_slice().len() as u64 >= u64::from(distinct_ports);
-    words.truncate(MOST);
-    let mut text = words.join(",");
-    if !all {
-        text.push_str(",…");
-    }
-    text
+/// Ranges of ports in a line.
+const MOST_RANGES: usize = 8;
+
+/// The ports of a scan, or those that say most: `21-23,25,80,…`.
+fn sample(ranges: &PortRanges, distinct_ports: u32) -> String {
+    let shown = ranges.at_most(MOST_RANGES);
+    let more = if left_out(&shown, distinct_ports) > 0 { ",…" } else { "" };
+    format!("{shown}{more}")
 }
 
 #[cfg(test)]
@@ -211,7 +194,7 @@ mod tests {
             probes: 1200,
             distinct_ports: 1000,
             peak_distinct_ports: 990,
-            sample_ports: PortSample::lowest([80, 21, 22, 23, 25, 443]),
+            asked: PortRanges::of([21, 22, 23, 25, 80, 443]),
             ..scan(source, "192.0.2.10:22")
         }
     }
@@ -219,14 +202,9 @@ mod tests {
     #[test]
     fn the_table_is_aligned_and_ordered_by_the_time_of_the_hit() {
         let mut table = Table::new(&[String::from("a.pcap")]);
-        let sample_ports = PortSample::lowest([1, 2, 9]);
-        let later = Scan {
-            detected: after(2_000),
-            ended: None,
-            distinct_ports: 3,
-            sample_ports,
-            ..ended("2001:db8::7")
-        };
+        let asked = PortRanges::of([1, 2, 9]);
+        let later =
+            Scan { detected: after(2_000), ended: None, distinct_ports: 3, asked, ..ended("2001:db8::7") };
         table.scan(0, &later);
         table.scan(0, &ended("198.51.100.7"));
         let span = Some((START, after(65_000)));
@@ -236,7 +214,7 @@ mod tests {
             "\
 SOURCE         KIND      TECHNIQUE  PORTS  PEAK  HOSTS  PROBES  STARTED (UTC)                   DURATION  FIRST TARGET   SAMPLE
 198.51.100.7   vertical  syn         1000   990      1    1200  2026-11-23 10:00:00.000000        5.000s  192.0.2.10:22  21-23,25,80,443,…
-2001:db8::/64  vertical  syn            3   990      1    1200  2026-11-23 10:00:00.000000  5.000s, open  192.0.2.10:22  1,2,9
+2001:db8::/64  vertical  syn            3   990      1    1200  2026-11-23 10:00:00.000000  5.000s, open  192.0.2.10:22  1-2,9
 
 2 scans by 2 sources in a.pcap (3000 packets, 2400 probes, 1m05s)
 "

@@ -64,7 +64,7 @@ fn the_page_shows_scans_in_every_light_and_width_and_says_nothing_on_the_console
             "198.51.100.7",
             "198.51.100.9",
             ">open<",
-            "1000 <span class=\"soft\">the lowest 7:</span><svg class=\"ports\"",
+            "1000 <span class=\"soft\">21-23, 25, 80, 443, …</span><svg class=\"ports\"",
             "&lt;b&gt;&amp;",
             "data-label=\"Interface\"",
         ] {

@@ -10,6 +10,7 @@
 pub(super) mod block;
 mod list;
 mod plan;
+mod port_set;
 mod ports;
 mod store;
 

@@ -3,11 +3,13 @@
 use crate::detect::distinct::block::{Block, Cell, Header, Pool, cell, hosts_of, port_of, stamp_of};
 use crate::detect::distinct::list::{Lists, sighted_at, sighting};
 use crate::detect::distinct::plan::Plan;
+use crate::detect::distinct::port_set::PortSet;
 use crate::detect::distinct::ports::Ports;
 use crate::detect::memory::{OutOfMemory, room_for};
+use crate::detect::ranges::{PortRanges, RangeWriter};
 use crate::detect::scan::PortSample;
 use crate::detect::time::quantum::{EXPIRED, age, before, counts, falls_below, stamp};
-use crate::detect::tuning::{BLOCK_CELLS, QUANTA, TRACKED_HOSTS};
+use crate::detect::tuning::{BLOCK_CELLS, QUANTA, SAMPLE_PORTS, TRACKED_HOSTS};
 
 /// The ports of all rows of a table.
 #[derive(Debug)]
@@ -298,14 +300,41 @@ impl PortStore {
 
     // ---- Which ports, and of which hosts.
 
-    /// The lowest ports.
-    pub(crate) fn sample(&self, ports: &Ports, row: u32) -> PortSample {
-        let (list, block) = match ports.block.map(Block::parts) {
-            None => (self.lists.first(row, usize::from(ports.listed)).0, &[][..]),
-            Some((pool, at)) => (&[][..], self.pools[pool].cells(at)),
-        };
-        let block = block.iter().filter(|&&held| held != 0).map(|&held| port_of(held));
-        PortSample::lowest(list.iter().copied().chain(block))
+    /// The lowest ports, and all of them as ranges.
+    pub(crate) fn named(&self, ports: &Ports, row: u32) -> (PortSample, PortRanges) {
+        let (mut lowest, mut ranges) = ([0; SAMPLE_PORTS], RangeWriter::default());
+        let mut passed = 0;
+        self.each_ascending(ports, row, |port| {
+            if passed < SAMPLE_PORTS {
+                lowest[passed] = port;
+            }
+            passed += 1;
+            ranges.push(port);
+        });
+        (PortSample::lowest(lowest.into_iter().take(passed)), ranges.finish())
+    }
+
+    /// Hands over the ports in ascending order.
+    fn each_ascending(&self, ports: &Ports, row: u32, mut take: impl FnMut(u16)) {
+        match ports.block.map(Block::parts) {
+            None => {
+                let listed = self.lists.first(row, usize::from(ports.listed)).0;
+                let mut sorted = [0; u8::MAX as usize];
+                let sorted = &mut sorted[..listed.len()];
+                sorted.copy_from_slice(listed);
+                sorted.sort_unstable();
+                sorted.iter().for_each(|&port| take(port));
+            }
+            Some((pool, at)) => {
+                let mut set = PortSet::EMPTY;
+                self.pools[pool]
+                    .cells(at)
+                    .iter()
+                    .filter(|&&held| held != 0)
+                    .for_each(|&held| set.insert(port_of(held)));
+                set.each_ascending(take);
+            }
+        }
     }
 
     /// Distinct ports of each host that is told apart.
@@ -443,7 +472,8 @@ mod tests {
         for most in [40, 400] {
             let mut set = Set::new();
             set.asks(7..most);
-            assert_eq!(set.store.sample(&set.ports, 0).as_slice(), (7..23).collect::<Vec<u16>>());
+            assert_eq!(set.store.named(&set.ports, 0).0.as_slice(), (7..23).collect::<Vec<u16>>());
+            assert_eq!(set.store.named(&set.ports, 0).1.to_string(), format!("7-{}", most - 1));
             assert!(set.store.record(&mut set.ports, 0, 9, 0b10, set.quantum));
             assert_eq!(set.store.ports_by_host(&set.ports, 0)[..3], [most - 7, 1, 0]);
             set.store.forget_host(&set.ports, 0, 0);

@@ -15,6 +15,7 @@ impl Rows {
         let source = self.source(row);
         let started = timeline.to_capture(row.since);
         let detected = self.detected(row, timeline);
+        let (sample_ports, asked) = self.store.named(&row.ports, at);
         Scan {
             id: ScanId::of(source, row.class(), detected),
             source,
@@ -35,7 +36,8 @@ impl Rows {
             busiest_host_ports: self.store.ports_by_host(&row.ports, at).into_iter().max().unwrap_or(0),
             target: row.target(),
             first_target: row.first_target(),
-            sample_ports: self.store.sample(&row.ports, at),
+            sample_ports,
+            asked,
         }
     }
 

@@ -9,7 +9,7 @@ use self::escape::escape;
 use super::routes::{Methods, Route};
 use super::status::Interface;
 use crate::detect::Scan;
-use crate::events::record::{JSON, Record};
+use crate::events::record::{JSON, Record, left_out};
 use crate::packet::Timestamp;
 use crate::publish::recent::{Kept, MINUTES};
 use crate::system::version;
@@ -152,21 +152,22 @@ impl Column {
     }
 }
 
+/// Ranges of ports in words; the picture shows, and names, more.
+const SHOWN_RANGES: usize = 4;
+
 /// The number, and where the ports lie that are known.
 fn ports(scan: &Scan) -> String {
-    let known = scan.sample_ports.as_slice();
-    let list: Vec<String> = known.iter().map(u16::to_string).collect();
-    let count = scan.distinct_ports;
-    let more = (count as usize).saturating_sub(known.len());
-    let (what, note) = match more {
-        0 => (format!("ports {}", list.join(", ")), String::new()),
-        _ => (
-            format!("the lowest ports are {}; {more} more", list.join(", ")),
-            format!(" <span class=\"soft\">the lowest {}:</span>", known.len()),
-        ),
+    let (count, known) = (scan.distinct_ports, &scan.asked);
+    let list = known.to_string().replace(',', ", ");
+    let what = match left_out(known, count) {
+        0 => format!("ports {list}"),
+        more => format!("ports {list}; {more} more"),
     };
+    let few = known.at_most(SHOWN_RANGES);
+    let more = if left_out(&few, count) > 0 { ", …" } else { "" };
+    let note = format!("<span class=\"soft\">{}{more}</span>", few.to_string().replace(',', ", "));
     let least = if scan.lower_bound { "at least " } else { "" };
-    format!("{least}{count}{note}{}", picture::ports(known.iter().map(|port| *port..=*port), &what))
+    format!("{least}{count} {note}{}", picture::ports(known.iter(), &what))
 }
 
 /// How long ago, and exactly when.

@@ -2,7 +2,8 @@
 #![allow(clippy::cast_sign_loss, reason = "times of a test are positive")]
 
 use portscan_exporter::detect::{
-    EventKind, Family, Kind, Limits, Policy, PortSample, Probe, Scan, ScanEvent, Source, Technique,
+    EventKind, Family, Kind, Limits, Policy, PortRanges, PortSample, Probe, Scan, ScanEvent, Source,
+    Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,6 +174,7 @@ impl Oracle {
             target: (run[0].2, run[0].1),
             lower_bound: false,
             sample_ports: PortSample::lowest(open.union.iter().copied()),
+            asked: PortRanges::of(open.union.iter().copied()),
         }
     }
 
