@@ -73,9 +73,20 @@ fn run() -> ExitCode {
 fn asked(flags: &ExporterFlags) -> Result<(web::ListenAddress, web::Credentials), String> {
     let address = flags.address.parse().map_err(|why| format!("--web.listen-address: {why}"))?;
     let credentials = flags.http_config_file.as_deref().map(web::Credentials::read).transpose();
-    let credentials = credentials.map_err(|why| format!("--http.config.file: {why}"))?;
-    Ok((address, credentials.unwrap_or_default()))
+    let credentials = credentials.map_err(|why| format!("--http.config.file: {why}"))?.unwrap_or_default();
+    let credentials = match &flags.web_config_file {
+        None => credentials,
+        Some(path) => {
+            let own = web::ConfigFile::open(path).and_then(|file| credentials.to_own(&file));
+            own.map_err(|why| format!("--web.config.file: {why}"))?
+        }
+    };
+    Ok((address, credentials))
 }
+
+/// What is said of an exporter that does not know who asks.
+const ASKS_PASSWORD: &str =
+    "asks for a password, or for another one: give a file with basic_auth (--http.config.file)";
 
 /// Asks the running exporter.
 fn explain(flags: &ExplainFlags) -> ExitCode {
@@ -103,7 +114,7 @@ fn explain(flags: &ExplainFlags) -> ExitCode {
         (200, Ok(answer)) => print(&answer.text()),
         (400, _) => fail(BAD_USAGE, printable(body.trim()).as_str()),
         (503, _) => fail(FAILED, &complaint("cannot answer now, try again")),
-        (401, _) => fail(FAILED, &complaint("asks for a password (--http.config.file)")),
+        (401, _) => fail(FAILED, &format!("the exporter at {exporter} {ASKS_PASSWORD}")),
         _ => fail(
             FAILED,
             &complaint("does not know this question (is it a portscan_exporter of this version?)"),
@@ -123,6 +134,9 @@ fn health(flags: &HealthFlags) -> ExitCode {
         }
         match web::get(&exporter, path, &credentials) {
             Ok((status, _)) if status.is_success() => {}
+            Ok((status, _)) if status.as_u16() == 401 => {
+                return fail(FAILED, &format!("the exporter at {exporter} {ASKS_PASSWORD}"));
+            }
             Ok((status, body)) => {
                 let why = printable(&body.trim().replace('\n', "; "));
                 return fail(

@@ -372,6 +372,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("tokio_rustls", "web"),
     ("tokio_rustls", "web::config"),
     ("x509_parser", "web::config"),
+    // Dates of a server's certificate, for our own client.
+    ("x509_parser", "web"),
     ("bcrypt", "web::config"),
     ("ring", "web::config"),
     // The hashes in the page's policy.

@@ -130,6 +130,15 @@ fn bad_flags_are_refused() {
         ),
         // Values out of bounds.
         ("-i eth0 -i lo -i eth0", "--capture.interface eth0 is given twice"),
+        ("-i !", "--capture.interface \"!\" excludes nothing: name what, as in '!docker*'"),
+        (
+            "-i averyveryverylongname",
+            "--capture.interface \"averyveryverylongname\" is longer than the name of any interface (15 bytes)",
+        ),
+        (
+            "-i !averyvery*longname",
+            "--capture.interface \"!averyvery*longname\" is longer than the name of any interface (15 bytes)",
+        ),
         ("-i ../eth0", "--capture.interface \"../eth0\" cannot be the name of an interface"),
         ("--capture.buffer-size=1023KiB", "--capture.buffer-size must be from 1MiB to 2GiB, not 1023KiB"),
         ("--capture.buffer-size=3GiB", "--capture.buffer-size must be from 1MiB to 2GiB, not 3GiB"),

@@ -66,6 +66,9 @@ pub(super) fn buffer_of_each(flags: &CaptureFlags) -> ByteSize {
     flags.buffer_total.map_or(flags.buffer_size, |total| ByteSize(total.0 / interfaces(flags)))
 }
 
+/// The longest name that the kernel gives an interface (IFNAMSIZ, less its end).
+const NAME_BYTES: usize = 15;
+
 /// `--capture.*`.
 pub(super) fn capture(flags: &CaptureFlags) -> Result<(), SettingsError> {
     MAX_INTERFACES.check(flags.max_interfaces)?;
@@ -79,6 +82,19 @@ pub(super) fn capture(flags: &CaptureFlags) -> Result<(), SettingsError> {
         {
             let interface = quote(interface);
             return invalid(format!("--capture.interface {interface} cannot be the name of an interface"));
+        }
+        // Nothing would ever match.
+        if interface == "!" {
+            return invalid(String::from(
+                "--capture.interface \"!\" excludes nothing: name what, as in '!docker*'",
+            ));
+        }
+        let least = interface.trim_start_matches('!').bytes().filter(|byte| *byte != b'*').count();
+        if least > NAME_BYTES {
+            return invalid(format!(
+                "--capture.interface {} is longer than the name of any interface ({NAME_BYTES} bytes)",
+                quote(interface)
+            ));
         }
         // The kernel itself takes `eth0:1` for eth0: two captures of one interface, under two names.
         if let Some((whole, _)) = interface.split_once(':') {
@@ -212,6 +228,9 @@ pub(super) fn command(flags: &Flags) -> Result<(), SettingsError> {
         // Before the command it says where to listen, not whom to ask; taken for the other it would be ignored.
         if flags.web.systemd_socket || flags.web.listen_addresses != [":10220"] {
             return invalid(format!("give --web.listen-address after {command}: whom to ask"));
+        }
+        if flags.web.config_file.is_some() {
+            return invalid(format!("give --web.config.file after {command}: that of the exporter to ask"));
         }
         return Ok(());
     };

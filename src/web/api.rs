@@ -15,9 +15,13 @@ use crate::publish::store::SnapshotStore;
 use crate::system::counters::{Counter, Counters};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 const JSON: &str = "application/json";
+
+/// What a client is told that comes too late.
+static FULL: LazyLock<String> =
+    LazyLock::new(|| format!("{FOLLOWERS} clients follow events, and no more can\n"));
 
 /// What answers.
 pub(super) struct Api {
@@ -49,7 +53,7 @@ impl Api {
     }
 
     pub(super) fn events(&self, call: Call<'_>, counters: &Counters) -> Reply {
-        let filter = match Filter::of(call.request.uri().query()) {
+        let filter = match Filter::of_events(call.request.uri().query()) {
             Ok(filter) => filter,
             Err(why) => return reply::text(StatusCode::BAD_REQUEST, format!("{why}\n")),
         };
@@ -58,7 +62,7 @@ impl Api {
             Some(false) => {}
             None => {
                 counters.count(Counter::RefusedFollowers);
-                return reply::try_again("too many clients follow events\n");
+                return reply::try_again(&FULL);
             }
         }
         let seen = call.request.headers().get("last-event-id");

@@ -6,6 +6,7 @@ use super::fair::{Permit, Places, Slot};
 use super::limits::ClientLimits;
 use crate::system::clock;
 use crate::system::counters::Counter;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -123,6 +124,10 @@ impl Watch {
         if passes {
             self.enter(to);
         }
+    }
+
+    fn follows(&self) -> bool {
+        self.lock().phase == Phase::Following
     }
 
     /// The place it holds among connections.
@@ -244,9 +249,25 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Throws away unsent bytes when it is closed.
     fn discard_unsent(&self);
+
+    /// Whether the client has closed its side, or is gone; else the task is woken when something comes.
+    fn poll_closed(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 impl Stream for TcpStream {
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // What it sent before it went is still to be read, and stays so: hence not by reading.
+        let mut watched = [PollFd::new(self, PollFlags::RDHUP)];
+        let is_closed =
+            rustix::event::poll(&mut watched, Some(&Timespec::default())).is_ok_and(|many| many > 0);
+        if is_closed { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     fn discard_unsent(&self) {
         // Else the kernel keeps some hundred kilobytes for minutes, for a client that does not want them.
         let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
@@ -321,6 +342,11 @@ impl<S: Stream> AsyncWrite for Watched<S> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_ready() {
             self.watch.pass(Phase::Sending, Phase::Idle);
+        }
+        // A client that has closed its side still waits for an answer that ends. For one that goes on for ever it would hold a place
+        // until writing fails, which takes two heartbeats.
+        if self.watch.follows() && self.stream.poll_closed(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         flushed
     }

@@ -1,6 +1,8 @@
 //! `--http.config.file`: how a client of ours shows who it is, and knows whom it asks; in the format of promtool and amtool, as far as
 //! an exporter with `--web.config.file` needs it.
 
+use super::config::ConfigFile;
+use super::pinned::Trusted;
 use crate::system::files;
 use crate::text::{printable, yaml};
 use base64::Engine as _;
@@ -8,10 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::ConfigBuilder;
+use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// What is shown and what is asked for.
 #[derive(Default)]
@@ -65,6 +69,32 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// The same for the exporter that has this web configuration, on this host: with TLS if that has it, and exactly its certificate,
+    /// whatever names are in it. What these credentials say of TLS themselves comes first.
+    pub fn to_own(self, exporter: &ConfigFile) -> Result<Self, String> {
+        let Some(certificate) = exporter.certificate()?.filter(|_| self.tls.is_none()) else {
+            return Ok(self);
+        };
+        let config = trusting(vec![certificate], true)?.with_no_client_auth();
+        Ok(Self { tls: Some((Arc::new(config), None)), ..self })
+    }
+}
+
+/// TLS to servers with these certificates, or with those that they signed.
+fn trusting(
+    known: Vec<CertificateDer<'static>>,
+    is_ours: bool,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
+    let provider = Arc::new(ring::default_provider());
+    let trusted = Trusted::new(known, is_ours, &provider)?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    // It verifies certificates as webpki does, and takes one more kind.
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(trusted)))
+}
+
 impl BasicAuth {
     fn header(self, directory: &Path) -> Result<String, String> {
         let password = match (self.password, self.password_file) {
@@ -78,14 +108,8 @@ impl BasicAuth {
 
 impl Tls {
     fn config(self, directory: &Path) -> Result<(Arc<ClientConfig>, Option<String>), String> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&directory.join(self.ca_file))? {
-            roots.add(certificate).map_err(|error| format!("ca_file: {error}"))?;
-        }
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots);
+        let known = certificates(&directory.join(self.ca_file))?;
+        let builder = trusting(known, false).map_err(|error| format!("ca_file: {error}"))?;
         let config = match (self.cert_file, self.key_file) {
             (None, None) => builder.with_no_client_auth(),
             (Some(certificate), Some(key)) => {

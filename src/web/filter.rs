@@ -1,6 +1,7 @@
 //! Which scans are asked for: the query of `/api/v1/scans` and `/api/v1/events`.
 
 use super::limits::SCANS_PAGE;
+use crate::detect::{Kind, Technique};
 use crate::events::record::{JSON, Record};
 use crate::packet::Timestamp;
 use crate::system::clock;
@@ -8,6 +9,7 @@ use crate::text::quote;
 use crate::text::time::parse_rfc3339;
 use crate::text::units::parse_duration;
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// A query that makes sense.
@@ -35,10 +37,28 @@ impl Filter {
             limit: SCANS_PAGE,
             cursor: None,
         };
+        let mut given: Vec<Cow<'_, str>> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or("").as_bytes()) {
+            // One of them would be ignored, and nobody could tell which.
+            if given.contains(&name) {
+                return Err(format!("{name}: given twice"));
+            }
             filter.take(&name, &value)?;
+            given.push(name);
         }
         Ok(filter)
+    }
+
+    /// The same for events: what comes has no past, and no pages.
+    pub(super) fn of_events(query: Option<&str>) -> Result<Self, String> {
+        let filter = Self::of(query)?;
+        let names = form_urlencoded::parse(query.unwrap_or("").as_bytes()).map(|(name, _)| name);
+        match names.into_iter().find(|name| ["cursor", "limit", "since"].contains(&&**name)) {
+            Some(name) => Err(format!(
+                "{name}: of scans, not of events: they come from now on, or from after Last-Event-ID"
+            )),
+            None => Ok(filter),
+        }
     }
 
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -63,7 +83,13 @@ impl Filter {
             }
             "cursor" => self.cursor = Some(value.parse().map_err(|_| expected("a cursor of an answer"))?),
             _ => match JSON.iter().find(|(field, _)| *field == name) {
-                Some((field, _)) => self.texts.push((field, value.to_owned())),
+                Some((field, _)) => {
+                    let known = words(field);
+                    if !known.is_empty() && !known.contains(&value) {
+                        return Err(expected(&known.join(", ")));
+                    }
+                    self.texts.push((field, value.to_owned()));
+                }
                 None => return Err(format!("unknown parameter {} (known: {})", quote(name), known())),
             },
         }
@@ -88,6 +114,15 @@ impl Filter {
 
 fn nanos(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The words that a field can have, if they are few: any other finds nothing, for ever.
+fn words(field: &str) -> Vec<&'static str> {
+    match field {
+        "kind" => Kind::ALL.map(Kind::label).to_vec(),
+        "technique" => Technique::ALL.map(Technique::label).to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 /// The parameters that there are. Any field of a record is one; those are named that have few values.
@@ -149,9 +184,20 @@ mod tests {
             ("limit=0", "limit: expected a number from 1 to"),
             ("limit=100000", "limit: expected a number from 1 to"),
             ("cursor=x", "cursor: expected a cursor"),
+            ("kind=block&kind=vertical", "kind: given twice"),
+            ("source=192.0.2.1&source=192.0.2.2", "source: given twice"),
+            ("limit=1&limit=1", "limit: given twice"),
+            ("kind=Vertical", "kind: expected vertical, horizontal, block"),
+            ("technique=sin", "technique: expected "),
+            ("source=%ff%fe", "source: expected an address"),
         ] {
             let said = Filter::of(Some(query)).unwrap_err();
             assert!(said.starts_with(why), "{said}");
         }
+        for name in ["limit=1", "cursor=1", "since=1h"] {
+            let said = Filter::of_events(Some(name)).unwrap_err();
+            assert!(said.contains("of scans, not of events"), "{said}");
+        }
+        assert!(Filter::of_events(Some("kind=block&open=true")).is_ok());
     }
 }

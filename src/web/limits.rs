@@ -72,6 +72,9 @@ pub(super) const BACK_OFF: Duration = Duration::from_millis(250);
 /// While nothing can be accepted, it is recorded this often: a client that holds connections must not fill the journal, too.
 pub(super) const RECORD_EVERY: Duration = Duration::from_secs(60);
 
+/// A web configuration that breaks, and mends, and breaks otherwise is recorded no more often than this.
+pub(super) const FAULTS_EVERY: Duration = Duration::from_secs(5);
+
 /// A page of metrics serves for so many times as long as it took to make. Clients that ask without end then cost a twentieth
 /// of the thread for pages, however many sources are on them.
 pub(super) const PAGE_SERVES_TIMES: u32 = 20;

@@ -11,7 +11,7 @@
 //! | `routes`, `pages`, `page`, `question`, `exposition` | the answers; a page of metrics is made once for many scrapes |
 //! | `api`, `scans`, `filter`, `follow`, `status` | recent scans, which of them, and as they come; how the exporter fares |
 //! | `body`, `reply`, `encoding` | how answers are written |
-//! | `client`, `credentials` | one question to an exporter, for `explain`, and how it shows who it is |
+//! | `client`, `credentials`, `pinned` | one question to an exporter, for `explain`, and how it shows who it is; whom it believes |
 //!
 //! A client may be slow or hostile: no request body is kept, and every wait and every queue has its limit.
 
@@ -34,6 +34,7 @@ mod listen;
 mod options;
 mod page;
 mod pages;
+mod pinned;
 mod question;
 mod reply;
 mod routes;

@@ -16,8 +16,7 @@ use tokio_rustls::server::TlsStream;
 const HANDSHAKE: u8 = 22;
 
 /// What a client is told that does not speak TLS.
-const PLAIN: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\
-this port speaks TLS: ask https:// instead\n";
+pub(super) const SPEAKS_TLS: &str = "this port speaks TLS: ask https:// instead";
 
 /// A listener whose connections are encrypted.
 pub(super) struct Encrypted<L> {
@@ -60,7 +59,8 @@ impl<S: Stream> Stream for Secure<S> {
         let first = stream.read_u8().await?;
         if first != HANDSHAKE {
             if first.is_ascii_alphabetic() {
-                stream.write_all(PLAIN).await?;
+                let head = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n";
+                stream.write_all(format!("{head}{SPEAKS_TLS}\n").as_bytes()).await?;
                 stream.shutdown().await?;
             }
             return Err(io::ErrorKind::InvalidData.into());
@@ -79,6 +79,14 @@ impl<S: Stream> Stream for Secure<S> {
             State::Fresh(stream) => stream.discard_unsent(),
             State::Open(open) => open.get_ref().0.stream.discard_unsent(),
             State::Failed => {}
+        }
+    }
+
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.state {
+            State::Fresh(stream) => stream.poll_closed(cx),
+            State::Open(open) => open.get_ref().0.stream.poll_closed(cx),
+            State::Failed => Poll::Ready(()),
         }
     }
 }

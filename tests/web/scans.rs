@@ -5,11 +5,13 @@ use portscan_exporter::detect::{EventKind, ScanEvent, ScanId};
 use portscan_exporter::events::record::JSON;
 use portscan_exporter::publish::metrics::ProcessState;
 use portscan_exporter::publish::recent::Recent;
+use portscan_exporter::system::clock;
 use portscan_exporter::web::App;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[path = "../support/scan.rs"]
 mod fixture;
@@ -150,6 +152,82 @@ fn events_come_as_they_happen_to_a_few_clients() {
     BufReader::new(other).read_line(&mut line).unwrap();
     assert!(line.starts_with("HTTP/1.1 200"), "{line}");
     assert!(PATIENCE.as_secs() > 10);
+}
+
+/// A browser that is closed, a curl that is stopped: their places are free at once, plain and under TLS, and so nobody who comes
+/// instead is sent away.
+#[test]
+fn a_client_that_went_follows_no_more() {
+    let server = over(&Arc::new(Recent::new(7)));
+    let follow = || {
+        let mut stream = server.connect();
+        send(&mut stream, "GET", "/api/v1/events", "");
+        let mut lines = BufReader::new(stream);
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        (lines, line)
+    };
+    // As often as it must until there is a place.
+    let follow_in_the_end = || {
+        let start = clock::steady();
+        loop {
+            let (lines, status) = follow();
+            if status.starts_with("HTTP/1.1 200") {
+                return lines;
+            }
+            assert!(start.elapsed() < Duration::from_secs(5), "still taken: {status}");
+        }
+    };
+    for _ in 0..3 {
+        let all: Vec<_> = (0..8).map(|_| follow_in_the_end()).collect();
+        let (mut refused, status) = follow();
+        assert!(status.starts_with("HTTP/1.1 503"), "{status}");
+        let mut rest = String::new();
+        while !rest.ends_with("8 clients follow events, and no more can\n") {
+            assert!(refused.read_line(&mut rest).unwrap() > 0, "{rest}");
+        }
+        drop(all);
+    }
+    for query in ["limit=1", "cursor=1", "since=1h", "kind=block&kind=vertical"] {
+        assert_eq!(server.get(&format!("/api/v1/events?{query}")).status, 400, "{query}");
+    }
+}
+
+/// The same under TLS, where the end of the connection is announced in a record before it comes.
+#[test]
+fn a_client_that_went_under_tls_follows_no_more() {
+    let pki = super::pki::Pki::new();
+    let config = pki.write("web.yml", "tls_server_config: {cert_file: server.pem, key_file: server.key}\n");
+    let server = super::secure::guarded(&config, ClientLimits::default());
+    let site = format!("https://localhost:{}/api/v1/events", server.address.port());
+    let follow = |version: &str| {
+        let mut curl = Command::new("curl")
+            .args(["-sN", version, "--cacert", "ca.pem", "-w", "%{http_code}", &site])
+            .current_dir(pki.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(curl.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        (curl, line)
+    };
+    for version in ["--http1.1", "--http2", "--http1.1"] {
+        let mut all = Vec::new();
+        let start = clock::steady();
+        while all.len() < 8 {
+            let (mut curl, line) = follow(version);
+            if line.starts_with("retry:") {
+                all.push(curl);
+            } else {
+                curl.wait().unwrap();
+                assert!(start.elapsed() < Duration::from_secs(5), "still taken: {line}");
+            }
+        }
+        for curl in &mut all {
+            curl.kill().unwrap();
+            curl.wait().unwrap();
+        }
+    }
 }
 
 #[test]

@@ -278,14 +278,93 @@ fn explain_shows_who_it_is() {
     let said = explain(&["--http.config.file=client.yml"]);
     assert!(said.contains("cannot answer now") || said.is_empty(), "{said}");
     let said = explain(&["--http.config.file=nobody.yml"]);
-    assert!(said.contains("asks for a password (--http.config.file): 401 unauthorized"), "{said}");
+    assert!(said.contains("give a file with basic_auth (--http.config.file)"), "{said}");
     let said = explain(&[]);
-    assert!(said.contains("this port speaks TLS: ask https:// instead"), "{said}");
+    assert!(said.contains("it speaks TLS: give a file with tls_config (--http.config.file)"), "{said}");
     let said = explain(&["--http.config.file=web.yml"]);
     assert!(
         said.contains("--http.config.file: invalid web.yml: line 1: unknown key \"tls_server_config\""),
         "{said}"
     );
+}
+
+/// What `health` says of a server, and its exit code.
+fn health(pki: &Pki, server: &Server, words: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+        .args(["health", &format!("--web.listen-address=localhost:{}", server.address.port())])
+        .args(words)
+        .current_dir(pki.path())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// What openssl makes by default calls itself an authority. Our client takes it where it is named, as Prometheus and curl do; and what
+/// is wrong is said in words that help.
+#[test]
+fn health_believes_a_certificate_that_signed_itself_and_says_what_is_wrong_with_another() {
+    let pki = Pki::new();
+    pki.sign_itself("self", "DNS:localhost", "2");
+    pki.sign_itself("elsewhere", "DNS:elsewhere.example.org", "2");
+    for name in ["self", "elsewhere", "ca"] {
+        pki.write(&format!("{name}.yml"), &format!("tls_config: {{ca_file: {name}.pem}}\n"));
+    }
+    let named = "tls_config: {ca_file: elsewhere.pem, server_name: elsewhere.example.org}\n";
+    pki.write("named.yml", named);
+    let file = |name: &str| format!("tls_server_config: {{cert_file: {name}.pem, key_file: {name}.key}}\n");
+
+    let server = guarded(&pki.write("web.yml", &file("self")), ClientLimits::default());
+    let asked = |words: &[&str]| health(&pki, &server, words);
+    assert_eq!(asked(&["--http.config.file=self.yml"]).0, Some(0));
+    assert_eq!(asked(&["--web.config.file=web.yml"]).0, Some(0), "as the exporter itself reads it");
+    for (words, why) in [
+        (&["--http.config.file=ca.yml"][..], "its certificate is neither in ca_file nor signed by"),
+        (&[], "it speaks TLS: give a file with tls_config (--http.config.file)"),
+    ] {
+        let (code, said) = asked(words);
+        assert!(code == Some(1) && said.contains(why) && !said.contains("is it running"), "{said}");
+    }
+
+    let server = guarded(&pki.write("elsewhere-web.yml", &file("elsewhere")), ClientLimits::default());
+    assert_eq!(health(&pki, &server, &["--http.config.file=named.yml"]).0, Some(0));
+    assert_eq!(
+        health(&pki, &server, &["--web.config.file=elsewhere-web.yml"]).0,
+        Some(0),
+        "whatever its names"
+    );
+    let (_, said) = health(&pki, &server, &["--http.config.file=elsewhere.yml"]);
+    assert!(said.contains("is not for localhost (server_name says which name to expect)"), "{said}");
+    let (_, said) = health(&pki, &server, &["--web.config.file=web.yml"]);
+    assert!(said.contains("neither in ca_file nor signed by"), "another exporter's file: {said}");
+
+    let plain = Server::start(one_ready_interface(), options(), ClientLimits::default());
+    let (_, said) = health(&pki, &plain, &["--http.config.file=self.yml"]);
+    assert!(said.contains("it does not speak TLS: leave tls_config out"), "{said}");
+    assert_eq!(health(&pki, &plain, &["--web.config.file=empty.yml"]).0, Some(2));
+    pki.write("empty.yml", "");
+    assert_eq!(health(&pki, &plain, &["--web.config.file=empty.yml"]).0, Some(0), "it asks for nothing");
+}
+
+#[test]
+fn health_shows_a_password_and_a_certificate() {
+    let pki = Pki::new();
+    let users = format!("basic_auth_users: {{alice: '{SECRET}'}}\n");
+    let server = guarded(&pki.write("web.yml", &format!("{TLS}{users}")), ClientLimits::default());
+    pki.write("client.yml", "basic_auth: {username: alice, password: secret}\n");
+    let both = ["--web.config.file=web.yml", "--http.config.file=client.yml"];
+    assert_eq!(health(&pki, &server, &both).0, Some(0));
+    let (code, said) = health(&pki, &server, &both[..1]);
+    assert!(code == Some(1) && said.contains("asks for a password"), "{said}");
+
+    let text = "tls_server_config: {cert_file: server.pem, key_file: server.key, client_ca_file: ca.pem, \
+                client_auth_type: RequireAndVerifyClientCert}\n";
+    let server = guarded(&pki.write("strict.yml", text), ClientLimits::default());
+    let tls = "tls_config: {ca_file: ca.pem, cert_file: client.pem, key_file: client.key}\n";
+    pki.write("client.yml", tls);
+    assert_eq!(health(&pki, &server, &["--http.config.file=client.yml"]).0, Some(0));
+    let (code, said) = health(&pki, &server, &["--web.config.file=strict.yml"]);
+    assert!(code == Some(1) && said.contains("it asks for a client certificate"), "{said}");
 }
 
 struct Ended(Child);

@@ -78,6 +78,9 @@ pub struct ExporterFlags {
     /// YAML file with the password, certificate and authority for an exporter that has --web.config.file, as promtool takes it
     #[arg(id = "exporter.http_config_file", long = "http.config.file", value_name = "FILE")]
     pub http_config_file: Option<PathBuf>,
+    /// The --web.config.file of an exporter on this host: enough where it asks for TLS and no password
+    #[arg(id = "exporter.web_config_file", long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
 }
 
 /// How `explain` prints.

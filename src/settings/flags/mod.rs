@@ -259,9 +259,24 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Flags, EarlyEx
 pub fn command() -> clap::Command {
     let mut rows: BTreeMap<&str, Row> =
         bounds::rows().into_iter().filter(|row| row.is_flag).map(|row| (row.name, row)).collect();
-    Flags::command().mut_args(|arg| match arg.get_long().and_then(|long| rows.remove(long)) {
-        Some(row) => with_bounds(arg, &row),
-        None => arg,
+    let mut command =
+        Flags::command().mut_args(|arg| match arg.get_long().and_then(|long| rows.remove(long)) {
+            Some(row) => with_bounds(arg, &row),
+            None => arg,
+        });
+    // From here on each command has the global flags, too.
+    command.build();
+    CLIENTS.iter().fold(command, |command, client| command.mut_subcommand(client, without_globals))
+}
+
+/// Commands that ask a running exporter, and detect nothing themselves.
+const CLIENTS: [&str; 2] = ["explain", "health"];
+
+/// The command with a help of its own flags only: the global ones say how to detect.
+fn without_globals(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| {
+        let is_global = arg.is_global_set() && arg.get_long() != Some("help");
+        arg.hide(is_global)
     })
 }
 

@@ -3,19 +3,20 @@
 
 use super::format::{Http, Tls, Written};
 use super::rate::Rate;
-use super::tls::Protection;
+use super::tls::{Protection, Spoken};
 use super::users::Users;
 use super::words::Switch;
 use super::{headers, tls};
 use crate::system::clock;
 use crate::system::files::{self, Stamp};
 use crate::text::{printable, yaml};
-use crate::web::limits::RECORD_EVERY;
+use crate::web::limits::FAULTS_EVERY;
 use hyper::header::{HeaderName, HeaderValue};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 /// Stamps of files are this coarse at worst, in nanoseconds: a file that changed less long ago may change again and look the same.
 const COARSE: u64 = 2_000_000_000;
@@ -27,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) users: Users,
     pub(crate) rate: Option<Rate>,
     protection: Protection,
+    certificate: Option<CertificateDer<'static>>,
 }
 
 /// A file that was valid when it was opened.
@@ -34,8 +36,15 @@ pub struct ConfigFile {
     path: PathBuf,
     at_start: (Protection, bool),
     latest: Mutex<Latest>,
-    /// When it was last recorded that it is broken.
-    recorded: Mutex<Option<Instant>>,
+    recorded: Mutex<Recorded>,
+}
+
+/// What the journal knows of it.
+#[derive(Default)]
+struct Recorded {
+    /// What is wrong with it, as it was last recorded.
+    fault: Option<String>,
+    at: Option<Instant>,
 }
 
 /// What was read last.
@@ -58,7 +67,9 @@ impl ConfigFile {
 
     /// What the file says now; an error if it is broken, or protects less than it did at the start.
     pub(crate) fn now(&self) -> Result<Arc<Config>, String> {
-        self.checked().inspect_err(|why| self.record(why))
+        let outcome = self.checked();
+        self.record(outcome.as_ref().err());
+        outcome
     }
 
     fn checked(&self) -> Result<Arc<Config>, String> {
@@ -107,13 +118,20 @@ impl ConfigFile {
         latest.files.iter().map(|(path, _)| path.clone()).collect()
     }
 
-    /// At most once a minute: clients must not fill the journal.
-    fn record(&self, why: &str) {
-        let now = clock::steady();
+    /// The server's certificate, if it has one.
+    pub(crate) fn certificate(&self) -> Result<Option<CertificateDer<'static>>, String> {
+        Ok(self.now()?.certificate.clone())
+    }
+
+    /// Each fault once, and that there is none any more.
+    fn record(&self, fault: Option<&String>) {
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        if recorded.is_none_or(|recorded| now.duration_since(recorded) >= RECORD_EVERY) {
-            *recorded = Some(now);
-            log::error!("nobody is let in by HTTP: {why}");
+        if !recorded.changes(fault, clock::steady()) {
+            return;
+        }
+        match fault {
+            Some(why) => log::error!("nobody is let in by HTTP: {why}"),
+            None => log::warn!("the web configuration is in order again: HTTP requests are answered"),
         }
     }
 
@@ -136,6 +154,19 @@ impl ConfigFile {
             return Some("names no clients any more (client_allowed_sans)");
         }
         (asked_passwords && config.users.is_empty()).then_some("has no users any more")
+    }
+}
+
+impl Recorded {
+    /// Whether this is news: what the file is like now is recorded in the end, but no more often than `FAULTS_EVERY`. Clients that use the
+    /// descriptors up can make any file unreadable and readable again.
+    fn changes(&mut self, fault: Option<&String>, now: Instant) -> bool {
+        let is_soon = self.at.is_some_and(|at| now.duration_since(at) < FAULTS_EVERY);
+        if self.fault.as_ref() == fault || is_soon {
+            return false;
+        }
+        *self = Self { fault: fault.cloned(), at: Some(now) };
+        true
     }
 }
 
@@ -179,11 +210,14 @@ fn read(path: &Path, files: &mut Vec<(PathBuf, Option<Stamp>)>) -> Result<Config
     let Http { http2, headers: written_headers } = http_server_config;
     let http2 = http2.is_none_or(|http2| http2.0 == Switch(true));
     let tls = tls::parse(tls_server_config, http2).map_err(wrong)?;
-    let (tls, protection) =
-        tls.map_or((None, Protection::default()), |(tls, protection)| (Some(tls), protection));
+    let (tls, protection, certificate) = match tls {
+        Some(Spoken { config, protection, certificate }) => (Some(config), protection, Some(certificate)),
+        None => (None, Protection::default(), None),
+    };
     Ok(Config {
         tls,
         protection,
+        certificate,
         headers: headers::parse(written_headers).map_err(wrong)?,
         users: Users::parse(basic_auth_users).map_err(wrong)?,
         rate: Rate::parse(&rate_limit).map_err(wrong)?,
@@ -193,5 +227,26 @@ fn read(path: &Path, files: &mut Vec<(PathBuf, Option<Stamp>)>) -> Result<Config
 impl std::fmt::Debug for ConfigFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConfigFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn each_fault_is_news_once_and_so_is_its_end() {
+        let (mut recorded, start) = (Recorded::default(), clock::steady());
+        let (one, other) = (String::from("one"), String::from("other"));
+        let mut at = |seconds: u64, fault| recorded.changes(fault, start + Duration::from_secs(seconds));
+        assert!(!at(0, None), "all is well");
+        assert!(at(1, Some(&one)));
+        assert!(!at(2, Some(&one)) && !at(100, Some(&one)), "it is known");
+        assert!(at(101, Some(&other)));
+        assert!(!at(103, None) && !at(104, Some(&one)), "a file that comes and goes");
+        assert!(at(106, None), "in the end it is said");
+        assert!(!at(120, None));
+        assert!(at(121, Some(&one)), "the same fault again, after it was mended");
     }
 }

@@ -25,8 +25,16 @@ pub(super) struct Protection {
     pub(super) names_clients: bool,
 }
 
+/// How to speak TLS.
+pub(super) struct Spoken {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) protection: Protection,
+    /// The server's own.
+    pub(super) certificate: CertificateDer<'static>,
+}
+
 /// How to speak TLS; `None` is not at all. Paths are whole by now.
-pub(super) fn parse(written: Tls, http2: bool) -> Result<Option<(Arc<ServerConfig>, Protection)>, String> {
+pub(super) fn parse(written: Tls, http2: bool) -> Result<Option<Spoken>, String> {
     if is_empty(&written) {
         return Ok(None);
     }
@@ -72,8 +80,10 @@ pub(super) fn parse(written: Tls, http2: bool) -> Result<Option<(Arc<ServerConfi
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let own = Arc::new(SingleCertAndKey::from(certified(&certificates, &key, &provider)?));
-    let mut config = builder.with_cert_resolver(own);
+    let certified = certified(&certificates, &key, &provider)?;
+    let certificate =
+        certified.end_entity_cert().map_err(|error| format!("cert: {error}"))?.clone().into_owned();
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.ignore_client_order =
         written.prefer_server_cipher_suites.is_none_or(|prefer| prefer.0 == Switch(true));
     // No sessions are kept: a client is judged by the certificate that it shows now.
@@ -83,7 +93,7 @@ pub(super) fn parse(written: Tls, http2: bool) -> Result<Option<(Arc<ServerConfi
         true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         false => vec![b"http/1.1".to_vec()],
     };
-    Ok(Some((Arc::new(config), protection)))
+    Ok(Some(Spoken { config: Arc::new(config), protection, certificate }))
 }
 
 /// Whether nothing is asked for, so that there is no TLS.
