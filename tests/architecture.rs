@@ -289,6 +289,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "capture",
             "detect",
+            "pipeline",
             "publish::sample",
             "settings::file",
             "settings::flags",

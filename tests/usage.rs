@@ -435,7 +435,7 @@ fn the_bounds_are_said_wherever_a_number_is_explained() {
             assert!(flag.contains(&format!("[default: {}]", row.default)), "{}: {flag}", row.name);
         }
         if row.is_key {
-            let key = row.name.strip_prefix("detection.").unwrap();
+            let key = &row.name.strip_prefix("detection.").unwrap().replace('-', "_");
             let (about, _) = example.split_once(&format!("\n  {key}: {}\n", row.default)).expect(key);
             let about = about.rsplit("\n  #").take_while(|line| !line.contains(": ")).collect::<String>();
             assert!(about.contains(&row.bounds), "{key}: {about}");

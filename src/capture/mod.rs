@@ -33,6 +33,7 @@ pub(crate) use interfaces::{own_addresses, own_name};
 pub use live::Live;
 pub use places::{Patterns, PlaceCounts};
 pub(crate) use places::{counts, place_counts};
+pub(crate) use requests::RING_BYTES as REQUEST_RING_BYTES;
 pub use wake::Wake;
 
 pub use crate::packet::tunnel::Tunnels;

@@ -13,7 +13,7 @@ use pcap::{Active, Capture, Precision};
 const SNAPLEN: u32 = 128;
 
 /// Some 8,000 requests between two looks at them. The kernel drops what does not fit, and an answer to that counts as a probe.
-const RING_BYTES: i32 = 2 << 20;
+pub(crate) const RING_BYTES: u32 = 2 << 20;
 
 /// PACKET_OUTGOING of packet(7).
 const OUTGOING: u32 = 4;
@@ -35,7 +35,7 @@ impl Requests {
         let capture = Capture::from_device(interface).map_err(|error| pcap_words(&error))?;
         let capture = capture
             .snaplen(SNAPLEN.cast_signed())
-            .buffer_size(RING_BYTES)
+            .buffer_size(RING_BYTES.cast_signed())
             // Each request must be there when its answer is looked at. Nobody waits on this ring, so it wakes nobody.
             .immediate_mode(true)
             .precision(Precision::Nano)

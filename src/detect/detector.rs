@@ -1,7 +1,7 @@
 //! A batch of probes in, events out: time passes, what is ignored is only counted, and each rule's tracker observes the rest.
 
 use crate::detect::batch::Batch;
-use crate::detect::explain::{Explanation, explain};
+use crate::detect::explain::{ByRule, Explanation, explain};
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::Probe;
 use crate::detect::rule::{Limits, Policy, Rule};
@@ -266,9 +266,11 @@ impl Detector {
         &self.first
     }
 
-    /// What it knows of an address, or of an IPv6 network, as of the latest `advance`: by the first rule.
+    /// What it knows of an address, or of an IPv6 network, as of the latest `advance`.
     pub fn explain(&self, asked: IpNet) -> Explanation {
-        explain(asked, &self.policy, &self.limits, &self.first, &self.timeline)
+        let first = explain(asked, &self.policy, &self.limits, &self.first, &self.timeline);
+        let by_rule = |tracker| ByRule::of(first.source, tracker, &self.timeline);
+        Explanation { slower: self.slower.iter().map(by_rule).collect(), ..first }
     }
 }
 

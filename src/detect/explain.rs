@@ -36,7 +36,62 @@ impl Tracked {
     }
 }
 
-/// What a detector knows of one source, and by which rule it judges.
+/// What a slower rule knows of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByRule {
+    /// The window, in nanoseconds.
+    pub window_nanos: u64,
+    /// The threshold, of what it counts.
+    pub threshold: u32,
+    /// Whether that is hosts, not ports.
+    pub counts_hosts: bool,
+    /// Where the source is.
+    pub tracked: Tracked,
+    /// How many count, now.
+    pub count: u32,
+    /// The greatest count reached within the hold, or within the window if that is longer.
+    pub peak: u32,
+    /// Whether a scan is open.
+    pub open_scan: bool,
+    /// Its latest hit, as long as the peak that came with it is kept.
+    pub last_hit: Option<Timestamp>,
+}
+
+impl ByRule {
+    /// What a tracker knows, as of the latest tick.
+    pub(super) fn of(source: Source, tracker: &Tracker, timeline: &Timeline) -> Self {
+        let rule = tracker.rule();
+        let candidate = tracker.candidate(source);
+        let mut rows = tracker.rows_of(source).map(|at| tracker.row(at)).peekable();
+        let tracked = match (rows.peek(), &candidate) {
+            (Some(_), _) => Tracked::Table,
+            (None, Some(_)) => Tracked::Peak,
+            (None, None) if tracker.places(source).any(|place| place == Found::Probation) => Tracked::Door,
+            (None, None) => Tracked::No,
+        };
+        Self {
+            window_nanos: rule.window_nanos,
+            threshold: rule.threshold(),
+            counts_hosts: rule.counts_peers(),
+            tracked,
+            open_scan: rows.any(|row| row.episode.is_open()),
+            count: candidate.map_or(0, |candidate| candidate.ports),
+            peak: candidate.map_or(0, |candidate| candidate.peak.max(candidate.ports)),
+            last_hit: candidate.and_then(|candidate| candidate.last_hit).map(|at| timeline.to_capture(at)),
+        }
+    }
+
+    /// Takes in what another detector knows by the same rule.
+    fn merge(&mut self, other: &Self) {
+        self.tracked = self.tracked.max(other.tracked);
+        self.count = self.count.max(other.count);
+        self.peak = self.peak.max(other.peak);
+        self.open_scan |= other.open_scan;
+        self.last_hit = self.last_hit.max(other.last_hit);
+    }
+}
+
+/// What a detector knows of one source, and by which rules it judges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// The detector's time.
@@ -77,15 +132,23 @@ pub struct Explanation {
     pub last_probe: Option<Timestamp>,
     /// Whether a scan is open.
     pub open_scan: bool,
+    /// The same by each slower rule, the faster before the slower.
+    pub slower: Vec<ByRule>,
 }
 
 impl Explanation {
     /// Takes in what another detector knows that shares the sources of one capture: each source meets one of them, so the
     /// one that knows more is right, and both are where a reload had them share in another way.
     pub fn merge(&mut self, other: &Self) {
+        // For a moment after a reload, one may have other slower rules.
+        for (rule, other) in self.slower.iter_mut().zip(&other.slower) {
+            if (rule.window_nanos, rule.counts_hosts) == (other.window_nanos, other.counts_hosts) {
+                rule.merge(other);
+            }
+        }
         if other.tracked > self.tracked {
-            let peak = self.peak_distinct_ports;
-            *self = Self { time: self.time.min(other.time), ..other.clone() };
+            let (peak, slower) = (self.peak_distinct_ports, std::mem::take(&mut self.slower));
+            *self = Self { time: self.time.min(other.time), slower, ..other.clone() };
             self.peak_distinct_ports = self.peak_distinct_ports.max(peak);
             return;
         }
@@ -153,6 +216,7 @@ fn untracked(asked: IpNet, policy: &Policy, limits: &Limits, timeline: &Timeline
         last_hit: None,
         last_probe: None,
         open_scan: false,
+        slower: Vec::new(),
     }
 }
 
@@ -222,6 +286,42 @@ mod tests {
             let published = (row.source, row.distinct_ports, row.peak_distinct_ports, Some(row.last_probe));
             assert_eq!((shown, told.last_hit), (published, row.last_hit), "what the series say");
         }
+    }
+
+    /// Who stays below the first threshold is counted by the slow rule all the same, and who swept by the rule for sweeps.
+    #[test]
+    fn it_tells_what_each_rule_knows() {
+        let policy = Policy { slower: Policy::standard().slower, ..policy() };
+        let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+        let mut detector = Detector::new(policy, limits, 7, Origin::Live);
+        let mut events = |_| {};
+        let mut probe = Probe {
+            time: Timestamp::new(1000, 0),
+            source: [198, 51, 100, 7].into(),
+            host: [192, 0, 2, 1].into(),
+            port: 1000,
+            technique: Technique::Syn,
+        };
+        for n in 1..=30 {
+            probe.port += 1;
+            probe.time = Timestamp::new(1000 + n, 0);
+            detector.observe(&[probe], &mut events);
+        }
+        for n in 1..=30 {
+            let sweep = Probe { source: [198, 51, 100, 8].into(), host: [192, 0, 2, n].into(), ..probe };
+            detector.observe(&[sweep], &mut events);
+        }
+        detector.advance(Timestamp::new(1031, 0), &mut events);
+        let told = |text| {
+            let by_rule = |rule: ByRule| (rule.counts_hosts, rule.tracked, rule.count, rule.open_scan);
+            detector.explain(asked(text)).slower.into_iter().map(by_rule).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told("198.51.100.7"),
+            [(true, Tracked::Table, 1, false), (false, Tracked::Table, 30, false)]
+        );
+        assert_eq!(told("198.51.100.8"), [(true, Tracked::Table, 30, true), (false, Tracked::No, 0, false)]);
+        assert_eq!(told("198.51.100.9"), [(true, Tracked::No, 0, false), (false, Tracked::No, 0, false)]);
     }
 
     #[test]

@@ -58,7 +58,7 @@ mod merge;
 mod detector;
 
 pub use detector::Detector;
-pub use explain::{Explanation, Tracked};
+pub use explain::{ByRule, Explanation, Tracked};
 pub use memory::OutOfMemory;
 pub use networks::Networks;
 pub use probe::{Class, Family, Probe, Technique, Techniques};

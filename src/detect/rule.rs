@@ -101,10 +101,15 @@ impl Policy {
         Rule::of_ports(self.threshold, self.window_nanos, self.quiet_nanos)
     }
 
-    /// How long it takes until nothing counts any more and every scan is over.
+    /// All of them, the first one first.
+    pub fn rules(&self) -> impl Iterator<Item = Rule> {
+        std::iter::once(self.first_rule()).chain(self.slower.iter().copied())
+    }
+
+    /// How long it takes until nothing counts any more by any rule and every scan is over.
     pub fn longest_memory_nanos(&self) -> u64 {
-        let memory = |rule: &Rule| (2 * rule.window_nanos).saturating_add(rule.quiet_nanos);
-        self.slower.iter().map(memory).fold(memory(&self.first_rule()), u64::max)
+        let memory = |rule: Rule| (2 * rule.window_nanos).saturating_add(rule.quiet_nanos);
+        self.rules().map(memory).max().unwrap_or(0)
     }
 
     /// Why a probe does not count, if it does not. The ports must be sorted.

@@ -184,6 +184,12 @@ impl Techniques {
         Self(bits)
     }
 
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// Whether it is one of them.
     #[inline]
     pub const fn contains(self, technique: Technique) -> bool {

@@ -10,8 +10,12 @@ use std::net::IpAddr;
 /// conversation (`nf_conntrack_udp_timeout_stream`).
 const PATIENCE_SECONDS: u32 = 120;
 
-/// Conversations that are kept at a time: 512 KiB, half of which say when.
+/// Conversations that are kept at a time, half of whose bytes say when.
 const CONVERSATIONS: usize = 1 << 16;
+
+/// What they take.
+pub(crate) const BYTES: usize = CONVERSATIONS / WAYS * size_of::<Set>();
+const _: () = assert!(BYTES == 512 << 10);
 
 /// One line of the cache.
 const WAYS: usize = 8;

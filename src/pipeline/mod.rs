@@ -5,6 +5,7 @@ mod datagrams;
 mod live;
 pub(crate) mod vantage;
 
+pub(crate) use conversations::BYTES as CONVERSATION_BYTES;
 pub use live::{LiveSink, Publisher, QUESTIONS, Question, Reload};
 
 use crate::capture::CaptureStatus;

@@ -62,7 +62,7 @@ pub fn replay(
 
 /// How long after the end of a file another one may begin, and a scan still go on.
 pub(super) fn reach_nanos(policy: &Policy) -> u64 {
-    policy.window_nanos.max(policy.quiet_nanos)
+    policy.rules().map(|rule| rule.window_nanos.max(rule.quiet_nanos)).max().unwrap_or(0)
 }
 
 /// Reads files one after the other, and makes captures of them.

@@ -18,7 +18,7 @@ const WAITING: usize = 4_096;
 pub(super) struct Engine {
     pub(super) pipeline: Pipeline,
     window_nanos: u64,
-    quiet_nanos: u64,
+    longest_memory_nanos: u64,
     /// The files of the capture, and when each begins.
     pub(super) files: Vec<(usize, Timestamp)>,
     clock_steps: u64,
@@ -31,7 +31,7 @@ impl Engine {
     pub(super) fn new(policy: Policy, limits: Limits) -> Self {
         Self {
             window_nanos: policy.window_nanos,
-            quiet_nanos: policy.quiet_nanos,
+            longest_memory_nanos: policy.longest_memory_nanos(),
             // A random seed, or the author of a file could choose addresses that hide a scan. The report does not depend
             // on it.
             pipeline: Pipeline::new(policy, limits, random_seed(), Origin::Sorted).with_fragments(),
@@ -56,14 +56,15 @@ impl Engine {
     }
 
     /// The clock steps back. A short step, as a clock is set, is bridged: what counts together over it lies within a window
-    /// by its stamps too. Any other may be another capture, behind the one it precedes: whatever came before is over.
+    /// by its stamps too. Any other may be another capture, behind the one it precedes: whatever came before is over, by every
+    /// rule.
     #[cold]
     fn step(&mut self, mut from: Timestamp, to: Timestamp, ran_nanos: Option<u64>, sink: &mut dyn ScanSink) {
         self.flush(sink);
         self.clock_steps += 1;
         let short = from.nanos_since(to).saturating_add(HORIZON_NANOS) <= self.window_nanos;
         if !short || ran_nanos.is_some_and(|ran| ran < self.window_nanos) {
-            from = from.saturating_add(2 * self.window_nanos + self.quiet_nanos);
+            from = from.saturating_add(self.longest_memory_nanos);
             self.advance(from, sink);
         }
         // Moments of a file have 63 bits.

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The bounds of a setting, both inclusive.
 #[derive(Debug)]
 pub(super) struct Bound<T> {
-    /// Its name in the file; as a flag it has two dashes before it.
+    /// Its name; as a flag it has two dashes before it, in the file no dash (`key`).
     pub(super) name: &'static str,
     pub(super) least: T,
     pub(super) greatest: T,
@@ -25,6 +25,13 @@ pub(super) enum SetBy {
     Flag,
     File,
     Both,
+}
+
+impl<T> Bound<T> {
+    /// Its name in the file.
+    pub(super) fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
 }
 
 /// A number with a spelling.
@@ -117,43 +124,43 @@ pub(super) const THRESHOLD: Bound<u32> = Bound {
 };
 
 pub(super) const SLOW_WINDOW: Bound<Duration> = Bound {
-    name: "detection.slow_window",
+    name: "detection.slow-window",
     least: Duration::from_secs(60),
     greatest: DAY,
     default: Duration::from_secs(3600),
     unless: "",
     why: "of the slow rule; longer than detection.window, or there is none; peaks of it stay published for as long",
-    set_by: SetBy::File,
+    set_by: SetBy::Both,
 };
 
 pub(super) const SLOW_THRESHOLD: Bound<u32> = Bound {
-    name: "detection.slow_threshold",
+    name: "detection.slow-threshold",
     least: 0,
     greatest: 65_536,
     default: 60,
     unless: "",
-    why: "ports within it; 0: no slow rule; unless the file says it, at least three times detection.threshold; a lower one takes monitoring for scanners",
-    set_by: SetBy::File,
+    why: "ports within it; 0: no slow rule; at least detection.threshold, and three times that unless it is given; a lower one takes monitoring for scanners",
+    set_by: SetBy::Both,
 };
 
 pub(super) const SWEEP_WINDOW: Bound<Duration> = Bound {
-    name: "detection.sweep_window",
+    name: "detection.sweep-window",
     least: Duration::from_secs(10),
     greatest: DAY,
     default: Duration::from_secs(300),
     unless: "",
     why: "of the rule for sweeps; longer than detection.window, or there is none",
-    set_by: SetBy::File,
+    set_by: SetBy::Both,
 };
 
 pub(super) const SWEEP_THRESHOLD: Bound<u32> = Bound {
-    name: "detection.sweep_threshold",
+    name: "detection.sweep-threshold",
     least: 0,
     greatest: 100,
     default: 25,
     unless: "",
     why: "hosts within it; 0: no rule for sweeps; sources inside of --detection.home need ten times as many",
-    set_by: SetBy::File,
+    set_by: SetBy::Both,
 };
 
 pub(super) const QUIET: Bound<Duration> = Bound {

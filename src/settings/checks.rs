@@ -43,7 +43,7 @@ pub(super) fn choose<T: Quantity>(
         (Some(value), _, _) => bound.check(value),
         (None, Some(Located { value, line }), Some(path)) => {
             let path = printable(&path.to_string_lossy());
-            bound.check_as(&format!("invalid configuration {path}: line {line}: {}", bound.name), value)
+            bound.check_as(&format!("invalid configuration {path}: line {line}: {}", bound.key()), value)
         }
         (None, _, _) => Ok(bound.default),
     }

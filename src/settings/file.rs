@@ -7,7 +7,7 @@ use crate::text::units::parse_duration;
 use crate::text::yaml::{self, Scalar, Spanned, Syntax, expected, or_default};
 use crate::text::{printable, quote};
 use ipnet::{IpNet, Ipv4Net};
-use serde::de::{self, Deserialize, Deserializer};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -58,8 +58,8 @@ pub struct Detection {
     /// How long the count must stay below the threshold for a scan to end.
     #[serde(default, deserialize_with = "located")]
     pub quiet: Option<Located<Duration>>,
-    /// Techniques to look for, written as in the flag.
-    #[serde(default, deserialize_with = "scalar")]
+    /// Techniques to look for, written as in the flag or as a list.
+    #[serde(default, deserialize_with = "techniques")]
     pub techniques: Option<Techniques>,
     /// IPv6 sources are aggregated to networks of this many bits.
     #[serde(default, deserialize_with = "located")]
@@ -133,8 +133,45 @@ fn located<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Option<Locat
     Ok(spanned.map(|s| Located { line: s.referenced.line(), value: s.value.0 }))
 }
 
-fn scalar<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    Ok(Option::<Scalar<T>>::deserialize(from)?.map(|scalar| scalar.0))
+/// One value as the flag has it, or a list of them.
+fn techniques<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Techniques>, D::Error> {
+    struct Written;
+
+    impl<'de> Visitor<'de> for Written {
+        type Value = Techniques;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(<Techniques as Syntax>::EXPECTED)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Techniques, E> {
+            <Techniques as Syntax>::parse(text).map_err(E::custom)
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Techniques, A::Error> {
+            let mut words: Vec<Scalar<Techniques>> = Vec::new();
+            while let Some(word) = list.next_element()? {
+                words.push(word);
+            }
+            if words.is_empty() {
+                return Err(de::Error::custom(format!(
+                    "expected {}, found an empty list",
+                    <Techniques as Syntax>::EXPECTED
+                )));
+            }
+            Ok(words.into_iter().map(|word| word.0).fold(Techniques::of(&[]), Techniques::and))
+        }
+    }
+
+    struct Seed(Techniques);
+
+    impl<'de> Deserialize<'de> for Seed {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            from.deserialize_any(Written).map(Self)
+        }
+    }
+
+    Ok(Option::<Seed>::deserialize(from)?.map(|seed| seed.0))
 }
 
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
@@ -273,6 +310,17 @@ mod tests {
     }
 
     #[test]
+    fn techniques_are_a_list_in_either_way_of_writing() {
+        let told = |text| parse(text).unwrap().detection.techniques.unwrap().to_string();
+        assert_eq!(told("detection: {techniques: 'syn, udp'}"), "syn,udp");
+        assert_eq!(told("detection:\n  techniques: [syn, udp]\n"), "syn,udp");
+        assert_eq!(told("detection:\n  techniques:\n    - udp\n    - syn\n"), "syn,udp");
+        // Not nothing, which is what YAML means by the bare word.
+        assert_eq!(told("detection:\n  techniques: [syn, 'null']\n"), "null,syn");
+        assert_eq!(told("detection: {techniques: [all]}"), Techniques::ALL.to_string());
+    }
+
+    #[test]
     fn what_says_nothing_is_the_default() {
         for text in [
             "",
@@ -335,6 +383,19 @@ mod tests {
                 "detection:\n  techniques: syn,ack\n",
                 "line 2: unknown technique \"ack\" (known: all, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, \
                  xmas)",
+            ),
+            (
+                "detection:\n  techniques: [syn, ack]\n",
+                "line 2: unknown technique \"ack\" (known: all, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, \
+                 xmas)",
+            ),
+            (
+                "detection:\n  techniques: []\n",
+                "line 2: expected techniques like syn,udp, or all, found an empty list",
+            ),
+            (
+                "detection:\n  techniques: {syn: 1}\n",
+                "line 2: expected techniques like syn,udp, or all, found map",
             ),
             (
                 "detection:\n  ipv6_prefix: 300\n",

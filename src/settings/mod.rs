@@ -12,8 +12,9 @@ mod slower;
 pub use error::SettingsError;
 pub use ignored::Ignored;
 
-use crate::capture::{LiveOptions, Patterns, Tunnels};
-use crate::detect::{Limits, Networks, Policy, Techniques};
+use crate::capture::{LiveOptions, Patterns, REQUEST_RING_BYTES, Tunnels};
+use crate::detect::{Limits, Networks, Policy, Technique, Techniques};
+use crate::pipeline;
 use crate::publish::sample::Sampling;
 use crate::settings::bounds::{HOLD, IPV6_PREFIX, MAX_SOURCES, MEMORY, MIN_PORTS, QUIET, THRESHOLD, WINDOW};
 use crate::settings::checks::{choose, nanos};
@@ -66,12 +67,16 @@ impl Settings {
         if self.flags.tunnels { Tunnels::Follow } else { Tunnels::Count }
     }
 
-    /// What tables and rings will want, of all interfaces together.
+    /// What tables and rings will want, of all interfaces together. To tell answers by UDP from probes each thread has a table and
+    /// a ring of its own beside them.
     pub fn memory(&self) -> Wanted {
+        let is_udp = self.policy.techniques.contains(Technique::Udp);
+        let threads = if is_udp { u64::from(self.flags.capture.threads) } else { 0 };
         Wanted {
             interfaces: checks::interfaces(&self.flags.capture),
-            tables: self.limits.total_bytes(&self.policy) as u64,
-            rings: checks::buffer_of_each(&self.flags.capture).0,
+            tables: self.limits.total_bytes(&self.policy) as u64
+                + threads * pipeline::CONVERSATION_BYTES as u64,
+            rings: checks::buffer_of_each(&self.flags.capture).0 + threads * u64::from(REQUEST_RING_BYTES),
         }
     }
 
@@ -121,7 +126,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let flags = &flags.detection;
     let window_nanos = nanos(choose(&WINDOW, flags.window, file.window, path)?);
     let threshold = choose(&THRESHOLD, flags.threshold, file.threshold, path)?;
-    let slower = slower::rules(window_nanos, threshold, &file, path)?;
+    let slower = slower::rules(window_nanos, threshold, flags, &file, path)?;
     let home = if flags.home.is_empty() { &file.home } else { &flags.home };
     Ok(Policy {
         window_nanos,
@@ -232,6 +237,15 @@ mod tests {
         let captures = settings.captures(|| Err("not asked")).unwrap();
         assert!(captures.iter().all(|capture| capture.buffer_bytes == 16 << 20), "{captures:?}");
         assert_eq!(settings.memory(), Wanted { interfaces: 4, tables: 64 << 20, rings: 16 << 20 });
+    }
+
+    /// Each thread looks at what its share of the sources is asked by UDP, whatever the others do.
+    #[test]
+    fn udp_has_memory_of_its_own_for_each_thread() {
+        let memory = |words: &str| settings(words).unwrap().memory();
+        let (without, with) =
+            (memory("--capture.threads=4"), memory("--capture.threads=4 --detection.techniques=all"));
+        assert_eq!((with.tables - without.tables, with.rings - without.rings), (2 << 20, 8 << 20));
     }
 
     /// What patterns mean takes its memory at the start, whether or not it is there; what is named stands apart.

@@ -1,6 +1,6 @@
 //! `/api/v1/status`: what the exporter does and how it fares, as JSON; and why it is not well, if it is not.
 
-use crate::detect::Evicted;
+use crate::detect::{self, Evicted, Kind};
 use crate::publish::recent::{Fill, SCANS};
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::publish::store::CaptureState;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) struct Status {
     version: &'static str,
     revision: &'static str,
-    /// The rule, as far as a capture has published.
+    /// The rules, as far as a capture has published.
     policy: Option<Policy>,
     interfaces: Vec<Interface>,
     recent_scans: Kept,
@@ -26,6 +26,31 @@ struct Policy {
     threshold: u32,
     window_seconds: f64,
     hold_seconds: f64,
+    /// All of them, the first one too.
+    rules: Vec<Rule>,
+}
+
+/// A rule.
+#[derive(Serialize)]
+struct Rule {
+    threshold: u32,
+    /// Of what.
+    counts: &'static str,
+    window_seconds: f64,
+    kinds: Vec<&'static str>,
+}
+
+/// What a rule has found, and how full its tables are.
+#[derive(Serialize)]
+struct ByRule {
+    window_seconds: f64,
+    counts: &'static str,
+    hits: u64,
+    open_scans: u64,
+    tracked_sources: u64,
+    tracked_sources_limit: u64,
+    saturated_sources: u64,
+    evicted_sources: u64,
 }
 
 #[derive(Serialize)]
@@ -66,6 +91,8 @@ pub(super) struct Interface {
     suppressed_sources: u64,
     evicted_sources: u64,
     events_lost: u64,
+    /// The same by each rule.
+    rules: Vec<ByRule>,
 }
 
 impl Status {
@@ -79,9 +106,41 @@ impl Status {
             threshold: snapshot.detection.threshold,
             window_seconds: snapshot.detection.window_nanos as f64 / 1e9,
             hold_seconds: snapshot.detection.hold_nanos as f64 / 1e9,
+            rules: snapshot.detection.rules().map(Rule::of).collect(),
         });
         let recent_scans = Kept { kept: fill.scans, limit: SCANS, evicted: fill.evicted };
         Self { version: version::VERSION, revision: version::REVISION, policy, interfaces, recent_scans, web }
+    }
+}
+
+/// What a rule counts.
+fn counts(rule: &detect::Snapshot) -> &'static str {
+    if rule.counts_hosts() { "hosts" } else { "ports" }
+}
+
+impl Rule {
+    fn of(rule: &detect::Snapshot) -> Self {
+        Self {
+            threshold: rule.threshold,
+            counts: counts(rule),
+            window_seconds: rule.window_nanos as f64 / 1e9,
+            kinds: rule.kinds.iter().copied().map(Kind::label).collect(),
+        }
+    }
+}
+
+impl ByRule {
+    fn of(rule: &detect::Snapshot) -> Self {
+        Self {
+            window_seconds: rule.window_nanos as f64 / 1e9,
+            counts: counts(rule),
+            hits: rule.counters.hits.iter().sum(),
+            open_scans: rule.open_scans.iter().sum(),
+            tracked_sources: rule.tracked_sources,
+            tracked_sources_limit: rule.tracked_sources_limit,
+            saturated_sources: rule.saturated_sources,
+            evicted_sources: rule.counters.evicted.iter().sum(),
+        }
     }
 }
 
@@ -106,6 +165,8 @@ pub(super) fn interfaces(
         let detection = shown.map(|snapshot| &snapshot.detection);
         let counters = detection.map(|detection| &detection.counters);
         let capture = shown.map(|snapshot| &snapshot.capture);
+        let rules: Vec<ByRule> =
+            detection.into_iter().flat_map(detect::Snapshot::rules).map(ByRule::of).collect();
         Interface {
             reasons: reasons(state, shown),
             interface,
@@ -118,8 +179,8 @@ pub(super) fn interfaces(
             pauses: capture.map_or(0, |capture| capture.pauses),
             packets: shown.map_or(0, |snapshot| snapshot.packets),
             probes: counters.map_or(0, |counters| counters.probes.iter().flatten().sum()),
-            hits: counters.map_or(0, |counters| counters.hits.iter().sum()),
-            open_scans: detection.map_or(0, |detection| detection.open_scans.iter().sum()),
+            hits: rules.iter().map(|rule| rule.hits).sum(),
+            open_scans: rules.iter().map(|rule| rule.open_scans).sum(),
             tracked_sources: detection.map_or(0, |detection| detection.tracked_sources),
             tracked_sources_limit: detection.map_or(0, |detection| detection.tracked_sources_limit),
             saturated_sources: detection.map_or(0, |detection| detection.saturated_sources),
@@ -127,6 +188,7 @@ pub(super) fn interfaces(
             suppressed_sources: detection.map_or(0, |detection| detection.suppressed_sources),
             evicted_sources: counters.map_or(0, |counters| counters.evicted.iter().sum()),
             events_lost: shown.map_or(0, |snapshot| snapshot.events_lost),
+            rules,
         }
     };
     // A place that waits for an interface is none.
@@ -147,13 +209,15 @@ fn reasons(state: CaptureState, shown: Option<&InterfaceSnapshot>) -> Vec<String
     .collect();
     let Some(InterfaceSnapshot { capture, detection, events_lost, .. }) = shown else { return reasons };
     let lost = capture.dropped + capture.interface_dropped;
-    let counters = &detection.counters;
-    let scanning = [Evicted::Evidence, Evicted::Scan].map(|reason| counters.evicted[reason as usize]);
-    let scanning: u64 = scanning.iter().sum();
+    let may_scan = |rule: &detect::Snapshot| {
+        rule.counters.evicted[Evicted::Evidence as usize] + rule.counters.evicted[Evicted::Scan as usize]
+    };
+    let scanning: u64 = detection.rules().map(may_scan).sum();
+    let saturated: u64 = detection.rules().map(|rule| rule.saturated_sources).sum();
     for (count, what) in [
         (lost, "frames were lost since the start, and scans may have been in them (--capture.buffer-size)"),
         (scanning, "sources were given up that may have been scanning (--detection.memory)"),
-        (detection.saturated_sources, "sources stopped being counted: memory for wide scans is spent"),
+        (saturated, "sources stopped being counted: memory for wide scans is spent"),
         (*events_lost, "records of scans were lost: they came faster than they could be written"),
     ] {
         if count > 0 {

@@ -4,6 +4,7 @@ use super::Tracker;
 use crate::detect::probe::Class;
 use crate::detect::retired::{Candidate, Top};
 use crate::detect::row::Row;
+use crate::detect::rule::Rule;
 use crate::detect::scan::{Scan, Source};
 use crate::detect::snapshot::{PublishedSource, Snapshot};
 use crate::detect::table::Found;
@@ -12,6 +13,11 @@ use crate::detect::verdict;
 use std::collections::HashSet;
 
 impl Tracker {
+    /// The rule by which it judges.
+    pub(crate) fn rule(&self) -> &Rule {
+        &self.rows.rule
+    }
+
     /// Hands over the open scans by the time of their hit, ties by source and class, one by one: there can be as many as rows.
     pub(crate) fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
         self.rows.each_open_scan(timeline, take);

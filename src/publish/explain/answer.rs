@@ -71,6 +71,36 @@ pub struct Known {
     pub alert: Option<String>,
     /// Its severity.
     pub severity: Option<String>,
+    /// What each rule knows, the first one too. (An exporter of an older version does not tell.)
+    #[serde(default)]
+    pub rules: Vec<KnownRule>,
+}
+
+/// What one rule knows of a source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnownRule {
+    /// So many …
+    pub threshold: u32,
+    /// … `ports` or `hosts` …
+    pub counts: String,
+    /// … within so long.
+    pub window_seconds: f64,
+    /// As above, by this rule.
+    pub tracked: String,
+    /// How many count now.
+    pub count: u32,
+    /// The greatest count that is kept.
+    pub peak: u32,
+    /// Whether a scan is open.
+    pub open_scan: bool,
+    /// RFC 3339; as long as its peak is kept.
+    pub last_hit: Option<String>,
+    /// Whether it has series by this rule.
+    pub published: bool,
+    /// The rule of `alerts/portscan.rules.yml` that fires on them, if one does.
+    pub alert: Option<String>,
+    /// Its severity.
+    pub severity: Option<String>,
 }
 
 impl Answer {

@@ -3,9 +3,9 @@
 mod answer;
 mod words;
 
-pub use answer::{Answer, Interface, Known};
+pub use answer::{Answer, Interface, Known, KnownRule};
 
-use crate::detect::{self, Explanation};
+use crate::detect::{self, ByRule, Explanation};
 use crate::text::time::rfc3339;
 use ipnet::IpNet;
 use std::time::Duration;
@@ -57,13 +57,14 @@ fn seconds(nanos: u64) -> f64 {
 
 /// The rule that fires for a peak: of two with one name, the more severe.
 fn alert(
-    peak: u32,
-    threshold: u32,
+    (peak, threshold): (u32, u32),
+    counts_hosts: bool,
     published: bool,
     max_sources: u64,
 ) -> Option<(&'static str, &'static str)> {
     match (published, peak >= threshold) {
         (_, false) => None,
+        (true, true) if counts_hosts => Some(("PortScanSweep", "warning")),
         (true, true) if peak >= threshold.saturating_mul(10) => Some(("PortScanDetected", "critical")),
         (true, true) => Some(("PortScanDetected", "warning")),
         // With 0 it is as it was meant that none has series: then its hit has no explanation among the series.
@@ -72,17 +73,62 @@ fn alert(
     }
 }
 
+impl KnownRule {
+    fn of(rule: &ByRule, explanation: &Explanation, snapshot: Option<&detect::Snapshot>) -> Self {
+        let is_it = |shown: &&detect::Snapshot| {
+            (shown.window_nanos, shown.counts_hosts()) == (rule.window_nanos, rule.counts_hosts)
+        };
+        let shown = snapshot.and_then(|snapshot| snapshot.rules().find(is_it));
+        let published =
+            shown.is_some_and(|shown| shown.sources.iter().any(|row| row.source == explanation.source));
+        let fires = alert((rule.peak, rule.threshold), rule.counts_hosts, published, explanation.max_sources);
+        Self {
+            threshold: rule.threshold,
+            counts: String::from(if rule.counts_hosts { "hosts" } else { "ports" }),
+            window_seconds: seconds(rule.window_nanos),
+            tracked: rule.tracked.label().to_owned(),
+            count: rule.count,
+            peak: rule.peak,
+            open_scan: rule.open_scan,
+            last_hit: rule.last_hit.map(rfc3339),
+            published,
+            alert: fires.map(|(name, _)| name.to_owned()),
+            severity: fires.map(|(_, severity)| severity.to_owned()),
+        }
+    }
+
+    /// All rules of a detector, the first one too.
+    fn all(explanation: &Explanation, snapshot: Option<&detect::Snapshot>) -> Vec<Self> {
+        let first = ByRule {
+            window_nanos: explanation.window_nanos,
+            threshold: explanation.threshold,
+            counts_hosts: false,
+            tracked: explanation.tracked,
+            count: explanation.distinct_ports,
+            peak: explanation.peak_distinct_ports,
+            open_scan: explanation.open_scan,
+            last_hit: explanation.last_hit,
+        };
+        let all = std::iter::once(&first).chain(&explanation.slower);
+        all.map(|rule| Self::of(rule, explanation, snapshot)).collect()
+    }
+}
+
 impl Known {
     fn of(explanation: &Explanation, snapshot: Option<&detect::Snapshot>) -> Self {
-        let published = snapshot
-            .is_some_and(|snapshot| snapshot.sources.iter().any(|row| row.source == explanation.source));
+        let rules = KnownRule::all(explanation, snapshot);
+        let published = rules.iter().any(|rule| rule.published);
+        // Of several the fastest says most.
+        let fires = rules.iter().find(|rule| rule.alert.is_some());
+        let (alert, severity) =
+            fires.map_or((None, None), |rule| (rule.alert.clone(), rule.severity.clone()));
         let publication = match published {
             true => "published",
-            false if explanation.peak_distinct_ports < explanation.min_ports => "below_min_ports",
+            false if alert.is_none() && explanation.peak_distinct_ports < explanation.min_ports => {
+                "below_min_ports"
+            }
             false => "beyond_max_sources",
         };
-        let alert =
-            alert(explanation.peak_distinct_ports, explanation.threshold, published, explanation.max_sources);
         let range = |&(first, last): &(u16, u16)| match first == last {
             true => first.to_string(),
             false => format!("{first}-{last}"),
@@ -108,8 +154,9 @@ impl Known {
             publication: publication.to_owned(),
             min_ports: explanation.min_ports,
             max_sources: explanation.max_sources,
-            alert: alert.map(|(name, _)| name.to_owned()),
-            severity: alert.map(|(_, severity)| severity.to_owned()),
+            alert,
+            severity,
+            rules,
         }
     }
 }
@@ -143,6 +190,7 @@ mod tests {
             last_hit: None,
             last_probe: None,
             open_scan: false,
+            slower: Vec::new(),
         }
     }
 
@@ -248,10 +296,71 @@ mod tests {
     }
 
     #[test]
+    fn a_slower_rule_has_its_own_word() {
+        let by_rule = |counts_hosts, threshold, window: u64, peak| ByRule {
+            window_nanos: window * 1_000_000_000,
+            threshold,
+            counts_hosts,
+            tracked: Tracked::Table,
+            count: peak,
+            peak,
+            open_scan: peak >= threshold,
+            last_hit: None,
+        };
+        let told = |hosts, ports| {
+            let slower = vec![by_rule(true, 25, 300, hosts), by_rule(false, 60, 3600, ports)];
+            let explanation = Explanation { slower, tracked: Tracked::No, ..explanation(0) };
+            let mut snapshot = fixture::quiet("eth0").detection;
+            for rule in &explanation.slower {
+                let mut shown = fixture::quiet("eth0").detection;
+                (shown.window_nanos, shown.threshold) = (rule.window_nanos, rule.threshold);
+                shown.kinds =
+                    if rule.counts_hosts { &[detect::Kind::Horizontal] } else { &[detect::Kind::Vertical] };
+                shown.sources.extend((rule.peak >= rule.threshold).then_some(detect::PublishedSource {
+                    source: explanation.source,
+                    distinct_ports: rule.peak,
+                    peak_distinct_ports: rule.peak,
+                    distinct_hosts: 1,
+                    ports_of_busiest_host: 1,
+                    last_hit: None,
+                    last_probe: shown.time,
+                }));
+                snapshot.slower.push(shown);
+            }
+            let explanation = Some(explanation);
+            let snapshot = Some(&snapshot);
+            Interface::of(Reply { interface: "eth0", state: "capturing", explanation, snapshot })
+        };
+        for (hosts, ports, why) in [
+            (
+                3,
+                45,
+                "no alert: it probed 0 ports at most, and 20 within 10s are a scan; 3 of 25 hosts within 5m; 45 of 60 ports within 1h",
+            ),
+            (30, 1, "PortScanSweep (warning) fires: it probed 30 hosts, and 25 within 5m are a sweep"),
+            (1, 61, "PortScanDetected (warning) fires: it probed 61 ports, and 60 within 1h are a scan"),
+            (0, 0, "no alert: it is not tracked"),
+        ] {
+            let told = told(hosts, ports);
+            assert!(told.why.starts_with(why), "{}", told.why);
+            let rules = &told.known.as_ref().expect("it answered").rules;
+            let counts: Vec<_> = rules.iter().map(|rule| (rule.counts.as_str(), rule.count)).collect();
+            assert_eq!(counts, [("ports", 0), ("hosts", hosts), ("ports", ports)]);
+            let text = Answer { asked: String::from("198.51.100.7"), interfaces: vec![told] }.text();
+            assert!(text.contains(&format!("  slower rule 60 ports within 1h: {ports} now")), "{text}");
+        }
+    }
+
+    #[test]
     fn the_alerts_it_names_exist() {
         let rules = include_str!("../../../alerts/portscan.rules.yml");
-        for name in ["PortScanDetected", "PortScanUnexplained", "PortScanSourcesSuppressed", "PortScanFleet"]
-        {
+        for name in [
+            "PortScanDetected",
+            "PortScanSweep",
+            "PortScanUnexplained",
+            "PortScanSourcesSuppressed",
+            "PortScanFleet",
+        ] {
             assert!(rules.contains(&format!("- alert: {name}\n")), "{name}");
         }
         let wide = "group_left () (10 * portscan_threshold_ports)";

@@ -1,6 +1,6 @@
 //! The answer in words: the reason in one sentence, and what is known in lines for people.
 
-use super::answer::{Answer, Interface, Known};
+use super::answer::{Answer, Interface, Known, KnownRule};
 use crate::detect::{self, Explanation, Ignored, Tracked};
 use crate::text::printable;
 use crate::text::units::write_duration;
@@ -37,14 +37,38 @@ fn plural(count: u32) -> String {
     if count == 1 { String::from("1 port") } else { format!("{count} ports") }
 }
 
+impl KnownRule {
+    /// `60 ports within 1h`.
+    fn words(&self) -> String {
+        format!("{} {} within {}", self.threshold, self.counts, span(self.window_seconds))
+    }
+}
+
 impl Known {
+    /// The rules behind the first.
+    fn slower(&self) -> &[KnownRule] {
+        self.rules.get(1..).unwrap_or_default()
+    }
+
+    /// What slower rules count of it: `; 45 of 60 ports within 1h`.
+    fn by_slower(&self) -> String {
+        let counted = self.slower().iter().filter(|rule| rule.peak > 0);
+        counted.map(|rule| format!("; {} of {}", rule.peak, rule.words())).collect()
+    }
+
     /// The reason in one sentence.
     pub(super) fn why(&self, explanation: &Explanation) -> String {
         let rule = format!("{} within {}", self.threshold, span(self.window_seconds));
         let peak = self.peak_distinct_ports;
+        let fires = self.rules.iter().find(|rule| rule.alert.is_some());
         match (explanation.ignored, &self.alert, &self.severity) {
-            (_, Some(alert), Some(severity)) if self.published => {
-                format!("{alert} ({severity}) fires: it probed {peak} ports, and {rule} are a scan")
+            (_, Some(alert), Some(severity)) if fires.is_some_and(|rule| rule.published) => {
+                let (peak, counts, rule) = fires.map_or((peak, "ports", rule), |fires| {
+                    let rule = format!("{} within {}", fires.threshold, span(fires.window_seconds));
+                    (fires.peak, fires.counts.as_str(), rule)
+                });
+                let what = if counts == "hosts" { "sweep" } else { "scan" };
+                format!("{alert} ({severity}) fires: it probed {peak} {counts}, and {rule} are a {what}")
             }
             (_, Some(alert), _) if self.max_sources == 0 => {
                 format!(
@@ -65,7 +89,7 @@ impl Known {
             (Some(_), ..) => String::from(
                 "no alert: it is a martian, an address that no packet can really come from, so it points to nobody",
             ),
-            _ if explanation.tracked == Tracked::No => format!(
+            _ if explanation.tracked == Tracked::No && self.by_slower().is_empty() => format!(
                 "no alert: it is not tracked; within the last {} it sent no TCP SYN to a port that counts, or it was evicted \
                  (portscan_sources_evicted_total)",
                 span(self.window_seconds)
@@ -79,7 +103,8 @@ impl Known {
                 let ports = plural(peak);
                 let published =
                     if self.published { " (PortScanFleet adds up what several hosts see)" } else { "" };
-                format!("no alert: it probed {ports} at most, and {rule} are a scan{published}")
+                let slower = self.by_slower();
+                format!("no alert: it probed {ports} at most, and {rule} are a scan{slower}{published}")
             }
         }
     }
@@ -103,7 +128,7 @@ impl Known {
             0 => String::from("all count"),
             some => format!("{some} do not count: {}{more}", self.ignored_port_ranges.join(", ")),
         };
-        vec![
+        let mut rows = vec![
             ("counts as", self.source.clone()),
             (
                 "ports",
@@ -123,6 +148,11 @@ impl Known {
             ("series", publication),
             ("ignored", ignored),
             ("all ports", ports),
-        ]
+        ];
+        rows.extend(self.slower().iter().map(|rule| {
+            let open = if rule.open_scan { ", a scan is open" } else { "" };
+            ("slower rule", format!("{}: {} now, {} at most{open}", rule.words(), rule.count, rule.peak))
+        }));
+        rows
     }
 }

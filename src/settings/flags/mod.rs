@@ -11,7 +11,7 @@ pub use early_exit::EarlyExit;
 
 use super::bounds::{
     self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, MAX_INTERFACES, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS,
-    Row, SHARE, THREADS, THRESHOLD, WINDOW,
+    Row, SHARE, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW, THREADS, THRESHOLD, WINDOW,
 };
 use super::file::parse_network;
 use crate::capture::{Direction, Fragments};
@@ -114,6 +114,18 @@ pub struct DetectionFlags {
     /// Distinct ports within the window at which a source counts as scanning
     #[arg(long = THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
     pub threshold: Option<u32>,
+    /// Window of the slow rule, which finds who stays below the threshold
+    #[arg(long = SLOW_WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
+    pub slow_window: Option<Duration>,
+    /// Distinct ports within it at which a source counts as scanning; 0 turns the slow rule off
+    #[arg(long = SLOW_THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
+    pub slow_threshold: Option<u32>,
+    /// Window of the rule for sweeps, which see gateways and mirror ports only
+    #[arg(long = SWEEP_WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
+    pub sweep_window: Option<Duration>,
+    /// Distinct hosts within it at which a source counts as sweeping; 0 turns the rule off
+    #[arg(long = SWEEP_THRESHOLD.name, value_name = "HOSTS", global = true, value_parser = whole_number)]
+    pub sweep_threshold: Option<u32>,
     /// Techniques to look for: `all`, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, xmas
     /// [default: fin,null,odd,sctp,syn,xmas]
     #[arg(long = "detection.techniques", value_name = "LIST", global = true)]
@@ -321,6 +333,30 @@ mod tests {
             (|f| format!("{:?}", f.capture.fragments), "Reassemble", "--capture.fragments=count", "Count"),
             (|f| format!("{:?}", f.detection.window), "None", "--detection.window=1m30s", "Some(90s)"),
             (|f| format!("{:?}", f.detection.threshold), "None", "--detection.threshold=7", "Some(7)"),
+            (
+                |f| format!("{:?}", f.detection.slow_window),
+                "None",
+                "--detection.slow-window=2h",
+                "Some(7200s)",
+            ),
+            (
+                |f| format!("{:?}", f.detection.slow_threshold),
+                "None",
+                "--detection.slow-threshold=0",
+                "Some(0)",
+            ),
+            (
+                |f| format!("{:?}", f.detection.sweep_window),
+                "None",
+                "--detection.sweep-window=2m",
+                "Some(120s)",
+            ),
+            (
+                |f| format!("{:?}", f.detection.sweep_threshold),
+                "None",
+                "--detection.sweep-threshold=9",
+                "Some(9)",
+            ),
             (
                 |f| f.detection.techniques.map_or("None".into(), |t| t.to_string()),
                 "None",
