@@ -78,7 +78,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["detect::memory", "detect::ranges", "detect::scan", "detect::time", "detect::tuning"],
     ),
     ("detect::table", &["detect::memory", "detect::time", "detect::tuning"]),
-    ("detect::rule", &["detect::distinct", "detect::networks", "detect::probe", "detect::snapshot"]),
+    ("detect::ignore", &["detect::networks", "detect::probe", "detect::snapshot"]),
+    (
+        "detect::rule",
+        &["detect::distinct", "detect::ignore", "detect::networks", "detect::probe", "detect::snapshot"],
+    ),
     ("detect::verdict", &["detect::rule", "detect::scan"]),
     ("detect::episode", &["detect::scan", "detect::tuning"]),
     ("detect::majority", &["detect::probe"]),

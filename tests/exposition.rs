@@ -77,7 +77,7 @@ fn scanned() -> InterfaceSnapshot {
                     ]),
                     by_technique(&[("syn", 179)]),
                 ],
-                ignored: [8, 9, 10, 11],
+                ignored: [8, 9, 10, 11, 12, 13, 14],
                 hits: [2, 0, 0],
                 evicted: [10, 11, 12, 13, 14],
                 clock_steps: 14,

@@ -6,7 +6,7 @@
 use assert_cmd::cargo::cargo_bin;
 use lab::traffic::Draw;
 use portscan_exporter::capture::{CaptureStatus, FrameSink as _};
-use portscan_exporter::detect::{Limits, Origin, Policy, Probe, ScanEvent, Technique};
+use portscan_exporter::detect::{Limits, Networks, Origin, Policy, Probe, ScanEvent, Technique};
 use portscan_exporter::packet::{LinkType, Timestamp};
 use portscan_exporter::pipeline::{LiveSink, Pipeline, Publisher, Reload};
 use portscan_exporter::publish::sample::{Key, Sample, SampleSnapshot, Sampling};
@@ -223,7 +223,7 @@ fn martians_and_what_a_reload_ignores_are_not_sampled() {
     host.syn([203, 0, 113, 8], 22);
     host.syn([0, 0, 0, 5], 22);
     assert_eq!(host.pass(1).len(), 2, "0.0.0.5 is none");
-    let ignored_sources = vec!["203.0.113.7/32".parse().unwrap()];
+    let ignored_sources = Networks::new(&["203.0.113.7/32".parse().unwrap()]);
     let policy = Policy { ignored_sources, ..Policy::default() };
     host.reloads.send(Reload::Policy(policy)).unwrap();
     assert_eq!(host.pass(1), ["203.0.113.8"]);

@@ -3,8 +3,10 @@
 
 use lab::bodies::packets::Law;
 use lab::bodies::packets::traffic::{Case, SECOND, SOME, Step};
+use lab::oracle::ignores;
 use portscan_exporter::detect::{
-    Class, Detector, EventKind, Limits, Origin, Policy, Probe, ScanEvent, Technique,
+    Class, Detector, EventKind, Limits, Networks, Origin, Pair, PairTo, Pairs, Policy, Probe, Rule,
+    ScanEvent, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
@@ -81,6 +83,64 @@ fn any_threshold_hits_at_its_own_port_and_counts_on() {
         }
         let scan = detector.open_scans()[0];
         assert_eq!((scan.distinct_ports, scan.peak_distinct_ports), (ports, ports), "threshold {threshold}");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    /// What is ignored is only counted: the rest is told as if it had never been captured.
+    #[test]
+    fn ignoring_is_the_capture_without_those_packets(bytes in bytes()) {
+        let Case { mut policy, limits, seeds, steps, .. } = Case::of(&bytes, SOME);
+        let network = |text: &str| text.parse().expect("a network");
+        policy.slower = vec![Rule::SWEEP];
+        policy.ignored_sources = Networks::new(&[network("198.51.100.1/32"), network("2001:db8:0:1::/65")]);
+        policy.ignored_ports = vec![3, 1001];
+        policy.ignored_destinations = Networks::new(&[network("192.0.2.4/32")]);
+        policy.ignored_pairs = Pairs::new(vec![
+            Pair { source: network("198.51.100.0/30"), to: PairTo::Ports(10, 2000) },
+            Pair { source: network("2001:db8::/32"), to: PairTo::Hosts(network("192.0.2.1/32")) },
+        ]);
+        let all = Policy {
+            ignored_sources: Networks::default(),
+            ignored_ports: vec![],
+            ignored_destinations: Networks::default(),
+            ignored_pairs: Pairs::default(),
+            ..policy.clone()
+        };
+        let mut ignoring = Detector::new(policy.clone(), limits, seeds[0], Origin::File);
+        let mut without = Detector::new(all, limits, seeds[0], Origin::File);
+        let (mut told, mut expected) = (Vec::new(), Vec::new());
+        let (mut time, mut left_out) = (Timestamp(0), 0);
+        for step in steps {
+            let (at, probe) = match step {
+                Step::Probe(probe) => (probe.time, Some(probe)),
+                Step::Wait(at) => (at, None),
+                Step::Stepped(_) | Step::Reload(_) => continue,
+            };
+            // In order: what is late counts as now, and that is not the same without what came before.
+            time = time.max(at);
+            if let Some(probe) = probe {
+                let probe = Probe { time, ..probe };
+                ignoring.observe(&[probe], &mut |event| told.push(event));
+                if ignores(&policy, &probe) {
+                    left_out += 1;
+                } else {
+                    without.observe(&[probe], &mut |event| expected.push(event));
+                }
+            }
+        }
+        ignoring.advance(time, &mut |event| told.push(event));
+        without.advance(time, &mut |event| expected.push(event));
+        let key = |event: &ScanEvent| (event.scan.source, event.scan.window_nanos, event.scan.id, event.kind.label());
+        told.sort_by_key(key);
+        expected.sort_by_key(key);
+        prop_assert_eq!(told, expected);
+        let (mut shown, without) = (ignoring.snapshot(), without.snapshot());
+        prop_assert_eq!(shown.counters.ignored.iter().sum::<u64>(), left_out);
+        (shown.counters.ignored, shown.counters.probes) = (without.counters.ignored, without.counters.probes);
+        prop_assert_eq!(shown, without);
     }
 }
 

@@ -264,6 +264,18 @@ fn bad_files_are_refused_with_the_line_at_fault() {
             "invalid configuration config.yml: line 3: \"2001:db8::1/64\" has bits set beyond its prefix (did you mean 2001:db8::/64?)",
         ),
         (
+            "ignore:\n  pairs:\n    - {source: 192.0.2.1, ports: 22, destination: 192.0.2.2}\n",
+            "invalid configuration config.yml: line 3: a pair is a source, and either ports or a destination",
+        ),
+        (
+            "ignore:\n  pairs:\n    - {source: 192.0.2.1, port: 22}\n",
+            "invalid configuration config.yml: line 3: unknown key \"port\" (known: source, ports, destination)",
+        ),
+        (
+            "ignore:\n  pairs:\n    - {ports: 22}\n",
+            "invalid configuration config.yml: line 3: missing field `source`",
+        ),
+        (
             "ignore:\n  ports:\n    - 22\n    - ssh\n",
             "invalid configuration config.yml: line 4: expected a port or a range of ports like 8000-8100, found \"ssh\"",
         ),

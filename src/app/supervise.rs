@@ -5,6 +5,7 @@ use super::reload::{Due, Outcome, Reloads};
 use super::signals::listen;
 use super::stop::Running;
 use super::threads::{Change, Report};
+use crate::detect::Withdrawn;
 use crate::events::blindness::Blindness;
 use crate::logger;
 use crate::publish::store::{CaptureState, SnapshotStore};
@@ -120,6 +121,7 @@ impl Health {
             Change::Back => self.blindness.changed(*index, interface, None, now),
             Change::Replaced => self.blindness.replaced(*index, interface, now),
             Change::Paused(pause) => record_pause(interface, *pause),
+            Change::Withdrawn(withdrawn) => record_withdrawn(interface, withdrawn),
         }
         self.show();
     }
@@ -140,6 +142,21 @@ fn record_pause(interface: &str, pause: Duration) {
         interface, seconds;
         "capture on {interface} did not run for {seconds} s (stopped, suspended or stuck): what its buffer still held is \
          counted, what came beyond is dropped or was never seen"
+    );
+}
+
+/// The most sources that a record names.
+const NAMED: usize = 5;
+
+fn record_withdrawn(interface: &str, Withdrawn { sources, scans }: &Withdrawn) {
+    let mut names: Vec<String> = sources.iter().take(NAMED).map(ToString::to_string).collect();
+    if sources.len() > NAMED {
+        names.push(format!("{} others", sources.len() - NAMED));
+    }
+    log::info!(
+        interface, sources = sources.len(), scans;
+        "ignored from now on, and no longer shown on {interface}: {} (open scans that ended with it: {scans})",
+        names.join(", ")
     );
 }
 

@@ -1,7 +1,7 @@
 //! The capture threads: how they are started and reached, and what they report.
 
 use crate::capture::{self, Direction, Fanout, Live, Wake};
-use crate::detect::{Explanation, ScanEvent};
+use crate::detect::{Explanation, ScanEvent, Withdrawn};
 use crate::events::notify::Notice;
 use crate::pipeline::vantage::{Place, Vantage};
 use crate::pipeline::{LiveSink, Pipeline, Publisher, QUESTIONS, Question, Reload};
@@ -45,6 +45,8 @@ pub(super) enum Change {
     Replaced,
     /// It did not run for so long.
     Paused(Duration),
+    /// A reload ignores sources that it knew.
+    Withdrawn(Withdrawn),
 }
 
 impl ShardPublisher {
@@ -73,6 +75,12 @@ impl Publisher for ShardPublisher {
 
     fn capture_changed(&mut self, lost: Option<&str>) {
         self.report(lost.map_or(Change::Back, |why| Change::Lost(why.to_owned())));
+    }
+
+    fn withdrawn(&mut self, withdrawn: Withdrawn) {
+        if !withdrawn.sources.is_empty() {
+            self.report(Change::Withdrawn(withdrawn));
+        }
     }
 
     fn paused(&mut self, pause: Duration) {

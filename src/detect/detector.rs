@@ -7,7 +7,7 @@ use crate::detect::probe::Probe;
 use crate::detect::rule::{Limits, Policy, Rule};
 use crate::detect::scan::{Scan, ScanEvent};
 use crate::detect::sink::EventSink;
-use crate::detect::snapshot::{Counters, Ignored, Snapshot};
+use crate::detect::snapshot::{Counters, Ignored, Snapshot, Withdrawn};
 use crate::detect::time::timeline::{Origin, Timeline};
 use crate::detect::tracker::{Handed, Tracker, What};
 use crate::detect::tuning::BATCH;
@@ -197,7 +197,8 @@ impl Detector {
 
     /// Takes a new policy with the same slower rules. A new window or aggregation empties the tables: open scans are reported as
     /// ended. Other slower rules take `resize`.
-    pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) {
+    /// Sources that it ignores lose their scans and peaks at once.
+    pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
         debug_assert_eq!(policy.slower, self.policy.slower, "other rules take other tables");
         self.flush(events);
         let mut sink = EventSink::new(&self.timeline, events);
@@ -205,12 +206,12 @@ impl Detector {
         for (tracker, rule) in self.slower.iter_mut().zip(&policy.slower) {
             tracker.reload(*rule, &policy, &mut sink);
         }
-        self.set_policy(policy);
+        self.set_policy(policy, events)
     }
 
     /// Takes the policy of another detector, and its tables in place of its own, which are emptied: open scans are reported as
     /// ended. `other` has seen nothing yet, and may have another hold. Where only slower rules are others, the first keeps its own.
-    pub fn resize(&mut self, other: Self, events: &mut dyn FnMut(ScanEvent)) {
+    pub fn resize(&mut self, other: Self, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
         self.flush(events);
         let mut sink = EventSink::new(&self.timeline, events);
         if other.limits == self.limits && other.policy.threshold <= self.first.greatest_threshold() {
@@ -222,12 +223,19 @@ impl Detector {
         self.slower = other.slower;
         self.slower.iter_mut().for_each(|tracker| tracker.open(&mut sink));
         self.limits = other.limits;
-        self.set_policy(other.policy);
+        self.set_policy(other.policy, events)
     }
 
-    fn set_policy(&mut self, policy: Policy) {
+    fn set_policy(&mut self, mut policy: Policy, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
+        policy.ignored_ports.sort_unstable();
+        let mut gone = Withdrawn::default();
+        if policy.ignored_sources != self.policy.ignored_sources {
+            self.each_tracker(events, |tracker, sink| tracker.withdraw(&policy, &mut gone, sink));
+            gone.sources.sort_unstable();
+            gone.sources.dedup();
+        }
         self.policy = policy;
-        self.policy.ignored_ports.sort_unstable();
+        gone
     }
 
     // ---- What it shows.
@@ -277,8 +285,11 @@ impl Detector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::explain::Tracked;
+    use crate::detect::networks::Networks;
     use crate::detect::probe::Technique;
     use crate::detect::scan::{EventKind, Kind};
+    use crate::detect::snapshot::Evicted;
     use crate::detect::world::{World, syn};
 
     const SCANNER: &str = "198.51.100.7";
@@ -413,7 +424,7 @@ mod tests {
     #[test]
     fn ignored_ports_and_sources_are_only_counted() {
         let policy = Policy {
-            ignored_sources: vec!["198.51.100.0/24".parse().expect("a network")],
+            ignored_sources: Networks::new(&["198.51.100.0/24".parse().expect("a network")]),
             ignored_ports: vec![443, 22],
             ..Policy::default()
         };
@@ -421,8 +432,35 @@ mod tests {
         let world = world.scan("203.0.113.7", (1..=19).chain([22, 443])).over("1s");
         assert!(world.reported().is_empty());
         let counters = world.snapshot().counters;
-        assert_eq!(counters.ignored, [99, 3, 0, 0], "by source, and by port wherever they come from");
+        assert_eq!(
+            counters.ignored,
+            [99, 3, 0, 0, 0, 0, 0],
+            "by source, and by port wherever they come from"
+        );
         assert_eq!(counters.probes[0][Technique::Syn as usize], 121);
+    }
+
+    /// Today's monitoring host is ignored as soon as somebody thinks of it; its neighbour goes on.
+    #[test]
+    fn what_a_reload_ignores_is_withdrawn_at_once() {
+        let sources = ["198.51.100.7", "198.51.100.8", "2001:db8:1::1"];
+        let world = sources.iter().fold(World::new(), |world, source| world.scan(source, 1..=30).over("1s"));
+        assert_eq!((world.reported().len(), world.snapshot().sources.len()), (3, 3));
+        // Part of a /64 is not the source.
+        let networks =
+            ["198.51.100.7/32", "2001:db8:1::/80"].map(|network| network.parse().expect("a network"));
+        let policy = Policy { ignored_sources: Networks::new(&networks), ..Policy::default() };
+        let world = world.reload(policy);
+        assert_eq!(world.reported(), ["hit 20", "hit 20", "hit 20", "ended 30"]);
+        let shown: Vec<String> =
+            world.snapshot().sources.iter().map(|shown| shown.source.to_string()).collect();
+        assert_eq!(shown, ["2001:db8:1::/64", "198.51.100.8"]);
+        assert_eq!(world.snapshot().counters.evicted[Evicted::Reload as usize], 1);
+        assert_eq!(world.tracked("198.51.100.7"), Tracked::No);
+        // Nor is its peak kept, and what it asks does not count.
+        let world = world.scan("198.51.100.7", 1..=30).over("1s").wait("10m");
+        assert_eq!(world.snapshot().sources.len(), 0);
+        assert_eq!(world.scans(EventKind::Hit).len(), 3);
     }
 
     #[test]

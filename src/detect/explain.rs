@@ -195,7 +195,7 @@ pub(super) fn explain(
 
 /// What is known of a source that is not tracked: by which rule it would be judged.
 fn untracked(asked: IpNet, policy: &Policy, limits: &Limits, timeline: &Timeline) -> Explanation {
-    let ignored_network = policy.ignored_sources.iter().find(|network| network.contains(&asked)).copied();
+    let ignored_network = policy.ignored_sources.holding(asked);
     Explanation {
         time: timeline.to_capture(timeline.now()),
         source: Source::of(asked.addr(), policy.ipv6_prefix),
@@ -234,7 +234,7 @@ fn lowest_ranges(policy: &Policy) -> Vec<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{Detector, Limits, Origin, Probe, Technique};
+    use crate::detect::{Detector, Limits, Networks, Origin, Probe, Technique};
 
     fn asked(text: &str) -> IpNet {
         text.parse().unwrap_or_else(|_| IpNet::from(text.parse::<std::net::IpAddr>().expect("an address")))
@@ -242,7 +242,7 @@ mod tests {
 
     fn policy() -> Policy {
         Policy {
-            ignored_sources: vec![asked("192.0.2.0/24"), asked("2001:db8:1::/48")],
+            ignored_sources: Networks::new(&[asked("192.0.2.0/24"), asked("2001:db8:1::/48")]),
             ignored_ports: vec![22, 80, 81, 82, 82, 443],
             ..Policy::default()
         }

@@ -32,6 +32,7 @@ mod ranges;
 mod scan;
 
 // By which rule it is judged.
+mod ignore;
 mod networks;
 mod rule;
 mod tuning;
@@ -59,13 +60,14 @@ mod detector;
 
 pub use detector::Detector;
 pub use explain::{ByRule, Explanation, Tracked};
+pub use ignore::{Pair, PairTo, Pairs};
 pub use memory::OutOfMemory;
 pub use networks::Networks;
 pub use probe::{Class, Family, Probe, Technique, Techniques};
 pub use ranges::PortRanges;
 pub use rule::{Limits, MOST_RULES, Policy, Rule};
 pub use scan::{EventKind, Kind, PortSample, Scan, ScanEvent, ScanId, Source};
-pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot};
+pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot, Withdrawn};
 pub use time::timeline::Origin;
 pub use tuning::{BATCH, BURST_BOUNDS, NAMED_RANGES, SAMPLE_PORTS};
 

@@ -21,6 +21,18 @@ impl Networks {
         self.0.is_empty()
     }
 
+    /// Each of them, in order; none holds another.
+    pub fn iter(&self) -> impl Iterator<Item = &IpNet> {
+        self.0.iter()
+    }
+
+    /// The one that holds all of a network.
+    pub fn holding(&self, network: IpNet) -> Option<IpNet> {
+        let behind = self.0.partition_point(|one| one.network() <= network.network());
+        let nearest = self.0[..behind].last().copied();
+        nearest.filter(|nearest| nearest.contains(&network))
+    }
+
     /// Whether an address is in one of them.
     #[inline]
     pub fn contains(&self, address: IpAddr) -> bool {

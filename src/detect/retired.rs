@@ -94,6 +94,17 @@ impl Retired {
         });
     }
 
+    /// Lets go of those that are no source any more; `gone` is called with each.
+    pub(super) fn withdraw(&mut self, is_ignored: impl Fn(Source) -> bool, mut gone: impl FnMut(Source)) {
+        self.candidates.retain(|candidate| {
+            let stays = !is_ignored(candidate.source);
+            if !stays {
+                gone(candidate.source);
+            }
+            stays
+        });
+    }
+
     /// Lets go of all.
     pub(super) fn clear(&mut self) {
         self.candidates.clear();

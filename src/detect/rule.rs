@@ -1,10 +1,10 @@
 //! What counts as a scan (a rule, and a policy of rules: both reload), and how much may be kept (limits, fixed at start).
 
 use crate::detect::distinct::Plan;
+use crate::detect::ignore::Pairs;
 use crate::detect::networks::Networks;
 use crate::detect::probe::{Probe, Techniques};
 use crate::detect::snapshot::Ignored;
-use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// One rule by which sources are judged: so many distinct ports, or so many distinct hosts, within a window.
@@ -66,9 +66,13 @@ pub struct Policy {
     /// Which packets are probes.
     pub techniques: Techniques,
     /// Sources whose probes do not count.
-    pub ignored_sources: Vec<IpNet>,
+    pub ignored_sources: Networks,
     /// Ports whose probes do not count.
     pub ignored_ports: Vec<u16>,
+    /// Hosts, probes to which do not count.
+    pub ignored_destinations: Networks,
+    /// Probes of some sources that do not count.
+    pub ignored_pairs: Pairs,
 }
 
 impl Default for Policy {
@@ -81,8 +85,10 @@ impl Default for Policy {
             home: Networks::default(),
             ipv6_prefix: 64,
             techniques: Techniques::DEFAULT,
-            ignored_sources: Vec::new(),
+            ignored_sources: Networks::default(),
             ignored_ports: Vec::new(),
+            ignored_destinations: Networks::default(),
+            ignored_pairs: Pairs::default(),
         }
     }
 }
@@ -118,13 +124,18 @@ impl Policy {
         if !self.ignored_ports.is_empty() && self.ignored_ports.binary_search(&probe.port).is_ok() {
             return Some(Ignored::Port);
         }
-        let is_ignored = !self.ignored_sources.is_empty() && self.ignores_source(probe.source);
-        is_ignored.then_some(Ignored::Source)
+        if !self.ignored_sources.is_empty() && self.ignores_source(probe.source) {
+            return Some(Ignored::Source);
+        }
+        if !self.ignored_destinations.is_empty() && self.ignored_destinations.contains(probe.host) {
+            return Some(Ignored::Destination);
+        }
+        self.ignored_pairs.ignores(probe)
     }
 
     /// Whether probes from this address do not count.
     pub fn ignores_source(&self, address: IpAddr) -> bool {
-        self.ignored_sources.iter().any(|network| network.contains(&address))
+        self.ignored_sources.contains(address)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::detect::probe::{Class, Technique};
 use crate::detect::ranges::PortRanges;
 use crate::detect::tuning::SAMPLE_PORTS;
 use crate::packet::Timestamp;
+use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -65,6 +66,11 @@ impl Source {
             }
             _ => false,
         }
+    }
+
+    /// All addresses that count for it.
+    pub fn network(&self) -> IpNet {
+        IpNet::new_assert(self.address, self.prefix)
     }
 
     /// Whether more than one address counts for this source.

@@ -17,11 +17,25 @@ pub enum Ignored {
     Own,
     /// No packet can come from there: what answers would never arrive.
     Martian,
+    /// The policy ignores the host that was asked.
+    Destination,
+    /// The policy ignores this port where this source asks for it.
+    SourcePort,
+    /// The policy ignores this host where this source asks it.
+    SourceDestination,
 }
 
 impl Ignored {
     /// Every reason.
-    pub const ALL: [Ignored; 4] = [Ignored::Source, Ignored::Port, Ignored::Own, Ignored::Martian];
+    pub const ALL: [Ignored; 7] = [
+        Ignored::Source,
+        Ignored::Port,
+        Ignored::Own,
+        Ignored::Martian,
+        Ignored::Destination,
+        Ignored::SourcePort,
+        Ignored::SourceDestination,
+    ];
 
     /// The label in metrics.
     pub const fn label(self) -> &'static str {
@@ -30,6 +44,9 @@ impl Ignored {
             Ignored::Port => "port",
             Ignored::Own => "own",
             Ignored::Martian => "martian",
+            Ignored::Destination => "destination",
+            Ignored::SourcePort => "source_port",
+            Ignored::SourceDestination => "source_destination",
         }
     }
 }
@@ -45,7 +62,7 @@ pub enum Evicted {
     Table,
     /// A source with an open scan; the scan was reported as ended.
     Scan,
-    /// A reload changed the window or the aggregation, which empties the table.
+    /// A reload changed the window or the aggregation, which empties the table; or it ignores the source.
     Reload,
     /// A source that could have been on its way to a hit: it had half of the threshold's ports, or had asked so lately that a
     /// scan at the pace of the rule would still come back. A scan may have been missed.
@@ -67,6 +84,15 @@ impl Evicted {
             Evicted::Evidence => "evidence",
         }
     }
+}
+
+/// What a reload took back: sources that are ignored from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Withdrawn {
+    /// Who, in order.
+    pub sources: Vec<Source>,
+    /// Their scans that were open.
+    pub scans: u64,
 }
 
 /// Totals since the start; they never go down.

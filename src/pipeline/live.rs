@@ -1,7 +1,7 @@
 //! The live end of a pipeline: what a capture reports to the rest of the process, and what it takes from there, each at a tick.
 
 use crate::capture::{CaptureStatus, FrameSink};
-use crate::detect::{Detector, EventKind, Explanation, Policy, Scan, ScanEvent};
+use crate::detect::{Detector, EventKind, Explanation, Policy, Scan, ScanEvent, Withdrawn};
 use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
 use crate::publish::snapshot::InterfaceSnapshot;
@@ -45,6 +45,8 @@ pub trait Publisher {
     fn replaced(&mut self, interface: &str) {
         self.moved(interface);
     }
+    /// A reload ignores sources that were known.
+    fn withdrawn(&mut self, _withdrawn: Withdrawn) {}
     /// The capture did not run for so long; what came meanwhile was read late, or is lost.
     fn paused(&mut self, _pause: Duration) {}
     /// The state of the interface, about once a second.
@@ -221,15 +223,15 @@ impl<P: Publisher> FrameSink for LiveSink<P> {
         self.refresh_addresses();
         let Self { pipeline, publisher, events_lost, reloads, clock, .. } = self;
         let mut events = |event| Self::hand_over(publisher, events_lost, event);
-        for reload in reloads.try_iter() {
-            match reload {
-                Reload::Policy(policy) => pipeline.reload(policy, &mut events),
-                Reload::Tables(other) => pipeline.resize(*other, &mut events),
-            }
-        }
+        let take = |reload| match reload {
+            Reload::Policy(policy) => pipeline.reload(policy, &mut events),
+            Reload::Tables(other) => pipeline.resize(*other, &mut events),
+        };
+        let withdrawn: Vec<Withdrawn> = reloads.try_iter().map(take).collect();
         // The very reading that was compared: a step after it is for the next tick.
         let now = clock.looked();
         pipeline.advance(Timestamp(now.nanos().saturating_sub(LAG_NANOS)), &mut events);
+        withdrawn.into_iter().for_each(|withdrawn| publisher.withdrawn(withdrawn));
         let status = CaptureStatus { pauses: self.pauses, last_tick: Some(now), ..*status };
         let snapshot = pipeline.snapshot(&self.interface, status, self.events_lost);
         self.publisher.publish(snapshot);

@@ -10,7 +10,7 @@ pub use live::{LiveSink, Publisher, QUESTIONS, Question, Reload};
 
 use crate::capture::CaptureStatus;
 use crate::detect::{
-    Class, Detector, Explanation, Limits, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent,
+    Class, Detector, Explanation, Limits, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent, Withdrawn,
 };
 
 use crate::packet::fragments::{Fragments, Outcome};
@@ -211,22 +211,22 @@ impl Pipeline {
     }
 
     /// Takes a new policy; what was gathered before is to be flushed first.
-    fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) {
+    fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
         if let Some(sample) = &mut self.sample {
             sample.reload(&policy);
         }
         self.look_for(policy.techniques);
-        self.detector.reload(policy, events);
+        self.detector.reload(policy, events)
     }
 
     /// Takes new tables and the policy they were made for.
-    fn resize(&mut self, other: Detector, events: &mut dyn FnMut(ScanEvent)) {
+    fn resize(&mut self, other: Detector, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
         if let Some(sample) = &mut self.sample {
             sample.reload(other.policy());
             sample.set_hold(other.hold_nanos());
         }
         self.look_for(other.policy().techniques);
-        self.detector.resize(other, events);
+        self.detector.resize(other, events)
     }
 
     /// As if nothing had been seen yet; an error if there is no memory for it.

@@ -233,7 +233,7 @@ impl Sample {
     fn take(&mut self, place: u64, probe: &Probe) {
         // An older packet counts as now.
         self.now = self.now.max(probe.time);
-        if self.policy.ignored_ports.contains(&probe.port) || self.policy.ignores_source(probe.source) {
+        if self.policy.ignores(probe).is_some() {
             return;
         }
         let source = Source::of(probe.source, self.policy.ipv6_prefix);
@@ -452,7 +452,7 @@ mod tests {
         see(&mut sample, v4(1), 22, 1);
         see(&mut sample, v4(2), 22, 1);
         let policy = Policy {
-            ignored_sources: vec!["198.51.0.1/32".parse().unwrap()],
+            ignored_sources: crate::detect::Networks::new(&["198.51.0.1/32".parse().unwrap()]),
             ignored_ports: vec![80],
             ..Policy::default()
         };

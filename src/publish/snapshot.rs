@@ -95,7 +95,7 @@ mod tests {
         let detection = &mut shard.detection;
         detection.time = Timestamp::new(1_700_000_000 - n, 0);
         detection.counters.probes[1][0] = 50 * n;
-        detection.counters.ignored = [n, 2 * n, 3 * n, 4 * n];
+        detection.counters.ignored = [1, 2, 3, 4, 5, 6, 7].map(|part| part * n);
         detection.counters.hits[0] = 3 * n;
         detection.counters.evicted[3] = 4 * n;
         detection.counters.clock_steps = 5;
@@ -134,7 +134,10 @@ mod tests {
         let seen = &all.detection;
         assert_eq!(seen.time, two.detection.time, "the oldest");
         let counters = &seen.counters;
-        assert_eq!((counters.probes[1][0], counters.ignored, counters.hits[0]), (150, [3, 6, 9, 12], 9));
+        assert_eq!(
+            (counters.probes[1][0], counters.ignored, counters.hits[0]),
+            (150, [3, 6, 9, 12, 15, 18, 21], 9)
+        );
         assert_eq!((counters.evicted[3], counters.bursts[9], counters.burst_ports), (12, 18, 24));
         assert_eq!(counters.cut_short, 27);
         assert_eq!(counters.clock_steps, 5, "one clock");

@@ -77,6 +77,8 @@ fn of_ignored(snapshot: &InterfaceSnapshot) -> Option<String> {
     let why = |reason: Ignored| match reason {
         Ignored::Source => "from ignored sources (ignore.sources)",
         Ignored::Port => "to ignored ports (ignore.ports)",
+        Ignored::Destination => "to ignored hosts (ignore.destinations)",
+        Ignored::SourcePort | Ignored::SourceDestination => "of ignored pairs (ignore.pairs)",
         Ignored::Own => "of the host to itself",
         Ignored::Martian => "from addresses that no packet can come from (martian)",
     };

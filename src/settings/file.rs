@@ -1,7 +1,7 @@
 //! The YAML file: the detection policy, and what is a list. Strict, so that a slip of the pen is an error
 //! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
 
-use crate::detect::Techniques;
+use crate::detect::{Pair, PairTo, Pairs, Techniques};
 use crate::system::files;
 use crate::text::units::parse_duration;
 use crate::text::yaml::{self, Scalar, Spanned, Syntax, expected, or_default};
@@ -76,6 +76,23 @@ pub struct Ignore {
     /// Ports whose probes do not count, ascending.
     #[serde(default, deserialize_with = "ports")]
     pub ports: Vec<u16>,
+    /// Hosts, probes to which do not count.
+    #[serde(default, deserialize_with = "networks")]
+    pub destinations: Vec<IpNet>,
+    /// Probes of some sources to some ports or hosts.
+    #[serde(default, deserialize_with = "pairs")]
+    pub pairs: Pairs,
+}
+
+/// An entry of `ignore.pairs`: a source, and what it may ask for.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPair {
+    source: Scalar<IpNet>,
+    #[serde(default)]
+    ports: Option<Scalar<RangeInclusive<u16>>>,
+    #[serde(default)]
+    destination: Option<Scalar<IpNet>>,
 }
 
 /// A value and the line it stands on.
@@ -186,6 +203,22 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
         )));
     }
     Ok(joined)
+}
+
+fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Pairs, D::Error> {
+    let written = Option::<Vec<WrittenPair>>::deserialize(from)?.unwrap_or_default();
+    if written.len() > Pairs::MOST {
+        return Err(de::Error::custom(format!("{} pairs; at most {}", written.len(), Pairs::MOST)));
+    }
+    let pair = |WrittenPair { source, ports, destination }| {
+        let to = match (ports, destination) {
+            (Some(Scalar(ports)), None) => PairTo::Ports(*ports.start(), *ports.end()),
+            (None, Some(Scalar(hosts))) => PairTo::Hosts(hosts),
+            _ => return Err(de::Error::custom("a pair is a source, and either ports or a destination")),
+        };
+        Ok(Pair { source: source.0, to })
+    };
+    Ok(Pairs::new(written.into_iter().map(pair).collect::<Result<_, _>>()?))
 }
 
 fn ports<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {

@@ -22,8 +22,8 @@ impl Ignored {
     pub fn by(policy: &Policy) -> Self {
         let in_use: Ipv6Net = "2000::/3".parse().expect("a network");
         let (mut ipv4, mut ipv6) = (0.0, 0.0);
-        // They do not overlap: `file` has joined them.
-        for network in &policy.ignored_sources {
+        // They do not overlap.
+        for network in policy.ignored_sources.iter() {
             let share = |prefix: u8| 0.5_f64.powi(prefix.into());
             match network {
                 IpNet::V4(network) => ipv4 += share(network.prefix_len()),

@@ -123,6 +123,8 @@ pub(crate) fn may_read(path: &Path) -> Result<(), String> {
 fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let path = flags.config.file.as_deref();
     let file::File { detection: file, ignore } = path.map(file::load).transpose()?.unwrap_or_default();
+    let mut ignored_sources = ignore.sources;
+    ignored_sources.extend(&flags.ignored_sources);
     let flags = &flags.detection;
     let window_nanos = nanos(choose(&WINDOW, flags.window, file.window, path)?);
     let threshold = choose(&THRESHOLD, flags.threshold, file.threshold, path)?;
@@ -136,8 +138,10 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         techniques: flags.techniques.or(file.techniques).unwrap_or(Techniques::DEFAULT),
         slower,
         home: Networks::new(home),
-        ignored_sources: ignore.sources,
+        ignored_sources: Networks::new(&ignored_sources),
         ignored_ports: ignore.ports,
+        ignored_destinations: Networks::new(&ignore.destinations),
+        ignored_pairs: ignore.pairs,
     })
 }
 

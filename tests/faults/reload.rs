@@ -80,6 +80,66 @@ fn a_hang_up_during_the_start_is_a_reload() {
     });
 }
 
+/// It was somebody's own scanner after all: what is shown of it goes with the reload, not with the hold.
+#[test]
+fn a_source_that_a_reload_ignores_is_gone_at_once() {
+    in_room("reload::a_source_that_a_reload_ignores_is_gone_at_once", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        fs::write(&path, "{}\n").unwrap();
+        let config = format!("--config.file={}", path.display());
+        let exporter = lab.exporter(&[&config, "--capture.threads=2", "--ignore.source=203.0.113.99"]);
+        let shown = |source: &str| {
+            exporter.value("portscan_source_peak_distinct_ports", &[&format!("source=\"{source}\"")])
+        };
+        let ask = |source: u8, first: u16| {
+            let source = Ipv4Addr::new(203, 0, 113, source);
+            let frames = (first..first + 30).map(|port| lab::frames::syn(source, &[], port)).collect();
+            lab::inject("lab-srv", frames);
+        };
+        for source in [7, 8, 9, 99] {
+            ask(source, 1000);
+        }
+        for source in ["203.0.113.7", "203.0.113.8", "203.0.113.9"] {
+            eventually(source, PATIENCE, || shown(source).is_some_and(|peak| peak == 30.0).then_some(()));
+        }
+        let ignored = |reason: &str| {
+            exporter.value("portscan_probes_ignored_total", &[&format!("reason=\"{reason}\"")])
+        };
+        assert_eq!((ignored("source"), shown("203.0.113.99")), (Some(30.0), None), "by the flag");
+
+        let pairs = "[{source: 203.0.113.8, ports: 2000-2019}]";
+        fs::write(&path, format!("ignore: {{sources: [203.0.113.7, 203.0.113.9], pairs: {pairs}}}\n"))
+            .unwrap();
+        kill_process(exporter.pid(), Signal::HUP).unwrap();
+        eventually("the series to go", PATIENCE, || {
+            (shown("203.0.113.7").is_none() && shown("203.0.113.9").is_none()).then_some(())
+        });
+        exporter.wait_for("portscan_open_scans", &["kind=\"vertical\""], 1.0);
+        assert_eq!(shown("203.0.113.8"), Some(30.0), "its neighbour stays");
+        // One of two threads may have had both.
+        eventually("the record of it", PATIENCE, || {
+            let text = journal_text();
+            let said = ["203.0.113.7", "203.0.113.9"].iter().all(|source| {
+                text.lines().any(|line| {
+                    line.contains("ignored from now on, and no longer shown on") && line.contains(source)
+                })
+            });
+            said.then_some(()).ok_or(text)
+        });
+        for source in ["203.0.113.7", "203.0.113.9"] {
+            let ended = lab::journal(&["PORTSCAN_EVENT=ended", &format!("PORTSCAN_SOURCE={source}")]);
+            assert_eq!(ended.len(), 1, "{}", journal_text());
+        }
+        ask(7, 1000);
+        ask(8, 2000);
+        exporter.wait_for("portscan_probes_ignored_total", &["reason=\"source\""], 60.0);
+        exporter.wait_for("portscan_probes_ignored_total", &["reason=\"source_port\""], 20.0);
+        eventually("ten more ports", PATIENCE, || (shown("203.0.113.8") == Some(40.0)).then_some(()));
+        finds_a_scan(&exporter);
+        ends_well(exporter);
+    });
+}
+
 /// A hold that nobody asked for follows the window, at a reload as at a start: it was refused, and blamed a flag that nobody gave.
 #[test]
 fn a_reload_may_bring_a_window_longer_than_the_hold() {

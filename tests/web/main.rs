@@ -853,7 +853,7 @@ impl Publisher for ToStore {
 impl Capture {
     fn new(store: &Arc<SnapshotStore>, thread: usize, questions: Receiver<Question>) -> Self {
         let policy = detect::Policy {
-            ignored_sources: vec!["203.0.113.0/24".parse().unwrap()],
+            ignored_sources: portscan_exporter::detect::Networks::new(&["203.0.113.0/24".parse().unwrap()]),
             ..detect::Policy::default()
         };
         let limits = detect::Limits { memory_bytes: 4 << 20, ..detect::Limits::default() };

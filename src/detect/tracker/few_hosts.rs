@@ -82,6 +82,15 @@ impl FewHosts {
         ring
     }
 
+    /// Lets go of the probes of sources that do not count any more.
+    pub(super) fn withdraw(&mut self, is_ignored: impl Fn(IpAddr) -> bool) {
+        if self.ring.len() == KEPT_PROBES {
+            self.ring.rotate_left(self.next);
+        }
+        self.ring.retain(|(probe, ..)| !is_ignored(probe.source));
+        self.next = self.ring.len() % KEPT_PROBES;
+    }
+
     /// Nobody is tracked any more: from here on it is as at the start. The ring is given back.
     pub(super) fn begin(&mut self, mut ring: Vec<Kept>) {
         ring.clear();

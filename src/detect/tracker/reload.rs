@@ -2,8 +2,9 @@
 
 use super::{Tracker, pace, patience};
 use crate::detect::rule::{Policy, Rule};
+use crate::detect::scan::Source;
 use crate::detect::sink::EventSink;
-use crate::detect::snapshot::Evicted;
+use crate::detect::snapshot::{Evicted, Withdrawn};
 
 impl Tracker {
     /// Takes a new rule. A new window or aggregation empties the table: open scans are reported as ended.
@@ -66,6 +67,33 @@ impl Tracker {
         self.rows.counters.evicted[Evicted::Reload as usize] += self.directory.on_probation();
         self.directory.sweep(self.rows.present.stamp, true, |_| {});
         self.retired.clear();
+    }
+
+    /// Gives up the sources that the policy ignores from now on, with their peaks: an open scan is reported as ended.
+    pub(crate) fn withdraw(&mut self, policy: &Policy, gone: &mut Withdrawn, sink: &mut EventSink<'_>) {
+        let is_ignored = |source: Source| policy.ignored_sources.holding(source.network()).is_some();
+        let mut rows = Vec::new();
+        for at in 0..self.rows.len() as u32 {
+            let row = self.rows.row(at);
+            if row.is_used && is_ignored(self.rows.source(row)) {
+                rows.push((self.rows.source(row), row.class(), at));
+            }
+        }
+        // By source, whatever the hash: so are the events.
+        rows.sort_unstable();
+        for (source, _, row) in rows {
+            gone.scans += u64::from(self.rows.row(row).episode.is_open());
+            gone.sources.push(source);
+            self.count_evicted(Evicted::Reload);
+            self.rows.end(row, sink);
+            self.directory.clear(self.rows.row(row).slot as usize);
+            self.rows.free(row);
+            self.free.push(row);
+        }
+        self.retired.withdraw(is_ignored, |source| gone.sources.push(source));
+        if let Some(few_hosts) = &mut self.few_hosts {
+            few_hosts.withdraw(|address| policy.ignores_source(address));
+        }
     }
 
     /// Nothing is kept any more: counts in the units of the rule from now on.

@@ -53,6 +53,9 @@ pub struct Flags {
     /// `--detection.*`.
     #[command(flatten, next_help_heading = "Detection")]
     pub detection: DetectionFlags,
+    /// Source whose probes do not count, beside those of the configuration file; repeat for several
+    #[arg(long = "ignore.source", value_name = "CIDR", global = true, help_heading = "Detection", value_parser = parse_network)]
+    pub ignored_sources: Vec<IpNet>,
     /// `--publish.*`.
     #[command(flatten, next_help_heading = "Publishing")]
     pub publish: PublishFlags,
@@ -369,6 +372,12 @@ mod tests {
                 "[]",
                 "--detection.home=192.0.2.0/24,2001:db8::/32",
                 "[192.0.2.0/24, 2001:db8::/32]",
+            ),
+            (
+                |f| format!("{:?}", f.ignored_sources),
+                "[]",
+                "--ignore.source=192.0.2.7 --ignore.source=2001:db8::/32",
+                "[192.0.2.7/32, 2001:db8::/32]",
             ),
             (|f| f.detection.memory.to_string(), "48MiB", "--detection.memory=1GiB", "1GiB"),
             (|f| f.publish.max_sources.to_string(), "100", "--publish.max-sources=9", "9"),

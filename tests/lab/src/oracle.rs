@@ -2,8 +2,8 @@
 #![allow(clippy::cast_sign_loss, reason = "times of a test are positive")]
 
 use portscan_exporter::detect::{
-    EventKind, Family, Kind, Limits, Policy, PortRanges, PortSample, Probe, Scan, ScanEvent, Source,
-    Technique,
+    EventKind, Family, Kind, Limits, Pair, PairTo, Policy, PortRanges, PortSample, Probe, Scan, ScanEvent,
+    Source, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,21 @@ struct Open {
     tell_at: u32,
     /// When the count fell below the threshold, if it is below.
     fell: Option<u64>,
+}
+
+/// Whether a policy leaves a probe out: a walk through each of its lists.
+pub fn ignores(policy: &Policy, probe: &Probe) -> bool {
+    let is_pair = |pair: &Pair| {
+        let to = match pair.to {
+            PairTo::Ports(first, last) => (first..=last).contains(&probe.port),
+            PairTo::Hosts(hosts) => hosts.contains(&probe.host),
+        };
+        to && pair.source.contains(&probe.source)
+    };
+    policy.ignored_ports.contains(&probe.port)
+        || policy.ignored_sources.iter().any(|network| network.contains(&probe.source))
+        || policy.ignored_destinations.iter().any(|network| network.contains(&probe.host))
+        || policy.ignored_pairs.all().iter().any(is_pair)
 }
 
 pub struct Oracle {
@@ -233,7 +248,7 @@ impl Oracle {
             self.steps += 1;
         }
         self.probes[Family::of(probe.source) as usize] += 1;
-        if self.policy.ignores_source(probe.source) || self.policy.ignored_ports.contains(&probe.port) {
+        if ignores(&self.policy, probe) {
             return;
         }
         let source = Source::of(probe.source, self.policy.ipv6_prefix);

@@ -88,7 +88,7 @@ pub(super) static FAMILIES: &[Family] = &[
     counter(
         "portscan_probes_ignored_total",
         &["interface", "reason"],
-        "Probes that did not count: the source or the port is ignored, or the source is the host itself or a martian.",
+        "Probes that did not count: the configuration ignores them, or the source is the host itself or a martian.",
         |view, samples| {
             view.each(|name, s| {
                 for reason in Ignored::ALL {

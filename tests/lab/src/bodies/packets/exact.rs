@@ -2,7 +2,7 @@
 
 use super::told::{canonical, in_order, is_shown_as_it_is, nameless};
 use super::traffic::{Case, SECOND, Step};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, ignores};
 use portscan_exporter::detect::{BATCH, Detector, EventKind, Origin, Probe, Scan, ScanEvent, Source};
 use portscan_exporter::packet::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +98,7 @@ impl Run {
     /// The definition itself, without quanta: nothing missed within a window, nothing told beyond 1.02 of it.
     fn is_hit_in_time(&self, case: &Case, probe: &Probe, before: usize) {
         let policy = &case.policy;
-        if policy.ignored_ports.contains(&probe.port) || policy.ignores_source(probe.source) {
+        if ignores(policy, probe) {
             return;
         }
         let source = Source::of(probe.source, policy.ipv6_prefix);

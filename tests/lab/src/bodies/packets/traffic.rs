@@ -1,6 +1,8 @@
 //! Traffic made of bytes: a policy, limits, seeds, then steps.
 
-use portscan_exporter::detect::{Limits, Policy, Probe, Technique, Techniques};
+use portscan_exporter::detect::{
+    Limits, Networks, Pair, PairTo, Pairs, Policy, Probe, Technique, Techniques,
+};
 use portscan_exporter::packet::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -150,6 +152,8 @@ fn policy(bytes: &mut Bytes<'_>) -> Policy {
     let threshold = 2 + u32::from(bytes.byte()) % 30;
     // Of any size up to all ports, each order of magnitude as likely.
     let is_any = quirks & 64 != 0;
+    let ignored = ["198.51.100.0/31", "192.0.2.4/32", "198.51.100.0/29", "2001:db8::/46", "192.0.2.0/31"]
+        .map(|network| network.parse().expect("a network"));
     Policy {
         window_nanos,
         threshold: if is_any { 2 + bytes.span(65_534) as u32 } else { threshold },
@@ -157,11 +161,16 @@ fn policy(bytes: &mut Bytes<'_>) -> Policy {
         ipv6_prefix: [64, 64, 128, 48][usize::from(quirks % 4)],
         techniques: Techniques::DEFAULT,
         ignored_ports: if quirks & 16 == 0 { vec![] } else { vec![443, 7] },
-        ignored_sources: if quirks & 32 == 0 {
-            vec![]
+        ignored_sources: Networks::new(if quirks & 32 == 0 { &[] } else { &ignored[..1] }),
+        ignored_destinations: Networks::new(if quirks & 12 == 12 { &ignored[1..2] } else { &[] }),
+        ignored_pairs: Pairs::new(if quirks & 12 == 12 {
+            vec![
+                Pair { source: ignored[2], to: PairTo::Ports(10, 20) },
+                Pair { source: ignored[3], to: PairTo::Hosts(ignored[4]) },
+            ]
         } else {
-            vec!["198.51.100.0/31".parse().expect("a network")]
-        },
+            vec![]
+        }),
         ..Policy::default()
     }
 }
