@@ -42,6 +42,7 @@
 //! | [`web`] | the pages and the API, who may ask (TLS, passwords), and the client of one |
 //! | [`settings`] | flags, file, and what they mean together |
 //! | [`replay`] | files in, by their stamps, report out |
+//! | [`history`] | who scanned lately: the journal's records, or a running exporter's, as a table |
 //! | [`system`] | the only reader of the clocks; what there is of memory; what the process may do; what it is |
 //! | [`text`] | what others wrote, safe to print; numbers with units |
 //! | [`app`] | the shell: threads, signals, reload, shutdown |
@@ -77,6 +78,9 @@ pub mod web;
 
 // The same with files.
 pub mod replay;
+
+// What came of it, afterwards.
+pub mod history;
 
 // What is asked for, and the machine beneath.
 pub mod settings;

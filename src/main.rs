@@ -2,12 +2,13 @@
 
 use portscan_exporter::publish::explain::Answer;
 use portscan_exporter::settings::flags::{
-    self, AnswerFormat, Command, EarlyExit, ExplainFlags, ExporterFlags, HealthFlags, ReplayFlags,
+    self, AnswerFormat, Command, CredentialFlags, EarlyExit, ExplainFlags, ExporterFlags, HealthFlags,
+    ReplayFlags, ScansFlags,
 };
 use portscan_exporter::settings::{Ignored, Settings};
 use portscan_exporter::system::version;
 use portscan_exporter::text::printable;
-use portscan_exporter::{app, capture, logger, replay, web};
+use portscan_exporter::{app, capture, history, logger, replay, web};
 use std::io::{self, Write};
 use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -62,6 +63,9 @@ fn run() -> ExitCode {
     if let Some(Command::Health(flags)) = &settings.flags.command {
         return health(flags);
     }
+    if let Some(Command::Scans(flags)) = &settings.flags.command {
+        return scans(flags);
+    }
     match shell.unwrap_or_else(|| app::Shell::new(takes_sockets)).and_then(|shell| app::run(shell, settings))
     {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,22 +75,20 @@ fn run() -> ExitCode {
 
 /// A running exporter: where it is, and how to show who asks. Else bad usage, and why.
 fn asked(flags: &ExporterFlags) -> Result<(web::ListenAddress, web::Credentials), String> {
-    let address = flags.address.parse().map_err(|why| format!("--web.listen-address: {why}"))?;
-    let credentials = flags.http_config_file.as_deref().map(web::Credentials::read).transpose();
-    let credentials = credentials.map_err(|why| format!("--http.config.file: {why}"))?.unwrap_or_default();
-    let credentials = match &flags.web_config_file {
-        None => credentials,
-        Some(path) => {
-            let own = web::ConfigFile::open(path).and_then(|file| credentials.to_own(&file));
-            own.map_err(|why| format!("--web.config.file: {why}"))?
-        }
-    };
-    Ok((address, credentials))
+    Ok((address(&flags.address)?, credentials(&flags.credentials)?))
 }
 
-/// What is said of an exporter that does not know who asks.
-const ASKS_PASSWORD: &str =
-    "asks for a password, or for another one: give a file with basic_auth (--http.config.file)";
+fn address(text: &str) -> Result<web::ListenAddress, String> {
+    text.parse().map_err(|why| format!("--web.listen-address: {why}"))
+}
+
+fn credentials(flags: &CredentialFlags) -> Result<web::Credentials, String> {
+    let credentials = flags.http_config_file.as_deref().map(web::Credentials::read).transpose();
+    let credentials = credentials.map_err(|why| format!("--http.config.file: {why}"))?.unwrap_or_default();
+    let Some(path) = &flags.web_config_file else { return Ok(credentials) };
+    let own = web::ConfigFile::open(path).and_then(|file| credentials.to_own(&file));
+    own.map_err(|why| format!("--web.config.file: {why}"))
+}
 
 /// Asks the running exporter.
 fn explain(flags: &ExplainFlags) -> ExitCode {
@@ -114,7 +116,7 @@ fn explain(flags: &ExplainFlags) -> ExitCode {
         (200, Ok(answer)) => print(&answer.text()),
         (400, _) => fail(BAD_USAGE, printable(body.trim()).as_str()),
         (503, _) => fail(FAILED, &complaint("cannot answer now, try again")),
-        (401, _) => fail(FAILED, &format!("the exporter at {exporter} {ASKS_PASSWORD}")),
+        (401, _) => fail(FAILED, &format!("the exporter at {exporter} {}", web::ASKS_PASSWORD)),
         _ => fail(
             FAILED,
             &complaint("does not know this question (is it a portscan_exporter of this version?)"),
@@ -135,7 +137,7 @@ fn health(flags: &HealthFlags) -> ExitCode {
         match web::get(&exporter, path, &credentials) {
             Ok((status, _)) if status.is_success() => {}
             Ok((status, _)) if status.as_u16() == 401 => {
-                return fail(FAILED, &format!("the exporter at {exporter} {ASKS_PASSWORD}"));
+                return fail(FAILED, &format!("the exporter at {exporter} {}", web::ASKS_PASSWORD));
             }
             Ok((status, body)) => {
                 let why = printable(&body.trim().replace('\n', "; "));
@@ -148,6 +150,22 @@ fn health(flags: &HealthFlags) -> ExitCode {
         }
     }
     print(&format!("the exporter at {exporter} is {}\n", if flags.ready { "ready" } else { "healthy" }))
+}
+
+/// Lists who scanned.
+fn scans(flags: &ScansFlags) -> ExitCode {
+    let exporter = match (&flags.address, credentials(&flags.credentials)) {
+        (_, Err(why)) => return fail(BAD_USAGE, &why),
+        (None, Ok(_)) => None,
+        (Some(text), Ok(credentials)) => match address(text) {
+            Ok(address) => Some((address, credentials)),
+            Err(why) => return fail(BAD_USAGE, &why),
+        },
+    };
+    match history::run(flags, exporter) {
+        Ok(text) => print(&text),
+        Err(why) => fail(FAILED, &why),
+    }
 }
 
 fn replay(settings: &Settings, flags: &ReplayFlags) -> ExitCode {

@@ -228,6 +228,106 @@ fn the_history_of_an_address_is_one_journalctl_away() {
     });
 }
 
+/// What the command says, and its exit code.
+fn scans(words: &[&str]) -> (Option<i32>, String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_portscan_exporter")).arg("scans").args(words).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Who scanned me, and which ports: one command, of what the journal has.
+#[test]
+fn who_scanned_me_is_one_command() {
+    in_bare_room("who_scanned_me_is_one_command", || {
+        let _journald = journald();
+        let mut program = Program::start(Format::Journald, Stdio::piped(), &[]);
+        for order in ["hit 203.0.113.1", "hit 198.51.100.7", "grown 198.51.100.7", "ended 198.51.100.7"] {
+            program.order(order);
+        }
+        program.order("hit 2001:db8::7");
+        program.order("flood 200");
+        program.finish();
+        journal_of(1, &[&format!("MESSAGE_ID={SUPPRESSED_ID}")]);
+
+        // Nothing here runs as a unit.
+        let (code, said, errors) = scans(&["--unit=", "--format=json", "--source=198.51.100.0/24"]);
+        assert_eq!((code, &*errors), (Some(0), ""));
+        let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 1, "one scan is one line: {said}");
+        let Scan { id, .. } = event(EventKind::Ended, "198.51.100.7").scan;
+        for (name, value) in [
+            ("source", json!("198.51.100.7")),
+            ("scan", json!(id.to_string())),
+            ("distinct_ports", json!(1000)),
+            ("probes", json!(2011)),
+            ("ports", json!("21-23,25,80,110,443")),
+            ("sample_ports", json!([21, 22, 23, 25, 80, 110, 443])),
+            ("ended", json!("2026-11-23T10:02:23.250000Z")),
+            ("window_seconds", json!(10)),
+            ("lower_bound", json!(false)),
+        ] {
+            assert_eq!(lines[0][name], value, "{name}");
+        }
+
+        let (_, said, _) = scans(&["--unit="]);
+        assert!(said.contains("198.51.100.7   vertical  syn") && said.contains("2001:db8::/64"), "{said}");
+        assert!(said.contains("21-23,25,80,110,443 and 993 more"), "{said}");
+        assert!(said.contains("hits more without a record: they came in a flood"), "{said}");
+        assert!(said.contains(" UTC: what the journal has\n"), "{said}");
+        // Others' records are not those of the exporter, whatever their fields say: journald names the unit.
+        let (code, said, _) = scans(&[]);
+        assert!(code == Some(0) && said.starts_with("no scans since "), "{said}");
+        assert!(said.ends_with(" UTC in what the journal of portscan_exporter.service has\n"), "{said}");
+        let (_, said, _) = scans(&["--unit=", "--since=2100-01-01T00:00:00Z"]);
+        assert!(said.starts_with("no scans since 2100-01-01 00:00:00 UTC"), "{said}");
+        let (code, _, errors) = scans(&["--since=yesterday"]);
+        assert!(code == Some(2) && errors.contains("expected a duration like 24h or a time"), "{errors}");
+    });
+}
+
+/// `journalctl -x` explains every record; the catalog is one that systemd takes, and each field in it is there.
+#[test]
+fn the_catalog_explains_every_record() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("usr/lib/systemd/catalog");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(root.path().join("var/lib/systemd/catalog")).unwrap();
+    let text = include_str!("../deploy/portscan_exporter.catalog");
+    std::fs::write(folder.join("portscan_exporter.catalog"), text).unwrap();
+    let journalctl = |word: &str| {
+        let output = Command::new("journalctl")
+            .arg(format!("--root={}", root.path().display()))
+            .arg(word)
+            .output()
+            .expect("needs journalctl (Debian: systemd)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    journalctl("--update-catalog");
+    let taken = journalctl("--dump-catalog");
+    let sources = ["src/events/notify.rs", "src/events/outages.rs", "src/events/losses.rs"];
+    let mut ids = 0;
+    for source in sources {
+        let code = std::fs::read_to_string(source).unwrap();
+        for line in code.lines().filter(|line| line.contains("_ID: &str = ")) {
+            let id = line.split('"').nth(1).unwrap();
+            assert!(taken.contains(&format!("-- {id}\nSubject: ")), "{source}: {id}");
+            ids += 1;
+        }
+    }
+    assert_eq!(ids, text.lines().filter(|line| line.starts_with("-- ")).count());
+    let known: Vec<String> = portscan_exporter::events::record::FIELDS
+        .iter()
+        .filter_map(|field| field.log)
+        .chain(["suppressed", "suppressed_hits", "reason", "blind_seconds", "lost"])
+        .map(|name| format!("PORTSCAN_{}", name.to_uppercase()))
+        .collect();
+    for name in text.split('@').filter(|word| word.starts_with("PORTSCAN_") && !word.contains(' ')) {
+        assert!(known.iter().any(|known| known == name), "{name} is no field");
+    }
+}
+
 #[test]
 fn while_journald_is_dead_records_go_to_stderr() {
     in_bare_room("while_journald_is_dead_records_go_to_stderr", || {

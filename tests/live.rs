@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -201,6 +202,17 @@ fn from_packet_to_pager(lab: &Lab, scan: &[&str], source: &str) {
     let ended = eventually("the end in the journal", PATIENCE, || journal(&matches).pop());
     assert_eq!(ended["PORTSCAN_SCAN"], hit["PORTSCAN_SCAN"]);
     assert_eq!(ended["PORTSCAN_PORTS"], "1000");
+    // Who scanned, and which ports: one command. Here the exporter is no unit.
+    let told = Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+        .args(["scans", "--unit=", "--source", source])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    print!("{told}");
+    assert!(
+        told.contains(source) && told.contains(" 1000 ") && told.contains("\n1 scan by 1 source since "),
+        "{told}"
+    );
 }
 
 #[test]

@@ -219,6 +219,7 @@ pub(super) fn command(flags: &Flags) -> Result<(), SettingsError> {
         None => return Ok(()),
         Some(Command::Explain(_)) => ("explain", None),
         Some(Command::Health(_)) => ("health", None),
+        Some(Command::Scans(_)) => ("scans", None),
         Some(Command::Replay(replay)) => ("replay", Some(replay)),
     };
     if !flags.capture.interfaces.is_empty() {

@@ -1,8 +1,10 @@
 //! A moment as people and programs read it: RFC 3339 in UTC.
 
 use crate::packet::Timestamp;
+use crate::text::units::parse_duration;
 use serde::{Serialize, Serializer};
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// RFC 3339 in UTC with microseconds (what is finer is cut): `2026-11-23T10:00:00.123456Z`.
@@ -14,6 +16,37 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
 pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let since = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     u64::try_from(since.as_nanos()).ok().map(Timestamp)
+}
+
+/// Since when: so long ago, or from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// `24h`.
+    Ago(Duration),
+    /// `2026-01-01T00:00:00Z`.
+    At(Timestamp),
+}
+
+impl Since {
+    /// The moment, seen from now.
+    pub(crate) fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Since::Ago(ago) => {
+                Timestamp(now.nanos().saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)))
+            }
+            Since::At(moment) => moment,
+        }
+    }
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ago = parse_duration(text).map(Since::Ago).ok();
+        ago.or_else(|| parse_rfc3339(text).map(Since::At))
+            .ok_or_else(|| String::from("expected a duration like 24h or a time like 2026-01-01T00:00:00Z"))
+    }
 }
 
 /// The same without a string of its own.

@@ -92,6 +92,14 @@ pub(crate) fn parse_source(text: &str) -> Result<IpNet, String> {
     }
 }
 
+/// Sources as they are asked for: an address, or all of a network.
+pub(crate) fn parse_sources(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
+    network
+        .map(|network| network.trunc())
+        .map_err(|_| String::from("expected an address or a network like 192.0.2.0/24"))
+}
+
 /// A duration as flags write it, and everything else does: messages, labels, pages. `1m30s`, `500ms`, `24h`.
 pub fn write_duration(duration: Duration) -> String {
     let mut rest = duration.as_nanos();

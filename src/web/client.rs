@@ -27,6 +27,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The most that is kept of an answer: something else may listen there.
 const MOST_BYTES: usize = 8 << 20;
 
+/// What is said of an exporter that does not know who asks.
+pub const ASKS_PASSWORD: &str =
+    "asks for a password, or for another one: give a file with basic_auth (--http.config.file)";
+
 /// Why there is no answer.
 enum Silence {
     /// Nothing listens there, or nothing that is reached.

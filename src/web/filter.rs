@@ -6,11 +6,10 @@ use crate::events::record::{JSON, Record};
 use crate::packet::Timestamp;
 use crate::system::clock;
 use crate::text::quote;
-use crate::text::time::parse_rfc3339;
-use crate::text::units::parse_duration;
+use crate::text::time::Since;
+use crate::text::units::parse_sources;
 use ipnet::IpNet;
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 /// A query that makes sense.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,17 +63,10 @@ impl Filter {
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
         let expected = |what: &str| format!("{name}: expected {what}, found {}", quote(value));
         match name {
-            "source" => {
-                let address = value.parse::<IpAddr>().map(IpNet::from);
-                let network = address.or_else(|_| value.parse::<IpNet>());
-                let network = network.map_err(|_| expected("an address or a network like 192.0.2.0/24"))?;
-                self.source = Some(network.trunc());
-            }
+            "source" => self.source = Some(parse_sources(value).map_err(|_| expected(SOURCES))?),
             "since" => {
-                let ago = parse_duration(value).map(|ago| clock::wall().nanos().saturating_sub(nanos(ago)));
-                let since = ago.ok().map(Timestamp).or_else(|| parse_rfc3339(value));
-                let wrong = || expected("a duration like 24h or a time like 2026-01-01T00:00:00Z");
-                self.since = Some(since.ok_or_else(wrong)?);
+                let since: Since = value.parse().map_err(|_| expected(SINCE))?;
+                self.since = Some(since.before(clock::wall()));
             }
             "open" => self.open = Some(value.parse().map_err(|_| expected("true or false"))?),
             "limit" => {
@@ -99,8 +91,11 @@ impl Filter {
     /// Whether it asks for this scan.
     pub(super) fn takes(&self, record: &Record<'_>) -> bool {
         let scan = record.scan;
-        let is_of = |network: &IpNet| {
-            network.contains(&scan.source_address) || network.contains(&scan.source.address)
+        let is_of = |asked: &IpNet| {
+            // An address of an IPv6 source stands for all of it.
+            let source = IpNet::new(scan.source.address, scan.source.prefix);
+            asked.contains(&scan.source_address)
+                || source.is_ok_and(|source| asked.contains(&source) || source.contains(asked))
         };
         self.source.as_ref().is_none_or(is_of)
             && self.since.is_none_or(|since| scan.last_probe >= since)
@@ -112,9 +107,8 @@ impl Filter {
     }
 }
 
-fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
+const SOURCES: &str = "an address or a network like 192.0.2.0/24";
+const SINCE: &str = "a duration like 24h or a time like 2026-01-01T00:00:00Z";
 
 /// The words that a field can have, if they are few: any other finds nothing, for ever.
 fn words(field: &str) -> Vec<&'static str> {
@@ -168,7 +162,12 @@ mod tests {
         }
         let network = scan("2001:db8::7", "[2001:db8:1::10]:443");
         let record = Record { scan: &network, interface: "eth0", clock_steps: 0 };
-        for query in ["source=2001:db8::7", "source=2001:db8::/64", "source=2001%3Adb8%3A%3A%2F32"] {
+        for query in [
+            "source=2001:db8::7",
+            "source=2001:db8::1234",
+            "source=2001:db8::/64",
+            "source=2001%3Adb8%3A%3A%2F32",
+        ] {
             assert!(Filter::of(Some(query)).unwrap().takes(&record), "{query}");
         }
         assert!(after(0) < after(1));

@@ -11,7 +11,7 @@
 //! | `routes`, `pages`, `page`, `question`, `exposition` | the answers; a page of metrics is made once for many scrapes |
 //! | `api`, `scans`, `filter`, `follow`, `status` | recent scans, which of them, and as they come; how the exporter fares |
 //! | `body`, `reply`, `encoding` | how answers are written |
-//! | `client`, `credentials`, `pinned` | one question to an exporter, for `explain`, and how it shows who it is; whom it believes |
+//! | `client`, `credentials`, `pinned` | one question to an exporter, for `explain`, `health` and `scans`, and how it shows who it is; whom it believes |
 //!
 //! A client may be slow or hostile: no request body is kept, and every wait and every queue has its limit.
 
@@ -44,7 +44,7 @@ mod server;
 mod status;
 
 pub use address::ListenAddress;
-pub use client::get;
+pub use client::{ASKS_PASSWORD, get};
 pub use config::ConfigFile;
 pub use connection::{Accept, Protocol, Stream};
 pub use credentials::Credentials;
@@ -52,4 +52,5 @@ pub use limits::ClientLimits;
 pub use listen::{BindError, Listeners, bind};
 pub use options::Options;
 pub use pages::{App, paths};
+pub use scans::SCHEMA as SCANS_SCHEMA;
 pub use server::{Server, serve, serve_on, serve_within};

@@ -6,7 +6,7 @@ use crate::publish::recent::{Fill, Kept, Recent, SCANS};
 use serde::Serialize;
 
 /// What describes an answer.
-pub(super) const SCHEMA: &str = include_str!("../../docs/scans.schema.json");
+pub const SCHEMA: &str = include_str!("../../docs/scans.schema.json");
 
 /// An answer.
 #[derive(Serialize)]

@@ -230,6 +230,44 @@ fn a_client_that_went_under_tls_follows_no_more() {
     }
 }
 
+/// The command, asking a running exporter: every page of what it remembers.
+#[test]
+fn the_command_lists_what_an_exporter_remembers() {
+    let recent = Arc::new(Recent::new(7));
+    for n in 1..=250 {
+        recent.put(&Arc::from("eth0"), event(EventKind::Hit, n % 250, 20));
+    }
+    let server = over(&recent);
+    let scans = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+            .args(["scans", &format!("--web.listen-address={}", server.address)])
+            .args(words)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = scans(&["--format=json", "--since=2026-01-01T00:00:00Z"]);
+    let told: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, told.len()), (Some(0), 250), "{said}");
+    let mut all = json(&server, "/api/v1/scans?limit=1")["scans"][0].clone();
+    assert_eq!(told[249], all.take(), "the latest change comes last");
+    let (_, said) = scans(&["--source=198.51.100.7", "--since=2026-01-01T00:00:00Z"]);
+    assert!(
+        said.contains("\n1 scan by 1 source since 2026-01-01 00:00:00 UTC: what the exporter at "),
+        "{said}"
+    );
+    let (code, said) = scans(&["--since=1s"]);
+    assert!(code == Some(0) && said.starts_with("no scans since "), "{said}");
+    let address = server.address;
+    drop(server);
+    let output = Command::new(env!("CARGO_BIN_EXE_portscan_exporter"))
+        .args(["scans", &format!("--web.listen-address={address}")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[test]
 fn the_status_says_what_is_in_force_and_what_is_not_well() {
     let server = over(&Arc::new(Recent::new(7)));

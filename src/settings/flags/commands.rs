@@ -1,6 +1,7 @@
 //! The commands, and the flags of each.
 
-use crate::text::units::parse_source;
+use crate::text::time::Since;
+use crate::text::units::{parse_source, parse_sources};
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ pub enum Command {
     Explain(ExplainFlags),
     /// Ask the running exporter whether it is healthy, as a container's health check: exit code 0 if it is, else 1
     Health(HealthFlags),
+    /// List who scanned, and which ports: from the journal, or as a running exporter remembers it
+    Scans(ScansFlags),
 }
 
 /// `replay`: which files, and how to report.
@@ -75,6 +78,43 @@ pub struct ExporterFlags {
         default_value = ":10220"
     )]
     pub address: String,
+    /// How to show who asks
+    #[command(flatten)]
+    pub credentials: CredentialFlags,
+}
+
+/// `scans`: which, and of whom to know them.
+#[derive(Debug, Clone, Args)]
+pub struct ScansFlags {
+    /// Scans that went on since then: a duration, or a time like 2026-01-01T00:00:00Z
+    #[arg(id = "scans.since", long = "since", value_name = "24h|TIME", default_value = "24h")]
+    pub since: Since,
+    /// Scans of this address or network only
+    #[arg(id = "scans.source", long = "source", value_name = "CIDR", value_parser = parse_sources)]
+    pub source: Option<IpNet>,
+    /// Unit whose records are read from the journal; empty: records of anybody, which any local user can write
+    #[arg(id = "scans.unit", long = "unit", value_name = "UNIT", default_value = "portscan_exporter")]
+    pub unit: String,
+    /// Ask the exporter that listens there, and not the journal
+    #[arg(id = "scans.listen_address", long = "web.listen-address", value_name = "HOST:PORT")]
+    pub address: Option<String>,
+    /// How to show who asks
+    #[command(flatten)]
+    pub credentials: CredentialFlags,
+    /// How to print them: a table, or one JSON object for each
+    #[arg(
+        id = "scans.format",
+        long = "format",
+        value_name = "text|json",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    pub format: AnswerFormat,
+}
+
+/// How to show an exporter who asks, and to know it.
+#[derive(Debug, Clone, Args)]
+pub struct CredentialFlags {
     /// YAML file with the password, certificate and authority for an exporter that has --web.config.file, as promtool takes it
     #[arg(id = "exporter.http_config_file", long = "http.config.file", value_name = "FILE")]
     pub http_config_file: Option<PathBuf>,
@@ -83,12 +123,12 @@ pub struct ExporterFlags {
     pub web_config_file: Option<PathBuf>,
 }
 
-/// How `explain` prints.
+/// How `explain` and `scans` print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AnswerFormat {
     /// Lines for people.
     Text,
-    /// What the exporter answered.
+    /// What a program reads.
     Json,
 }
 

@@ -5,7 +5,8 @@ mod commands;
 mod early_exit;
 
 pub use commands::{
-    AnswerFormat, Command, ExplainFlags, ExporterFlags, HealthFlags, ReplayFlags, ReportFormat,
+    AnswerFormat, Command, CredentialFlags, ExplainFlags, ExporterFlags, HealthFlags, ReplayFlags,
+    ReportFormat, ScansFlags,
 };
 pub use early_exit::EarlyExit;
 
@@ -285,7 +286,7 @@ pub fn command() -> clap::Command {
 }
 
 /// Commands that ask a running exporter, and detect nothing themselves.
-const CLIENTS: [&str; 2] = ["explain", "health"];
+const CLIENTS: [&str; 3] = ["explain", "health", "scans"];
 
 /// The command with a help of its own flags only: the global ones say how to detect.
 fn without_globals(command: clap::Command) -> clap::Command {

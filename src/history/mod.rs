@@ -1,0 +1,69 @@
+//! Who scanned me, and which ports: the command `scans`. It reads the journal, which has all scans and outlives a restart, or asks a
+//! running exporter for those that it remembers; and prints the fields of the record, whichever there are.
+
+mod ask;
+mod journal;
+mod print;
+
+use crate::packet::Timestamp;
+use crate::settings::flags::{AnswerFormat, ScansFlags};
+use crate::system::clock;
+use crate::web::{Credentials, ListenAddress};
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+use std::net::IpAddr;
+
+/// The most scans that are shown: a journal can have a year of them.
+const MOST: usize = 10_000;
+
+/// A scan as it was last reported, by the names of the JSON of `replay`.
+type Told = Map<String, Value>;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    since: Timestamp,
+    source: Option<IpNet>,
+}
+
+/// What was found, the latest change first.
+#[derive(Debug, Default)]
+struct Found {
+    scans: Vec<Told>,
+    /// Whether there are more.
+    is_cut: bool,
+    /// Hits of which no record was written, since they came in a flood.
+    withheld: u64,
+}
+
+/// What to print; or why there is nothing. Without an exporter it reads the journal.
+pub fn run(flags: &ScansFlags, exporter: Option<(ListenAddress, Credentials)>) -> Result<String, String> {
+    let asked = Asked { since: flags.since.before(clock::wall()), source: flags.source };
+    let (mut found, teller) = match exporter {
+        Some((address, credentials)) => {
+            (ask::exporter(&asked, &address, &credentials)?, format!("the exporter at {address}"))
+        }
+        None => (journal::read(&asked, &flags.unit)?, journal::name(&flags.unit)),
+    };
+    // As a journal reads: what came last is at the end.
+    found.scans.reverse();
+    Ok(match flags.format {
+        AnswerFormat::Json => print::json(&found.scans),
+        AnswerFormat::Text => print::text(&found, asked.since, &teller),
+    })
+}
+
+impl Asked {
+    /// Whether the scan is of the source that is asked for: an address of it, or all of a network.
+    fn is_of(&self, scan: &Told) -> bool {
+        let Some(asked) = self.source else { return true };
+        let network = |name: &str| {
+            let text = scan.get(name)?.as_str()?;
+            text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+        };
+        ["source", "source_address"]
+            .into_iter()
+            .filter_map(network)
+            .any(|network| asked.contains(&network) || network.contains(&asked))
+    }
+}
