@@ -101,16 +101,7 @@ impl World {
     }
 
     fn serve(&self) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let world = self.clone();
-        thread::spawn(move || {
-            for connection in listener.incoming() {
-                let world = world.clone();
-                thread::spawn(move || world.answer(connection.unwrap()));
-            }
-        });
-        port
+        each_connection(self, World::answer)
     }
 
     /// Answers scrapes of one connection, until it closes or asks for who does not answer.
@@ -128,6 +119,20 @@ impl World {
             write!(connection, "{head} {}\r\n\r\n{text}", text.len()).ok()?;
         }
     }
+}
+
+/// Serves every connection to a port of its own in a thread of its own; gives the port.
+fn each_connection<T: Clone + Send + 'static>(to: &T, serve: fn(&T, TcpStream) -> Option<()>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let to = to.clone();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let to = to.clone();
+            thread::spawn(move || serve(&to, connection.unwrap()));
+        }
+    });
+    port
 }
 
 /// A request line and its header fields; nothing at the end of the connection.
@@ -152,16 +157,7 @@ struct Sink(Arc<Mutex<Vec<(String, String, usize)>>>);
 impl Sink {
     /// Takes mail on a port of its own.
     fn take_mail(&self) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let sink = self.clone();
-        thread::spawn(move || {
-            for connection in listener.incoming() {
-                let sink = sink.clone();
-                thread::spawn(move || sink.mail(connection.unwrap()));
-            }
-        });
-        port
+        each_connection(self, Sink::mail)
     }
 
     fn mail(&self, mut connection: TcpStream) -> Option<()> {
@@ -191,16 +187,7 @@ impl Sink {
 
     /// Takes what is posted to chat or pager, on a port of its own.
     fn take_posts(&self) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let sink = self.clone();
-        thread::spawn(move || {
-            for connection in listener.incoming() {
-                let sink = sink.clone();
-                thread::spawn(move || sink.post(connection.unwrap()));
-            }
-        });
-        port
+        each_connection(self, Sink::post)
     }
 
     fn post(&self, mut connection: TcpStream) -> Option<()> {
