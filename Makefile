@@ -21,7 +21,7 @@ TEST_PACKAGES = libpcap-dev gcc nmap masscan zmap hping3 ipv6toolkit tcpdump pro
 CARGO_TOOLS = target/cargo-tools
 IMAGE_PACKAGES = podman crun docker-compose libcap2-bin
 
-.PHONY: run demo build static image check-image deb check-deb rpm test lint bench build-needs test-needs
+.PHONY: run demo build static image check-image deb check-deb rpm test lint bench build-needs test-needs test-tools
 
 run: build
 	$(SUDO) $(BIN) $${IFACE:+-i $$IFACE}
@@ -69,15 +69,19 @@ test-needs:
 	  || ! dpkg-query -W $(TEST_PACKAGES) >/dev/null 2>&1; then \
 	  command -v apt-get >/dev/null || { echo "the tests need a Debian system" >&2; exit 1; }; \
 	  $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(TEST_PACKAGES); fi
-	@tests/kubernetes/tools.sh
 	@if [ "$$(id -u)" != 0 ]; then echo "the tests make network namespaces and capture: run them as root (sudo -E make test)" >&2; exit 1; fi
+
+test-tools: test-needs
+	@tests/kubernetes/tools.sh
 
 lint: build-needs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-test: test-needs lint
-	$(CARGO) test --locked --no-fail-fast
+# What is downloaded comes while the linter compiles.
+test: test-needs
+	+@$(MAKE) -j2 test-tools lint
+	tests/run.py "$(CARGO)"
 
 bench: build
 	$(CARGO) bench --locked

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Builds and runs every test binary, as `cargo test` does, but several at a time: most of the time of most of them is spent waiting.
+
+Those that wait (for a scan to be over, for a message to come) run side by side. The others, which compute, run one after another
+beside them, with a lower priority, so that they take only what the first leave. What each said is in target/tests; what a failed one
+said is printed whole.
+
+usage: tests/run.py [CARGO]
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+# The longest first. The others compute, and so does a new one that is not named here.
+WAITING = ["faults", "systemd", "monitoring", "live", "web", "scanners", "capture_live", "shards", "journal"]
+LANES = 3  # of those that wait
+OUTPUT = Path("target/tests")
+
+
+def build(cargo):
+    """Name and command of every test binary."""
+    words = [cargo, "test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]
+    built = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    if built.returncode:
+        sys.exit(built.returncode)
+    jobs = {"doc": [cargo, "test", "--quiet", "--locked", "--doc"]}
+    for message in map(json.loads, built.stdout.splitlines()):
+        if message["reason"] == "compiler-artifact" and message["profile"]["test"] and message["executable"]:
+            kind = message["target"]["kind"][0]
+            jobs[message["target"]["name"] if kind == "test" else kind] = [message["executable"]]
+    missing = [name for name in WAITING if name not in jobs]
+    if missing:
+        sys.exit(f"tests/run.py: no test binary is called {missing}")
+    return jobs
+
+
+class Tests:
+    def __init__(self, jobs):
+        self.jobs = jobs
+        self.failed = {}
+        self.lock = threading.Lock()
+        self.queues = {True: list(WAITING), False: [name for name in jobs if name not in WAITING]}
+
+    def lane(self, waits):
+        """Runs the tests of one kind until none is left."""
+        while True:
+            with self.lock:
+                if not self.queues[waits]:
+                    return
+                name = self.queues[waits].pop(0)
+            self.run(name, waits)
+
+    def run(self, name, waits):
+        start = time.monotonic()
+        environment = dict(os.environ, CARGO_MANIFEST_DIR=os.getcwd())
+        if waits:
+            environment.setdefault("RUST_TEST_THREADS", str(2 * os.cpu_count()))
+        command = self.jobs[name] if waits else ["nice", "-n", "5", *self.jobs[name]]
+        log = OUTPUT / f"{name}.log"
+        with log.open("wb") as output:
+            status = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+            ).returncode
+        said = log.read_text(errors="replace")
+        counts = re.findall(r"^test result: \w+\. (\d+ passed; \d+ failed; \d+ ignored)", said, re.MULTILINE)
+        with self.lock:
+            word = "FAILED" if status else "ok"
+            print(f"{word:6} {name:14} {time.monotonic() - start:6.1f} s  {', '.join(counts)}", flush=True)
+            if status:
+                self.failed[name] = said
+
+
+def main():
+    os.chdir(Path(__file__).parent.parent)
+    jobs = build(sys.argv[1] if len(sys.argv) > 1 else "cargo")
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    tests = Tests(jobs)
+    with ThreadPoolExecutor(LANES + 1) as pool:
+        for lane in [pool.submit(tests.lane, waits) for waits in [True] * LANES + [False]]:
+            lane.result()
+    for name, said in tests.failed.items():
+        print(f"\n---- {name} ----\n{said}")
+    if tests.failed:
+        sys.exit(f"failed: {', '.join(tests.failed)}")
+    print(f"all {len(jobs)} passed")
+
+
+if __name__ == "__main__":
+    main()
