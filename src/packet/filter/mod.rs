@@ -137,7 +137,8 @@ impl Writer {
             self.step(4);
         }
         self.place(more);
-        self.give(SNAPLEN);
+        // What is behind them may have long extension headers.
+        self.give(SNAPLEN_EXTENDED);
         self.place(bottom);
         self.step(4);
         self.by_version(ipv4, ipv6);
@@ -146,14 +147,25 @@ impl Writer {
     /// On `any` a kernel of 6.10 or newer names in the cooked header what is behind all tags, and leaves the inner tags where
     /// they are. What looks like that is for `decode` to judge. (Seldom a packet only looks so: an IPv4 packet of 2,048 bytes.)
     fn left_tags(&mut self) {
-        let (look, none) = (self.label(), self.label());
+        let (ipv6, look, long, none) = (self.label(), self.label(), self.label(), self.label());
         self.half(2);
-        for behind in [IPV4, IPV6, PPPOE_SESSION, MPLS, MPLS_UPSTREAM].into_iter().chain(TAGS) {
+        self.when(IF_EQUAL, IPV6, ipv6);
+        for behind in [IPV4, PPPOE_SESSION, MPLS, MPLS_UPSTREAM] {
             self.when(IF_EQUAL, behind, look);
         }
+        for behind in TAGS {
+            self.when(IF_EQUAL, behind, long);
+        }
         self.code.go(none);
+        self.place(ipv6);
+        self.byte(4 + 6);
+        for next in LEAD_TO_TCP.into_iter().filter(|next| *next != TCP) {
+            self.when(IF_EQUAL, next, long);
+        }
         self.place(look);
         self.give(SNAPLEN);
+        self.place(long);
+        self.give(SNAPLEN_EXTENDED);
         self.place(none);
     }
 
@@ -493,6 +505,14 @@ mod tests {
         let ack = ipv4(TCP, &tcp(ACK));
         assert!(passes(&program, &tagged(&[0x8100; OWN_TAGS + 1], IPV4, &ack)));
         assert!(passes(&program, &ethernet(0x8847, &mpls(OWN_LABELS + 1, &ack))));
+        let chain =
+            (0..40).fold(tcp(SYN), |behind, n| extension(if n == 0 { TCP } else { DESTINATION }, &behind));
+        let syn = ipv6(DESTINATION, &chain);
+        for frame in
+            [tagged(&[0x8100; OWN_TAGS + 1], IPV6, &syn), ethernet(0x8847, &mpls(OWN_LABELS + 1, &syn))]
+        {
+            assert!(frame.len() > 256 && simulate(&program, &frame).0 as usize >= frame.len());
+        }
     }
 
     /// On `any` what is behind the cooked header may be a tag as well, named there or not.
@@ -505,10 +525,19 @@ mod tests {
                 let [high, low] = ether_type(&packet).to_be_bytes();
                 frame.splice(header..header, [0, 10, 0x81, 0, 0, 11, high, low]);
                 frame[at..at + 2].copy_from_slice(&[0x88, 0xa8]);
-                assert!(passes(&program, &frame) || !wanted, "{kind:?}: {name}");
                 let mut unnamed = link(kind, &packet);
                 unnamed.splice(header..header, [0, 11, high, low]);
-                assert!(passes(&program, &unnamed) || !wanted, "{kind:?}: {name}");
+                let mut three = unnamed.clone();
+                three.splice(header..header, [0, 12, 0x81, 0]);
+                for frame in [frame, unnamed, three] {
+                    let taken = simulate(&program, &frame).0 as usize;
+                    assert!(taken > 0 || !wanted, "{kind:?}: {name}");
+                    let decoded = decode(kind, Timestamp::default(), &frame);
+                    if wanted && decoded.is_ok() {
+                        let captured = &frame[..taken.min(frame.len())];
+                        assert_eq!(decode(kind, Timestamp::default(), captured), decoded, "{kind:?}: {name}");
+                    }
+                }
             }
         }
     }
