@@ -2,41 +2,52 @@
 //! directory and later the row that the set points at.
 
 use crate::detect::memory::{OutOfMemory, room_for};
-use crate::detect::probe::Probe;
+use crate::detect::probe::{Class, Probe};
 use crate::detect::table::Spot;
 use crate::detect::tuning::{AHEAD, BATCH};
 use crate::packet::Timestamp;
+use std::net::IpAddr;
 use std::ops::Range;
 
-/// Probes that wait for their batch to be full.
+/// Probes that wait for their batch to be full, each with the hash of its source and class.
 #[derive(Debug)]
 pub(super) struct Batch {
     probes: Vec<Probe>,
+    hashes: [u64; BATCH],
 }
 
 impl Batch {
     /// An empty one.
     pub(super) fn new() -> Result<Self, OutOfMemory> {
-        Ok(Self { probes: room_for(BATCH)? })
+        Ok(Self { probes: room_for(BATCH)?, hashes: [0; BATCH] })
     }
 
     /// One more. True once it is full.
-    #[inline]
-    pub(super) fn push(&mut self, probe: Probe) -> bool {
+    #[inline(always)]
+    pub(super) fn push(&mut self, probe: Probe, hash: u64) -> bool {
+        self.hashes[self.probes.len() % BATCH] = hash;
         self.probes.push(probe);
         self.probes.len() == BATCH
     }
 
-    /// The latest.
-    #[inline]
-    pub(super) fn last(&self) -> Option<&Probe> {
-        self.probes.last()
+    /// The hash of the latest, if that is of this source and class.
+    #[inline(always)]
+    pub(super) fn hash_of_again(&self, source: IpAddr, class: Class) -> Option<u64> {
+        let last = self.probes.last()?;
+        let is_again = last.source == source && last.technique.class() == class;
+        is_again.then(|| self.hashes[(self.probes.len() - 1) % BATCH])
     }
 
     /// The one of this number.
     #[inline]
     pub(super) fn at(&self, at: usize) -> Option<&Probe> {
         self.probes.get(at)
+    }
+
+    /// Its hash.
+    #[inline]
+    pub(super) fn hash(&self, at: usize) -> u64 {
+        self.hashes[at % BATCH]
     }
 
     /// In the order in which they came.

@@ -3,7 +3,7 @@
 use crate::detect::batch::Batch;
 use crate::detect::explain::{ByRule, Explanation, explain};
 use crate::detect::memory::{OutOfMemory, room_for};
-use crate::detect::probe::Probe;
+use crate::detect::probe::{Ipv4Probe, Probe};
 use crate::detect::rule::{Limits, Policy, Rule};
 use crate::detect::scan::{Scan, ScanEvent};
 use crate::detect::sink::EventSink;
@@ -13,6 +13,7 @@ use crate::detect::tracker::{Handed, Tracker, What};
 use crate::detect::tuning::BATCH;
 use crate::packet::Timestamp;
 use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// Counts the distinct ports of every source and reports scans. All memory is reserved by `new`.
 #[derive(Debug)]
@@ -100,16 +101,28 @@ impl Detector {
     #[must_use]
     pub fn gather(&mut self, probe: Probe) -> bool {
         // A scan is often a burst of one source.
-        let is_again = self.batch.last().is_some_and(|last| {
-            last.source == probe.source && last.technique.class() == probe.technique.class()
-        });
-        self.first.look_ahead(&probe, is_again);
-        self.batch.push(probe)
+        let class = probe.technique.class();
+        let again = self.batch.hash_of_again(probe.source, class);
+        let hash = again.unwrap_or_else(|| self.first.hash(probe.source, class));
+        self.first.look_ahead(hash, again.is_some());
+        self.batch.push(probe, hash)
+    }
+
+    /// The same over IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn gather_ipv4(&mut self, probe: Ipv4Probe) -> bool {
+        let class = probe.technique.class();
+        let again = self.batch.hash_of_again(IpAddr::V4(probe.source), class);
+        let hash = again.unwrap_or_else(|| self.first.hash_ipv4(probe.source, class));
+        self.first.look_ahead(hash, again.is_some());
+        self.batch.push(probe.into(), hash)
     }
 
     /// Counts a probe that says nothing of a scanner, wherever its source is.
-    pub fn ignore(&mut self, probe: &Probe, reason: Ignored) {
-        self.counters.count(probe);
+    #[inline(never)]
+    pub fn ignore(&mut self, probe: Probe, reason: Ignored) {
+        self.counters.count(&probe);
         self.counters.ignored[reason as usize] += 1;
     }
 
@@ -221,7 +234,7 @@ impl Detector {
         }
         self.slower.iter_mut().for_each(|tracker| tracker.close(&mut sink));
         self.slower = other.slower;
-        self.slower.iter_mut().for_each(|tracker| tracker.open(&mut sink));
+        self.slower.iter_mut().for_each(|tracker| tracker.open(&self.first, &mut sink));
         self.limits = other.limits;
         self.set_policy(other.policy, events)
     }

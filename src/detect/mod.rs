@@ -63,6 +63,7 @@ pub use explain::{ByRule, Explanation, Tracked};
 pub use ignore::{Pair, PairTo, Pairs};
 pub use memory::OutOfMemory;
 pub use networks::Networks;
+pub(crate) use probe::Ipv4Probe;
 pub use probe::{Class, Family, Probe, Technique, Techniques};
 pub use ranges::PortRanges;
 pub use rule::{Limits, MOST_RULES, Policy, Rule};

@@ -1,8 +1,8 @@
 //! What a probe is: a packet that asks "is something there?", and in which way. The ways are rows of `packet::technique`.
 
 pub use crate::packet::{Class, Technique, Techniques};
-use crate::packet::{Packet, Timestamp};
-use std::net::IpAddr;
+use crate::packet::{Ipv4Segment, Packet, Timestamp};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The address family of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,48 @@ pub struct Probe {
     pub port: u16,
     /// How it asked.
     pub technique: Technique,
+}
+
+/// A probe over IPv4, on its way to a batch: see `packet::Ipv4Segment`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ipv4Probe {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Where it came from.
+    pub source: Ipv4Addr,
+    /// The host it asked.
+    pub host: Ipv4Addr,
+    /// The port it asked for.
+    pub port: u16,
+    /// How it asked.
+    pub technique: Technique,
+}
+
+impl Ipv4Probe {
+    /// The probe in a segment, or `None`.
+    #[inline(always)]
+    pub(crate) fn of(time: Timestamp, segment: Ipv4Segment) -> Option<Self> {
+        Some(Self {
+            time,
+            source: segment.source,
+            host: segment.destination,
+            port: segment.ports.1,
+            technique: Technique::of(segment.flags)?,
+        })
+    }
+}
+
+impl From<Ipv4Probe> for Probe {
+    #[inline(always)]
+    fn from(probe: Ipv4Probe) -> Self {
+        Self {
+            time: probe.time,
+            source: IpAddr::V4(probe.source),
+            host: IpAddr::V4(probe.host),
+            port: probe.port,
+            technique: probe.technique,
+        }
+    }
 }
 
 impl Probe {

@@ -121,6 +121,15 @@ impl Policy {
     /// Why a probe does not count, if it does not. The ports must be sorted.
     #[inline]
     pub fn ignores(&self, probe: &Probe) -> Option<Ignored> {
+        let ignores_any = !(self.ignored_ports.is_empty()
+            && self.ignored_sources.is_empty()
+            && self.ignored_destinations.is_empty()
+            && self.ignored_pairs.all().is_empty());
+        if ignores_any { self.look_for_ignored(probe) } else { None }
+    }
+
+    #[inline(never)]
+    fn look_for_ignored(&self, probe: &Probe) -> Option<Ignored> {
         if !self.ignored_ports.is_empty() && self.ignored_ports.binary_search(&probe.port).is_ok() {
             return Some(Ignored::Port);
         }

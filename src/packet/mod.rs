@@ -15,7 +15,7 @@ mod technique;
 pub mod tunnel;
 
 pub use decode::decode;
-pub(crate) use decode::decode_then;
+pub(crate) use decode::{Ipv4Segment, decode_plain};
 pub(crate) use ip::ipv4_piece;
 pub use skipped::Skipped;
 pub use technique::{Class, Technique, Techniques};

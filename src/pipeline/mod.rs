@@ -10,22 +10,35 @@ pub use live::{LiveSink, Publisher, QUESTIONS, Question, Reload};
 
 use crate::capture::CaptureStatus;
 use crate::detect::{
-    Class, Detector, Explanation, Limits, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent, Withdrawn,
+    Class, Detector, Explanation, Ipv4Probe, Limits, Origin, OutOfMemory, Policy, Probe, Scan, ScanEvent,
+    Withdrawn,
 };
 
 use crate::packet::fragments::{Fragments, Outcome};
 use crate::packet::tunnel::Tunnels;
-use crate::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode_then, ipv4_piece};
+use crate::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode, decode_plain, ipv4_piece};
 use crate::pipeline::datagrams::Datagrams;
 use crate::pipeline::vantage::Vantage;
 use crate::publish::sample::Sample;
 use crate::publish::snapshot::InterfaceSnapshot;
 use ipnet::IpNet;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
 
 /// A key for the tables. What they hold comes from the wire: nobody may know how it hashes.
 pub(crate) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+/// What the first look at a frame says.
+#[derive(Debug)]
+pub(crate) enum Plain {
+    /// It is a probe.
+    Probe(Ipv4Probe),
+    /// It is none, and was counted.
+    Nothing,
+    /// It takes a closer look.
+    Otherwise,
 }
 
 /// The way of a packet, for a live capture and for files alike: decode, gather a batch, observe.
@@ -108,14 +121,34 @@ impl Pipeline {
         self.link = link;
     }
 
-    /// The probe in a frame; a frame that is none, and one that says nothing of a scanner, is counted.
-    #[inline]
-    pub fn probe(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
+    /// The probe in a plain frame; a frame that is none, and one that says nothing of a scanner, is counted. Of a frame that takes a
+    /// closer look nothing is said yet: then `probe_otherwise`.
+    ///
+    /// Written out where it is asked: so the probe of a plain frame goes from the frame to its batch without a stop.
+    #[inline(always)]
+    pub(crate) fn probe(&mut self, time: Timestamp, bytes: &[u8]) -> Plain {
+        let Some(Ok(segment)) = decode_plain(self.link, bytes) else { return Plain::Otherwise };
         self.packets += 1;
-        decode_then(self.link, time, bytes, |decoded| match decoded {
+        let asked = Ipv4Probe::of(time, segment).filter(|probe| self.techniques.contains(probe.technique));
+        let Some(probe) = asked else {
+            self.skipped[Skipped::NotProbe as usize] += 1;
+            return Plain::Nothing;
+        };
+        if let Some(reason) = self.vantage.judge(self.link, bytes, IpAddr::V4(probe.source)) {
+            self.detector.ignore(probe.into(), reason);
+            return Plain::Nothing;
+        }
+        Plain::Probe(probe)
+    }
+
+    /// The same of all other frames.
+    #[inline(never)]
+    pub(crate) fn probe_otherwise(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
+        self.packets += 1;
+        match decode(self.link, time, bytes) {
             Ok(packet) => self.judge(&packet, bytes),
             Err(reason) => self.skip(time, bytes, reason),
-        })
+        }
     }
 
     /// A frame without a TCP packet: the probe in it all the same, if it makes one.
@@ -131,15 +164,14 @@ impl Pipeline {
         }
     }
 
-    /// The probe that a TCP packet is, if it can be one from where we stand. Written out where it is asked, like what it asks: a
-    /// packet that was just decoded is not taken to memory for it.
-    #[inline(always)]
+    /// The probe that a TCP packet is, if it can be one from where we stand.
+    #[inline]
     fn judge(&mut self, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
         self.judge_in(self.link, packet, bytes)
     }
 
     /// The same of a packet in a frame of its own, as in a tunnel.
-    #[inline(always)]
+    #[inline]
     fn judge_in(&mut self, link: LinkType, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
         let asked = Probe::of(packet).filter(|probe| self.techniques.contains(probe.technique));
         let Some(probe) = asked else {
@@ -150,12 +182,12 @@ impl Pipeline {
     }
 
     /// A probe, if it can be one from where we stand.
-    #[inline(always)]
+    #[inline]
     fn place(&mut self, link: LinkType, bytes: &[u8], probe: Probe) -> Option<Probe> {
         match self.vantage.judge(link, bytes, probe.source) {
             None => Some(probe),
             Some(reason) => {
-                self.detector.ignore(&probe, reason);
+                self.detector.ignore(probe, reason);
                 None
             }
         }
@@ -187,19 +219,45 @@ impl Pipeline {
     #[inline]
     #[must_use]
     pub fn gather(&mut self, probe: Probe) -> bool {
+        if self.sample.is_some() {
+            self.gather_sample(probe);
+        }
+        self.detector.gather(probe)
+    }
+
+    /// The same over IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn gather_ipv4(&mut self, probe: Ipv4Probe) -> bool {
+        if self.sample.is_some() {
+            self.gather_sample(probe.into());
+        }
+        self.detector.gather_ipv4(probe)
+    }
+
+    #[cold]
+    fn gather_sample(&mut self, probe: Probe) {
         if let Some(sample) = &mut self.sample
             && probe.technique.class() == Class::Syn
         {
             sample.gather(&probe);
         }
-        self.detector.gather(probe)
     }
 
     /// Takes a frame. True once a batch is full: then `flush` it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn frame(&mut self, time: Timestamp, bytes: &[u8]) -> bool {
-        self.probe(time, bytes).is_some_and(|probe| self.gather(probe))
+        match self.probe(time, bytes) {
+            Plain::Probe(probe) => self.gather_ipv4(probe),
+            Plain::Nothing => false,
+            Plain::Otherwise => self.frame_otherwise(time, bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn frame_otherwise(&mut self, time: Timestamp, bytes: &[u8]) -> bool {
+        self.probe_otherwise(time, bytes).is_some_and(|probe| self.gather(probe))
     }
 
     /// The clock of the capture stepped by this many nanoseconds. What was gathered before is to be flushed first.

@@ -5,9 +5,10 @@ use super::order::{Disorder, Order, has_time};
 use super::progress::Progress;
 use super::rotation;
 use crate::capture::{Account, CaptureStatus, FrameSink, Tunnels, Wake, read_file};
-use crate::detect::{Limits, Policy, Scan};
+use crate::detect::{Limits, OutOfMemory, Policy, Probe, Scan};
 use crate::packet::Skipped;
 use crate::packet::{LinkType, Timestamp};
+use crate::pipeline::{Pipeline, Plain};
 use crate::publish::sample::{Sample, Sampling};
 use crate::publish::snapshot::InterfaceSnapshot;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,9 @@ impl<F: FnMut(&Scan)> ScanSink for F {
 }
 
 /// Reads one file, as far as it goes; with the error that ended it, if one did. Ends early when `wake` says stop.
+///
+/// # Panics
+/// If there is no memory for it.
 pub fn replay(
     path: &Path,
     policy: Policy,
@@ -54,10 +58,12 @@ pub fn replay(
     scan: &mut dyn FnMut(&Scan),
 ) -> (Outcome, Option<String>) {
     let mut sink = |found: &Scan| scan(found);
-    let mut captures = Captures::new(policy.clone(), limits, &mut sink);
+    let mut captures = Captures::new(policy, limits, &mut sink).unwrap_or_else(|error| panic!("{error}"));
     let error = captures.read(path, wake);
+    let none = captures.current.is_none() && captures.outcomes.is_empty();
+    let none = none.then(|| captures.fresh().outcome(Vec::new()));
     let outcome = captures.finish().pop();
-    (outcome.unwrap_or_else(|| Capture::new(policy, limits).outcome(Vec::new())), error)
+    (outcome.or(none).expect("a capture, or one of nothing"), error)
 }
 
 /// How long after the end of a file another one may begin, and a scan still go on.
@@ -77,14 +83,22 @@ pub(super) struct Captures<'a> {
     /// The file being read, and whether it is the one before once more.
     path: PathBuf,
     repeats: bool,
+    /// For the first capture.
+    first: Option<Pipeline>,
     /// What the next file may continue.
     current: Option<Capture>,
     outcomes: Vec<Outcome>,
 }
 
 impl<'a> Captures<'a> {
-    pub(super) fn new(policy: Policy, limits: Limits, sink: &'a mut dyn ScanSink) -> Self {
-        Self {
+    /// With the memory of the first capture, or an error if the system refuses any of it.
+    pub(super) fn new(
+        policy: Policy,
+        limits: Limits,
+        sink: &'a mut dyn ScanSink,
+    ) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            first: Some(Engine::pipeline(policy.clone(), limits)?),
             policy,
             limits,
             sampling: None,
@@ -95,7 +109,7 @@ impl<'a> Captures<'a> {
             repeats: false,
             current: None,
             outcomes: Vec::new(),
-        }
+        })
     }
 
     /// Reads the next file; what went wrong.
@@ -127,11 +141,16 @@ impl<'a> Captures<'a> {
         read.err().map(|error| error.to_string())
     }
 
-    fn fresh(&self) -> Capture {
-        let mut capture = Capture::new(self.policy.clone(), self.limits);
+    fn fresh(&mut self) -> Capture {
+        let another = || Engine::pipeline(self.policy.clone(), self.limits);
+        let pipeline = self.first.take().map_or_else(another, Ok).unwrap_or_else(|error| panic!("{error}"));
         let sample = self.sampling.map(|sampling| Sample::new(sampling, self.policy.clone()));
-        capture.engine.pipeline = capture.engine.pipeline.with_sample(sample).with_tunnels(self.tunnels);
-        capture
+        let pipeline = pipeline.with_sample(sample).with_tunnels(self.tunnels);
+        Capture {
+            order: Order::default(),
+            engine: Engine::new(&self.policy, pipeline),
+            account: Account::default(),
+        }
     }
 
     /// The capture that the next file belongs to, which has these first stamps.
@@ -241,19 +260,40 @@ struct Capture {
 }
 
 impl Capture {
-    fn new(policy: Policy, limits: Limits) -> Self {
-        Self { order: Order::default(), engine: Engine::new(policy, limits), account: Account::default() }
-    }
-
     /// When a file with these first stamps goes on with this capture, if it does.
     fn goes_on(&self, stamps: &[Timestamp], policy: &Policy) -> Option<Timestamp> {
         let (_, first) = self.engine.files.last()?;
         rotation::goes_on(stamps, *first, self.order.now()?, reach_nanos(policy))
     }
 
-    #[inline]
+    #[inline(always)]
     fn frame(&mut self, time: Timestamp, bytes: &[u8], sink: &mut dyn ScanSink) {
-        let probe = self.engine.pipeline.probe(time, bytes);
+        match self.engine.pipeline.probe(time, bytes) {
+            Plain::Otherwise => self.frame_otherwise(time, bytes, sink),
+            Plain::Nothing => {
+                if !self.order.simply_next(time, None) {
+                    self.put_in_order(time, None, sink);
+                }
+            }
+            Plain::Probe(probe) => {
+                if !self.order.simply_next(time, Some(probe.time)) {
+                    self.put_in_order(time, Some(probe.into()), sink);
+                } else if self.engine.pipeline.gather_ipv4(probe) {
+                    self.engine.flush(sink);
+                }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn frame_otherwise(&mut self, time: Timestamp, bytes: &[u8], sink: &mut dyn ScanSink) {
+        let probe = self.engine.pipeline.probe_otherwise(time, bytes);
+        self.order.frame(time, probe, &mut |next| self.engine.take(next, sink));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_in_order(&mut self, time: Timestamp, probe: Option<Probe>, sink: &mut dyn ScanSink) {
         self.order.frame(time, probe, &mut |next| self.engine.take(next, sink));
     }
 

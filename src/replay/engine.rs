@@ -3,7 +3,7 @@
 use super::captures::ScanSink;
 use super::order::Ordered;
 use super::waiting::HORIZON_NANOS;
-use crate::detect::{EventKind, Limits, Origin, Policy, Scan, ScanEvent};
+use crate::detect::{EventKind, Limits, Origin, OutOfMemory, Policy, Scan, ScanEvent};
 use crate::packet::Timestamp;
 use crate::pipeline::{Pipeline, random_seed};
 
@@ -28,13 +28,17 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(policy: Policy, limits: Limits) -> Self {
+    /// A pipeline for files. Its seed is random, or the author of a file could choose addresses that hide a scan; the report does not
+    /// depend on it.
+    pub(super) fn pipeline(policy: Policy, limits: Limits) -> Result<Pipeline, OutOfMemory> {
+        Pipeline::try_new(policy, limits, random_seed(), Origin::Sorted).map(Pipeline::with_fragments)
+    }
+
+    pub(super) fn new(policy: &Policy, pipeline: Pipeline) -> Self {
         Self {
             window_nanos: policy.window_nanos,
             longest_memory_nanos: policy.longest_memory_nanos(),
-            // A random seed, or the author of a file could choose addresses that hide a scan. The report does not depend
-            // on it.
-            pipeline: Pipeline::new(policy, limits, random_seed(), Origin::Sorted).with_fragments(),
+            pipeline,
             files: Vec::new(),
             clock_steps: 0,
             tick_at: Timestamp(0),

@@ -14,9 +14,8 @@ pub(crate) mod table;
 pub use captures::{Outcome, ScanSink, replay};
 
 use crate::capture::Wake;
-use crate::detect::{Origin, Scan};
+use crate::detect::Scan;
 use crate::events::record::Record;
-use crate::pipeline::Pipeline;
 use crate::publish::metrics;
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::settings::Settings;
@@ -51,12 +50,14 @@ pub fn run(settings: &Settings, flags: &ReplayFlags) -> io::Result<Notes> {
         wake: wake.clone(),
     };
     let mut notes = Notes::default();
-    // Asked once before the first file: refused memory is an error, and not the end in the middle of a report.
-    if let Err(error) = Pipeline::try_new(settings.policy.clone(), settings.limits, 1, Origin::Live) {
-        notes.errors.push(format!("{error} (--detection.memory)"));
-        return Ok(notes);
-    }
-    let mut captures = Captures::new(settings.policy.clone(), settings.limits, &mut printer);
+    // Taken before the first file: refused memory is an error, and not the end in the middle of a report.
+    let mut captures = match Captures::new(settings.policy.clone(), settings.limits, &mut printer) {
+        Ok(captures) => captures,
+        Err(error) => {
+            notes.errors.push(format!("{error} (--detection.memory)"));
+            return Ok(notes);
+        }
+    };
     (captures.sampling, captures.tunnels) = (settings.sampling, settings.tunnels());
     for path in files.iter().take_while(|_| !wake.is_stopped()) {
         notes.errors.extend(captures.read(path, &wake));

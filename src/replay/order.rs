@@ -135,6 +135,20 @@ impl Order {
         self.span = Some((first.min(time), last.max(time)));
     }
 
+    /// Whether a frame is the next of a file that has been in order for long, so that the probe in it, if it is one, simply goes
+    /// on. Else nothing has happened: then `frame`.
+    #[inline(always)]
+    pub(crate) fn simply_next(&mut self, time: Timestamp, probe: Option<Timestamp>) -> bool {
+        let is_next = time.nanos().wrapping_sub(self.now) < self.at_ease && self.waiting.is_believed();
+        if is_next {
+            self.now = time.nanos();
+            if let Some(probe) = probe {
+                self.waiting.went_on(probe.nanos());
+            }
+        }
+        is_next
+    }
+
     /// Takes a frame, and the probe in it if it is one. `out` gets what can go on.
     #[inline]
     pub(crate) fn frame(&mut self, time: Timestamp, probe: Option<Probe>, out: &mut impl FnMut(Ordered)) {

@@ -59,11 +59,23 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// Whether probes that come in order wait for nothing.
+    #[inline(always)]
+    pub(crate) fn is_believed(&self) -> bool {
+        self.in_order == BELIEVED
+    }
+
+    /// A probe of this stamp, which waited for nothing, has gone on.
+    #[inline(always)]
+    pub(crate) fn went_on(&mut self, time: u64) {
+        self.gone = time;
+    }
+
     /// A probe that comes now, not earlier than any before it.
     #[inline]
     pub(crate) fn push(&mut self, probe: Probe, now: u64, out: &mut impl FnMut(Probe)) {
-        if self.in_order == BELIEVED {
-            self.gone = probe.time.nanos();
+        if self.is_believed() {
+            self.went_on(probe.time.nanos());
             out(probe);
         } else {
             self.wait(probe, now, out);

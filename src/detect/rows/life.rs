@@ -42,6 +42,23 @@ impl Rows {
         }
     }
 
+    /// Whether a row has something to report, no open scan, and loses nothing by the present quantum, to which it is brought then. One
+    /// look says so of most rows, and a sweep looks at all.
+    #[inline]
+    pub(crate) fn stays(&mut self, at: u32) -> bool {
+        let row = &mut self.rows[at as usize];
+        let (from, to) = (row.quantum, self.present.quantum);
+        let stays = row.burst_peak > 0
+            && !row.episode.is_open()
+            && (from == to
+                || PortStore::none_leaves(&row.ports, from, to)
+                    && self.peers.as_ref().is_none_or(|peers| peers.none_leaves(at, from, to)));
+        if stays {
+            row.quantum = to;
+        }
+        stays
+    }
+
     /// Notes whether an open scan has fallen below the threshold by now. When it ended, if it has.
     pub(crate) fn ended(&mut self, at: u32, now: u64) -> Option<u64> {
         let row = &mut self.rows[at as usize];

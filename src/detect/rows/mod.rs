@@ -98,6 +98,11 @@ impl Rows {
         self.min_ports.min(self.rule.threshold())
     }
 
+    /// Whether a scan is open in any of them.
+    pub(crate) fn has_open_scan(&self) -> bool {
+        self.open_scans.iter().any(|&open| open > 0)
+    }
+
     /// How many rows there are, used or not.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
@@ -171,13 +176,16 @@ impl Rows {
         }
     }
 
+    /// Whether the rule has to do with every probe.
+    #[inline]
+    pub(crate) fn concerns_all(&self) -> bool {
+        self.peers.is_none() || self.home.is_empty()
+    }
+
     /// Whether the rule has to do with a probe. A sweep from outside is one of hosts that are inside.
     #[inline]
     pub(crate) fn concerns(&self, probe: &Probe) -> bool {
-        self.peers.is_none()
-            || self.home.is_empty()
-            || self.home.contains(probe.host)
-            || self.home.contains(probe.source)
+        self.concerns_all() || self.home.contains(probe.host) || self.home.contains(probe.source)
     }
 
     /// Writes a new row: over one that is free, or behind the last.

@@ -4,10 +4,9 @@ use crate::detect::memory::{Lines, OutOfMemory, prefetch, room_for, zeros};
 use crate::detect::table::keys::{Keys, Spot};
 use crate::detect::table::moving::Moving;
 use crate::detect::table::probation::{Fingerprint, Probation, Ruling};
-use crate::detect::table::set::{
-    self, AWAY, GAP, HAS_ROW, Head, OCCUPIED, STAMP, Set, SlotKind, TAG, TAG_SHIFT, WAYS,
-};
+use crate::detect::table::set::{self, AWAY, GAP, HAS_ROW, Head, OCCUPIED, STAMP, Set, TAG, TAG_SHIFT, WAYS};
 use crate::detect::time::quantum::Stamp;
+use crate::detect::tuning::QUANTA;
 
 /// Where a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,20 +29,6 @@ impl Found {
     }
 }
 
-/// What became of a slot that was needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Vacated {
-    /// It was free.
-    Free,
-    /// A source on probation had it, whose time was over; its burst is finished.
-    Over(Probation),
-    /// A source on probation had it that might have come back.
-    Probation(Probation),
-    /// Sources with rows have all sixteen slots, and this row is the weakest of them: its slot can be taken once the row is
-    /// freed.
-    Row(u32),
-}
-
 /// Every source's slot of eight bytes, in sets of one cache line. Those with rows are compared by address, those
 /// on probation by a keyed hash: at least 49 bits of it while one port is kept, 33 with two, which is in a full table only.
 ///
@@ -52,12 +37,13 @@ pub(crate) enum Vacated {
 /// neighbouring set. If rows fill both, the weakest of the sixteen is evicted.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    sets: Lines,
+    pub(super) sets: Lines,
     keys: Keys,
     on_probation: u64,
     /// Slots that are not free.
     taken: u64,
-    /// One bit for each set: whether some of its sources live away. Only then the neighbour is asked for them.
+    /// One bit for each set: whether some of its sources live away, now. Only then the neighbour is asked for them: in a flood that
+    /// spares each new source a cache line.
     overflowed: Vec<u64>,
     /// Room for all of a part while its key is replaced.
     moving: Vec<Moving>,
@@ -88,7 +74,6 @@ impl Directory {
         let replaced = self.keys.replace();
         let mut moving = std::mem::take(&mut self.moving);
         for set in self.keys.sets_in(replaced) {
-            self.overflowed[set / 64] &= !(1 << (set % 64));
             for way in 0..WAYS {
                 let (head, tail) = self.slot(set * WAYS + way);
                 if head == 0 {
@@ -143,13 +128,13 @@ impl Directory {
     }
 
     /// Where the source of a hash belongs. All parts of the hash must be good.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn spot(&self, hash: u64) -> Spot {
         self.keys.spot(hash)
     }
 
     #[inline]
-    fn set(&self, spot: Spot) -> (usize, &Set) {
+    pub(super) fn set(&self, spot: Spot) -> (usize, &Set) {
         let at = spot.set as usize;
         (at, &self.sets.as_slice()[at])
     }
@@ -172,7 +157,7 @@ impl Directory {
     }
 
     #[inline]
-    fn slot(&self, at: usize) -> (Head, u32) {
+    pub(super) fn slot(&self, at: usize) -> (Head, u32) {
         let set = &self.sets.as_slice()[at / WAYS];
         (set[at % WAYS], set[WAYS + at % WAYS])
     }
@@ -180,12 +165,23 @@ impl Directory {
     #[inline]
     fn write(&mut self, at: usize, head: Head, tail: u32) {
         let set = &mut self.sets.as_mut_slice()[at / WAYS];
-        (set[at % WAYS], set[WAYS + at % WAYS]) = (head, tail);
+        let before = std::mem::replace(&mut set[at % WAYS], head);
+        set[WAYS + at % WAYS] = tail;
+        if (before | head) & AWAY != 0 {
+            self.note_overflow(at / WAYS);
+        }
     }
 
-    /// Has the set of a source brought into the cache, and the neighbouring one if the source may be there: in a flood most sets have
-    /// overflowed, and each new source is looked for in both. (Without a branch: it could be mispredicted.)
-    #[inline]
+    /// A source from next door was put in a set, or is no longer there.
+    fn note_overflow(&mut self, set: usize) {
+        let has_away = self.sets.as_slice()[set][..WAYS].iter().fold(0, |all, head| all | head) & AWAY != 0;
+        let (word, bit) = ((set ^ 1) / 64, 1 << ((set ^ 1) % 64));
+        if has_away { self.overflowed[word] |= bit } else { self.overflowed[word] &= !bit }
+    }
+
+    /// Has the set of a source brought into the cache, and the neighbouring one if the source may be there. (Without a branch: it could
+    /// be mispredicted.)
+    #[inline(always)]
     pub(crate) fn prefetch(&self, spot: Spot) {
         let (home, set) = self.set(spot);
         prefetch(set);
@@ -204,28 +200,42 @@ impl Directory {
         (set[way] & HAS_ROW != 0).then_some(set[WAYS + way])
     }
 
-    /// Finds a source. `is` compares a row with it.
-    #[inline]
-    pub(crate) fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Found) {
-        let home = spot.set as usize;
-        match self.find_in(home, Self::wanted(spot), spot.fingerprint, &is) {
-            (_, Found::Nothing) if self.has_overflowed(home) => {
-                self.find_in(home ^ 1, Self::wanted(spot) | AWAY, spot.fingerprint, &is)
-            }
-            found => found,
-        }
+    /// Whether a source is certainly in no slot: no other has its tag.
+    #[inline(always)]
+    pub(crate) fn is_nowhere(&self, spot: Spot) -> bool {
+        let (home, set) = self.set(spot);
+        set::holding(set, Self::wanted(spot)) == 0
+            && (!self.has_overflowed(home)
+                || set::holding(&self.sets.as_slice()[home ^ 1], Self::wanted(spot) | AWAY) == 0)
     }
 
+    /// Finds a source. `is` compares a row with it. Most are nowhere, or are alone with their tag.
     #[inline]
-    fn find_in(
+    pub(crate) fn find(&self, spot: Spot, is: impl Fn(u32) -> bool) -> (usize, Found) {
+        let (home, set) = self.set(spot);
+        let held = set::holding(set, Self::wanted(spot));
+        let mut found = None;
+        if held != 0 {
+            found = self.found_among(home, held, spot.fingerprint, &is);
+        }
+        if found.is_none() && self.has_overflowed(home) {
+            let held = set::holding(&self.sets.as_slice()[home ^ 1], Self::wanted(spot) | AWAY);
+            if held != 0 {
+                found = self.found_among(home ^ 1, held, spot.fingerprint, &is);
+            }
+        }
+        found.unwrap_or((home * WAYS, Found::Nothing))
+    }
+
+    /// The source itself, among these ways of a set that hold its tag.
+    fn found_among(
         &self,
         at: usize,
-        wanted: Head,
+        mut found: u32,
         fingerprint: Fingerprint,
         is: &impl Fn(u32) -> bool,
-    ) -> (usize, Found) {
+    ) -> Option<(usize, Found)> {
         let set = &self.sets.as_slice()[at];
-        let mut found = set::holding(set, wanted);
         while found != 0 {
             let way = found.trailing_zeros() as usize;
             let (head, tail) = (set[way], set[WAYS + way]);
@@ -234,65 +244,15 @@ impl Directory {
                 _ => is(tail).then_some(Found::Row(tail)),
             };
             if let Some(place) = found_here {
-                return (at * WAYS + way, place);
+                return Some((at * WAYS + way, place));
             }
             found &= found - 1;
         }
-        (at * WAYS, Found::Nothing)
-    }
-
-    /// A slot for a new source, to be written next: a free one, or that of the oldest source on probation, or that of the row
-    /// with the least `rank`. No row is evicted while there is a source on probation, here or next door; one that may come back within
-    /// `pace` quanta goes only if it is the oldest of both sets.
-    pub(crate) fn make_room<R: Ord>(
-        &mut self,
-        spot: Spot,
-        now: Stamp,
-        pace: u8,
-        rank: impl Fn(u32) -> R,
-    ) -> (usize, Vacated) {
-        let (home, slots) = self.set(spot);
-        let (mut index, (mut way, mut kind)) = (home, set::expendable(slots, now));
-        let age = |set: &Set, way: usize| Probation::of(set[way], set[WAYS + way]).age(now);
-        // In an ordinary flood every set is full of sources on probation that are long gone: to look next door would only cost time.
-        let asks_next_door = match kind {
-            SlotKind::Free => false,
-            SlotKind::Probation => age(slots, way) <= pace || self.has_room(),
-            SlotKind::Row => true,
-        };
-        if asks_next_door {
-            let next = &self.sets.as_slice()[home ^ 1];
-            let (next_way, next_kind) = set::expendable(next, now);
-            let is_better = match next_kind {
-                SlotKind::Free => true,
-                SlotKind::Probation => kind == SlotKind::Row || age(next, next_way) > age(slots, way),
-                SlotKind::Row => false,
-            };
-            if is_better {
-                self.overflowed[home / 64] |= 1 << (home % 64);
-                (index, way, kind) = (home ^ 1, next_way, next_kind);
-            }
-        }
-        let slots = &self.sets.as_slice()[index];
-        let at = index * WAYS + way;
-        match kind {
-            SlotKind::Free => (at, Vacated::Free),
-            SlotKind::Probation => {
-                let source = Probation::of(slots[way], slots[WAYS + way]);
-                (at, if source.is_over(now) { Vacated::Over(source) } else { Vacated::Probation(source) })
-            }
-            SlotKind::Row => {
-                let slots = (0..2 * WAYS).map(|n| (home ^ (n / WAYS)) * WAYS + n % WAYS);
-                let weakest = slots.min_by_key(|&at| rank(self.slot(at).1)).unwrap_or(at);
-                if weakest / WAYS != home {
-                    self.overflowed[home / 64] |= 1 << (home % 64);
-                }
-                (weakest, Vacated::Row(self.slot(weakest).1))
-            }
-        }
+        None
     }
 
     /// Puts a source on probation where there is room, or in its own slot.
+    #[inline]
     pub(crate) fn put_on_probation(&mut self, at: usize, spot: Spot, source: Probation) {
         let is_free = u64::from(self.slot(at).0 == 0);
         self.on_probation += is_free;
@@ -341,12 +301,16 @@ impl Directory {
 
     /// Frees the slots of sources on probation whose time is over, before their stamps could come round again.
     pub(crate) fn sweep(&mut self, now: Stamp, all: bool, mut finished: impl FnMut(Probation)) {
-        self.clear_overflow();
         if self.on_probation == 0 {
             return;
         }
-        for set in self.sets.as_mut_slice() {
+        for at in 0..self.sets.as_slice().len() {
+            let set = &mut self.sets.as_mut_slice()[at];
+            if !all && !set::holds_one_longer_than(QUANTA as u8, set, now) {
+                continue;
+            }
             let (heads, tails) = set.split_at_mut(WAYS);
+            let mut gone = 0;
             for (head, tail) in heads.iter_mut().zip(tails) {
                 if *head & (OCCUPIED | HAS_ROW) != OCCUPIED {
                     continue;
@@ -354,25 +318,14 @@ impl Directory {
                 let source = Probation::of(*head, *tail);
                 if all || source.is_over(now) {
                     finished(source);
+                    gone |= *head;
                     (*head, *tail) = (0, 0);
                     self.on_probation -= 1;
                     self.taken -= 1;
                 }
             }
-        }
-    }
-
-    /// Forgets that a set had sources away once they are gone.
-    fn clear_overflow(&mut self) {
-        let sets = self.sets.as_slice();
-        for (word, bits) in self.overflowed.iter_mut().enumerate() {
-            let mut left = *bits;
-            while left != 0 {
-                let set = word * 64 + left.trailing_zeros() as usize;
-                if sets[set ^ 1][..WAYS].iter().all(|head| head & AWAY == 0) {
-                    *bits &= !(1 << (set % 64));
-                }
-                left &= left - 1;
+            if gone & AWAY != 0 {
+                self.note_overflow(at);
             }
         }
     }
@@ -381,6 +334,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::table::Vacated;
     use std::hash::{DefaultHasher, Hasher};
 
     /// Sources of one set, with different tags.

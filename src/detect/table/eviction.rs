@@ -99,9 +99,9 @@ pub(crate) enum Due {
 const NONE: u32 = u32::MAX;
 /// The link of a row in no bucket.
 const UNQUEUED: u32 = 0;
-/// Of deadlines: a window back, a window until all are queued anew, and the greatest credit fit.
+/// Of deadlines: a window back, a window and a half until all are queued anew, and the greatest credit fit.
 const BUCKETS: usize = 4096;
-const _: () = assert!(BUCKETS as u64 > 3 * UNITS + RETURN_CREDIT * MOST_RETURNS as u64);
+const _: () = assert!(BUCKETS as u64 > 3 * UNITS + UNITS / 2 + RETURN_CREDIT * MOST_RETURNS as u64);
 
 /// Rows in buckets by deadline.
 #[derive(Debug)]

@@ -117,7 +117,7 @@ impl Keys {
 
     /// Where the source of a hash belongs. All parts of the hash must be good: group, set, tag and fingerprint take
     /// different ones (up to half a million sets; with more, the fingerprint says less).
-    #[inline]
+    #[inline(always)]
     pub(super) fn spot(&self, hash: u64) -> Spot {
         const GROUP_BITS: u32 = 14;
         const FINGERPRINT_SHIFT: u32 = 16;

@@ -8,9 +8,11 @@ mod keys;
 mod moving;
 mod directory;
 mod probation;
+mod room;
 pub(super) mod eviction;
 pub(super) mod set;
 
-pub(super) use directory::{Directory, Found, Vacated};
+pub(super) use directory::{Directory, Found};
 pub(super) use keys::Spot;
 pub(super) use probation::{Probation, Ruling};
+pub(super) use room::Vacated;

@@ -86,6 +86,17 @@ pub(crate) fn expendable(set: &Set, now: Stamp) -> (usize, SlotKind) {
     ((least.cast_unsigned() & 7) as usize, kind)
 }
 
+/// Whether a source on probation may have been there for more than so many quanta: since its older port. Sweeps ask every set, and find
+/// next to none in a flood. (Compared all at once.)
+#[inline]
+pub(crate) fn holds_one_longer_than(quanta: Stamp, set: &Set, now: Stamp) -> bool {
+    set[..WAYS].iter().fold(false, |holds, &head| {
+        let ahead = i32::from(now) - (head & STAMP).cast_signed();
+        let age = ahead + (ahead >> 31 & 255);
+        holds | (head & (OCCUPIED | HAS_ROW) == OCCUPIED) & (age > i32::from(quanta))
+    })
+}
+
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn holding_one_by_one(set: &Set, wanted: Head) -> u32 {
     let is = |way: usize| u32::from(set[way] & SOUGHT == wanted);
@@ -197,6 +208,11 @@ mod tests {
             prop_assert_eq!(way, (least.cast_unsigned() & 7) as usize);
             prop_assert_eq!(kind == SlotKind::Free, set[way] == 0);
             prop_assert_eq!(kind == SlotKind::Row, heads.iter().all(|head| head & HAS_ROW != 0));
+            let is_long_there = |head: &Head| {
+                let age = crate::detect::time::quantum::age(now, (head & STAMP) as Stamp);
+                head & (OCCUPIED | HAS_ROW) == OCCUPIED && age > 60
+            };
+            prop_assert_eq!(holds_one_longer_than(60, &set, now), heads.iter().any(is_long_there));
         }
     }
 }

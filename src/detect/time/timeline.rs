@@ -51,13 +51,18 @@ impl Timeline {
 
     /// Moves to a packet's timestamp. An older packet counts as now; a step is bridged, so that it neither
     /// empties the window nor fills it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn packet(&mut self, at: Timestamp) {
         // Nearly always: no step yet, and no older packet.
         if self.offset == 0 && self.started && at.nanos() >= self.now && at.nanos() <= HALF_TIME {
             self.now = at.nanos();
-            return;
+        } else {
+            self.packet_otherwise(at);
         }
+    }
+
+    #[inline(never)]
+    fn packet_otherwise(&mut self, at: Timestamp) {
         let core = i128::from(at.nanos()) + self.offset;
         let behind = i128::from(self.now) - core;
         if !self.started || core > i128::from(HALF_TIME) && behind < -SILENCE_NANOS {

@@ -14,6 +14,7 @@ use crate::detect::tuning::{CROWDED, UNITS};
 impl Tracker {
     /// A slot for a new source. If another is evicted for it, that is counted by what it was; if it may be a forged one that never
     /// comes back, fewer such are looked at.
+    #[inline]
     pub(super) fn make_room(&mut self, spot: Spot, is_known: bool, sink: &mut EventSink<'_>) -> usize {
         let (rows, now) = (&self.rows, self.rows.present.stamp);
         let (slot, displaced) = self.directory.make_room(spot, now, self.pace, |row| rank(rows, row));
@@ -144,6 +145,7 @@ impl Tracker {
 
     /// Queues every row anew.
     pub(super) fn rebuild(&mut self, now: u64) {
+        self.rebuilt = self.rows.present.quantum;
         let (rows, unit_nanos) = (&self.rows, unit_nanos(&self.rows.rule));
         let oldest = (now / unit_nanos).saturating_sub(UNITS);
         self.queue.rebuild(oldest, rows.used().map(|(at, _)| (at, rank(rows, at))));

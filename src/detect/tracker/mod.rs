@@ -29,7 +29,7 @@ use crate::detect::table::{Directory, Found, Probation, Ruling, Spot};
 use crate::detect::time::timeline::Origin;
 use crate::detect::tuning::{DOORKEEPER, FEW_HOSTS, KEY_NANOS, LEAST_ROWS, QUANTA};
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Tracks sources by one rule. All memory is reserved by `new`.
 #[derive(Debug)]
@@ -39,10 +39,14 @@ pub(super) struct Tracker {
     pace: u8,
     /// Quanta within which a scan that just reaches the threshold asks for three ports somewhere.
     patience: u8,
-    /// The quantum of the latest sweep.
+    /// The quantum and the epoch of the latest sweep.
     swept: u64,
+    swept_epoch: Option<u64>,
+    /// The quantum in which all rows were queued anew.
+    rebuilt: u64,
     /// When the latest key of the directory was replaced.
     rekeyed: u64,
+    /// All trackers of a detector hash alike, so that each source is hashed once.
     hasher: foldhash::quality::FixedState,
     directory: Directory,
     /// Free rows; behind the last row there is room for more, up to `capacity`.
@@ -108,6 +112,8 @@ impl Tracker {
             pace: pace(&rule),
             patience: patience(&rule),
             swept: 0,
+            swept_epoch: None,
+            rebuilt: 0,
             rekeyed: 0,
             hasher,
             directory,
@@ -135,19 +141,26 @@ impl Tracker {
 
     // ---- A probe comes.
 
-    /// A probe was gathered: begins to fetch what it will need. `is_again` says that it is of the source and class of the last one.
-    #[inline]
-    pub(super) fn look_ahead(&mut self, probe: &Probe, is_again: bool) {
+    /// A probe was gathered, whose source and class have this hash: begins to fetch what it will need. `is_again` says that it is of
+    /// the source and class of the last one.
+    #[inline(always)]
+    pub(super) fn look_ahead(&mut self, hash: u64, is_again: bool) {
+        if let Some(arrived) = self.fetch(hash, is_again) {
+            self.look_up(arrived);
+        }
+    }
+
+    /// Has its set of the directory brought into the cache. The number of a probe whose row can be looked up now.
+    #[inline(always)]
+    fn fetch(&mut self, hash: u64, is_again: bool) -> Option<usize> {
         let spot = if is_again {
             self.lookups.latest().spot
         } else {
-            let spot = self.spot(probe.source, probe.technique.class());
+            let spot = self.directory.spot(hash);
             self.directory.prefetch(spot);
             spot
         };
-        if let Some(arrived) = self.lookups.push(spot) {
-            self.look_up(arrived);
-        }
+        self.lookups.push(spot)
     }
 
     /// No more probes are gathered: looks up the rest.
@@ -164,7 +177,7 @@ impl Tracker {
 
     /// Notes the likely row of a gathered probe, and has it brought into the cache. Its set of the directory should be there by
     /// now.
-    #[inline]
+    #[inline(always)]
     fn look_up(&mut self, at: usize) {
         let row = match self.lookups.before(at) {
             Some(row) => row,
@@ -274,15 +287,26 @@ impl Tracker {
     /// stamp could come round again, and at each tick.
     pub(super) fn sweep(&mut self, sink: &mut EventSink<'_>) {
         let present = self.rows.present;
+        // Of a slow rule nothing leaves the window between most ticks; only a scan may end.
+        let is_as_it_was = (present.quantum, Some(present.epoch)) == (self.swept, self.swept_epoch);
+        if !is_as_it_was || self.rows.has_open_scan() {
+            self.sweep_all(sink);
+        }
+        self.retired.expire(present.epoch, self.rows.least_published());
+        self.thinning.pass(present.quantum, self.directory.has_room());
+    }
+
+    fn sweep_all(&mut self, sink: &mut EventSink<'_>) {
+        let present = self.rows.present;
         // Probation was swept at `swept`: none was older than a window then; after more than two, all are.
         let all = present.quantum - self.swept > 2 * QUANTA;
         let counters = &mut self.rows.counters;
         self.directory.sweep(present.stamp, all, |source| counters.finish_burst(source.count()));
-        self.swept = present.quantum;
+        (self.swept, self.swept_epoch) = (present.quantum, Some(present.epoch));
         // Of the scans that end, only the names are gathered: a flood can open as many as the table holds.
         let mut ending = Vec::new();
         for row in 0..self.rows.len() as u32 {
-            if !self.rows.row(row).is_used {
+            if !self.rows.row(row).is_used || self.rows.stays(row) {
                 continue;
             }
             match self.rows.ended(row, sink.now()) {
@@ -297,9 +321,12 @@ impl Tracker {
         for (.., row) in ending {
             self.expire_or_free(row, sink);
         }
-        self.retired.expire(present.epoch, self.rows.least_published());
-        self.thinning.pass(present.quantum, self.directory.has_room());
-        if self.is_crowded() { self.rebuild(sink.now()) } else { self.queue.suspend() }
+        let is_queued = self.queue.is_active() && present.quantum.wrapping_sub(self.rebuilt) < QUANTA / 2;
+        match self.is_crowded() {
+            false => self.queue.suspend(),
+            true if is_queued => {}
+            true => self.rebuild(sink.now()),
+        }
     }
 
     /// Expires a row, and frees it if it has nothing left to report.
@@ -321,17 +348,32 @@ impl Tracker {
         }
     }
 
+    /// The hash of a source and a class, by which it is found.
     #[inline]
-    fn spot(&self, address: IpAddr, class: Class) -> Spot {
-        let hash = match Source::of(address, self.rows.ipv6_prefix).address {
-            IpAddr::V4(v4) => self.hasher.hash_one(v4.to_bits()),
-            IpAddr::V6(v6) => self.hasher.hash_one(v6.to_bits()),
-        };
-        self.directory.spot(match class {
+    pub(super) fn hash(&self, address: IpAddr, class: Class) -> u64 {
+        match Source::of(address, self.rows.ipv6_prefix).address {
+            IpAddr::V4(v4) => self.hash_ipv4(v4, class),
+            IpAddr::V6(v6) => self.hash_of_class(self.hasher.hash_one(v6.to_bits()), class),
+        }
+    }
+
+    /// The same of an IPv4 source.
+    #[inline(always)]
+    pub(super) fn hash_ipv4(&self, address: Ipv4Addr, class: Class) -> u64 {
+        self.hash_of_class(self.hasher.hash_one(address.to_bits()), class)
+    }
+
+    #[inline(always)]
+    fn hash_of_class(&self, hash: u64, class: Class) -> u64 {
+        match class {
             Class::Syn => hash,
             // Another class of the source is elsewhere, wherever that is.
             other => self.hasher.hash_one(hash ^ other as u64),
-        })
+        }
+    }
+
+    fn spot(&self, address: IpAddr, class: Class) -> Spot {
+        self.directory.spot(self.hash(address, class))
     }
 }
 
@@ -342,7 +384,6 @@ mod tests {
     use crate::detect::rule::Policy;
     use crate::detect::scan::EventKind;
     use crate::detect::world::{World, syn};
-    use std::net::Ipv4Addr;
 
     const SCANNER: &str = "198.51.100.7";
 

@@ -45,14 +45,17 @@ impl Tracker {
         self.empty(sink);
     }
 
-    /// Its rule is new: counts from now on.
-    pub(crate) fn open(&mut self, sink: &mut EventSink<'_>) {
+    /// Its rule is new: counts from now on, what it gets with the hashes of another.
+    pub(crate) fn open(&mut self, other: &Self, sink: &mut EventSink<'_>) {
+        self.hasher = other.hasher.clone();
         self.start_over(sink.now());
     }
 
     fn take_rule(&mut self, rule: Rule, ipv6_prefix: u8) {
         (self.pace, self.patience) = (pace(&rule), patience(&rule));
         (self.rows.rule, self.rows.ipv6_prefix) = (rule, ipv6_prefix);
+        // By another threshold others have nothing left to report.
+        self.swept_epoch = None;
     }
 
     /// Gives up every source.
@@ -99,7 +102,7 @@ impl Tracker {
     /// Nothing is kept any more: counts in the units of the rule from now on.
     pub(super) fn start_over(&mut self, now: u64) {
         self.rows.present.set_window(self.rows.rule.window_nanos, now);
-        self.swept = self.rows.present.quantum;
+        (self.swept, self.swept_epoch) = (self.rows.present.quantum, None);
         self.queue.suspend();
     }
 }
