@@ -66,8 +66,11 @@ pub(super) fn buffer_of_each(flags: &CaptureFlags) -> ByteSize {
     flags.buffer_total.map_or(flags.buffer_size, |total| ByteSize(total.0 / interfaces(flags)))
 }
 
-/// The longest name that the kernel gives an interface (IFNAMSIZ, less its end).
+/// The longest name that the kernel gives an interface (IFNAMSIZ, less its end): that is what a pattern is compared with.
 const NAME_BYTES: usize = 15;
+
+/// The longest alternative name, by which an interface may be given, too (ALTIFNAMSIZ, less its end).
+const ALTERNATIVE_NAME_BYTES: usize = 127;
 
 /// `--capture.*`.
 pub(super) fn capture(flags: &CaptureFlags) -> Result<(), SettingsError> {
@@ -90,9 +93,10 @@ pub(super) fn capture(flags: &CaptureFlags) -> Result<(), SettingsError> {
             ));
         }
         let least = interface.trim_start_matches('!').bytes().filter(|byte| *byte != b'*').count();
-        if least > NAME_BYTES {
+        let most = if Patterns::is_one(interface) { NAME_BYTES } else { ALTERNATIVE_NAME_BYTES };
+        if least > most {
             return invalid(format!(
-                "--capture.interface {} is longer than the name of any interface ({NAME_BYTES} bytes)",
+                "--capture.interface {} is longer than the name of any interface ({most} bytes)",
                 quote(interface)
             ));
         }
