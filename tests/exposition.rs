@@ -86,6 +86,7 @@ fn scanned() -> InterfaceSnapshot {
                 cut_short: 15,
             },
             open_scans: [1, 0, 0],
+            scans: Vec::new(),
             peak_distinct_ports: 1000,
             tracked_sources: 75,
             tracked_sources_limit: 100_000,

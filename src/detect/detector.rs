@@ -303,6 +303,7 @@ mod tests {
     use crate::detect::probe::Technique;
     use crate::detect::scan::{EventKind, Kind};
     use crate::detect::snapshot::Evicted;
+    use crate::detect::tuning::SCANS_SHOWN;
     use crate::detect::world::{World, syn};
 
     const SCANNER: &str = "198.51.100.7";
@@ -322,6 +323,23 @@ mod tests {
         assert_eq!(hit.detected, world.detector.now(), "not at the end of a window");
         assert_eq!(hit.detected.nanos() - hit.started.nanos(), 1_900_000_000);
         assert_eq!((hit.first_target.1, hit.sample_ports.as_slice()[15]), (1, 16));
+    }
+
+    /// A scan has a record at its hit and one when it has grown tenfold; what it is in between a snapshot has, for so many scans.
+    #[test]
+    fn a_snapshot_has_open_scans_as_they_stand() {
+        let world = World::new().scan(SCANNER, 1..=150).over("2s").wait("1s");
+        let shown = world.snapshot().scans;
+        assert_eq!((shown.len(), shown[0].distinct_ports, shown[0].probes), (1, 150, 150));
+        world.detector.each_open_scan(&mut |scan| assert_eq!(scan, shown[0]));
+        assert!(world.wait("10m").snapshot().scans.is_empty());
+        let mut world = World::new();
+        for n in 1..=SCANS_SHOWN + 9 {
+            world = world.scan(&format!("198.51.100.{n}"), 1..=20 + n as u16).at_once();
+        }
+        let shown = world.wait("1s").snapshot().scans;
+        assert_eq!(shown.len(), SCANS_SHOWN);
+        assert!(shown.iter().all(|scan| scan.distinct_ports > 29), "those of the greatest peaks");
     }
 
     #[test]

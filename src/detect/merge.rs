@@ -76,6 +76,7 @@ impl Snapshot {
             hold_nanos: _,
             counters,
             open_scans,
+            scans,
             peak_distinct_ports,
             tracked_sources,
             tracked_sources_limit,
@@ -88,6 +89,9 @@ impl Snapshot {
         *time = other.time.min(*time);
         counters.merge(&other.counters);
         add(open_scans, &other.open_scans);
+        scans.extend(&other.scans);
+        scans.sort_unstable_by_key(|scan| scan.id);
+        scans.dedup_by_key(|scan| scan.id);
         *peak_distinct_ports = other.peak_distinct_ports.max(*peak_distinct_ports);
         *tracked_sources += other.tracked_sources;
         *tracked_sources_limit += other.tracked_sources_limit;

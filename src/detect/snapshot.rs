@@ -1,7 +1,7 @@
 //! What a detector shows of itself at a tick: plain values, immutable once made.
 
 use crate::detect::probe::{Family, Probe, Technique};
-use crate::detect::scan::{Kind, Source};
+use crate::detect::scan::{Kind, Scan, Source};
 use crate::detect::tuning::BURST_BOUNDS;
 use crate::packet::Timestamp;
 use std::cmp::Reverse;
@@ -167,6 +167,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// Open scans by `Kind as usize`.
     pub open_scans: [u64; Kind::ALL.len()],
+    /// The open scans of sources that have series as they stand now, by their ids; at most `SCANS_SHOWN`, those of the greatest peaks.
+    pub scans: Vec<Scan>,
     /// The greatest count any source reached within the hold; 0 if none.
     pub peak_distinct_ports: u32,
     /// Sources that hold a place, in the doorkeeper or the table.

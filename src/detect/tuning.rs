@@ -173,6 +173,10 @@ pub(super) const REMEMBERED_STEPS: usize = 32;
 /// records, at 10 three.
 pub(super) const GROWN: u32 = 10;
 
+/// Open scans of a rule that a snapshot has as they stand. Each is made anew at each tick, and a wide one takes some ten microseconds:
+/// all together must not keep the capture waiting.
+pub(crate) const SCANS_SHOWN: usize = 50;
+
 /// How many of a scan's ports are named: the lowest. With more a record outgrows a line of a log.
 pub const SAMPLE_PORTS: usize = 16;
 

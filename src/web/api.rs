@@ -45,7 +45,7 @@ impl Api {
     pub(super) fn scans(&self, call: Call<'_>) -> Reply {
         match Filter::of(call.request.uri().query()) {
             Ok(filter) => {
-                let json = scans::answer(&filter, &self.recent);
+                let json = scans::answer(&filter, &self.recent, &self.store.all());
                 reply::kept(call.request.headers(), JSON, json)
             }
             Err(why) => reply::text(StatusCode::BAD_REQUEST, format!("{why}\n")),

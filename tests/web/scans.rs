@@ -1,10 +1,12 @@
 //! The API of scans.
 
 use super::{ClientLimits, PATIENCE, Server, one_ready_interface, options, send};
-use portscan_exporter::detect::{EventKind, ScanEvent, ScanId};
+use portscan_exporter::detect::{EventKind, Scan, ScanEvent, ScanId};
 use portscan_exporter::events::record::JSON;
 use portscan_exporter::publish::metrics::ProcessState;
 use portscan_exporter::publish::recent::Recent;
+use portscan_exporter::publish::snapshot::InterfaceSnapshot;
+use portscan_exporter::publish::store::SnapshotStore;
 use portscan_exporter::system::clock;
 use portscan_exporter::web::App;
 use serde_json::Value;
@@ -25,10 +27,15 @@ pub fn event(kind: EventKind, n: u32, ports: u32) -> ScanEvent {
 }
 
 pub fn over(recent: &Arc<Recent>) -> Server {
+    beside(recent, one_ready_interface())
+}
+
+/// The same beside what the captures show.
+fn beside(recent: &Arc<Recent>, store: SnapshotStore) -> Server {
     let recent = Arc::clone(recent);
     Server::start_app(options(), ClientLimits::default(), |options| {
         let reload = || std::future::ready(Ok(String::new()));
-        App::new(options, Arc::new(one_ready_interface()), ProcessState::default, reload).with_recent(recent)
+        App::new(options, Arc::new(store), ProcessState::default, reload).with_recent(recent)
     })
 }
 
@@ -81,6 +88,37 @@ fn scans_are_found_by_page_by_filter_and_by_tag() {
     assert_eq!(server.ask("GET", "/api/v1/scans", &format!("If-None-Match: {tag}\r\n")).status, 200);
     let packed = server.ask("GET", "/api/v1/scans", "Accept-Encoding: gzip\r\n");
     assert_eq!(packed.header("content-encoding"), Some("gzip"));
+}
+
+/// A scan has two or three records, and what an operator asks in between is how far it is now.
+#[test]
+fn a_scan_that_is_open_has_the_numbers_of_now() {
+    let recent = Arc::new(Recent::new(7));
+    let eth0 = Arc::from("eth0");
+    recent.put(&eth0, event(EventKind::Hit, 1, 20));
+    recent.put(&eth0, event(EventKind::Hit, 2, 20));
+    recent.put(&eth0, event(EventKind::Ended, 2, 200));
+    recent.put(&eth0, event(EventKind::Grown, 3, 900));
+    recent.put(&Arc::from("eth1"), event(EventKind::Hit, 1, 20));
+    let mut snapshot = InterfaceSnapshot::clone(&super::quiet("eth0", true));
+    let now = |n, ports, probes| {
+        let scan = event(EventKind::Hit, n, ports).scan;
+        Scan { probes, last_probe: fixture::after(5_000), ..scan }
+    };
+    // The third one was shown before it was last reported.
+    snapshot.detection.scans = vec![now(1, 150, 150), now(2, 777, 777), now(3, 100, 1)];
+    let store = SnapshotStore::new(["eth0"]);
+    store.publish(0, Arc::new(snapshot));
+    let server = beside(&recent, store);
+    let ports = |query: &str| {
+        let answer = json(&server, &format!("/api/v1/scans?{query}"));
+        answer["scans"][0]["distinct_ports"].as_u64().unwrap()
+    };
+    assert_eq!(ports("source=198.51.100.1&interface=eth0"), 150);
+    assert_eq!(ports("source=198.51.100.1&interface=eth1"), 20, "another scan");
+    assert_eq!(ports("source=198.51.100.2"), 200, "it has ended");
+    assert_eq!(ports("source=198.51.100.3"), 900, "what was reported later");
+    assert!(server.get("/").text().contains("150 "), "the page, too");
 }
 
 /// The schema is served, names every field of a scan, and describes what is answered.
@@ -277,5 +315,18 @@ fn the_status_says_what_is_in_force_and_what_is_not_well() {
     assert_eq!(status["interfaces"][0]["state"], "capturing");
     assert_eq!(status["interfaces"][0]["reasons"], Value::Array(Vec::new()));
     assert_eq!(status["recent_scans"]["limit"], 1024);
+    let rule = &status["interfaces"][0]["rules"][0];
+    for (name, value) in [
+        ("threshold", Value::from(20)),
+        ("counts", Value::from("ports")),
+        ("window_seconds", Value::from(10.0)),
+    ] {
+        assert_eq!(rule[name], value, "{name}");
+    }
+    assert_eq!((&rule["kinds"][0], &rule["peak"], &rule["hits"]), (&"vertical".into(), &0.into(), &0.into()));
+    let page = server.get("/");
+    let row =
+        "<div>20 ports within 10s</div></td><td data-label=\"Finds\" class=\"number\"><div>vertical</div>";
+    assert!(page.text().contains(row), "{}", page.text());
     assert_eq!((&status["web"]["tls"], &status["web"]["authentication"]), (&false.into(), &false.into()));
 }

@@ -9,6 +9,7 @@ use crate::detect::scan::{Scan, Source};
 use crate::detect::snapshot::{PublishedSource, Snapshot};
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
+use crate::detect::tuning::SCANS_SHOWN;
 use crate::detect::verdict;
 use std::collections::HashSet;
 
@@ -26,6 +27,10 @@ impl Tracker {
     /// What it shows of itself, as of the latest sweep.
     pub(crate) fn snapshot(&self, timeline: &Timeline) -> Snapshot {
         let (greatest, suppressed_sources, saturated) = self.greatest();
+        let rows = greatest.iter().flat_map(|candidate| self.rows_of(candidate.source));
+        let open = rows.filter(|&at| self.row(at).episode.is_open()).take(SCANS_SHOWN);
+        let mut scans: Vec<Scan> = open.map(|at| self.rows.scan(at, timeline)).collect();
+        scans.sort_unstable_by_key(|scan| scan.id);
         let published = |candidate: Candidate| PublishedSource {
             source: candidate.source,
             distinct_ports: candidate.ports,
@@ -43,6 +48,7 @@ impl Tracker {
             hold_nanos: self.limits.hold_nanos,
             counters: self.rows.counters,
             open_scans: self.rows.open_scans(),
+            scans,
             peak_distinct_ports: self.rows.greatest_peak(),
             tracked_sources: self.used() as u64 + self.directory.on_probation(),
             tracked_sources_limit: self.directory.capacity(),

@@ -7,13 +7,14 @@ mod picture;
 
 use self::escape::escape;
 use super::routes::{Methods, Route};
-use super::status::Interface;
+use super::status::{ByRule, Interface};
 use crate::detect::Scan;
 use crate::events::record::{JSON, Record, left_out};
 use crate::packet::Timestamp;
 use crate::publish::recent::{Kept, MINUTES};
 use crate::system::version;
 use crate::text::time::rfc3339;
+use crate::text::units::write_nanos;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
@@ -58,6 +59,7 @@ pub(super) fn page<A>(routes: &[Route<A>], view: &View<'_>) -> String {
     );
     write_scans(&mut page, view);
     write_interfaces(&mut page, view.interfaces);
+    write_rules(&mut page, view.interfaces);
     page.push_str("</div>");
     write_links(&mut page, routes);
     let _ = writeln!(page, "</main><script>{SCRIPT}</script></body></html>");
@@ -202,6 +204,56 @@ fn write_interfaces(page: &mut String, interfaces: &[Interface]) {
     }
     page.push_str("</tbody></table>");
 }
+
+/// The rules, each with what it has found on all interfaces.
+fn write_rules(page: &mut String, interfaces: &[Interface]) {
+    let mut rules: Vec<(&ByRule, [u64; 5])> = Vec::new();
+    for rule in interfaces.iter().flat_map(|interface| &interface.rules) {
+        let more =
+            [rule.hits, rule.open_scans, rule.peak.into(), rule.tracked_sources, rule.tracked_sources_limit];
+        let same = |(known, _): &&mut (&ByRule, _)| {
+            (known.window_nanos, known.counts, known.threshold)
+                == (rule.window_nanos, rule.counts, rule.threshold)
+        };
+        match rules.iter_mut().find(same) {
+            None => rules.push((rule, more)),
+            Some((_, all)) => {
+                let peak = all[2].max(more[2]);
+                all.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+                all[2] = peak;
+            }
+        }
+    }
+    if rules.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Rules</h2><table><thead><tr>");
+    for label in RULES {
+        let _ = write!(page, "<th scope=\"col\">{label}</th>");
+    }
+    page.push_str("</tr></thead><tbody>");
+    for (rule, [hits, open, peak, tracked, limit]) in rules {
+        let what = format!("{} {} within {}", rule.threshold, rule.counts, write_nanos(rule.window_nanos));
+        let cells = [
+            what,
+            rule.kinds.join(", "),
+            hits.to_string(),
+            open.to_string(),
+            peak.to_string(),
+            format!("{tracked} of {limit}"),
+        ];
+        page.push_str("<tr>");
+        for (label, cell) in RULES.iter().zip(cells) {
+            let _ =
+                write!(page, "<td data-label=\"{label}\" class=\"number\"><div>{}</div></td>", escape(&cell));
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</tbody></table>");
+}
+
+/// The columns of the rules.
+const RULES: [&str; 6] = ["Rule", "Finds", "Hits", "Open", "Greatest count", "Sources tracked"];
 
 fn write_links<A>(page: &mut String, routes: &[Route<A>]) {
     page.push_str(
