@@ -12,6 +12,9 @@ pub const BATCH: usize = 32;
 /// waits for no more than some twenty lines at a time.
 pub(super) const AHEAD: usize = 16;
 
+/// Rows that a sweep fetches ahead of the one that it looks at. With none it waits for each; far more are gone from the cache again.
+pub(super) const SWEPT_AHEAD: u32 = 16;
+
 // ---- How the memory of a rule is cut.
 
 /// The doorkeeper gets this part of the memory, 8 bytes a source. A greater one remembers a scanner's first port for longer in

@@ -139,6 +139,15 @@ impl Rows {
         (0..).zip(&self.rows).filter(|(_, row)| row.is_used)
     }
 
+    /// Has a row brought into the cache, if there is one.
+    #[inline]
+    pub(super) fn prefetch_row(&self, at: u32) {
+        if let Some(row) = self.rows.get(at as usize) {
+            prefetch(row);
+            prefetch(&row.peaks);
+        }
+    }
+
     /// Has a row and its ports brought into the cache.
     #[inline]
     pub(super) fn prefetch(&self, at: u32) {

@@ -27,7 +27,7 @@ use crate::detect::snapshot::Evicted;
 use crate::detect::table::eviction::EvictionQueue;
 use crate::detect::table::{Directory, Found, Probation, Ruling, Spot};
 use crate::detect::time::timeline::Origin;
-use crate::detect::tuning::{DOORKEEPER, FEW_HOSTS, KEY_NANOS, LEAST_ROWS, QUANTA};
+use crate::detect::tuning::{DOORKEEPER, FEW_HOSTS, KEY_NANOS, LEAST_ROWS, QUANTA, SWEPT_AHEAD};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -306,6 +306,7 @@ impl Tracker {
         // Of the scans that end, only the names are gathered: a flood can open as many as the table holds.
         let mut ending = Vec::new();
         for row in 0..self.rows.len() as u32 {
+            self.rows.prefetch_row(row + SWEPT_AHEAD);
             if !self.rows.row(row).is_used || self.rows.stays(row) {
                 continue;
             }
