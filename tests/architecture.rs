@@ -71,7 +71,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect::time", &["detect::tuning", "packet"]),
     ("detect::ranges", &["detect::tuning"]),
     ("detect::scan", &["detect::probe", "detect::ranges", "detect::tuning", "packet"]),
-    ("detect::snapshot", &["detect::probe", "detect::scan", "detect::tuning", "packet"]),
+    ("detect::subject", &[]),
+    ("detect::snapshot", &["detect::probe", "detect::scan", "detect::subject", "detect::tuning", "packet"]),
     ("detect::merge", &["detect::snapshot"]),
     (
         "detect::distinct",
@@ -81,7 +82,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect::ignore", &["detect::networks", "detect::probe", "detect::snapshot"]),
     (
         "detect::rule",
-        &["detect::distinct", "detect::ignore", "detect::networks", "detect::probe", "detect::snapshot"],
+        &[
+            "detect::distinct",
+            "detect::ignore",
+            "detect::networks",
+            "detect::probe",
+            "detect::snapshot",
+            "detect::subject",
+        ],
     ),
     ("detect::verdict", &["detect::rule", "detect::scan"]),
     ("detect::episode", &["detect::scan", "detect::tuning"]),

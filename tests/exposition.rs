@@ -60,6 +60,7 @@ fn scanned() -> InterfaceSnapshot {
             time: Timestamp::new(1_700_000_100, 0),
             window_nanos: 10_000_000_000,
             threshold: 20,
+            subject: detect::Subject::Source,
             kinds: &[detect::Kind::Vertical],
             hold_nanos: 300_000_000_000,
             counters: Counters {

@@ -63,6 +63,10 @@ const SCANS: &[(&str, &[&str], Scans)] = &[
     ("ipv6-udp-scan.pcap", ALL, &[("2001:db8:51::/64", "udp", 60)]),
     ("masscan-ipv6.pcap", &[], &[("2001:db8:51::/64", "syn", 100)]),
     ("scan6.pcap", &[], &[("2001:db8:51::/64", "syn", 60)]),
+    // Never 20 ports, or 25 hosts, within 10 s: a block.
+    ("block.pcap", &[], &[(SCANNER, "syn", 24)]),
+    // Never 20 ports by one /64.
+    ("ipv6-hop.pcap", &[], &[("2001:db8:51::/48", "syn", 70)]),
     ("hping3.pcap", &[], &[(SCANNER, "syn", 60)]),
     ("hping3-xmas.pcap", &[], &[(SCANNER, "xmas", 60)]),
     ("scan-delay.pcap", &[], &[(SCANNER, "syn", 40)]),

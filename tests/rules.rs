@@ -3,11 +3,11 @@
 use lab::oracle::Oracle;
 use portscan_exporter::detect::{
     Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Rule, Scan, ScanEvent, ScanId,
-    Source, Technique,
+    Source, Subject, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const SECOND: u64 = 1_000_000_000;
@@ -164,6 +164,7 @@ proptest! {
         let (alone, expected) = events_of(&Policy { slower: Vec::new(), ..policy.clone() }, &probes);
         let (window, hosts, is_block) = sweeps;
         let sweep = Rule {
+            subject: Subject::Source,
             window_nanos: window * SECOND,
             ports: is_block.then_some(3),
             peers: Some(hosts),
@@ -172,7 +173,10 @@ proptest! {
         let mut slower = vec![policy.slower[0], sweep];
         slower.sort_by_key(|rule| rule.window_nanos);
         slower[1].window_nanos += 1;
-        for slower in [policy.slower.clone(), slower] {
+        let hop = Rule { window_nanos: (window + 7) * SECOND, ..hop(hosts) };
+        let mut with_hop = [slower.clone(), vec![hop]].concat();
+        with_hop.sort_by_key(|rule| rule.window_nanos);
+        for slower in [policy.slower.clone(), slower, with_hop] {
             let policy = Policy { slower, ..policy.clone() };
             let (among, events) = events_of(&policy, &probes);
             prop_assert_eq!(by_window(&events, policy.window_nanos), expected.clone());
@@ -267,6 +271,144 @@ impl SweepOracle {
     }
 }
 
+/// A rule for sources that hop, of so many ports.
+fn hop(ports: u32) -> Rule {
+    Rule { ports: Some(ports), ..Rule::HOP }
+}
+
+/// What such a rule must say of one network, from every probe that there was.
+#[derive(Default)]
+struct HopOracle {
+    /// Of each port the quantum of the latest probe, and the sources that asked for it since it counts.
+    ports: BTreeMap<u16, (u64, BTreeSet<Source>)>,
+    /// Since when the count is below the threshold, if a scan is open.
+    open: Option<Option<u64>>,
+}
+
+impl HopOracle {
+    fn count(&self, quantum: u64) -> u32 {
+        self.ports.values().filter(|(then, _)| quantum - then <= QUANTA).count() as u32
+    }
+
+    fn settle(&mut self, rule: &Rule, now: u64) {
+        let quantum_nanos = rule.window_nanos.div_ceil(QUANTA);
+        let latest = self.ports.values().map(|(then, _)| *then).max().unwrap_or(0);
+        let falls = (latest..).find(|&quantum| self.count(quantum) < rule.threshold());
+        let Some(fell) = &mut self.open else { return };
+        if fell.is_none() {
+            *fell = falls.map(|quantum| quantum * quantum_nanos).filter(|&at| at <= now);
+        }
+        if fell.is_some_and(|fell| fell + rule.quiet_nanos <= now) {
+            self.open = None;
+            // What comes next tells its own sources apart.
+            self.ports.values_mut().for_each(|(_, by)| by.clear());
+        }
+    }
+
+    /// How many ports, if the probe opens a scan.
+    fn observe(&mut self, rule: &Rule, probe: &Probe) -> Option<u32> {
+        let now = probe.time.nanos();
+        self.settle(rule, now);
+        let quantum = now / rule.window_nanos.div_ceil(QUANTA);
+        let (then, by) = self.ports.entry(probe.port).or_insert((quantum, BTreeSet::new()));
+        if quantum - *then > QUANTA {
+            by.clear();
+        }
+        *then = quantum;
+        by.insert(Source::of(probe.source, 64));
+        let ports = self.count(quantum);
+        let of = |source: &Source| {
+            let counts =
+                |(then, by): &&(u64, BTreeSet<Source>)| quantum - then <= QUANTA && by.contains(source);
+            self.ports.values().filter(counts).count() as u32
+        };
+        let sources: BTreeSet<Source> = self.ports.values().flat_map(|(_, by)| by.iter().copied()).collect();
+        let most = sources.iter().map(of).max().unwrap_or(0);
+        if let Some(fell) = &mut self.open {
+            if ports >= rule.threshold() {
+                *fell = None;
+            }
+            return None;
+        }
+        if ports < rule.threshold() || most * 2 > ports {
+            return None;
+        }
+        self.open = Some(None);
+        Some(ports)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    /// Law 3 for a rule about networks: it finds each source that hops at the probe at which its ports are enough, and nothing that one
+    /// source of the network does alone.
+    #[test]
+    fn a_rule_about_networks_is_exact(
+        hops in (5..300_u64, 2..30_u32, 1..90_u64),
+        steps in steps(SECOND / 2, 7),
+    ) {
+        let (window, ports, quiet) = hops;
+        let rule = Rule { window_nanos: window * SECOND, quiet_nanos: quiet * SECOND, ..hop(ports) };
+        let policy =
+            Policy { window_nanos: SECOND, threshold: 60_000, slower: vec![rule], ..Policy::default() };
+        // Two networks of seven sources each.
+        let hopping = |(step, probe): (&Step, Probe)| {
+            let source = Ipv6Addr::new(0x2001, 0xdb8, u16::from(step.source % 2), u16::from(step.host), 0, 0, 0, 1);
+            Probe { source: source.into(), host: host(source.into(), 0), ..probe }
+        };
+        let probes: Vec<_> = steps.iter().zip(probes(&steps)).map(hopping).collect();
+        let (detector, events) = events_of(&policy, &probes);
+        let hits = events.iter().filter(|event| event.kind == EventKind::Hit);
+        let told: Vec<_> = hits.map(|e| (e.scan.source, e.scan.detected, e.scan.distinct_ports)).collect();
+        let mut networks: BTreeMap<Source, HopOracle> = BTreeMap::new();
+        let mut expected = Vec::new();
+        for probe in &probes {
+            let network = Source::of(probe.source, 48);
+            if let Some(ports) = networks.entry(network).or_default().observe(&rule, probe) {
+                expected.push((network, probe.time, ports));
+            }
+        }
+        prop_assert_eq!(told, expected);
+        prop_assert_eq!(detector.snapshot().slower[0].open_scans.iter().sum::<u64>(), 0);
+    }
+}
+
+/// So many probes a second apart, each for a port of its own.
+fn each_second(ports: std::ops::RangeInclusive<u16>, source: impl Fn(u16) -> Ipv6Addr) -> Vec<Probe> {
+    let probe = |port: u16| Probe {
+        time: Timestamp((1_700_000_000 + u64::from(port)) * SECOND),
+        source: source(port).into(),
+        host: host(source(port).into(), 0),
+        port,
+        technique: Technique::Syn,
+    };
+    ports.map(probe).collect()
+}
+
+#[test]
+fn who_changes_his_network_with_each_probe_is_one_scanner() {
+    let standard = Policy::standard();
+    let told = |probes: &[Probe]| {
+        let (_, events) = events_of(&standard, probes);
+        let hits = events.iter().filter(|event| event.kind == EventKind::Hit);
+        hits.map(|e| format!("{} {}", e.scan.source, e.scan.distinct_ports)).collect::<Vec<_>>()
+    };
+    let of = |a, b, c, d| Ipv6Addr::new(a, b, c, d, 0, 0, 0, 1);
+    assert_eq!(told(&each_second(1..=70, |n| of(0x2001, 0xdb8, 7, n))), ["2001:db8:7::/48 60"]);
+    assert_eq!(told(&each_second(1..=70, |n| of(0x2001, 0xdb8, 7, 0xab00 + n % 7))), ["2001:db8:7::/48 60"]);
+    // One of them alone is a slow scan, and no second one of its network.
+    assert_eq!(told(&each_second(1..=70, |_| of(0x2001, 0xdb8, 7, 7))), ["2001:db8:7:7::/64 60"]);
+    assert!(told(&each_second(1..=59, |n| of(0x2001, 0xdb8, 7, n))).is_empty());
+    // Where something else than a prefix is one party nobody hops: Teredo, NAT64, neighbours; and another site is somebody else.
+    assert!(told(&each_second(1..=70, |n| Ipv6Addr::new(0x2001, 0, 1, 2, 0, 0, n, n))).is_empty());
+    assert!(told(&each_second(1..=70, |n| Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, n, n))).is_empty());
+    assert!(told(&each_second(1..=70, |n| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, n, n))).is_empty());
+    assert!(told(&each_second(1..=70, |n| of(0x2001, 0xdb8, n, 7))).is_empty());
+    // 6to4: its /48 is a host, and that is the source.
+    assert_eq!(told(&each_second(1..=70, |n| of(0x2002, 0xc633, 0x6407, n))), ["2002:c633:6407::/48 60"]);
+}
+
 /// Who is inside: nobody knows, the hosts that are asked, or these and two of the sources.
 fn home() -> impl Strategy<Value = Networks> {
     let networks = |text: &[&str]| {
@@ -292,6 +434,7 @@ proptest! {
     ) {
         let (window, hosts, is_block, quiet) = sweep;
         let rule = Rule {
+            subject: Subject::Source,
             window_nanos: window * SECOND,
             ports: is_block.then_some(5),
             peers: Some(hosts),

@@ -114,7 +114,7 @@ impl Reloads {
     fn hand_over(&self, policy: &Policy, hold_nanos: u64) -> Result<(), String> {
         let reloads = self.reloads_of(policy, hold_nanos)?;
         for (reload, (reloads, fanout, wake)) in reloads.into_iter().zip(&self.captures) {
-            fanout.aggregate_ipv6(policy.ipv6_prefix);
+            fanout.aggregate_ipv6(policy.shared_prefix());
             fanout.look_for(policy.techniques);
             // A capture that has ended takes no policy; the supervisor notices that by itself.
             let _ = reloads.send(reload);

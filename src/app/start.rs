@@ -187,7 +187,7 @@ fn tables(settings: &Settings, limits: Limits) -> Result<Vec<Pipeline>, String> 
 /// Opens every interface. One that cannot be opened is tried again while the others capture. An error says that none could be
 /// opened; but what patterns mean may come later.
 fn open_captures(settings: &Settings) -> Result<Vec<Vec<Live>>, String> {
-    let prefix = settings.policy.ipv6_prefix;
+    let prefix = settings.policy.shared_prefix();
     let mut errors = Vec::new();
     let mut lives = Vec::new();
     let mut own_names = BTreeMap::new();

@@ -157,8 +157,11 @@ impl Detector {
             }
         }
         first.end_batch();
-        for tracker in slower {
-            tracker.observe_handed(batch, handed, timeline, events);
+        // Networks come last: what is left is what no source was found for.
+        for are_networks in [false, true] {
+            for tracker in slower.iter_mut().filter(|tracker| tracker.are_networks() == are_networks) {
+                tracker.observe_handed(batch, handed, timeline, events);
+            }
         }
         handed.clear();
         batch.clear();

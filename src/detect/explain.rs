@@ -45,6 +45,8 @@ pub struct ByRule {
     pub threshold: u32,
     /// Whether that is hosts, not ports.
     pub counts_hosts: bool,
+    /// The source that the address counts for, by this rule.
+    pub source: Source,
     /// Where the source is.
     pub tracked: Tracked,
     /// How many count, now.
@@ -61,6 +63,7 @@ impl ByRule {
     /// What a tracker knows, as of the latest tick.
     pub(super) fn of(source: Source, tracker: &Tracker, timeline: &Timeline) -> Self {
         let rule = tracker.rule();
+        let source = tracker.source(source.address);
         let candidate = tracker.candidate(source);
         let mut rows = tracker.rows_of(source).map(|at| tracker.row(at)).peekable();
         let tracked = match (rows.peek(), &candidate) {
@@ -73,6 +76,7 @@ impl ByRule {
             window_nanos: rule.window_nanos,
             threshold: rule.threshold(),
             counts_hosts: rule.counts_peers(),
+            source,
             tracked,
             open_scan: rows.any(|row| row.episode.is_open()),
             count: candidate.map_or(0, |candidate| candidate.ports),
@@ -316,12 +320,12 @@ mod tests {
             let by_rule = |rule: ByRule| (rule.counts_hosts, rule.tracked, rule.count, rule.open_scan);
             detector.explain(asked(text)).slower.into_iter().map(by_rule).collect::<Vec<_>>()
         };
-        assert_eq!(
-            told("198.51.100.7"),
-            [(true, Tracked::Table, 1, false), (false, Tracked::Table, 30, false)]
-        );
-        assert_eq!(told("198.51.100.8"), [(true, Tracked::Table, 30, true), (false, Tracked::No, 0, false)]);
-        assert_eq!(told("198.51.100.9"), [(true, Tracked::No, 0, false), (false, Tracked::No, 0, false)]);
+        let (hosts, ports) =
+            (|count, open| (true, Tracked::Table, count, open), (false, Tracked::Table, 30, false));
+        let none = (false, Tracked::No, 0, false);
+        assert_eq!(told("198.51.100.7"), [hosts(1, false), none, ports], "IPv4 does not hop");
+        assert_eq!(told("198.51.100.8"), [hosts(30, true), none, none]);
+        assert_eq!(told("198.51.100.9"), [(true, Tracked::No, 0, false), none, none]);
     }
 
     #[test]

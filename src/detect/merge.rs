@@ -73,6 +73,7 @@ impl Snapshot {
             window_nanos: _,
             threshold: _,
             kinds: _,
+            subject: _,
             hold_nanos: _,
             counters,
             open_scans,

@@ -34,6 +34,7 @@ mod scan;
 // By which rule it is judged.
 mod ignore;
 mod networks;
+mod subject;
 mod rule;
 mod tuning;
 mod verdict;
@@ -66,7 +67,7 @@ pub use networks::Networks;
 pub(crate) use probe::Ipv4Probe;
 pub use probe::{Class, Family, Probe, Technique, Techniques};
 pub use ranges::PortRanges;
-pub use rule::{Limits, MOST_RULES, Policy, Rule};
+pub use rule::{Limits, MOST_RULES, Policy, Rule, Subject};
 pub use scan::{EventKind, Kind, PortSample, Scan, ScanEvent, ScanId, Source};
 pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot, Withdrawn};
 pub use time::timeline::Origin;

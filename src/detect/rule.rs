@@ -5,11 +5,14 @@ use crate::detect::ignore::Pairs;
 use crate::detect::networks::Networks;
 use crate::detect::probe::{Probe, Techniques};
 use crate::detect::snapshot::Ignored;
+pub use crate::detect::subject::Subject;
 use std::net::IpAddr;
 
 /// One rule by which sources are judged: so many distinct ports, or so many distinct hosts, within a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
+    /// Whose counts.
+    pub subject: Subject,
     /// The sliding span in which is counted, in nanoseconds.
     pub window_nanos: u64,
     /// Distinct ports at which a source counts as scanning; where hosts are counted, those at which a sweep is a block.
@@ -27,18 +30,35 @@ impl Rule {
     pub const SLOW: Self = Self::of_ports(60, 3_600 * SECOND, 600 * SECOND);
 
     /// The rule for sweeps that the exporter starts with: 25 hosts within 5 minutes, and a block with 20 ports.
-    pub const SWEEP: Self =
-        Self { window_nanos: 300 * SECOND, ports: Some(20), peers: Some(25), quiet_nanos: 60 * SECOND };
+    pub const SWEEP: Self = Self {
+        subject: Subject::Source,
+        window_nanos: 300 * SECOND,
+        ports: Some(20),
+        peers: Some(25),
+        quiet_nanos: 60 * SECOND,
+    };
+
+    /// The rule for who changes his /64 that the exporter starts with: 60 ports by one /48 within 10 minutes.
+    pub const HOP: Self =
+        Self { subject: Subject::Network(48), ..Self::of_ports(60, 600 * SECOND, 100 * SECOND) };
 
     /// So many ports within a window.
     pub const fn of_ports(ports: u32, window_nanos: u64, quiet_nanos: u64) -> Self {
-        Self { window_nanos, ports: Some(ports), peers: None, quiet_nanos }
+        Self { subject: Subject::Source, window_nanos, ports: Some(ports), peers: None, quiet_nanos }
     }
 
     /// The count at which a source scans, of what the rule counts.
     #[inline]
     pub fn threshold(&self) -> u32 {
         self.peers.or(self.ports).unwrap_or(u32::MAX)
+    }
+
+    /// How many bits of an IPv6 address say whose count it is, where a source has so many.
+    pub(super) fn prefix(&self, ipv6_prefix: u8) -> u8 {
+        match self.subject {
+            Subject::Network(prefix) => prefix,
+            Subject::Source => ipv6_prefix,
+        }
     }
 
     /// Whether it counts hosts, not ports.
@@ -97,9 +117,9 @@ impl Default for Policy {
 pub const MOST_RULES: usize = 4;
 
 impl Policy {
-    /// What the exporter starts with: the default, and behind it a rule for sweeps and a slow one.
+    /// What the exporter starts with: the default, and behind it rules for sweeps and for hopping, and a slow one.
     pub fn standard() -> Self {
-        Self { slower: vec![Rule::SWEEP, Rule::SLOW], ..Self::default() }
+        Self { slower: vec![Rule::SWEEP, Rule::HOP, Rule::SLOW], ..Self::default() }
     }
 
     /// The rule that comes first, and that no other changes anything of.
@@ -110,6 +130,11 @@ impl Policy {
     /// All of them, the first one first.
     pub fn rules(&self) -> impl Iterator<Item = Rule> {
         std::iter::once(self.first_rule()).chain(self.slower.iter().copied())
+    }
+
+    /// Bits of an IPv6 address that all that counts together by some rule has in common: threads share sources by these.
+    pub fn shared_prefix(&self) -> u8 {
+        self.rules().map(|rule| rule.prefix(self.ipv6_prefix)).min().unwrap_or(self.ipv6_prefix)
     }
 
     /// How long it takes until nothing counts any more by any rule and every scan is over.
@@ -165,8 +190,9 @@ impl Limits {
     /// The limits of each rule behind the first of a policy. Peaks of a long window are kept for as long, and only sources that scanned
     /// get a series.
     pub fn of_slower(&self, rule: &Rule, policy: &Policy) -> Self {
+        let all: usize = policy.slower.iter().map(|rule| rule.subject.weight()).sum();
         Self {
-            memory_bytes: self.memory_bytes / 3 / policy.slower.len().max(1),
+            memory_bytes: self.memory_bytes / 3 / all.max(1) * rule.subject.weight(),
             hold_nanos: self.hold_nanos.max(rule.window_nanos),
             min_ports: u32::MAX,
             ..*self

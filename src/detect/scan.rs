@@ -73,6 +73,16 @@ impl Source {
         IpNet::new_assert(self.address, self.prefix)
     }
 
+    /// Whether an address is in a network of so many bits that can have many sources in it: not where something else than a prefix is
+    /// one party.
+    #[inline]
+    pub(super) fn may_hop(address: IpAddr, prefix: u8) -> bool {
+        match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(v6) => party(v6, prefix).1 == prefix && party(v6, prefix + 1).1 == prefix + 1,
+        }
+    }
+
     /// Whether more than one address counts for this source.
     pub fn is_network(&self) -> bool {
         self.address.is_ipv6() && self.prefix < 128
@@ -207,9 +217,12 @@ pub struct Scan {
     pub lower_bound: bool,
     /// The greatest count within one window.
     pub peak_distinct_ports: u32,
+    /// Sources that took part: 1, or those of a network that hops; exact up to 7, an estimate (± 18 %) above.
+    pub distinct_sources: u32,
     /// Distinct hosts asked since `started`; exact up to 7, an estimate (± 18 %) above.
     pub distinct_hosts: u32,
-    /// Distinct ports on the busiest host; at least, where more than 7 hosts were asked.
+    /// Distinct ports on the busiest host; at least, where more than 7 hosts were asked. Of a network that hops, those that its
+    /// busiest source asked for.
     pub busiest_host_ports: u32,
     /// The busiest host, and a port that it was asked for: the first, if it was always the busiest.
     pub target: (IpAddr, u16),

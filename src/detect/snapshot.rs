@@ -2,6 +2,7 @@
 
 use crate::detect::probe::{Family, Probe, Technique};
 use crate::detect::scan::{Kind, Scan, Source};
+use crate::detect::subject::Subject;
 use crate::detect::tuning::BURST_BOUNDS;
 use crate::packet::Timestamp;
 use std::cmp::Reverse;
@@ -159,6 +160,8 @@ pub struct Snapshot {
     pub window_nanos: u64,
     /// The threshold.
     pub threshold: u32,
+    /// Whose counts the rule judges.
+    pub subject: Subject,
     /// The kinds of scans that the rule can find.
     pub kinds: &'static [Kind],
     /// How long a peak stays published, in nanoseconds.

@@ -49,8 +49,7 @@ mod tests {
 
     #[test]
     fn many_hosts_are_a_sweep_and_with_many_ports_a_block() {
-        let rule =
-            Rule { ports: Some(20), peers: Some(25), window_nanos: 300 * SECOND, quiet_nanos: 60 * SECOND };
+        let rule = Rule::SWEEP;
         let of = |peers, ports| kind(&rule, Counts { ports, peers });
         assert_eq!((of(24, 1), of(24, 65_536)), (None, None), "ports alone are not its business");
         assert_eq!((of(25, 1), of(25, 19)), (Some(Kind::Horizontal), Some(Kind::Horizontal)));

@@ -88,6 +88,10 @@ pub static FIELDS: &[Field] = &[
     field(|it| Value::Time(it.scan.ended)).log("ended").json(9, "ended"),
     field(|it| Value::Target(it.scan.first_target)).json(14, "first_target").column(11, "FIRST TARGET"),
     field(|it| Value::Rare(it.clock_steps)).json(21, "clock_steps"),
+    // One is what everybody expects.
+    field(|it| Value::Rare(if it.scan.distinct_sources > 1 { it.scan.distinct_sources.into() } else { 0 }))
+        .log("sources")
+        .json(24, "distinct_sources"),
 ];
 
 const fn field(read: for<'a> fn(&Record<'a>) -> Value<'a>) -> Field {

@@ -163,6 +163,36 @@ pub(super) const SWEEP_THRESHOLD: Bound<u32> = Bound {
     set_by: SetBy::Both,
 };
 
+pub(super) const HOP_WINDOW: Bound<Duration> = Bound {
+    name: "detection.hop-window",
+    least: Duration::from_secs(60),
+    greatest: DAY,
+    default: Duration::from_secs(600),
+    unless: "",
+    why: "of the rule for who changes his IPv6 /64; longer than detection.window, or there is none",
+    set_by: SetBy::Both,
+};
+
+pub(super) const HOP_THRESHOLD: Bound<u32> = Bound {
+    name: "detection.hop-threshold",
+    least: 0,
+    greatest: 65_536,
+    default: 60,
+    unless: "",
+    why: "ports within it of one network, at most half of them by one source; 0: no such rule; at least detection.threshold, and three times that unless it is given",
+    set_by: SetBy::Both,
+};
+
+pub(super) const HOP_PREFIX: Bound<u8> = Bound {
+    name: "detection.hop-prefix",
+    least: 16,
+    greatest: 120,
+    default: 48,
+    unless: "",
+    why: "bits of such a network; less than detection.ipv6_prefix, or there is no such rule; a shorter one takes customers of one provider together",
+    set_by: SetBy::File,
+};
+
 pub(super) const QUIET: Bound<Duration> = Bound {
     name: "detection.quiet",
     least: SECOND,
@@ -289,7 +319,8 @@ impl Row {
     /// The row as the README has it.
     pub fn markdown(&self) -> String {
         let dashes = if self.is_flag { "--" } else { "" };
-        let Self { name, bounds, default, why, .. } = self;
+        let name = if self.is_flag { self.name.to_owned() } else { self.name.replace('-', "_") };
+        let Self { bounds, default, why, .. } = self;
         format!("| `{dashes}{name}` | {bounds} | {default} | {why} |")
     }
 }
@@ -306,6 +337,9 @@ pub fn rows() -> Vec<Row> {
         Row::of(&SLOW_THRESHOLD),
         Row::of(&SWEEP_WINDOW),
         Row::of(&SWEEP_THRESHOLD),
+        Row::of(&HOP_WINDOW),
+        Row::of(&HOP_THRESHOLD),
+        Row::of(&HOP_PREFIX),
         Row::of(&QUIET),
         Row::of(&IPV6_PREFIX),
         Row::of(&MEMORY),

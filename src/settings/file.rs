@@ -52,6 +52,15 @@ pub struct Detection {
     /// Distinct hosts within it; 0 is none.
     #[serde(default, deserialize_with = "located")]
     pub sweep_threshold: Option<Located<u32>>,
+    /// The span of the rule for networks in which a source hops.
+    #[serde(default, deserialize_with = "located")]
+    pub hop_window: Option<Located<Duration>>,
+    /// Distinct ports within it; 0 is none.
+    #[serde(default, deserialize_with = "located")]
+    pub hop_threshold: Option<Located<u32>>,
+    /// Bits of such a network.
+    #[serde(default, deserialize_with = "located")]
+    pub hop_prefix: Option<Located<u8>>,
     /// What is inside, for the rule for sweeps.
     #[serde(default, deserialize_with = "networks")]
     pub home: Vec<IpNet>,
@@ -320,6 +329,7 @@ impl Syntax for RangeInclusive<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::Subject;
 
     fn error(text: &str) -> String {
         let (line, what) = parse(text).expect_err(text);
@@ -396,7 +406,7 @@ mod tests {
         for (text, message) in [
             (
                 "detection:\n  window: 5s\n  treshold: 20\n",
-                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, home, quiet, techniques, ipv6_prefix)",
+                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, home, quiet, techniques, ipv6_prefix)",
             ),
             ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
@@ -512,7 +522,10 @@ mod tests {
         assert_eq!(nanos(file.detection.quiet), u128::from(policy.quiet_nanos));
         assert_eq!(file.detection.threshold.unwrap().value, policy.threshold);
         assert_eq!(file.detection.ipv6_prefix.unwrap().value, policy.ipv6_prefix);
-        let [sweep, slow] = crate::detect::Policy::standard().slower[..] else { panic!("two rules") };
+        let [sweep, hop, slow] = crate::detect::Policy::standard().slower[..] else { panic!("three rules") };
+        assert_eq!(nanos(file.detection.hop_window), u128::from(hop.window_nanos));
+        assert_eq!(file.detection.hop_threshold.map(|t| t.value), hop.ports);
+        assert_eq!(file.detection.hop_prefix.map(|t| Subject::Network(t.value)), Some(hop.subject));
         assert_eq!(nanos(file.detection.sweep_window), u128::from(sweep.window_nanos));
         assert_eq!(file.detection.sweep_threshold.map(|t| t.value), sweep.peers);
         assert_eq!(nanos(file.detection.slow_window), u128::from(slow.window_nanos));

@@ -128,13 +128,15 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let flags = &flags.detection;
     let window_nanos = nanos(choose(&WINDOW, flags.window, file.window, path)?);
     let threshold = choose(&THRESHOLD, flags.threshold, file.threshold, path)?;
-    let slower = slower::rules(window_nanos, threshold, flags, &file, path)?;
+    let ipv6_prefix = choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?;
+    let first = slower::First { window_nanos, threshold, ipv6_prefix };
+    let slower = slower::rules(&first, flags, &file, path)?;
     let home = if flags.home.is_empty() { &file.home } else { &flags.home };
     Ok(Policy {
         window_nanos,
         threshold,
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
-        ipv6_prefix: choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?,
+        ipv6_prefix,
         techniques: flags.techniques.or(file.techniques).unwrap_or(Techniques::DEFAULT),
         slower,
         home: Networks::new(home),

@@ -1,11 +1,13 @@
-//! The rules behind the first: one for sweeps, and a slow one.
+//! The rules behind the first: for sweeps, for sources that hop, and a slow one.
 
-use super::bounds::{Bound, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW};
+use super::bounds::{
+    Bound, HOP_PREFIX, HOP_THRESHOLD, HOP_WINDOW, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
+};
 use super::checks::{choose, nanos};
 use super::error::{SettingsError, invalid};
 use super::file::{Detection, Located};
 use super::flags::DetectionFlags;
-use crate::detect::Rule;
+use crate::detect::{Rule, Subject};
 use crate::text::printable;
 use crate::text::units::write_nanos;
 use std::path::Path;
@@ -14,62 +16,93 @@ use std::time::Duration;
 /// A sweep that asks for more ports than this is a block whatever the threshold is: they fit a short list.
 const MOST_BLOCK_PORTS: u32 = 128;
 
+/// What the first rule is, and the sources that it judges.
+pub(super) struct First {
+    pub(super) window_nanos: u64,
+    pub(super) threshold: u32,
+    pub(super) ipv6_prefix: u8,
+}
+
 /// The rules that flags and file ask for behind the first one, the faster before the slower.
 pub(super) fn rules(
-    window_nanos: u64,
-    threshold: u32,
+    first: &First,
     flags: &DetectionFlags,
     file: &Detection,
     path: Option<&Path>,
 ) -> Result<Vec<Rule>, SettingsError> {
     let mut rules = Vec::new();
     let hosts = number(&SWEEP_THRESHOLD, flags.sweep_threshold, file.sweep_threshold, path)?;
-    let window = window(&SWEEP_WINDOW, flags.sweep_window, file.sweep_window, window_nanos, path)?;
-    if let Some((hosts, sweep_nanos)) = hosts.zip(window) {
+    let window_of = |bound, flag, file| window(bound, flag, file, first.window_nanos, path);
+    let window = window_of(&SWEEP_WINDOW, flags.sweep_window, file.sweep_window)?;
+    if let Some((hosts, window_nanos)) = hosts.zip(window) {
         rules.push(Rule {
-            window_nanos: sweep_nanos,
-            ports: Some(threshold.min(MOST_BLOCK_PORTS)),
+            window_nanos,
+            ports: Some(first.threshold.min(MOST_BLOCK_PORTS)),
             peers: Some(hosts),
             ..Rule::SWEEP
         });
     }
-    let ports = slow_ports(threshold, flags, file, path)?;
-    let window = self::window(&SLOW_WINDOW, flags.slow_window, file.slow_window, window_nanos, path)?;
-    if let Some((ports, slow_nanos)) = ports.zip(window) {
+    let ports = ports(&SLOW_THRESHOLD, first, flags.slow_threshold, file.slow_threshold, path)?;
+    let window = window_of(&SLOW_WINDOW, flags.slow_window, file.slow_window)?;
+    if let Some((ports, window_nanos)) = ports.zip(window) {
         // A scanner that asks once a minute falls below the threshold now and then.
-        rules.push(Rule::of_ports(ports, slow_nanos, slow_nanos / 6));
+        rules.push(Rule::of_ports(ports, window_nanos, window_nanos / 6));
+    }
+    let ports = self::ports(&HOP_THRESHOLD, first, flags.hop_threshold, file.hop_threshold, path)?;
+    let window = window_of(&HOP_WINDOW, flags.hop_window, file.hop_window)?;
+    let prefix = hop_prefix(first, file, path)?;
+    if let (Some(ports), Some(window_nanos), Some(prefix)) = (ports, window, prefix) {
+        let is_asked_for = flags.hop_window.is_some() || file.hop_window.is_some();
+        let window_nanos = if is_asked_for { window_nanos } else { own_window(window_nanos, &rules) };
+        let rule = Rule::of_ports(ports, window_nanos, window_nanos / 6);
+        rules.push(Rule { subject: Subject::Network(prefix), ..rule });
     }
     rules.sort_by_key(|rule| rule.window_nanos);
-    if let [one, other] = rules[..]
-        && one.window_nanos == other.window_nanos
-    {
-        let window = write_nanos(one.window_nanos);
-        return invalid(format!(
-            "--detection.slow-window and --detection.sweep-window must differ, and are {window}"
-        ));
+    // The window is their label.
+    match rules.windows(2).find(|pair| pair[0].window_nanos == pair[1].window_nanos) {
+        Some(pair) => invalid(format!(
+            "the windows of the slower rules (detection.slow_window, sweep_window, hop_window) must differ, and two are {}",
+            write_nanos(pair[0].window_nanos)
+        )),
+        None => Ok(rules),
     }
-    Ok(rules)
 }
 
-/// The ports of the slow rule. Fewer than those of the first would be there first in every fast scan, and it would be two.
-fn slow_ports(
-    threshold: u32,
-    flags: &DetectionFlags,
-    file: &Detection,
+/// A window that nobody asked for gives way to one that somebody did.
+fn own_window(mut window_nanos: u64, others: &[Rule]) -> u64 {
+    while others.iter().any(|rule| rule.window_nanos == window_nanos) {
+        window_nanos = window_nanos / 2 * 3;
+    }
+    window_nanos
+}
+
+/// The bits of a network in which a source may hop; `None` if nobody asked for them and a source has no more.
+fn hop_prefix(first: &First, file: &Detection, path: Option<&Path>) -> Result<Option<u8>, SettingsError> {
+    let prefix = choose(&HOP_PREFIX, None, file.hop_prefix, path)?;
+    if file.hop_prefix.is_some() && prefix >= first.ipv6_prefix {
+        let (name, bits) = (named(&HOP_PREFIX, None, file.hop_prefix, path), first.ipv6_prefix);
+        return invalid(format!("{name} must be less than detection.ipv6_prefix ({bits}), not {prefix}"));
+    }
+    Ok((prefix < first.ipv6_prefix).then_some(prefix))
+}
+
+/// The ports of a slower rule. Fewer than those of the first would be there first in every fast scan, and it would be two.
+fn ports(
+    bound: &Bound<u32>,
+    first: &First,
+    flag: Option<u32>,
+    file: Option<Located<u32>>,
     path: Option<&Path>,
 ) -> Result<Option<u32>, SettingsError> {
-    let Some(ports) = number(&SLOW_THRESHOLD, flags.slow_threshold, file.slow_threshold, path)? else {
-        return Ok(None);
-    };
-    match flags.slow_threshold.is_some() || file.slow_threshold.is_some() {
+    let threshold = first.threshold;
+    let Some(ports) = number(bound, flag, file, path)? else { return Ok(None) };
+    match flag.is_some() || file.is_some() {
         // Who has raised the first threshold does not want to hear of fewer ports by another rule.
-        false => Ok(Some(ports.max(3 * threshold).min(SLOW_THRESHOLD.greatest))),
-        true if ports < threshold => {
-            let name = named(&SLOW_THRESHOLD, flags.slow_threshold, file.slow_threshold, path);
-            invalid(format!(
-                "{name} must be at least the detection threshold ({threshold}), or each fast scan is two, not {ports}"
-            ))
-        }
+        false => Ok(Some(ports.max(3 * threshold).min(bound.greatest))),
+        true if ports < threshold => invalid(format!(
+            "{} must be at least the detection threshold ({threshold}), or each fast scan is two, not {ports}",
+            named(bound, flag, file, path)
+        )),
         true => Ok(Some(ports)),
     }
 }
@@ -116,6 +149,7 @@ fn window(
 
 #[cfg(test)]
 mod tests {
+    use crate::detect::Subject;
     use crate::settings::Settings;
     use crate::settings::flags;
     use crate::text::units::write_nanos;
@@ -126,7 +160,11 @@ mod tests {
         let settings = Settings::of(flags::parse(words).expect("flags that parse"));
         let policy = settings.map_err(|error| error.to_string())?.policy;
         let written = |rule: &crate::detect::Rule| {
-            let what = if rule.counts_peers() { "hosts" } else { "ports" };
+            let what = match (rule.subject, rule.counts_peers()) {
+                (Subject::Network(prefix), _) => format!("ports of a /{prefix}"),
+                (Subject::Source, true) => String::from("hosts"),
+                (Subject::Source, false) => String::from("ports"),
+            };
             format!("{} {what} within {}", rule.threshold(), write_nanos(rule.window_nanos))
         };
         Ok(policy.slower.iter().map(written).collect())
@@ -135,17 +173,29 @@ mod tests {
     #[test]
     fn each_rule_can_be_set_and_turned_off() {
         let told = |words| rules(words).expect(words).join(", ");
-        assert_eq!(told(""), "25 hosts within 5m, 60 ports within 1h");
-        assert_eq!(told("--detection.slow-threshold=0"), "25 hosts within 5m");
-        assert_eq!(told("--detection.sweep-threshold=0"), "60 ports within 1h");
-        assert_eq!(told("--detection.sweep-threshold=0 --detection.slow-threshold=0"), "");
-        assert_eq!(told("--detection.threshold=100"), "25 hosts within 5m, 300 ports within 1h");
-        assert_eq!(told("--detection.slow-threshold=20"), "25 hosts within 5m, 20 ports within 1h");
+        const SWEEP: &str = "25 hosts within 5m";
+        const HOP: &str = "60 ports of a /48 within 10m";
+        const SLOW: &str = "60 ports within 1h";
+        assert_eq!(told(""), format!("{SWEEP}, {HOP}, {SLOW}"));
+        assert_eq!(told("--detection.slow-threshold=0"), format!("{SWEEP}, {HOP}"));
+        assert_eq!(told("--detection.sweep-threshold=0"), format!("{HOP}, {SLOW}"));
+        assert_eq!(told("--detection.hop-threshold=0"), format!("{SWEEP}, {SLOW}"));
+        let none = "--detection.sweep-threshold=0 --detection.slow-threshold=0 --detection.hop-threshold=0";
+        assert_eq!(told(none), "");
+        assert_eq!(
+            told("--detection.threshold=100"),
+            format!("{SWEEP}, 300 ports of a /48 within 10m, 300 ports within 1h")
+        );
+        assert_eq!(told("--detection.slow-threshold=20"), format!("{SWEEP}, {HOP}, 20 ports within 1h"));
         assert_eq!(
             told(
-                "--detection.slow-window=2m --detection.slow-threshold=30 --detection.sweep-window=1h --detection.sweep-threshold=9"
+                "--detection.slow-window=10m --detection.slow-threshold=30 --detection.sweep-window=1h --detection.sweep-threshold=9"
             ),
-            "30 ports within 2m, 9 hosts within 1h"
+            "30 ports within 10m, 60 ports of a /48 within 15m, 9 hosts within 1h"
+        );
+        assert_eq!(
+            told("--detection.hop-window=2m --detection.hop-threshold=30"),
+            format!("30 ports of a /48 within 2m, {SWEEP}, {SLOW}")
         );
     }
 
@@ -163,7 +213,7 @@ mod tests {
             ),
             (
                 "--detection.slow-window=5m",
-                "--detection.slow-window and --detection.sweep-window must differ, and are 5m",
+                "the windows of the slower rules (detection.slow_window, sweep_window, hop_window) must differ, and two are 5m",
             ),
             ("--detection.slow-window=59s", "--detection.slow-window must be from 1m to 24h, not 59s"),
         ] {

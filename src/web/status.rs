@@ -33,6 +33,8 @@ struct Policy {
 /// A rule.
 #[derive(Serialize)]
 struct Rule {
+    /// Of whom: `source`, or `network` of IPv6.
+    subject: &'static str,
     threshold: u32,
     /// Of what.
     counts: &'static str,
@@ -127,6 +129,7 @@ fn counts(rule: &detect::Snapshot) -> &'static str {
 impl Rule {
     fn of(rule: &detect::Snapshot) -> Self {
         Self {
+            subject: rule.subject.label(),
             threshold: rule.threshold,
             counts: counts(rule),
             window_seconds: rule.window_nanos as f64 / 1e9,

@@ -16,7 +16,7 @@ cleanup() {
 }
 trap cleanup EXIT
 "$netlab" up "$lab"
-for tool in nmap masscan zmap hping3 scan6 tcpdump curl openssl python3 $([ "${ONLY:-}" ] || echo editcap); do
+for tool in nmap masscan zmap hping3 scan6 tcp6 tcpdump curl openssl python3 $([ "${ONLY:-}" ] || echo editcap); do
   command -v "$tool" >/dev/null || { echo "make.sh needs $tool" >&2; exit 1; }
 done
 
@@ -152,6 +152,20 @@ record zmap gw a0 "tcp" at s1 timeout 20 zmap -q -p 22 -B 1M --cooldown-time=1 -
 record hping3 t eth0 "tcp" at s1 timeout 20 hping3 -S -p ++1 -c 60 -i u2000 $T
 record hping3-xmas t eth0 "tcp" at s1 timeout 20 hping3 -F -P -U -p ++1 -c 60 -i u2000 $T
 record scan6 t eth0 "ip6 and tcp" at s1 timeout 30 scan6 -i eth0 -d $T6 -j tcp:1-60
+
+# -- rules behind the first --------------------------------------------------------------------------------------
+# Another address of the /48 each second (tcp6 draws by the clock), so another /64.
+hop() { for port in $(seq 1 70); do at s1 timeout 5 tcp6 -i eth0 -s 2001:db8:51::/48 -d $1 -a $port -X S || :; done; }
+# Each probe from one of 64 addresses: two or three ports each.
+shared() { timeout 4 ip netns exec "$lab-s1" masscan --range $1 -p1-160 --rate 1000 --wait 0 -e eth0 \
+  --source-ip 198.51.100.128-198.51.100.191 --router-mac "$2" || [ $? = 124 ]; }
+# Hosts and ports by chance, and fewer than 20 of either within 10 s.
+block() { timeout 55 ip netns exec "$lab-s1" masscan --range 192.0.2.0/27 -p1-24 --rate 1.5 --wait 0 -e eth0 \
+  --source-ip 198.51.100.7 --router-mac "$1" || [ $? = 124 ]; }
+export -f hop shared block
+record ipv6-hop t eth0 "ip6 and tcp" hop $T6
+record distributed t eth0 "tcp" shared $T "${router//:/-}"
+record block gw a0 "tcp" block "${router//:/-}"
 
 # -- tunnels -----------------------------------------------------------------------------------------------------
 # nmap through a device whose other end is a program: it puts each packet into a tunnel to t, which has none.

@@ -34,6 +34,7 @@ pub(crate) fn scan(source: &str, target: &str) -> Scan {
         distinct_ports: 20,
         lower_bound: false,
         peak_distinct_ports: 20,
+        distinct_sources: 1,
         distinct_hosts: 1,
         busiest_host_ports: 20,
         first_target: target,

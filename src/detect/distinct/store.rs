@@ -346,6 +346,24 @@ impl PortStore {
         }
     }
 
+    /// The most ports that count of one host. A block may also know of ports that left the window: there it takes a pass over it.
+    pub(crate) fn most_of_one_host(&self, ports: &Ports, row: u32, to: u64) -> u32 {
+        let asked = match ports.block.map(Block::parts) {
+            None => self.lists.ports_by_host(ports, row),
+            Some((pool, at)) => {
+                let cells = self.pools[pool].cells(at).iter();
+                let counted = cells.filter(|&&held| held != 0 && counts(stamp(to), stamp_of(held)));
+                counted.fold([0; TRACKED_HOSTS], |mut asked: [u32; TRACKED_HOSTS], &held| {
+                    for (host, asked) in asked.iter_mut().enumerate() {
+                        *asked += u32::from(hosts_of(held) >> host & 1);
+                    }
+                    asked
+                })
+            }
+        };
+        asked.into_iter().max().unwrap_or(0)
+    }
+
     /// Whether a host may be forgotten now. In a block that takes a pass over it, so not with every probe: the adversary
     /// asks a new host each time.
     pub(crate) fn may_forget_host(&self, ports: &Ports) -> bool {

@@ -13,7 +13,7 @@ use crate::detect::memory::{OutOfMemory, prefetch, room_for};
 use crate::detect::networks::Networks;
 use crate::detect::probe::{Class, Probe};
 use crate::detect::row::Row;
-use crate::detect::rule::{Limits, Policy, Rule};
+use crate::detect::rule::{Limits, Policy, Rule, Subject};
 use crate::detect::scan::{EventKind, Kind, Source};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Counters;
@@ -51,6 +51,8 @@ pub(super) struct Rows {
     pub rule: Rule,
     /// IPv6 sources are aggregated to a network of this many bits.
     pub ipv6_prefix: u8,
+    /// The same for what is told apart within a row of a network.
+    pub part_prefix: u8,
     /// The least peak that earns a series, where the threshold is no less.
     pub min_ports: u32,
     /// Whether it is a rule behind the first.
@@ -81,7 +83,8 @@ impl Rows {
             peers,
             home: policy.home.clone(),
             rule,
-            ipv6_prefix: policy.ipv6_prefix,
+            ipv6_prefix: rule.prefix(policy.ipv6_prefix),
+            part_prefix: policy.ipv6_prefix,
             min_ports: limits.min_ports,
             is_behind: false,
             present: Present::new(rule.window_nanos, limits.hold_nanos),
@@ -185,15 +188,24 @@ impl Rows {
         }
     }
 
+    /// Whether the rule is about networks, and not about the sources in them.
+    #[inline]
+    pub(crate) fn are_networks(&self) -> bool {
+        matches!(self.rule.subject, Subject::Network(_))
+    }
+
     /// Whether the rule has to do with every probe.
     #[inline]
     pub(crate) fn concerns_all(&self) -> bool {
-        self.peers.is_none() || self.home.is_empty()
+        !self.are_networks() && (self.peers.is_none() || self.home.is_empty())
     }
 
     /// Whether the rule has to do with a probe. A sweep from outside is one of hosts that are inside.
     #[inline]
     pub(crate) fn concerns(&self, probe: &Probe) -> bool {
+        if let Subject::Network(prefix) = self.rule.subject {
+            return Source::may_hop(probe.source, prefix);
+        }
         self.concerns_all() || self.home.contains(probe.host) || self.home.contains(probe.source)
     }
 
@@ -231,7 +243,12 @@ impl Rows {
     /// Counts a probe for an expired row.
     #[inline]
     pub(crate) fn count(&mut self, at: u32, probe: &Probe, sink: &mut EventSink<'_>) -> Seen {
-        let host = match probe.host {
+        // Of a network it is the sources in it that are told apart.
+        let part = match self.rule.subject {
+            Subject::Source => probe.host,
+            Subject::Network(_) => Source::of(probe.source, self.part_prefix).address,
+        };
+        let host = match part {
             IpAddr::V4(v4) => self.host_hasher.hash_one(v4.to_bits()),
             IpAddr::V6(v6) => self.host_hasher.hash_one(v6.to_bits()),
         };
@@ -261,7 +278,10 @@ impl Rows {
             row.compare_with_busiest(place, probe, &self.store, at);
         }
         let (size, verdict) = match self.peers {
-            None => (count, verdict::kind(&self.rule, Counts { ports: count, peers: 0 })),
+            None => {
+                let verdict = verdict::kind(&self.rule, Counts { ports: count, peers: 0 });
+                (count, verdict.filter(|_| was_open || self.are_of_many(at)))
+            }
             Some(_) => self.count_peer(at, probe),
         };
         let row = &mut self.rows[at as usize];
@@ -274,6 +294,13 @@ impl Rows {
         };
         self.report(at, kind, probe, sink);
         if was_open { Seen::Scanning } else { Seen::Hit }
+    }
+
+    /// Whether the ports of a row are not mostly those of one source, where it is about a network.
+    fn are_of_many(&self, at: u32) -> bool {
+        let ports = &self.rows[at as usize].ports;
+        let most = || self.store.most_of_one_host(ports, at, self.present.quantum);
+        !self.are_networks() || most() * 2 <= ports.count()
     }
 
     /// Counts the host of a probe. How many count, and the verdict on them.

@@ -32,6 +32,7 @@ impl Rows {
             distinct_ports: row.ports.union(),
             lower_bound: row.ports.is_lower_bound(),
             peak_distinct_ports: row.episode.peak(),
+            distinct_sources: if self.are_networks() { row.hosts.count() } else { 1 },
             distinct_hosts: self.hosts(at),
             busiest_host_ports: self.store.ports_by_host(&row.ports, at).into_iter().max().unwrap_or(0),
             target: row.target(),
@@ -65,6 +66,10 @@ impl Rows {
     /// Hosts asked since the run of probes began: all of them, as far as that was counted, or an estimate.
     fn hosts(&self, at: u32) -> u32 {
         let row = &self.rows[at as usize];
+        if self.are_networks() {
+            // Which hosts were asked is not counted there: of two it is known.
+            return 1 + u32::from(row.first_target().0 != row.target().0);
+        }
         match self.peers.as_ref().map(|peers| peers.since_begin(at)) {
             Some((hosts, true)) => hosts,
             Some((most, false)) => most.max(row.hosts.count()),

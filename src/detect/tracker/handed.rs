@@ -11,6 +11,7 @@ use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
+use crate::detect::tuning::BATCH;
 
 /// A probe of a batch that a rule hands down to the next slower one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,11 @@ impl Tracker {
         self
     }
 
+    /// Whether it is about networks, and not about the sources in them.
+    pub(crate) fn are_networks(&self) -> bool {
+        self.rows.are_networks()
+    }
+
     /// Observes what it was handed, and leaves in the list what it hands down in its turn.
     pub(crate) fn observe_handed(
         &mut self,
@@ -63,6 +69,9 @@ impl Tracker {
         timeline: &Timeline,
         events: &mut dyn FnMut(ScanEvent),
     ) {
+        if self.rows.are_networks() {
+            return self.observe_networks(batch, list, timeline, events);
+        }
         if self.is_among_few_hosts(batch, list, timeline, events) {
             return;
         }
@@ -101,6 +110,36 @@ impl Tracker {
         for arrived in self.lookups.rest().filter(|&at| may_have_row(at)) {
             self.look_up(arrived);
         }
+    }
+
+    /// The same for a rule about networks. It is beside the others: it hands down what it got, and what they find of one source is not
+    /// forgotten of its network.
+    fn observe_networks(
+        &mut self,
+        batch: &Batch,
+        list: &[Handed],
+        timeline: &Timeline,
+        events: &mut dyn FnMut(ScanEvent),
+    ) {
+        let mut mine = [0; BATCH];
+        let mut len = 0;
+        for (at, handed) in list.iter().enumerate() {
+            let Some(probe) = batch.at(handed.at).filter(|_| handed.what != What::Forget) else { continue };
+            if self.rows.concerns(probe) {
+                self.look_ahead(self.hash(probe.source, probe.technique.class()), false);
+                mine[len % BATCH] = at;
+                len += 1;
+            }
+        }
+        self.look_up_rest();
+        for (at, &listed) in mine.iter().take(len).enumerate() {
+            let handed = list[listed];
+            let Some(probe) = batch.at(handed.at) else { continue };
+            let mut sink = EventSink { timeline, now: handed.now, events };
+            self.pass(&mut sink);
+            self.observe(at, probe, handed.what == What::Count, &mut sink);
+        }
+        self.end_batch();
     }
 
     /// Does with a probe, which was looked up under this number, what is to be done. What the next rule does with it.

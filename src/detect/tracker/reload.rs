@@ -10,7 +10,7 @@ impl Tracker {
     /// Takes a new rule. A new window or aggregation empties the table: open scans are reported as ended.
     pub(crate) fn reload(&mut self, rule: Rule, policy: &Policy, sink: &mut EventSink<'_>) {
         let is_other =
-            rule.window_nanos != self.rows.rule.window_nanos || policy.ipv6_prefix != self.rows.ipv6_prefix;
+            rule.window_nanos != self.rows.rule.window_nanos || policy.ipv6_prefix != self.rows.part_prefix;
         if is_other {
             self.empty(sink);
         }
@@ -30,7 +30,7 @@ impl Tracker {
         }
         self.limits = other.limits;
         self.rows.min_ports = self.limits.min_ports;
-        self.take_rule(other.rows.rule, other.rows.ipv6_prefix);
+        self.take_rule(other.rows.rule, other.rows.part_prefix);
         self.rows.home = other.rows.home.clone();
         // Places follow from the hash, so its keys come with them.
         (self.hasher, self.directory) = (other.hasher, other.directory);
@@ -53,7 +53,8 @@ impl Tracker {
 
     fn take_rule(&mut self, rule: Rule, ipv6_prefix: u8) {
         (self.pace, self.patience) = (pace(&rule), patience(&rule));
-        (self.rows.rule, self.rows.ipv6_prefix) = (rule, ipv6_prefix);
+        (self.rows.rule, self.rows.ipv6_prefix) = (rule, rule.prefix(ipv6_prefix));
+        self.rows.part_prefix = ipv6_prefix;
         // By another threshold others have nothing left to report.
         self.swept_epoch = None;
     }

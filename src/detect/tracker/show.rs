@@ -12,11 +12,17 @@ use crate::detect::time::timeline::Timeline;
 use crate::detect::tuning::SCANS_SHOWN;
 use crate::detect::verdict;
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 impl Tracker {
     /// The rule by which it judges.
     pub(crate) fn rule(&self) -> &Rule {
         &self.rows.rule
+    }
+
+    /// The source that an address counts for.
+    pub(crate) fn source(&self, address: IpAddr) -> Source {
+        Source::of(address, self.rows.ipv6_prefix)
     }
 
     /// Hands over the open scans by the time of their hit, ties by source and class, one by one: there can be as many as rows.
@@ -44,6 +50,7 @@ impl Tracker {
             time: timeline.to_capture(timeline.now()),
             window_nanos: self.rows.rule.window_nanos,
             threshold: self.rows.rule.threshold(),
+            subject: self.rows.rule.subject,
             kinds: verdict::kinds(&self.rows.rule),
             hold_nanos: self.limits.hold_nanos,
             counters: self.rows.counters,

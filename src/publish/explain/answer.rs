@@ -79,6 +79,8 @@ pub struct Known {
 /// What one rule knows of a source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KnownRule {
+    /// The source that the address counts for by this rule, as in the labels.
+    pub source: String,
     /// So many …
     pub threshold: u32,
     /// … `ports` or `hosts` …

@@ -79,10 +79,10 @@ impl KnownRule {
             (shown.window_nanos, shown.counts_hosts()) == (rule.window_nanos, rule.counts_hosts)
         };
         let shown = snapshot.and_then(|snapshot| snapshot.rules().find(is_it));
-        let published =
-            shown.is_some_and(|shown| shown.sources.iter().any(|row| row.source == explanation.source));
+        let published = shown.is_some_and(|shown| shown.sources.iter().any(|row| row.source == rule.source));
         let fires = alert((rule.peak, rule.threshold), rule.counts_hosts, published, explanation.max_sources);
         Self {
+            source: rule.source.to_string(),
             threshold: rule.threshold,
             counts: String::from(if rule.counts_hosts { "hosts" } else { "ports" }),
             window_seconds: seconds(rule.window_nanos),
@@ -103,6 +103,7 @@ impl KnownRule {
             window_nanos: explanation.window_nanos,
             threshold: explanation.threshold,
             counts_hosts: false,
+            source: explanation.source,
             tracked: explanation.tracked,
             count: explanation.distinct_ports,
             peak: explanation.peak_distinct_ports,
@@ -301,6 +302,7 @@ mod tests {
             window_nanos: window * 1_000_000_000,
             threshold,
             counts_hosts,
+            source: explanation(0).source,
             tracked: Tracked::Table,
             count: peak,
             peak,

@@ -11,8 +11,9 @@ pub use commands::{
 pub use early_exit::EarlyExit;
 
 use super::bounds::{
-    self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, MAX_INTERFACES, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS,
-    Row, SHARE, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW, THREADS, THRESHOLD, WINDOW,
+    self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, HOP_THRESHOLD, HOP_WINDOW, MAX_INTERFACES, MAX_REQUESTS,
+    MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
+    THREADS, THRESHOLD, WINDOW,
 };
 use super::file::parse_network;
 use crate::capture::{Direction, Fragments};
@@ -130,6 +131,12 @@ pub struct DetectionFlags {
     /// Distinct hosts within it at which a source counts as sweeping; 0 turns the rule off
     #[arg(long = SWEEP_THRESHOLD.name, value_name = "HOSTS", global = true, value_parser = whole_number)]
     pub sweep_threshold: Option<u32>,
+    /// Window of the rule for who changes his IPv6 /64 with each probe
+    #[arg(long = HOP_WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
+    pub hop_window: Option<Duration>,
+    /// Distinct ports within it of one network at which it counts as scanning; 0 turns the rule off
+    #[arg(long = HOP_THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
+    pub hop_threshold: Option<u32>,
     /// Techniques to look for: `all`, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, xmas
     /// [default: fin,null,odd,sctp,syn,xmas]
     #[arg(long = "detection.techniques", value_name = "LIST", global = true)]
@@ -359,6 +366,13 @@ mod tests {
                 |f| format!("{:?}", f.detection.sweep_threshold),
                 "None",
                 "--detection.sweep-threshold=9",
+                "Some(9)",
+            ),
+            (|f| format!("{:?}", f.detection.hop_window), "None", "--detection.hop-window=2m", "Some(120s)"),
+            (
+                |f| format!("{:?}", f.detection.hop_threshold),
+                "None",
+                "--detection.hop-threshold=9",
                 "Some(9)",
             ),
             (

@@ -183,6 +183,7 @@ impl Oracle {
             ports: self.count(history, at),
             distinct_ports: open.union.len() as u32,
             peak_distinct_ports: open.peak,
+            distinct_sources: 1,
             distinct_hosts: hosts.len() as u32,
             busiest_host_ports: busiest.unwrap_or(0),
             first_target: (run[0].2, run[0].1),
