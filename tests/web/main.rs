@@ -675,7 +675,7 @@ fn clients_that_pipeline_do_not_keep_another_client_waiting() {
     readers.into_iter().for_each(|reader| reader.join().unwrap());
     println!("slowest scrape beside 40 pipelining readers: {slowest:?}");
     // Over ten seconds when every pipelined request was answered in one go.
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(6), "{slowest:?}");
 }
 
 #[test]
