@@ -245,6 +245,10 @@ impl Oracle {
         } else if behind > 1_000_000_000 {
             self.now += 1;
             self.before.push((self.now, self.offset));
+            // Times are told exactly as far as that: detect::tuning::REMEMBERED_STEPS.
+            if self.before.len() > 32 {
+                self.before.remove(0);
+            }
             self.offset += behind + 1;
             self.steps += 1;
         }
