@@ -5,6 +5,9 @@
 # make static             target/dist/portscan_exporter: one binary for any Linux, with glibc and libpcap inside (on Debian)
 # make image              the container image portscan_exporter, with docker or podman
 # make deb, make rpm      target/debian/*.deb, target/generate-rpm/*.rpm
+# make sbom               target/dist/portscan_exporter.cdx.json: what is inside the program, as CycloneDX
+# make release            all of these with their checksums in target/dist
+# make check-reproducible builds the static program twice, here and elsewhere, and compares the bytes (on Debian)
 # make check-deb          installs, upgrades, removes and purges the package under a real systemd (as root, on Debian)
 # make check-image        the image and the compose file, run and scanned without a registry (as root, on Debian)
 .POSIX:
@@ -21,7 +24,8 @@ TEST_PACKAGES = libpcap-dev gcc nmap masscan zmap hping3 ipv6toolkit tcpdump pro
 CARGO_TOOLS = target/cargo-tools
 IMAGE_PACKAGES = podman crun docker-compose libcap2-bin
 
-.PHONY: run demo build static image check-image deb check-deb rpm test lint bench build-needs test-needs test-tools
+.PHONY: run demo build static image check-image deb check-deb rpm sbom release check-reproducible test lint bench build-needs test-needs \
+  test-tools
 
 run: build
 	$(SUDO) $(BIN) $${IFACE:+-i $$IFACE}
@@ -40,10 +44,11 @@ image: static
 	  "$$builder" build --build-arg PREBUILT=yes --build-arg REVISION="$$(git rev-parse --short=12 HEAD 2>/dev/null)" \
 	  -f deploy/container/Containerfile -t portscan_exporter .
 
-deb: build
+deb: build-needs
+	deploy/reproducible.sh $(CARGO) build --release --locked
 	deploy/package.sh
 	$(CARGO) install --quiet --locked --root $(CARGO_TOOLS) cargo-deb@3.8.0
-	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" $(CARGO) deb --no-build --no-strip
+	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/reproducible.sh $(CARGO) deb --no-build --no-strip
 
 check-deb: test-needs deb
 	@dpkg-query -W lintian >/dev/null 2>&1 || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends lintian
@@ -52,7 +57,20 @@ check-deb: test-needs deb
 rpm: static
 	deploy/package.sh
 	$(CARGO) install --quiet --locked --root $(CARGO_TOOLS) cargo-generate-rpm@0.21.1
-	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" $(CARGO) generate-rpm
+	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/reproducible.sh $(CARGO) generate-rpm
+
+sbom: static
+	@command -v jq >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends jq
+	$(CARGO) install --quiet --locked --root $(CARGO_TOOLS) cargo-cyclonedx@0.5.9
+	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/sbom.sh
+
+# The newest of each: a directory of packages may hold those of other versions.
+release: deb rpm sbom
+	cp "$$(ls -t target/debian/portscan-exporter_*.deb | head -1)" "$$(ls -t target/generate-rpm/*.rpm | head -1)" target/dist/
+	cd target/dist && rm -f SHA256SUMS && sha256sum -- * >../SHA256SUMS && mv ../SHA256SUMS .
+
+check-reproducible:
+	tests/reproducible/run.sh
 
 check-image: test-needs static
 	@dpkg-query -W $(IMAGE_PACKAGES) >/dev/null 2>&1 || \
