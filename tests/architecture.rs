@@ -66,13 +66,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect", &[]),
     ("detect::tuning", &[]),
     ("detect::memory", &[]),
+    ("detect::names", &[]),
     ("detect::networks", &[]),
     ("detect::probe", &["packet"]),
     ("detect::time", &["detect::tuning", "packet"]),
     ("detect::ranges", &["detect::tuning"]),
-    ("detect::scan", &["detect::probe", "detect::ranges", "detect::tuning", "packet"]),
+    ("detect::scan", &["detect::names", "detect::probe", "detect::ranges", "detect::tuning", "packet"]),
     ("detect::subject", &[]),
-    ("detect::snapshot", &["detect::probe", "detect::scan", "detect::subject", "detect::tuning", "packet"]),
+    (
+        "detect::snapshot",
+        &["detect::names", "detect::probe", "detect::scan", "detect::subject", "detect::tuning", "packet"],
+    ),
     ("detect::merge", &["detect::snapshot"]),
     (
         "detect::distinct",
@@ -83,6 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "detect::rule",
         &[
+            "detect::names",
             "detect::distinct",
             "detect::ignore",
             "detect::networks",
@@ -111,6 +116,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "detect::rows",
         &[
+            "detect::names",
             "detect::distinct",
             "detect::memory",
             "detect::networks",

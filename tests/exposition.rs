@@ -5,7 +5,7 @@
 mod support;
 
 use portscan_exporter::capture::{CaptureStatus, PlaceCounts};
-use portscan_exporter::detect::{self, Counters, Limits, PublishedSource, Source, Technique};
+use portscan_exporter::detect::{self, Counters, Limits, Name, PublishedSource, Source, Technique};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
 use portscan_exporter::publish::recent::Fill;
@@ -29,6 +29,7 @@ fn by_technique(counts: &[(&str, u64)]) -> [u64; Technique::ALL.len()] {
 fn scanned() -> InterfaceSnapshot {
     let source = |address: &str, now, peak, hosts, last_hit| PublishedSource {
         source: Source::of(address.parse().unwrap(), 64),
+        name: if peak == 1000 { Name::new("internal_scanner") } else { None },
         distinct_ports: now,
         peak_distinct_ports: peak,
         distinct_hosts: hosts,
@@ -118,6 +119,7 @@ fn scanned() -> InterfaceSnapshot {
 /// The same of the rules behind the first: two sources sweep, one scans slowly.
 fn slower() -> Vec<detect::Snapshot> {
     let source = |address: &str, peak, hosts, per_host| PublishedSource {
+        name: None,
         source: Source::of(address.parse().unwrap(), 64),
         distinct_ports: peak - 1,
         peak_distinct_ports: peak,

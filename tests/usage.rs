@@ -215,7 +215,7 @@ fn bad_files_are_refused_with_the_line_at_fault() {
         ),
         (
             "ignored:\n",
-            "invalid configuration config.yml: line 1: unknown key \"ignored\" (known: detection, ignore)",
+            "invalid configuration config.yml: line 1: unknown key \"ignored\" (known: detection, names, ignore)",
         ),
         (
             "# two rules\ndetection: {threshold: 20}\nignore: {}\ndetection: {threshold: 30}\n",
@@ -274,6 +274,14 @@ fn bad_files_are_refused_with_the_line_at_fault() {
         (
             "ignore:\n  sources:\n    - 2001:db8::1/64\n",
             "invalid configuration config.yml: line 3: \"2001:db8::1/64\" has bits set beyond its prefix (did you mean 2001:db8::/64?)",
+        ),
+        (
+            "names:\n  our scanner: [192.0.2.1]\n",
+            "invalid configuration config.yml: line 2: expected a name of at most 31 letters, digits and _, found \"our scanner\"",
+        ),
+        (
+            "names:\n  one: [192.0.2.1]\n  two: [192.0.2.1]\n",
+            "invalid configuration config.yml: line 2: 192.0.2.1/32 is called one, and two as well",
         ),
         (
             "ignore:\n  pairs:\n    - {source: 192.0.2.1, ports: 22, destination: 192.0.2.2}\n",

@@ -35,6 +35,7 @@ impl PublishedSource {
     fn merge(&mut self, other: &Self) {
         let Self {
             source: _,
+            name: _,
             distinct_ports,
             peak_distinct_ports,
             distinct_hosts,

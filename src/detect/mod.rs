@@ -33,6 +33,7 @@ mod scan;
 
 // By which rule it is judged.
 mod ignore;
+mod names;
 mod networks;
 mod subject;
 mod rule;
@@ -63,6 +64,7 @@ pub use detector::Detector;
 pub use explain::{ByRule, Explanation, Tracked};
 pub use ignore::{Pair, PairTo, Pairs};
 pub use memory::OutOfMemory;
+pub use names::{Name, Names};
 pub use networks::Networks;
 pub(crate) use probe::Ipv4Probe;
 pub use probe::{Class, Family, Probe, Technique, Techniques};

@@ -2,6 +2,7 @@
 
 use crate::detect::distinct::Plan;
 use crate::detect::ignore::Pairs;
+use crate::detect::names::Names;
 use crate::detect::networks::Networks;
 use crate::detect::probe::{Probe, Techniques};
 use crate::detect::snapshot::Ignored;
@@ -85,6 +86,8 @@ pub struct Policy {
     pub ipv6_prefix: u8,
     /// Which packets are probes.
     pub techniques: Techniques,
+    /// What some sources are called.
+    pub names: Names,
     /// Sources whose probes do not count.
     pub ignored_sources: Networks,
     /// Ports whose probes do not count.
@@ -105,6 +108,7 @@ impl Default for Policy {
             home: Networks::default(),
             ipv6_prefix: 64,
             techniques: Techniques::DEFAULT,
+            names: Names::default(),
             ignored_sources: Networks::default(),
             ignored_ports: Vec::new(),
             ignored_destinations: Networks::default(),

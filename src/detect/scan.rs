@@ -1,5 +1,6 @@
 //! The scan: an episode that a hit opens and quiet closes, and the events that report it.
 
+use crate::detect::names::Name;
 use crate::detect::probe::{Class, Technique};
 use crate::detect::ranges::PortRanges;
 use crate::detect::tuning::SAMPLE_PORTS;
@@ -193,6 +194,8 @@ pub struct Scan {
     pub source: Source,
     /// The full address that reached the threshold (differs from `source` for an IPv6 network).
     pub source_address: IpAddr,
+    /// What the operator calls the source.
+    pub name: Option<Name>,
     /// What it spreads over.
     pub kind: Kind,
     /// How it asks.

@@ -1,5 +1,6 @@
 //! What a detector shows of itself at a tick: plain values, immutable once made.
 
+use crate::detect::names::Name;
 use crate::detect::probe::{Family, Probe, Technique};
 use crate::detect::scan::{Kind, Scan, Source};
 use crate::detect::subject::Subject;
@@ -137,6 +138,8 @@ impl Counters {
 pub struct PublishedSource {
     /// Who.
     pub source: Source,
+    /// What the operator calls it.
+    pub name: Option<Name>,
     /// Distinct ports within the window, now; by a rule that counts hosts, hosts.
     pub distinct_ports: u32,
     /// The greatest count reached within the hold.

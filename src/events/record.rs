@@ -84,6 +84,7 @@ pub static FIELDS: &[Field] = &[
     field(|it| Value::Time(Some(it.scan.detected))).log("detected").json(7, "detected"),
     field(|it| Value::Time(Some(it.scan.last_probe))).log("last_probe").json(8, "last_probe"),
     field(|it| it.duration()).log("duration_seconds").column(10, "DURATION"),
+    field(|it| it.name()).log("source_name").json(25, "source_name"),
     field(|it| Value::Mark(it.scan.lower_bound)).log("lower_bound").json(20, "lower_bound"),
     field(|it| Value::Time(it.scan.ended)).log("ended").json(9, "ended"),
     field(|it| Value::Target(it.scan.first_target)).json(14, "first_target").column(11, "FIRST TARGET"),
@@ -142,6 +143,10 @@ impl<'a> Record<'a> {
         Value::Ports { count, is_least: self.scan.lower_bound }
     }
 
+    fn name(&self) -> Value<'a> {
+        self.scan.name.as_ref().map_or(Value::Nothing, |name| Value::Text(name.as_str()))
+    }
+
     fn duration(&self) -> Value<'a> {
         let Scan { started, last_probe, ended, .. } = self.scan;
         Value::Duration { nanos: last_probe.nanos_since(*started), is_over: ended.is_some() }
@@ -167,7 +172,7 @@ impl Serialize for Record<'_> {
         let mut map = serializer.serialize_map(None)?;
         for (name, field) in JSON.iter() {
             match field.of(self) {
-                Value::Rare(0) => {}
+                Value::Rare(0) | Value::Nothing => {}
                 value => map.serialize_entry(name, &value)?,
             }
         }
@@ -226,6 +231,8 @@ pub enum Value<'a> {
     Mark(bool),
     /// A number that is left out if it is 0.
     Rare(u64),
+    /// Nothing: it is left out.
+    Nothing,
 }
 
 /// Seconds to the microsecond, as lines of the log have them.
@@ -236,7 +243,7 @@ fn seconds(nanos: u64) -> f64 {
 impl Value<'_> {
     /// Whether there is nothing to say.
     fn is_nothing(&self) -> bool {
-        matches!(self, Value::Time(None) | Value::Mark(false) | Value::Rare(0))
+        matches!(self, Value::Time(None) | Value::Mark(false) | Value::Rare(0) | Value::Nothing)
     }
 
     /// Whether it reads best from the right.
@@ -268,7 +275,7 @@ impl fmt::Display for Value<'_> {
             Value::Ports { count, .. } => count.fmt(f),
             Value::Seconds(nanos) | Value::Duration { nanos, .. } => seconds(nanos).fmt(f),
             Value::Time(Some(time)) => Rfc3339(time).fmt(f),
-            Value::Time(None) => Ok(()),
+            Value::Time(None) | Value::Nothing => Ok(()),
             Value::Sample { lowest, .. } => write_ports(f, lowest.as_slice()),
             Value::Ranges { ranges, .. } => ranges.fmt(f),
             Value::Mark(mark) => mark.fmt(f),
@@ -297,7 +304,7 @@ impl Serialize for Value<'_> {
                 0 => serializer.serialize_u64(nanos / 1_000_000_000),
                 _ => serializer.serialize_f64(nanos as f64 / 1e9),
             },
-            Value::Time(None) => serializer.serialize_none(),
+            Value::Time(None) | Value::Nothing => serializer.serialize_none(),
             Value::Sample { lowest, .. } => lowest.as_slice().serialize(serializer),
             Value::Mark(mark) => serializer.serialize_bool(mark),
             Value::Source(_)

@@ -67,6 +67,7 @@ mod tests {
     fn source(last: u8, peak: u32, last_probe: u64) -> PublishedSource {
         PublishedSource {
             source: Source::of([192, 0, 2, last].into(), 64),
+            name: None,
             distinct_ports: peak / 2,
             peak_distinct_ports: peak,
             distinct_hosts: 1,

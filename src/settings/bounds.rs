@@ -229,7 +229,7 @@ pub(super) const MAX_SOURCES: Bound<u32> = Bound {
     greatest: 10_000,
     default: 100,
     unless: "",
-    why: "five series each; 0 publishes none by source",
+    why: "six series each; 0 publishes none by source",
     set_by: SetBy::Flag,
 };
 

@@ -1,13 +1,14 @@
 //! The YAML file: the detection policy, and what is a list. Strict, so that a slip of the pen is an error
 //! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
 
-use crate::detect::{Pair, PairTo, Pairs, Techniques};
+use crate::detect::{Name, Names, Pair, PairTo, Pairs, Techniques};
 use crate::system::files;
 use crate::text::units::parse_duration;
 use crate::text::yaml::{self, Scalar, Spanned, Syntax, expected, or_default};
 use crate::text::{printable, quote};
 use ipnet::{IpNet, Ipv4Net};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -25,6 +26,9 @@ pub struct File {
     /// `detection:`, what counts as a scan.
     #[serde(default, deserialize_with = "or_default")]
     pub detection: Detection,
+    /// `names:`, what networks are called.
+    #[serde(default, deserialize_with = "names")]
+    pub names: Names,
     /// `ignore:`, what does not count.
     #[serde(default, deserialize_with = "or_default")]
     pub ignore: Ignore,
@@ -214,6 +218,31 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
     Ok(joined)
 }
 
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Names, D::Error> {
+    let written =
+        Option::<BTreeMap<Scalar<Name>, Vec<Scalar<IpNet>>>>::deserialize(from)?.unwrap_or_default();
+    let all: Vec<(IpNet, Name)> = written
+        .into_iter()
+        .flat_map(|(name, networks)| networks.into_iter().map(move |network| (network.0, name.0)))
+        .collect();
+    let names: BTreeSet<Name> = all.iter().map(|(_, name)| *name).collect();
+    if names.len() > Names::MOST || all.len() > MAX_NETWORKS {
+        let (names, networks) = (names.len(), all.len());
+        return Err(de::Error::custom(format!(
+            "{names} names for {networks} networks; at most {} for {MAX_NETWORKS}",
+            Names::MOST
+        )));
+    }
+    let mut known = BTreeMap::new();
+    for (network, name) in &all {
+        if let Some(other) = known.insert(network, name) {
+            let (one, other) = (name.as_str(), other.as_str());
+            return Err(de::Error::custom(format!("{network} is called {other}, and {one} as well")));
+        }
+    }
+    Ok(Names::new(all))
+}
+
 fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Pairs, D::Error> {
     let written = Option::<Vec<WrittenPair>>::deserialize(from)?.unwrap_or_default();
     if written.len() > Pairs::MOST {
@@ -267,6 +296,14 @@ impl Syntax for Techniques {
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse()
+    }
+}
+
+impl Syntax for Name {
+    const EXPECTED: &'static str = "a name of at most 31 letters, digits and _";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Name::new(text).ok_or_else(|| expected::<Self>(text))
     }
 }
 
@@ -408,7 +445,7 @@ mod tests {
                 "detection:\n  window: 5s\n  treshold: 20\n",
                 "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, home, quiet, techniques, ipv6_prefix)",
             ),
-            ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, ignore)"),
+            ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, names, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
             (
                 "detection:\n  threshold: twenty\n",

@@ -122,7 +122,7 @@ pub(crate) fn may_read(path: &Path) -> Result<(), String> {
 /// The policy that flags, file and defaults make.
 fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let path = flags.config.file.as_deref();
-    let file::File { detection: file, ignore } = path.map(file::load).transpose()?.unwrap_or_default();
+    let file::File { detection: file, names, ignore } = path.map(file::load).transpose()?.unwrap_or_default();
     let mut ignored_sources = ignore.sources;
     ignored_sources.extend(&flags.ignored_sources);
     let flags = &flags.detection;
@@ -140,6 +140,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         techniques: flags.techniques.or(file.techniques).unwrap_or(Techniques::DEFAULT),
         slower,
         home: Networks::new(home),
+        names,
         ignored_sources: Networks::new(&ignored_sources),
         ignored_ports: ignore.ports,
         ignored_destinations: Networks::new(&ignore.destinations),

@@ -75,6 +75,7 @@ pub(crate) fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de
 
 /// A scalar with a syntax of its own, read from the text as it is written: YAML's own numbers would take `0x14`, `0o24` and
 /// `1_000` as well.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Scalar<T>(pub(crate) T);
 
 /// How a value is written in a scalar.

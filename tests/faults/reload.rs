@@ -85,9 +85,16 @@ fn a_hang_up_during_the_start_is_a_reload() {
 fn a_source_that_a_reload_ignores_is_gone_at_once() {
     in_room("reload::a_source_that_a_reload_ignores_is_gone_at_once", |lab| {
         let path = lab.directory.path().join("portscan.yml");
-        fs::write(&path, "{}\n").unwrap();
+        let names = "names: {monitoring: [203.0.113.8], others: [203.0.113.0/24]}\n";
+        fs::write(&path, names).unwrap();
         let config = format!("--config.file={}", path.display());
         let exporter = lab.exporter(&[&config, "--capture.threads=2", "--ignore.source=203.0.113.99"]);
+        let called = |source: &str, name: &str| {
+            exporter.value(
+                "portscan_source_info",
+                &[&format!("source=\"{source}\""), &format!("name=\"{name}\"")],
+            )
+        };
         let shown = |source: &str| {
             exporter.value("portscan_source_peak_distinct_ports", &[&format!("source=\"{source}\"")])
         };
@@ -107,6 +114,15 @@ fn a_source_that_a_reload_ignores_is_gone_at_once() {
         };
         assert_eq!((ignored("source"), shown("203.0.113.99")), (Some(30.0), None), "by the flag");
 
+        assert_eq!(
+            (called("203.0.113.7", "others"), called("203.0.113.8", "monitoring")),
+            (Some(1.0), Some(1.0))
+        );
+        let hits = || lab::journal(&["PORTSCAN_EVENT=hit", "PORTSCAN_SOURCE_NAME=monitoring"]).len();
+        eventually("the name in its record", PATIENCE, || (hits() == 1).then_some(()));
+        let answer = lab.get("http://127.0.0.1:10220/api/v1/scans?source_name=monitoring").unwrap();
+        assert!(answer.contains("203.0.113.8") && !answer.contains("203.0.113.7\""), "{answer}");
+
         let pairs = "[{source: 203.0.113.8, ports: 2000-2019}]";
         fs::write(&path, format!("ignore: {{sources: [203.0.113.7, 203.0.113.9], pairs: {pairs}}}\n"))
             .unwrap();
@@ -116,6 +132,7 @@ fn a_source_that_a_reload_ignores_is_gone_at_once() {
         });
         exporter.wait_for("portscan_open_scans", &["kind=\"vertical\""], 1.0);
         assert_eq!(shown("203.0.113.8"), Some(30.0), "its neighbour stays");
+        assert_eq!(exporter.value("portscan_source_info", &[]), None, "and has no name any more");
         // One of two threads may have had both.
         eventually("the record of it", PATIENCE, || {
             let text = journal_text();

@@ -32,6 +32,7 @@ pub(crate) fn scan(source: &str, target: &str) -> Scan {
         probes: 21,
         ports: 20,
         distinct_ports: 20,
+        name: None,
         lower_bound: false,
         peak_distinct_ports: 20,
         distinct_sources: 1,

@@ -632,6 +632,7 @@ fn clients_that_pipeline_do_not_keep_another_client_waiting() {
     let store = SnapshotStore::new(["eth0"]);
     let mut snapshot = (*quiet("eth0", true)).clone();
     let source = |n: u32| detect::PublishedSource {
+        name: None,
         source: detect::Source::of(std::net::Ipv4Addr::from(0xc633_0000 + n).into(), 64),
         distinct_ports: 20,
         peak_distinct_ports: 20,

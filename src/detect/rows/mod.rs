@@ -10,6 +10,7 @@ use crate::detect::distinct::peaks::OverallPeak;
 use crate::detect::distinct::peers::{Peer, PeerStore};
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::memory::{OutOfMemory, prefetch, room_for};
+use crate::detect::names::Names;
 use crate::detect::networks::Networks;
 use crate::detect::probe::{Class, Probe};
 use crate::detect::row::Row;
@@ -47,6 +48,8 @@ pub(super) struct Rows {
     peers: Option<PeerStore>,
     /// What is inside, for a rule that counts hosts; empty if nobody said.
     pub home: Networks,
+    /// What some sources are called.
+    pub names: Names,
     /// The rule by which they are judged.
     pub rule: Rule,
     /// IPv6 sources are aggregated to a network of this many bits.
@@ -82,6 +85,7 @@ impl Rows {
             store,
             peers,
             home: policy.home.clone(),
+            names: policy.names.clone(),
             rule,
             ipv6_prefix: rule.prefix(policy.ipv6_prefix),
             part_prefix: policy.ipv6_prefix,

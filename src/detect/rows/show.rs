@@ -20,6 +20,7 @@ impl Rows {
             id: ScanId::of(source, row.class(), detected),
             source,
             source_address: row.address,
+            name: self.names.of(source.network()),
             kind: row.episode.kind(),
             technique: row.technique.winner(),
             window_nanos: self.rule.window_nanos,

@@ -16,6 +16,7 @@ impl Tracker {
         }
         self.take_rule(rule, policy.ipv6_prefix);
         self.rows.home = policy.home.clone();
+        self.rows.names = policy.names.clone();
         if is_other {
             self.start_over(sink.now());
         }
@@ -32,6 +33,7 @@ impl Tracker {
         self.rows.min_ports = self.limits.min_ports;
         self.take_rule(other.rows.rule, other.rows.part_prefix);
         self.rows.home = other.rows.home.clone();
+        self.rows.names = other.rows.names.clone();
         // Places follow from the hash, so its keys come with them.
         (self.hasher, self.directory) = (other.hasher, other.directory);
         (self.free, self.capacity, self.queue) = (other.free, other.capacity, other.queue);

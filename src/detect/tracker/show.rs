@@ -39,6 +39,7 @@ impl Tracker {
         scans.sort_unstable_by_key(|scan| scan.id);
         let published = |candidate: Candidate| PublishedSource {
             source: candidate.source,
+            name: self.rows.names.of(candidate.source.network()),
             distinct_ports: candidate.ports,
             peak_distinct_ports: candidate.peak,
             distinct_hosts: candidate.hosts,

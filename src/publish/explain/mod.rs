@@ -199,6 +199,7 @@ mod tests {
     fn answer(explanation: Explanation, published: bool) -> Interface {
         let mut snapshot = fixture::quiet("eth0").detection;
         snapshot.sources.extend(published.then_some(detect::PublishedSource {
+            name: None,
             source: explanation.source,
             distinct_ports: 0,
             peak_distinct_ports: explanation.peak_distinct_ports,
@@ -319,6 +320,7 @@ mod tests {
                 shown.kinds =
                     if rule.counts_hosts { &[detect::Kind::Horizontal] } else { &[detect::Kind::Vertical] };
                 shown.sources.extend((rule.peak >= rule.threshold).then_some(detect::PublishedSource {
+                    name: None,
                     source: explanation.source,
                     distinct_ports: rule.peak,
                     peak_distinct_ports: rule.peak,

@@ -10,6 +10,7 @@ fn page(interfaces: Vec<InterfaceSnapshot>) -> String {
 fn scanner(address: &str) -> PublishedSource {
     PublishedSource {
         source: Source::of(address.parse().unwrap(), 64),
+        name: None,
         distinct_ports: 5,
         peak_distinct_ports: 6,
         distinct_hosts: 1,

@@ -41,6 +41,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_source_peak_distinct_hosts", &["interface", "source", "window"]),
     ("portscan_source_peak_ports_per_host", &["interface", "source"]),
     ("portscan_source_last_hit_timestamp_seconds", &["interface", "source"]),
+    ("portscan_source_info", &["interface", "source", "name"]),
     ("portscan_tracked_sources", &["interface"]),
     ("portscan_tracked_sources_limit", &["interface"]),
     ("portscan_saturated_sources", &["interface"]),

@@ -188,6 +188,7 @@ impl Oracle {
             busiest_host_ports: busiest.unwrap_or(0),
             first_target: (run[0].2, run[0].1),
             target: (run[0].2, run[0].1),
+            name: None,
             lower_bound: false,
             sample_ports: PortSample::lowest(open.union.iter().copied()),
             asked: PortRanges::of(open.union.iter().copied()),

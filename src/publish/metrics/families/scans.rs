@@ -143,6 +143,18 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
     gauge(
+        "portscan_source_info",
+        &["interface", "name", "source"],
+        "What the configuration calls the source (names); always 1, and only where it calls it anything.",
+        |view, samples| {
+            view.each_source(|interface, _, _, source| {
+                if let Some(name) = source.name {
+                    samples.count(&[interface, name.as_str(), &source.source.to_string()], 1);
+                }
+            });
+        },
+    ),
+    gauge(
         "portscan_published_sources",
         &["interface"],
         "Sources that have series of their own.",

@@ -1,0 +1,95 @@
+//! What the operator calls networks: `monitoring`, `internal_scanner`. A name changes nothing of what is found, and is shown with it.
+
+use ipnet::IpNet;
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::Arc;
+
+/// A name of the operator for some networks: short, so that it is copied with a scan; of letters, digits and `_`, so that it is safe
+/// wherever it is written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    bytes: [u8; Name::MOST],
+    length: u8,
+}
+
+impl Name {
+    /// The most bytes of a name.
+    pub const MOST: usize = 31;
+
+    /// The name that a text is, if it can be one.
+    pub fn new(text: &str) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let fits = (1..=Self::MOST).contains(&text.len()) && text.bytes().all(is_plain);
+        let mut bytes = [0; Self::MOST];
+        bytes.get_mut(..text.len()).filter(|_| fits)?.copy_from_slice(text.as_bytes());
+        Some(Self { bytes, length: text.len() as u8 })
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// Named networks. A source is called by the smallest of them that holds all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Names(Arc<Vec<(IpNet, Name)>>);
+
+impl Names {
+    /// The most names: each can be the value of a label.
+    pub const MOST: usize = 32;
+
+    /// These, in any order; of the same network the first counts.
+    pub fn new(mut networks: Vec<(IpNet, Name)>) -> Self {
+        networks.sort_by_key(|(network, _)| Reverse(network.prefix_len()));
+        Self(Arc::new(networks))
+    }
+
+    /// What a source is called, whose network this is. A walk through all of them: for what is reported and shown, not for packets.
+    pub fn of(&self, network: IpNet) -> Option<Name> {
+        self.0.iter().find(|(named, _)| named.contains(&network)).map(|(_, name)| *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_short_and_plain() {
+        for good in ["a", "internal_scanner", "Prometheus2", &"x".repeat(31)] {
+            assert_eq!(Name::new(good).expect(good).as_str(), good);
+        }
+        for bad in ["", "a b", "a-b", "a\"", "ä", "a\n", &"x".repeat(32)] {
+            assert_eq!(Name::new(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_network_that_holds_all_of_a_source_names_it() {
+        let name = |text| Name::new(text).expect("a name");
+        let named = [
+            ("10.0.0.0/8", "inside"),
+            ("10.0.0.7/32", "monitoring"),
+            ("2001:db8::/32", "inside"),
+            ("2001:db8::1/128", "one"),
+        ];
+        let names = Names::new(
+            named.iter().map(|(network, of)| (network.parse().expect("a network"), name(of))).collect(),
+        );
+        let called =
+            |source: &str| names.of(source.parse().expect("a network")).map(|name| name.as_str().to_owned());
+        assert_eq!(called("10.0.0.7/32").as_deref(), Some("monitoring"));
+        assert_eq!(called("10.0.0.8/32").as_deref(), Some("inside"));
+        assert_eq!(called("192.0.2.7/32"), None);
+        assert_eq!(called("2001:db8::/64").as_deref(), Some("inside"), "its /64 is not all that one");
+        assert_eq!(called("2001:db8::1/128").as_deref(), Some("one"));
+    }
+}
