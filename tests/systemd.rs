@@ -204,6 +204,8 @@ fn the_unit_lives_under_a_real_systemd() {
     machine.run(&["bash", "-c", dropin]);
     assert_eq!(machine.property("ActiveState"), "active");
 
+    a_key_that_only_root_can_read(&machine);
+
     // It hangs: the watchdog ends it, and it is started again.
     let hung = machine.property("MainPID");
     machine.run(&["kill", "-STOP", &hung]);
@@ -213,4 +215,56 @@ fn the_unit_lives_under_a_real_systemd() {
     });
     let journal = machine.run(&["journalctl", "-u", "portscan_exporter", "-o", "cat", "--no-pager"]);
     assert!(journal.contains("Watchdog timeout"), "{journal}");
+}
+
+/// TLS with the key of a file that the unit's user cannot read: systemd hands it over, as the README says.
+fn a_key_that_only_root_can_read(machine: &Machine) {
+    let made = tempfile::tempdir().unwrap();
+    let openssl = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-nodes",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.pem"])
+        .current_dir(made.path())
+        .output()
+        .expect("needs openssl");
+    assert!(openssl.status.success(), "{}", text(&openssl));
+    machine.run(&["mkdir", "-m", "700", "/etc/portscan_exporter"]);
+    let web = String::from("tls_server_config: {cert_file: server.pem, key_file: server.key}\n");
+    let read = |name| std::fs::read_to_string(made.path().join(name)).unwrap();
+    let files = [("web.yml", web), ("server.pem", read("server.pem")), ("server.key", read("server.key"))];
+    for (name, content) in &files {
+        let path = format!("/etc/portscan_exporter/{name}");
+        machine.run(&["bash", "-c", &format!("umask 077; printf '%s' '{content}' >{path}")]);
+    }
+    let credentials =
+        files.map(|(name, _)| format!("LoadCredential={name}:/etc/portscan_exporter/{name}")).join("\\n");
+    std::fs::write(
+        machine._flags.path(),
+        "ARGS=-i lo --web.listen-address=127.0.0.1:10221 \
+         --web.config.file=/run/credentials/portscan_exporter.service/web.yml\n",
+    )
+    .unwrap();
+    let dropin = format!(
+        "printf '[Service]\\n{credentials}\\n' >/etc/systemd/system/portscan_exporter.service.d/web.conf; \
+         systemctl daemon-reload; systemctl restart portscan_exporter"
+    );
+    machine.run(&["bash", "-c", &dropin]);
+    assert_eq!(machine.property("ActiveState"), "active");
+    let health = ["/usr/local/bin/portscan_exporter", "health", "--web.listen-address=127.0.0.1:10221"];
+    let said = machine.run(&[&health[..], &["--web.config.file=/etc/portscan_exporter/web.yml"]].concat());
+    assert_eq!(said, "the exporter at 127.0.0.1:10221 is healthy");
+    let plain = text(&machine.lab("sh", &health));
+    assert!(plain.contains("it speaks TLS"), "{plain}");
+    let pid = machine.property("MainPID");
+    let uid = machine.run(&["stat", "-c", "%u", &format!("/proc/{pid}")]);
+    assert_ne!(uid, "0", "it reads them as a user of its own");
 }
