@@ -234,6 +234,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "publish::sample",
             "publish::snapshot",
             "system::clock",
+            "system::memory",
         ],
     ),
     ("pipeline::vantage", &["detect", "packet"]),

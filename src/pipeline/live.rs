@@ -6,6 +6,7 @@ use crate::packet::{LinkType, Timestamp};
 use crate::pipeline::Pipeline;
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::system::clock::{Passed, StepWatch};
+use crate::system::memory;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::mpsc::Receiver;
@@ -225,7 +226,11 @@ impl<P: Publisher> FrameSink for LiveSink<P> {
         let mut events = |event| Self::hand_over(publisher, events_lost, event);
         let take = |reload| match reload {
             Reload::Policy(policy) => pipeline.reload(policy, &mut events),
-            Reload::Tables(other) => pipeline.resize(*other, &mut events),
+            Reload::Tables(other) => {
+                let withdrawn = pipeline.resize(*other, &mut events);
+                memory::give_back();
+                withdrawn
+            }
         };
         let withdrawn: Vec<Withdrawn> = reloads.try_iter().map(take).collect();
         // The very reading that was compared: a step after it is for the next tick.
