@@ -345,6 +345,23 @@ fn a_number_of_the_scan_rules_that_is_one_off_fails_the_tests() {
             ("            )\n          ) > 10\n", "            )\n          ) > 11\n"),
             ("portscan_threshold_ports\n        keep", "(portscan_threshold_ports + 1)\n        keep"),
             ("portscan_threshold_ports\n        keep", "(portscan_threshold_ports - 1)\n        keep"),
+            (
+                "portscan_threshold_ports\n          unless",
+                "(portscan_threshold_ports + 1)\n          unless",
+            ),
+            (
+                "portscan_threshold_ports\n          unless",
+                "(portscan_threshold_ports - 1)\n          unless",
+            ),
+            (
+                "(10 * portscan_threshold_ports)\n        keep",
+                "(9.95 * portscan_threshold_ports)\n        keep",
+            ),
+            (
+                "(10 * portscan_threshold_ports)\n        keep",
+                "(10.05 * portscan_threshold_ports)\n        keep",
+            ),
+            ("portscan_threshold_ports\n          and", "(portscan_threshold_ports + 300)\n          and"),
             ("(10 * portscan_threshold_ports)", "(9.95 * portscan_threshold_ports)"),
             ("(10 * portscan_threshold_ports)", "(10.05 * portscan_threshold_ports)"),
             ("(10 * max", "(10.01 * max"),

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("packet::link", &["packet"]),
     ("packet::tcp", &["packet"]),
     ("packet::ip", &["packet", "packet::link", "packet::tcp"]),
+    ("packet::tool", &["packet", "packet::ip", "packet::link", "packet::tcp"]),
     ("packet::decode", &["packet", "packet::ip", "packet::link", "packet::tcp"]),
     (
         "packet::datagram",
@@ -71,13 +72,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect::probe", &["packet"]),
     ("detect::time", &["detect::tuning", "packet"]),
     ("detect::ranges", &["detect::tuning"]),
-    ("detect::scan", &["detect::names", "detect::probe", "detect::ranges", "detect::tuning", "packet"]),
+    ("detect::majority", &["detect::probe"]),
+    (
+        "detect::scan",
+        &["detect::majority", "detect::names", "detect::probe", "detect::ranges", "detect::tuning", "packet"],
+    ),
     ("detect::subject", &[]),
     (
         "detect::snapshot",
         &["detect::names", "detect::probe", "detect::scan", "detect::subject", "detect::tuning", "packet"],
     ),
-    ("detect::merge", &["detect::snapshot"]),
+    ("detect::merge", &["detect::probe", "detect::snapshot"]),
     (
         "detect::distinct",
         &["detect::memory", "detect::ranges", "detect::scan", "detect::time", "detect::tuning"],
@@ -98,8 +103,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("detect::verdict", &["detect::rule", "detect::scan"]),
     ("detect::episode", &["detect::scan", "detect::tuning"]),
-    ("detect::majority", &["detect::probe"]),
-    ("detect::retired", &["detect::distinct", "detect::memory", "detect::scan"]),
+    ("detect::retired", &["detect::distinct", "detect::memory", "detect::probe", "detect::scan"]),
     ("detect::sink", &["detect::scan", "detect::time", "packet"]),
     (
         "detect::row",

@@ -240,6 +240,8 @@ fn a_day_of_mixed_traffic() {
                 host: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
                 port,
                 technique: Technique::Syn,
+                tool: Default::default(),
+                reply: None,
             });
         };
         // 200 clients on five ports each, all hour long.

@@ -158,6 +158,7 @@ fn on(interface: &str) -> LiveOptions {
         fragments: Fragments::Reassemble,
         techniques: Techniques::DEFAULT,
         tunnels: Tunnels::Count,
+        replies: false,
     }
 }
 

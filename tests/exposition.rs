@@ -36,6 +36,9 @@ fn scanned() -> InterfaceSnapshot {
         ports_of_busiest_host: peak / hosts,
         last_hit,
         last_probe: Timestamp::new(1_700_000_100, 0),
+        tool: detect::Tool::Nmap,
+        answered_ports: None,
+        peak_unanswered_ports: None,
     };
     let sampled = |address: &str, place, ports| SampledSource {
         source: Source::of(address.parse().unwrap(), 64),
@@ -127,6 +130,9 @@ fn slower() -> Vec<detect::Snapshot> {
         ports_of_busiest_host: per_host,
         last_hit: Some(Timestamp::new(1_700_000_050, 0)),
         last_probe: Timestamp::new(1_700_000_100, 0),
+        tool: Default::default(),
+        answered_ports: Some(3),
+        peak_unanswered_ports: Some(peak - 3),
     };
     let quiet = support::quiet("eth0").detection;
     let counters =

@@ -37,7 +37,15 @@ fn address(draw: &mut Draw) -> IpAddr {
 
 fn see(host: &mut Sample, source: IpAddr, time: Timestamp) {
     let host_asked = IpAddr::from([192, 0, 2, 10]);
-    host.gather(&Probe { time, source, host: host_asked, port: 22, technique: Technique::Syn });
+    host.gather(&Probe {
+        time,
+        source,
+        host: host_asked,
+        port: 22,
+        technique: Technique::Syn,
+        tool: Default::default(),
+        reply: None,
+    });
     host.flush();
 }
 

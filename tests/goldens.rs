@@ -110,6 +110,41 @@ const SCANS: &[(&str, &[&str], Scans)] = &[
     ("peer-to-peer.pcap", ALL, &[("192.0.2.10", "syn", 40)]),
 ];
 
+/// The tool of each scan by a real scanner is told, of all others none.
+#[test]
+fn each_tool_is_told_by_its_packets() {
+    for &(capture, flags, expected) in SCANS {
+        let known = match capture {
+            _ if expected.is_empty() => continue,
+            "fin-scan.pcap" | "null-scan.pcap" | "xmas-scan.pcap" | "odd-scan.pcap" | "odd-rst-scan.pcap" => {
+                "nmap"
+            }
+            "ipv6-fin-scan.pcap" | "scan-delay.pcap" | "decoys.pcap" => "nmap",
+            "masscan-ipv6.pcap" | "block.pcap" => "masscan",
+            "scan6.pcap" => "scan6",
+            "hping3.pcap" | "hping3-xmas.pcap" => "hping3",
+            "zmap.pcap" => "zmap",
+            _ if capture.starts_with("tunnel-") => "nmap",
+            _ => "unknown",
+        };
+        for line in replay_with(flags, capture, "json").lines() {
+            let scan: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(scan["tool"], known, "{capture}");
+        }
+    }
+    for (capture, known) in [
+        ("syn-scan.pcap", "nmap"),
+        ("ipv6-scan.pcap", "nmap"),
+        ("masscan.pcap", "masscan"),
+        ("fragmented-scan.pcap", "unknown"),
+        ("connect-scan.pcap", "unknown"),
+    ] {
+        let json = replay(capture, "json");
+        let scan: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+        assert_eq!(scan["tool"], known, "{capture}");
+    }
+}
+
 /// Those of IP but TCP, UDP, SCTP and ICMP, which nmap asks in their own ways.
 const PROTOCOLS: u64 = 252;
 

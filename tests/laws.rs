@@ -75,6 +75,8 @@ fn any_threshold_hits_at_its_own_port_and_counts_on() {
                 // An odd step meets every port once.
                 port: (n as u16).wrapping_mul(40_503),
                 technique: Technique::Syn,
+                tool: Default::default(),
+                reply: None,
             };
             let before = events.len();
             detector.observe(&[probe], &mut |event| events.push(event));

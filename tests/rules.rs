@@ -67,6 +67,8 @@ fn probes(steps: &[Step]) -> Vec<Probe> {
             host: host(source, step.host),
             port: step.port,
             technique: Technique::Syn,
+            tool: Default::default(),
+            reply: None,
         }
     };
     steps.iter().map(probe).collect()
@@ -382,6 +384,8 @@ fn each_second(ports: std::ops::RangeInclusive<u16>, source: impl Fn(u16) -> Ipv
         host: host(source(port).into(), 0),
         port,
         technique: Technique::Syn,
+        tool: Default::default(),
+        reply: None,
     };
     ports.map(probe).collect()
 }

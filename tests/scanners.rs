@@ -110,6 +110,53 @@ fn every_scanner_is_one_scan_of_its_technique() {
     });
 }
 
+/// Which ports answered, live: whichever way they are asked for, records and series name the open ones and no other; and a client of many
+/// services has none that did not.
+#[test]
+fn what_answered_is_told() {
+    in_room("what_answered_is_told", |lab| {
+        let services: Vec<String> = (9100..9125).map(|port| port.to_string()).collect();
+        let ports = ["serve", "22", "80", "253"].into_iter().chain(services.iter().map(String::as_str));
+        let _open = lab.serving("t", &ports.collect::<Vec<_>>());
+        let exporter = lab.exporter(&["--detection.replies"]);
+        lab.run("s1", "ip", &["addr", "add", "198.51.100.51/24", "dev", "eth0"]);
+        let scans: [(&str, &[&str]); 3] = [
+            ("198.51.100.7", &["-sT", WATCHED]),
+            ("198.51.100.51", &["-sS", "-e", "eth0", "-S", "198.51.100.51", WATCHED]),
+            ("2001:db8:51::/64", &["-6", "-sS", WATCHED_V6]),
+        ];
+        for (source, words) in scans {
+            lab.nmap(&[&["-p1-300", "--max-retries=0"], words].concat());
+            let of_source = [&*format!("source=\"{source}\""), "window=\"10s\""];
+            exporter.wait_for("portscan_source_answered_ports", &of_source, 3.0);
+            exporter.wait_for("portscan_source_peak_unanswered_ports", &of_source, 297.0);
+            assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &of_source), Some(300.0));
+        }
+        let words = ["rounds", WATCHED, "0", "1"].into_iter().chain(services.iter().map(String::as_str));
+        assert!(lab.actor("srv", &words.collect::<Vec<_>>()).status().unwrap().success());
+        let of_client = ["source=\"192.0.2.20\"", "window=\"10s\""];
+        exporter.wait_for("portscan_source_answered_ports", &of_client, 25.0);
+        // Once they have left the window they were judged.
+        exporter.wait_for("portscan_source_distinct_ports", &of_client, 0.0);
+        assert_eq!(exporter.value("portscan_source_peak_unanswered_ports", &of_client), Some(0.0));
+        assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &of_client), Some(25.0));
+        ends_well(exporter);
+        for (source, answered, refused) in scans
+            .map(|(source, _)| (source, "22,80,253", "297"))
+            .into_iter()
+            .chain([("192.0.2.20", "9100-9124", "0")])
+        {
+            let matches = [&*format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=ended"];
+            let ended = eventually("the end in the journal", PATIENCE, || {
+                journal(&matches).into_iter().find(|ended| ended["PORTSCAN_WINDOW_SECONDS"] == "10")
+            });
+            assert_eq!(ended["PORTSCAN_ANSWERED_PORTS"], answered, "{source}");
+            assert_eq!(ended["PORTSCAN_REFUSED"], refused, "{source}");
+            assert_eq!(ended["PORTSCAN_SILENT_PORTS"], "", "{source}");
+        }
+    });
+}
+
 /// A host that asks resolvers, time servers and QUIC servers from a thousand ports is answered on a thousand ports.
 #[test]
 fn who_answers_by_udp_is_no_scanner() {

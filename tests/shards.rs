@@ -188,6 +188,7 @@ impl Running {
             fragments: Fragments::Reassemble,
             techniques: Techniques::DEFAULT,
             tunnels: Tunnels::Count,
+            replies: false,
         };
         let seen = Arc::<Mutex<Seen>>::default();
         let (opened, all) = mpsc::channel();

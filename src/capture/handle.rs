@@ -1,5 +1,6 @@
 //! An open libpcap handle on an interface: what it takes, what it counts, and whether it is still good for anything.
 
+use super::fanout;
 use super::group::LOOPBACK;
 use super::install;
 use super::interfaces::{is_running, names};
@@ -46,6 +47,8 @@ pub(super) struct Handle {
     techniques: Techniques,
     tunnels: Tunnels,
     direction: Direction,
+    /// Which answers it takes.
+    replies: filter::Replies,
     /// What this host asks for, where that is of use.
     requests: Option<Requests>,
     /// libpcap's counters at the last look: 32 bits, wrapping, from zero when reopened.
@@ -64,7 +67,9 @@ impl Handle {
         let capture = Self::activate(interface, options)?;
         let link = supported_link(capture.get_datalink())
             .map_err(|link| CaptureError::UnsupportedLink { interface: interface.to_owned(), link })?;
+        let replies = replies(interface, options);
         let direction = match options.direction {
+            Direction::In if replies == filter::Replies::Leaving => pcap::Direction::InOut,
             Direction::In => pcap::Direction::In,
             Direction::Out => pcap::Direction::Out,
             Direction::InOut => pcap::Direction::InOut,
@@ -78,7 +83,7 @@ impl Handle {
         let capture = capture.setnonblock().map_err(|error| refused(pcap_words(&error)))?;
         let seen = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
         let &LiveOptions { techniques, tunnels, direction, .. } = options;
-        Ok(Self { capture, link, index, techniques, tunnels, direction, requests: None, seen })
+        Ok(Self { capture, link, index, techniques, tunnels, direction, replies, requests: None, seen })
     }
 
     fn activate(interface: &str, options: &LiveOptions) -> Result<Capture<Active>, CaptureError> {
@@ -101,12 +106,20 @@ impl Handle {
 
     /// From now on only what `decode` may find a probe of these techniques in.
     pub(super) fn set_filter(&mut self, interface: &str, techniques: Techniques) -> Result<(), CaptureError> {
-        install::filter(&mut self.capture, &filter::program(self.link, techniques, self.tunnels)).map_err(
-            |why| CaptureError::Interface {
-                interface: interface.to_owned(),
-                reason: format!("the kernel filter was refused: {why}"),
-            },
-        )?;
+        let refused = |why: String| CaptureError::Interface {
+            interface: interface.to_owned(),
+            reason: format!("the kernel filter was refused: {why}"),
+        };
+        let program = |replies| filter::program_with(self.link, techniques, self.tunnels, replies);
+        if self.replies == filter::Replies::Leaving {
+            // libpcap runs it over its first ring, and knows nothing of what leaves; what of that gets through has an own address of
+            // this host as its source. From then on the kernel knows.
+            install::filter(&mut self.capture, &program(filter::Replies::All)).map_err(refused)?;
+            fanout::attach(&self.capture, &program(filter::Replies::Leaving))
+                .map_err(|error| refused(error.to_string()))?;
+        } else {
+            install::filter(&mut self.capture, &program(self.replies)).map_err(refused)?;
+        }
         self.techniques = techniques;
         self.look_for_requests(interface);
         Ok(())
@@ -187,6 +200,16 @@ impl Handle {
     /// Whether anything can arrive: not while the interface is down or has no carrier.
     pub(super) fn delivers(&self, interface: &str) -> bool {
         self.index.is_none() || is_running(interface)
+    }
+}
+
+/// Which answers a capture takes. On `any` the kernel does not say of a frame whether it leaves, and on `lo` all is the host's own.
+fn replies(interface: &str, options: &LiveOptions) -> filter::Replies {
+    match options.direction {
+        _ if !options.replies => filter::Replies::None,
+        Direction::InOut => filter::Replies::All,
+        Direction::In if interface != ANY && interface != LOOPBACK => filter::Replies::Leaving,
+        _ => filter::Replies::None,
     }
 }
 

@@ -387,6 +387,7 @@ mod tests {
             fragments: Fragments::Reassemble,
             techniques: Techniques::DEFAULT,
             tunnels: Tunnels::Count,
+            replies: false,
         };
         let message = Live::open(options).err().expect("it does not exist").to_string();
         let start = "cannot capture on missing7: no such device (interfaces: ";

@@ -125,6 +125,8 @@ pub struct LiveOptions {
     pub techniques: Techniques,
     /// Whether tunnels are looked into.
     pub tunnels: Tunnels,
+    /// Whether what was answered is looked for.
+    pub replies: bool,
 }
 
 /// Why nothing (more) can be captured or read, and what to try.

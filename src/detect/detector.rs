@@ -140,10 +140,16 @@ impl Detector {
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
         let Self { policy, timeline, batch, first, slower, handed, counters, .. } = self;
         first.look_up_rest();
+        let mut has_replies = false;
         for (at, probe) in batch.iter().enumerate() {
             timeline.packet(probe.time);
             let mut sink = EventSink::new(timeline, events);
             first.pass(&mut sink);
+            if let Some(reply) = probe.reply {
+                first.answer(at, probe, reply, &mut sink);
+                has_replies = true;
+                continue;
+            }
             counters.count(probe);
             if let Some(reason) = policy.ignores(probe) {
                 counters.ignored[reason as usize] += 1;
@@ -161,6 +167,9 @@ impl Detector {
         for are_networks in [false, true] {
             for tracker in slower.iter_mut().filter(|tracker| tracker.are_networks() == are_networks) {
                 tracker.observe_handed(batch, handed, timeline, events);
+                if has_replies {
+                    tracker.observe_replies(batch, timeline, events);
+                }
             }
         }
         handed.clear();

@@ -264,6 +264,8 @@ mod tests {
                     host: "192.0.2.10".parse().expect("an address"),
                     port,
                     technique: Technique::Syn,
+                    tool: Default::default(),
+                    reply: None,
                 };
                 detector.observe(&[probe], &mut events);
             }
@@ -305,6 +307,8 @@ mod tests {
             host: [192, 0, 2, 1].into(),
             port: 1000,
             technique: Technique::Syn,
+            tool: Default::default(),
+            reply: None,
         };
         for n in 1..=30 {
             probe.port += 1;

@@ -1,7 +1,7 @@
 //! Which of a few things most were, in the order in which they came (Boyer and Moore 1981): exact where one was more than half
 //! of all.
 
-use crate::detect::probe::Technique;
+use crate::detect::probe::{Technique, Tool};
 
 /// Where there is only one technique, nothing need be counted.
 const VOTES: usize = if Technique::ALL.len() > 1 { 1 } else { 0 };
@@ -10,8 +10,11 @@ const VOTES: usize = if Technique::ALL.len() > 1 { 1 } else { 0 };
 pub(super) type MainTechnique = Majority<Technique, VOTES>;
 
 /// What most were. `N` is 0 if there is no choice, and else 1.
+///
+/// Packed, so that a row has room beside it for the tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Majority<T, const N: usize> {
+#[repr(C, packed)]
+pub(super) struct Majority<T: Copy, const N: usize> {
     winner: T,
     /// By how many it leads. Saturated it says "by far": another then has to catch up with that many only.
     lead: [u16; N],
@@ -27,19 +30,87 @@ impl<T: Copy + PartialEq, const N: usize> Majority<T, N> {
     /// One more.
     #[inline]
     pub(super) fn vote(&mut self, another: T) {
-        let Some(lead) = self.lead.first_mut() else { return };
-        if self.winner == another {
+        let mut leads = self.lead;
+        let Some(lead) = leads.first_mut() else { return };
+        if { self.winner } == another {
             *lead = lead.saturating_add(1);
         } else if *lead > 0 {
             *lead -= 1;
         } else {
             *self = Self::new(another);
+            return;
         }
+        self.lead = leads;
     }
 
     /// What most were.
     pub(super) fn winner(&self) -> T {
         self.winner
+    }
+}
+
+/// How sure it is which tool it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Confidence {
+    /// Some more probes have its mark than have not.
+    Medium,
+    /// Many more, or one whose mark is 32 bits long.
+    High,
+}
+
+impl Confidence {
+    /// The word in records.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Confidence::Medium => "medium",
+            Confidence::High => "high",
+        }
+    }
+}
+
+/// The tool of most probes of a run, in the same way, and in a byte: which, and above it by how many it leads, up to 31. A mark of 16
+/// bits is there by chance in one packet of 65,536; the adversary forges any of them, and then looks like the tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MainTool(u8);
+
+const _: () = assert!(Tool::ALL.len() <= 8, "three bits name it");
+
+impl MainTool {
+    /// By how many it leads at most.
+    const MOST: u8 = 31;
+
+    /// By how many it must lead for each confidence.
+    const LEADS: [(u8, Confidence); 2] = [(8, Confidence::High), (3, Confidence::Medium)];
+
+    /// The first.
+    #[inline]
+    pub(super) fn new(first: Tool) -> Self {
+        Self(1 << 3 | first as u8)
+    }
+
+    /// One more.
+    #[inline]
+    pub(super) fn vote(&mut self, another: Tool) {
+        let (winner, lead) = (self.0 & 7, self.0 >> 3);
+        if winner == another as u8 {
+            self.0 = (lead + 1).min(Self::MOST) << 3 | winner;
+        } else if lead > 0 {
+            self.0 = (lead - 1) << 3 | winner;
+        } else {
+            *self = Self::new(another);
+        }
+    }
+
+    /// Which it was, and how sure that is; unknown where it is not.
+    pub(super) fn told(self) -> (Tool, Option<Confidence>) {
+        let (winner, lead) = (Tool::ALL[usize::from(self.0 & 7)], self.0 >> 3);
+        let known = Self::LEADS.into_iter().find(|(least, _)| lead >= *least);
+        match (winner, known) {
+            (Tool::Unknown, _) => (Tool::Unknown, None),
+            (Tool::Mirai, _) if lead > 0 => (Tool::Mirai, Some(Confidence::High)),
+            (tool, Some((_, confidence))) => (tool, Some(confidence)),
+            (_, None) => (Tool::Unknown, None),
+        }
     }
 }
 
@@ -67,5 +138,27 @@ mod tests {
         let mut only = Majority::<(), 0>::new(());
         only.vote(());
         only.winner();
+    }
+
+    #[test]
+    fn a_tool_is_believed_after_several_marks_and_one_of_32_bits_at_once() {
+        let told = |first: Tool, more: &[(Tool, usize)]| {
+            let mut main = MainTool::new(first);
+            more.iter().for_each(|&(tool, times)| (0..times).for_each(|_| main.vote(tool)));
+            main.told()
+        };
+        assert!(Tool::ALL.iter().enumerate().all(|(at, tool)| *tool as usize == at));
+        let unknown = (Tool::Unknown, None);
+        assert_eq!(told(Tool::Masscan, &[(Tool::Masscan, 1)]), unknown);
+        assert_eq!(told(Tool::Nmap, &[(Tool::Nmap, 2)]), (Tool::Nmap, Some(Confidence::Medium)));
+        assert_eq!(told(Tool::Nmap, &[(Tool::Nmap, 7)]), (Tool::Nmap, Some(Confidence::High)));
+        assert_eq!(told(Tool::Mirai, &[]), (Tool::Mirai, Some(Confidence::High)));
+        assert_eq!(told(Tool::Nmap, &[(Tool::Nmap, 7), (Tool::Unknown, 9)]), unknown);
+        assert_eq!(told(Tool::Unknown, &[(Tool::Unknown, 500), (Tool::Nmap, 30)]), unknown);
+        assert_eq!(
+            told(Tool::Unknown, &[(Tool::Unknown, 500), (Tool::Nmap, 40)]).0,
+            Tool::Nmap,
+            "by far is 31"
+        );
     }
 }

@@ -133,6 +133,13 @@ pub(super) fn room_for<T>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     Ok(items)
 }
 
+/// So many of the same.
+pub(super) fn vec_of<T: Clone>(len: usize, item: T) -> Result<Vec<T>, OutOfMemory> {
+    let mut items = room_for(len)?;
+    items.resize(len, item);
+    Ok(items)
+}
+
 /// Asks the kernel to back the room of an array with pages of 2 MiB, where it has them: a probe from anywhere touches a
 /// random place of every table, and the processor can look up where 4 KiB pages are for a few MiB only.
 fn ask_for_huge_pages<T>(items: &Vec<T>) {

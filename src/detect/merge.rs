@@ -1,6 +1,7 @@
 //! Detectors that shared the sources of one capture among them, as one. Each source was seen by one of them only, so
 //! numbers of sources add up; what all of them saw alike (the clock) counts once.
 
+use crate::detect::probe::Tool;
 use crate::detect::snapshot::{Counters, PublishedSource, Snapshot};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -42,7 +43,13 @@ impl PublishedSource {
             ports_of_busiest_host,
             last_hit,
             last_probe,
+            tool,
+            answered_ports,
+            peak_unanswered_ports,
         } = self;
+        *tool = if *tool == Tool::Unknown { other.tool } else { *tool };
+        *answered_ports = other.answered_ports.max(*answered_ports);
+        *peak_unanswered_ports = other.peak_unanswered_ports.max(*peak_unanswered_ports);
         *ports_of_busiest_host = other.ports_of_busiest_host.max(*ports_of_busiest_host);
         *distinct_ports = other.distinct_ports.max(*distinct_ports);
         *peak_distinct_ports = other.peak_distinct_ports.max(*peak_distinct_ports);

@@ -1,7 +1,7 @@
 //! What a probe is: a packet that asks "is something there?", and in which way. The ways are rows of `packet::technique`.
 
-pub use crate::packet::{Class, Technique, Techniques};
-use crate::packet::{Ipv4Segment, Packet, Timestamp};
+pub use crate::packet::{Class, Technique, Techniques, Tool};
+use crate::packet::{Ipv4Segment, Packet, TcpFlags, Timestamp};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The address family of a probe.
@@ -34,7 +34,33 @@ impl Family {
     }
 }
 
-/// A packet that asks "is something there?".
+/// What a host answered to a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// SYN-ACK: somebody listens.
+    Answered,
+    /// RST: nobody does, or a firewall says so.
+    Refused,
+}
+
+/// The flags that a reply is known by: all but those that a router may set (RFC 3168).
+const REPLY_FLAGS: u8 = 0x3f;
+
+impl Reply {
+    /// What a segment with these flags answers to a SYN, if it does.
+    #[inline]
+    pub fn of(flags: TcpFlags) -> Option<Self> {
+        const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
+        const RST_ACK: u8 = TcpFlags::RST | TcpFlags::ACK;
+        match flags.0 & REPLY_FLAGS {
+            SYN_ACK => Some(Reply::Answered),
+            RST_ACK => Some(Reply::Refused),
+            _ => None,
+        }
+    }
+}
+
+/// A packet that asks "is something there?", or the answer to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     /// When it was captured, on the capture's own clock.
@@ -47,6 +73,10 @@ pub struct Probe {
     pub port: u16,
     /// How it asked.
     pub technique: Technique,
+    /// Whose mark it has.
+    pub tool: Tool,
+    /// What was answered, if this is the answer: then time is that of the answer, and the rest as of the probe that it answers.
+    pub reply: Option<Reply>,
 }
 
 /// A probe over IPv4, on its way to a batch: see `packet::Ipv4Segment`.
@@ -62,13 +92,16 @@ pub(crate) struct Ipv4Probe {
     pub port: u16,
     /// How it asked.
     pub technique: Technique,
+    /// Whose mark it has.
+    pub tool: Tool,
 }
 
 impl Ipv4Probe {
-    /// The probe in a segment, or `None`.
+    /// The probe in a segment, or `None`. The mark is for who has the frame.
     #[inline(always)]
     pub(crate) fn of(time: Timestamp, segment: Ipv4Segment) -> Option<Self> {
         Some(Self {
+            tool: Tool::Unknown,
             time,
             source: segment.source,
             host: segment.destination,
@@ -87,6 +120,8 @@ impl From<Ipv4Probe> for Probe {
             host: IpAddr::V4(probe.host),
             port: probe.port,
             technique: probe.technique,
+            tool: probe.tool,
+            reply: None,
         }
     }
 }
@@ -101,6 +136,22 @@ impl Probe {
             source: packet.source,
             host: packet.destination,
             port: packet.destination_port,
+            tool: Tool::Unknown,
+            reply: None,
+        })
+    }
+
+    /// What a packet answers, or `None` if it answers no SYN.
+    #[inline]
+    pub fn answered_by(packet: &Packet) -> Option<Self> {
+        Some(Self {
+            reply: Some(Reply::of(packet.flags)?),
+            technique: Technique::Syn,
+            tool: Tool::Unknown,
+            time: packet.time,
+            source: packet.destination,
+            host: packet.source,
+            port: packet.source_port,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::detect::distinct::peaks::Peaks;
 use crate::detect::memory::{OutOfMemory, room_for};
+use crate::detect::probe::Tool;
 use crate::detect::scan::Source;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -25,6 +26,12 @@ pub(super) struct Candidate {
     pub last_hit: Option<u64>,
     /// Its latest probe.
     pub last_probe: u64,
+    /// The tool of its latest run of probes.
+    pub tool: Tool,
+    /// The most ports that answered it within a window, where that is looked for.
+    pub answered: Option<u32>,
+    /// The most that did not, by epoch, where that is looked for.
+    pub unanswered: Option<Peaks>,
 }
 
 impl Candidate {
@@ -54,6 +61,14 @@ impl Candidate {
         self.peak = self.peaks.peak(epoch);
         self.busiest = self.busiest.max(earlier.busiest);
         self.last_hit = self.last_hit.or(earlier.last_hit);
+        if self.tool == Tool::Unknown {
+            self.tool = earlier.tool;
+        }
+        self.answered = self.answered.max(earlier.answered);
+        match (&mut self.unanswered, earlier.unanswered) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine, theirs) => *mine = mine.or(theirs),
+        }
     }
 }
 
@@ -198,6 +213,9 @@ mod tests {
             busiest: peak,
             last_hit: None,
             last_probe: epoch,
+            tool: Tool::Unknown,
+            answered: None,
+            unanswered: None,
         }
     }
 

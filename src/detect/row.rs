@@ -4,7 +4,7 @@ use crate::detect::distinct::hosts::Hosts;
 use crate::detect::distinct::peaks::Peaks;
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::episode::Episode;
-use crate::detect::majority::MainTechnique;
+use crate::detect::majority::{MainTechnique, MainTool};
 use crate::detect::probe::{Class, Probe};
 use crate::detect::table::eviction::Evidence;
 use crate::detect::time::present::Present;
@@ -26,6 +26,8 @@ pub(super) struct Row {
     pub is_reserved: bool,
     /// The technique of most probes since `since`.
     pub technique: MainTechnique,
+    /// Whose marks most of them have.
+    pub tool: MainTool,
     /// Quantum up to which `ports` is expired.
     pub quantum: u64,
     /// The latest probe.
@@ -78,6 +80,7 @@ impl Row {
             returns: 0,
             is_reserved: false,
             technique: MainTechnique::new(probe.technique),
+            tool: MainTool::new(probe.tool),
             quantum,
             last_probe: now,
             ports: Ports::NONE,
@@ -117,6 +120,7 @@ impl Row {
             self.begin(probe, now, present, least_published);
         } else {
             self.technique.vote(probe.technique);
+            self.tool.vote(probe.tool);
         }
         if self.returns < MOST_RETURNS && self.last_probe < present.quantum_start() {
             self.returns += 1;
@@ -127,15 +131,22 @@ impl Row {
         self.hosts.find(host).unwrap_or_else(|| self.hosts.note(host))
     }
 
+    /// Whether the next probe begins a run, and nothing of the runs before shows any more.
+    pub(super) fn begins_without_peak(&self, present: &Present, least_published: u32) -> bool {
+        let begins = self.burst_peak == 0 && !self.episode.is_open();
+        // A tick between would have freed the row: whether there was one must not show.
+        begins && self.peaks.peak(present.epoch) < least_published
+    }
+
     /// A run of probes begins.
     fn begin(&mut self, probe: &Probe, now: u64, present: &Present, least_published: u32) {
-        // A tick between would have freed the row: whether there was one must not show.
-        if self.peaks.peak(present.epoch) < least_published {
+        if self.begins_without_peak(present, least_published) {
             self.most_of_one_host = 0;
         }
         self.since = now;
         self.address = probe.source;
         self.technique = MainTechnique::new(probe.technique);
+        self.tool = MainTool::new(probe.tool);
         (self.first_host, self.first_port) = (probe.host, probe.port);
         (self.target_host, self.target_port) = (probe.host, probe.port);
         self.probes = 0;

@@ -88,6 +88,8 @@ pub struct Policy {
     pub techniques: Techniques,
     /// What some sources are called.
     pub names: Names,
+    /// Whether to look for what was answered. A reload does not change it.
+    pub replies: bool,
     /// Sources whose probes do not count.
     pub ignored_sources: Networks,
     /// Ports whose probes do not count.
@@ -109,6 +111,7 @@ impl Default for Policy {
             ipv6_prefix: 64,
             techniques: Techniques::DEFAULT,
             names: Names::default(),
+            replies: false,
             ignored_sources: Networks::default(),
             ignored_ports: Vec::new(),
             ignored_destinations: Networks::default(),
@@ -139,6 +142,11 @@ impl Policy {
     /// Bits of an IPv6 address that all that counts together by some rule has in common: threads share sources by these.
     pub fn shared_prefix(&self) -> u8 {
         self.rules().map(|rule| rule.prefix(self.ipv6_prefix)).min().unwrap_or(self.ipv6_prefix)
+    }
+
+    /// Whether a rule of it keeps what was answered: a count of ports can be told from it, one of hosts not.
+    pub(super) fn keeps_replies(&self, rule: &Rule) -> bool {
+        self.replies && !rule.counts_peers() && rule.subject == Subject::Source
     }
 
     /// How long it takes until nothing counts any more by any rule and every scan is over.

@@ -1,7 +1,8 @@
 //! The scan: an episode that a hit opens and quiet closes, and the events that report it.
 
+use crate::detect::majority::Confidence;
 use crate::detect::names::Name;
-use crate::detect::probe::{Class, Technique};
+use crate::detect::probe::{Class, Technique, Tool};
 use crate::detect::ranges::PortRanges;
 use crate::detect::tuning::SAMPLE_PORTS;
 use crate::packet::Timestamp;
@@ -235,6 +236,27 @@ pub struct Scan {
     pub sample_ports: PortSample,
     /// The ports as ranges: all of them, or those that say most.
     pub asked: PortRanges,
+    /// The tool, as its packets tell.
+    pub tool: Tool,
+    /// How sure that is; `None` if it is unknown.
+    pub tool_confidence: Option<Confidence>,
+    /// What became of them so far, where that is looked for.
+    pub replies: Option<Replies>,
+}
+
+/// What became of the ports of a scan, each as ranges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replies {
+    /// Those from which a SYN-ACK came.
+    pub answered: PortRanges,
+    /// How many they are.
+    pub answered_count: u32,
+    /// Those from which only a RST came.
+    pub refused: PortRanges,
+    /// How many they are.
+    pub refused_count: u32,
+    /// Those from which nothing came.
+    pub silent: PortRanges,
 }
 
 /// Why a scan is reported.

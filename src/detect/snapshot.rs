@@ -1,7 +1,7 @@
 //! What a detector shows of itself at a tick: plain values, immutable once made.
 
 use crate::detect::names::Name;
-use crate::detect::probe::{Family, Probe, Technique};
+use crate::detect::probe::{Family, Probe, Technique, Tool};
 use crate::detect::scan::{Kind, Scan, Source};
 use crate::detect::subject::Subject;
 use crate::detect::tuning::BURST_BOUNDS;
@@ -152,6 +152,13 @@ pub struct PublishedSource {
     pub last_hit: Option<Timestamp>,
     /// Its latest probe.
     pub last_probe: Timestamp,
+    /// The tool of its latest run of probes, as its packets tell.
+    pub tool: Tool,
+    /// The most ports within a window that answered, as long as there is a peak; where replies are looked for.
+    pub answered_ports: Option<u32>,
+    /// The most ports within a window that were without an answer for a tenth of it, reached within the hold; where replies are
+    /// looked for.
+    pub peak_unanswered_ports: Option<u32>,
 }
 
 /// A detector at a tick. `sources` is in publishing order: by peak, then recency, then address.

@@ -135,6 +135,12 @@ pub(super) const THINNED_AFTER: u64 = 8;
 /// And not beyond one in two to this power: at a million new sources a second some hundred remain, which any doorkeeper holds.
 pub(super) const MOST_THINNED_BITS: u32 = 12;
 
+// ---- What came back.
+
+/// Quanta that a port has to answer: a tenth of the window, a second by the first rule. With fewer, browsers that open many
+/// connections at once to hosts far away have unanswered ports; with more, an alert says later how many ports were silent.
+pub(super) const PATIENCE: u64 = 6;
+
 // ---- Which hosts were asked.
 
 /// Hosts of a source that are told apart. Their bits share a byte with the mark of a cell in use, so 7 is the most.

@@ -58,6 +58,8 @@ impl Unsent {
             host: self.target.ip(),
             port: self.target.port(),
             technique: Technique::Syn,
+            tool: Default::default(),
+            reply: None,
         }
     }
 }

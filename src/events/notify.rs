@@ -4,7 +4,7 @@
 //! Runs on a thread of its own at the end of a bounded queue, so that a slow journal costs records (counted by
 //! the sender) and never packets.
 
-use crate::detect::{EventKind, PortSample, Scan, ScanEvent};
+use crate::detect::{EventKind, PortSample, Replies, Scan, ScanEvent};
 use crate::events::flood::{BURST, FloodLimit, RATE, Withheld};
 use crate::events::record::{Record, Value, left_out};
 use crate::logger::{self, MESSAGE_ID_KEY, TITLE_KEY};
@@ -78,7 +78,7 @@ impl Notifier {
                 recent.put(interface, *event);
             }
             match notice {
-                Ok(notice) if self.flood.admits(notice.event.kind, now) => entry(&notice).write(),
+                Ok(notice) if self.flood.admits(&notice.event, now) => entry(&notice).write(),
                 Ok(_) => logger::count_suppressed(1),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -124,15 +124,22 @@ fn entry(Notice { interface, event: ScanEvent { kind, scan } }: &Notice) -> Entr
 }
 
 /// The record of a flood.
-fn summary(Withheld { records, hits }: Withheld) -> Entry<'static> {
+fn summary(Withheld { records, hits, grown, ended, answered }: Withheld) -> Entry<'static> {
     Entry {
         message_id: SUPPRESSED_ID,
         title: String::from("portscan records withheld"),
         event: "suppressed",
         message: format!(
-            "portscan records withheld records={records} hits={hits} burst={BURST} rate={RATE}/s"
+            "portscan records withheld records={records} hits={hits} burst={BURST} rate={RATE}/s grown={grown} ended={ended} \
+             answered={answered}"
         ),
-        fields: vec![("suppressed", Value::Count(records)), ("suppressed_hits", Value::Count(hits))],
+        fields: vec![
+            ("suppressed", Value::Count(records)),
+            ("suppressed_hits", Value::Count(hits)),
+            ("suppressed_grown", Value::Count(grown)),
+            ("suppressed_ended", Value::Count(ended)),
+            ("suppressed_answered", Value::Count(answered)),
+        ],
     }
 }
 
@@ -184,6 +191,12 @@ fn message(event: EventKind, scan: &Scan, interface: &str) -> String {
         match left_out(&ranges, ports) {
             0 => {}
             more => out.push_str(&format!(" ports_left_out={more}")),
+        }
+        if let Some(Replies { answered, answered_count, refused_count, .. }) = &scan.replies {
+            let _ = write!(out, " answered={answered_count} refused={refused_count}");
+            if !answered.is_empty() {
+                let _ = write!(out, " answered_ports={}", answered.at_most(MESSAGE_RANGES));
+            }
         }
     }
     if scan.lower_bound {
@@ -286,9 +299,15 @@ mod tests {
 
     #[test]
     fn a_summary_says_how_many_and_how_many_hits() {
-        let summary = summary(Withheld { records: 900, hits: 450 });
-        assert_eq!(summary.message, "portscan records withheld records=900 hits=450 burst=100 rate=20/s");
-        assert!(line(&summary).ends_with(" event=suppressed suppressed=900 suppressed_hits=450 "));
+        let summary = summary(Withheld { records: 900, hits: 450, grown: 30, ended: 420, answered: 7 });
+        assert_eq!(
+            summary.message,
+            "portscan records withheld records=900 hits=450 burst=100 rate=20/s grown=30 ended=420 answered=7"
+        );
+        assert!(
+            line(&summary)
+                .contains(" event=suppressed suppressed=900 suppressed_hits=450 suppressed_grown=30 ")
+        );
     }
 
     #[test]

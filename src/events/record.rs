@@ -1,7 +1,7 @@
 //! The record of a scan: each of its fields once, with its names and how it is read. The journal, lines of logfmt and JSON, the
 //! JSON and the table of `replay` are all written from this list, so they cannot say different things.
 
-use crate::detect::{PortRanges, PortSample, Scan, ScanId, Source};
+use crate::detect::{PortRanges, PortSample, Replies, Scan, ScanId, Source};
 use crate::packet::Timestamp;
 use crate::text::time::Rfc3339;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
@@ -74,6 +74,26 @@ pub static FIELDS: &[Field] = &[
     field(|it| Value::Rare(left_out(&it.scan.asked, it.scan.distinct_ports).into()))
         .log("ports_left_out")
         .json(23, "ports_left_out"),
+    field(|it| Value::Text(it.scan.tool.label())).log("tool").json(31, "tool"),
+    field(|it| it.scan.tool_confidence.map_or(Value::Nothing, |it| Value::Text(it.label())))
+        .log("tool_confidence")
+        .json(32, "tool_confidence"),
+    field(|it| it.answers(|of| Value::Ranges { ranges: &of.answered, of: of.answered_count }))
+        .log("answered_ports")
+        .json(26, "answered_ports"),
+    field(|it| it.answers(|of| Value::Ranges { ranges: &of.refused, of: of.refused_count }))
+        .log("refused_ports")
+        .json(27, "refused_ports"),
+    field(|it| {
+        it.answers(|of| Value::Ranges {
+            ranges: &of.silent,
+            of: it.scan.distinct_ports.saturating_sub(of.answered_count + of.refused_count),
+        })
+    })
+    .log("silent_ports")
+    .json(28, "silent_ports"),
+    field(|it| it.answers(|of| Value::Count(of.answered_count.into()))).log("answered").json(29, "answered"),
+    field(|it| it.answers(|of| Value::Count(of.refused_count.into()))).log("refused").json(30, "refused"),
     field(|it| Value::Count(it.scan.busiest_host_ports.into()))
         .log("busiest_host_ports")
         .json(18, "busiest_host_ports"),
@@ -145,6 +165,11 @@ impl<'a> Record<'a> {
 
     fn name(&self) -> Value<'a> {
         self.scan.name.as_ref().map_or(Value::Nothing, |name| Value::Text(name.as_str()))
+    }
+
+    /// What became of the ports, where that is looked for.
+    fn answers(&self, read: impl FnOnce(&'a Replies) -> Value<'a>) -> Value<'a> {
+        self.scan.replies.as_ref().map_or(Value::Nothing, read)
     }
 
     fn duration(&self) -> Value<'a> {
@@ -365,7 +390,7 @@ mod tests {
                 r#""peak_distinct_ports":990,"distinct_hosts":1,"first_target":"192.0.2.10:22","#,
                 r#""sample_ports":[21,22,23,25,80,110,443],"source_address":"198.51.100.7","#,
                 r#""scan":"000000000000001f","busiest_host_ports":999,"target":"192.0.2.11:23","lower_bound":false,"#,
-                r#""ports":"21-23,25,80,110,443","ports_left_out":993}"#
+                r#""ports":"21-23,25,80,110,443","ports_left_out":993,"tool":"unknown"}"#
             )
         );
     }
@@ -405,6 +430,7 @@ mod tests {
             "sample_ports=21,22,23,25,80,110,443",
             "port_ranges=21-23,25,80,110,443",
             "ports_left_out=13",
+            "tool=unknown",
             "busiest_host_ports=20",
             "started=2026-11-23T10:00:00.000000Z",
             "detected=2026-11-23T10:00:00.210000Z",

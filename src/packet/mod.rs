@@ -12,6 +12,7 @@ pub(crate) mod link;
 mod skipped;
 mod tcp;
 mod technique;
+mod tool;
 pub mod tunnel;
 
 pub use decode::decode;
@@ -19,6 +20,7 @@ pub(crate) use decode::{Ipv4Segment, decode_plain};
 pub(crate) use ip::ipv4_piece;
 pub use skipped::Skipped;
 pub use technique::{Class, Technique, Techniques};
+pub use tool::Tool;
 
 use std::net::IpAddr;
 

@@ -101,6 +101,8 @@ impl Pipeline {
             host: datagram.destination,
             port: datagram.destination_port,
             technique: datagram.technique,
+            tool: Default::default(),
+            reply: None,
         };
         self.place(link, bytes, probe)
     }

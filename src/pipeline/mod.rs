@@ -16,7 +16,9 @@ use crate::detect::{
 
 use crate::packet::fragments::{Fragments, Outcome};
 use crate::packet::tunnel::Tunnels;
-use crate::packet::{LinkType, Packet, Skipped, Techniques, Timestamp, decode, decode_plain, ipv4_piece};
+use crate::packet::{
+    LinkType, Packet, Skipped, Techniques, Timestamp, Tool, decode, decode_plain, ipv4_piece,
+};
 use crate::pipeline::datagrams::Datagrams;
 use crate::pipeline::vantage::Vantage;
 use crate::publish::sample::Sample;
@@ -50,6 +52,8 @@ pub struct Pipeline {
     datagrams: Datagrams,
     /// Which packets are probes, by the policy.
     techniques: Techniques,
+    /// Whether answers to them are looked for.
+    replies: bool,
     detector: Detector,
     packets: u64,
     skipped: [u64; Skipped::ALL.len()],
@@ -84,6 +88,7 @@ impl Pipeline {
             vantage: Vantage::default(),
             datagrams: Datagrams::new(detector.policy().techniques),
             techniques: detector.policy().techniques,
+            replies: detector.policy().replies,
             detector,
             packets: 0,
             skipped: [0; Skipped::ALL.len()],
@@ -128,8 +133,11 @@ impl Pipeline {
     #[inline(always)]
     pub(crate) fn probe(&mut self, time: Timestamp, bytes: &[u8]) -> Plain {
         let Some(Ok(segment)) = decode_plain(self.link, bytes) else { return Plain::Otherwise };
-        self.packets += 1;
         let asked = Ipv4Probe::of(time, segment).filter(|probe| self.techniques.contains(probe.technique));
+        if self.replies && asked.is_none() {
+            return Plain::Otherwise;
+        }
+        self.packets += 1;
         let Some(probe) = asked else {
             self.skipped[Skipped::NotProbe as usize] += 1;
             return Plain::Nothing;
@@ -138,7 +146,7 @@ impl Pipeline {
             self.detector.ignore(probe.into(), reason);
             return Plain::Nothing;
         }
-        Plain::Probe(probe)
+        Plain::Probe(Ipv4Probe { tool: Tool::of_plain(bytes), ..probe })
     }
 
     /// The same of all other frames.
@@ -176,9 +184,9 @@ impl Pipeline {
         let asked = Probe::of(packet).filter(|probe| self.techniques.contains(probe.technique));
         let Some(probe) = asked else {
             self.skipped[Skipped::NotProbe as usize] += 1;
-            return None;
+            return if self.replies { Probe::answered_by(packet) } else { None };
         };
-        self.place(link, bytes, probe)
+        self.place(link, bytes, Probe { tool: Tool::of(link, bytes), ..probe })
     }
 
     /// A probe, if it can be one from where we stand.
@@ -239,6 +247,7 @@ impl Pipeline {
     fn gather_sample(&mut self, probe: Probe) {
         if let Some(sample) = &mut self.sample
             && probe.technique.class() == Class::Syn
+            && probe.reply.is_none()
         {
             sample.gather(&probe);
         }

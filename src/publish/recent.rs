@@ -1,10 +1,11 @@
 //! Scans that are open or ended lately, bounded: for the API and the page. The journal has all of them.
 //!
 //! The adversary forges scanners by the hundred, so that a real one is pushed out. Scans are therefore grouped by interface and by
-//! worth, and the largest group gives way: a flood of small scans costs small scans. Within a group chance decides, so nobody
+//! worth (how wide they are, whether a port answered, by which tool), and the largest group gives way: a flood of small scans costs
+//! small scans. Within a group chance decides, so nobody
 //! knows which one goes, and older ones fade.
 
-use crate::detect::{EventKind, Scan, ScanEvent, ScanId};
+use crate::detect::{EventKind, Scan, ScanEvent, ScanId, Tool};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,9 +69,11 @@ pub struct Fill {
     pub evicted: u64,
 }
 
-/// What a scan is worth keeping, in steps of twice as many ports. What else tells a real one from a forged one belongs here.
-fn worth(scan: &Scan) -> u32 {
-    scan.distinct_ports.max(1).ilog2()
+/// What a scan is worth keeping: in steps of twice as many ports, then whether a port answered; and the tool, by which a flood is told from
+/// what comes among it.
+fn worth(scan: &Scan) -> (u32, bool, Tool) {
+    let is_answered = scan.replies.is_some_and(|replies| replies.answered_count > 0);
+    (scan.distinct_ports.max(1).ilog2(), is_answered, scan.tool)
 }
 
 impl Recent {
@@ -202,6 +205,22 @@ mod tests {
         assert_eq!(kinds, [(2, "hit"), (3, "ended")]);
         let hits = recent.hits(event(EventKind::Hit, 1, 20).scan.detected.nanos());
         assert_eq!((hits[MINUTES - 1], hits.iter().sum::<u64>()), (2, 2));
+    }
+
+    /// A flood of scans that look all alike costs none that does not: a port of it answered, or another tool made it.
+    #[test]
+    fn what_is_not_like_the_flood_stays() {
+        let (recent, eth0) = (Recent::new(7), Arc::from("eth0"));
+        let mut answered = event(EventKind::Hit, 1, 20);
+        let replies = crate::detect::Replies { answered_count: 1, ..crate::detect::Replies::default() };
+        answered.scan.replies = Some(replies);
+        let mut by_nmap = event(EventKind::Hit, 2, 20);
+        by_nmap.scan.tool = Tool::Nmap;
+        recent.put(&eth0, answered);
+        recent.put(&eth0, by_nmap);
+        (10..10_010).for_each(|n| recent.put(&eth0, event(EventKind::Hit, n, 20)));
+        let ids: Vec<u64> = recent.scans().iter().map(|kept| kept.scan.id.0).collect();
+        assert!(ids.contains(&1) && ids.contains(&2) && ids.len() == SCANS);
     }
 
     /// The attacker: five hundred forged scanners a second for a minute, each as wide as the rule asks. The wide scan before them

@@ -324,6 +324,8 @@ mod tests {
             time: Timestamp::new(seconds, 0),
             host: IpAddr::from([192, 0, 2, 10]),
             technique: Technique::Syn,
+            tool: Default::default(),
+            reply: None,
         }
     }
 

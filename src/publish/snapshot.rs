@@ -74,6 +74,9 @@ mod tests {
             ports_of_busiest_host: 5,
             last_hit: (peak >= 20).then(|| Timestamp::new(last_probe, 0)),
             last_probe: Timestamp::new(last_probe, 0),
+            tool: Default::default(),
+            answered_ports: None,
+            peak_unanswered_ports: None,
         }
     }
 

@@ -364,7 +364,15 @@ mod tests {
     /// A probe of one source, told apart by its port.
     fn probe(time: u64, port: u16) -> Probe {
         let [source, host] = [7, 10].map(|last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
-        Probe { time: Timestamp(time), source, host, port, technique: Technique::Syn }
+        Probe {
+            time: Timestamp(time),
+            source,
+            host,
+            port,
+            technique: Technique::Syn,
+            tool: Default::default(),
+            reply: None,
+        }
     }
 
     /// What goes on, of probes with these times in this order; ports count from 0.

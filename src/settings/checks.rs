@@ -134,6 +134,13 @@ pub(super) fn shares(flags: &Flags) -> Result<(), SettingsError> {
                 .into(),
         );
     }
+    if flags.detection.replies && threads > 1 {
+        // The kernel shares packets by their source, and that of an answer is the host.
+        return invalid(
+            "--detection.replies needs --capture.threads=1: answers cannot be shared among threads by whom they are for"
+                .into(),
+        );
+    }
     let buffer = match flags.capture.buffer_total {
         Some(_) => "--capture.buffer-total for each interface",
         None => "--capture.buffer-size",

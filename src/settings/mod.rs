@@ -110,6 +110,7 @@ impl Settings {
             fragments: flags.fragments,
             techniques: self.policy.techniques,
             tunnels: self.tunnels(),
+            replies: self.policy.replies,
         }
     }
 }
@@ -138,6 +139,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
         ipv6_prefix,
         techniques: flags.techniques.or(file.techniques).unwrap_or(Techniques::DEFAULT),
+        replies: flags.replies,
         slower,
         home: Networks::new(home),
         names,

@@ -42,5 +42,8 @@ pub(crate) fn scan(source: &str, target: &str) -> Scan {
         target,
         sample_ports: PortSample::lowest([80, 22, 25, 21, 23, 110, 443]),
         asked: PortRanges::of([21, 22, 23, 25, 80, 110, 443]),
+        tool: Default::default(),
+        tool_confidence: None,
+        replies: None,
     }
 }

@@ -640,6 +640,9 @@ fn clients_that_pipeline_do_not_keep_another_client_waiting() {
         ports_of_busiest_host: 20,
         last_hit: None,
         last_probe: Timestamp::new(1_700_000_000, 0),
+        tool: Default::default(),
+        answered_ports: None,
+        peak_unanswered_ports: None,
     };
     snapshot.detection.sources = (0..10_000).map(source).collect();
     store.publish(0, Arc::new(snapshot));

@@ -3,9 +3,11 @@
 //! A block is an open-addressed table of 192 or 1,984 cells, or one cell for each of the 65,536 ports. The blocks of one
 //! size are a pool, which is fixed at start.
 
+use crate::detect::distinct::answers::{Answer, Answers};
+pub(crate) use crate::detect::distinct::header::{AGES, Header};
 use crate::detect::memory::{Aligned, OutOfMemory, room_for};
 use crate::detect::time::quantum::{Stamp, age, counts, stamp};
-use crate::detect::tuning::{BLOCK_CELLS, BLOCK_LOOKS, QUANTA, TRACKED_HOSTS};
+use crate::detect::tuning::{BLOCK_CELLS, BLOCK_LOOKS, QUANTA};
 use std::num::NonZeroU32;
 
 /// A port, the stamp of its latest probe, and which tracked hosts were asked for it:
@@ -35,92 +37,6 @@ pub(crate) fn hosts_of(cell: Cell) -> u8 {
     (cell & HOSTS) as u8
 }
 
-/// Quanta in which a port can count: its own and the 60 after.
-pub(crate) const AGES: usize = QUANTA as usize + 1;
-
-/// The header of a block: whose it is, and how many of its ports count, by the quantum of their latest probe.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Header {
-    by_quantum: [u32; AGES],
-    pub counted: u32,
-    /// Cells in use, by ports that count and by ports that no longer do.
-    pub occupied: u32,
-    /// Quantum up to which the dead were marked in the cells.
-    pub marked: u64,
-    /// The ports of each tracked host.
-    pub asked: [u32; TRACKED_HOSTS],
-    /// Probes until a new host may take the place of a tracked one: to forget that one takes a pass over the block.
-    pub until_new_host: u32,
-    /// The row that has the block.
-    pub owner: u32,
-    /// Whether ports that no longer count are kept, because a scan is open.
-    pub keeps_all: bool,
-}
-
-impl Header {
-    const EMPTY: Header = Header {
-        by_quantum: [0; AGES],
-        counted: 0,
-        occupied: 0,
-        marked: 0,
-        asked: [0; TRACKED_HOSTS],
-        until_new_host: 0,
-        owner: 0,
-        keeps_all: false,
-    };
-
-    fn slot(quantum: u64) -> usize {
-        (quantum % AGES as u64) as usize
-    }
-
-    /// Ports whose latest probe was so many quanta before `now`, the block's present.
-    pub(crate) fn of_age(&self, now: u64, age: u64) -> u32 {
-        if age > now { 0 } else { self.by_quantum[Self::slot(now - age)] }
-    }
-
-    /// How many of the ports that count at quantum `from`, the block's present, still do at `to`.
-    pub(crate) fn left_at(&self, from: u64, to: u64) -> u32 {
-        if to - from > QUANTA {
-            return 0;
-        }
-        self.counted - ((from + 1)..=to).map(|gone| self.by_quantum[Self::slot(gone)]).sum::<u32>()
-    }
-
-    /// Forgets what leaves the window between two quanta.
-    fn expire(&mut self, from: u64, to: u64) {
-        for gone in (from + 1)..=to.min(from + AGES as u64) {
-            let bucket = &mut self.by_quantum[Self::slot(gone)];
-            self.counted -= *bucket;
-            *bucket = 0;
-        }
-    }
-
-    /// A port counts from now on; `was` is its old stamp if it counted before. `to` is now.
-    #[inline]
-    fn count(&mut self, to: u64, was: Option<Stamp>) {
-        match was {
-            Some(then) => {
-                let back = u64::from(age(stamp(to), then));
-                self.by_quantum[Self::slot(to - back)] -= 1;
-            }
-            None => self.counted += 1,
-        }
-        self.by_quantum[Self::slot(to)] += 1;
-    }
-
-    /// The hosts that were asked for a port are others now.
-    #[inline]
-    fn ask(&mut self, before: u8, after: u8) {
-        let mut changed = before ^ after;
-        while changed != 0 {
-            let host = changed.trailing_zeros() as usize;
-            self.asked[host] =
-                if after >> host & 1 == 1 { self.asked[host] + 1 } else { self.asked[host] - 1 };
-            changed &= changed - 1;
-        }
-    }
-}
-
 /// Bytes of a block with so many cells.
 pub(crate) const fn block_bytes(cells: usize) -> usize {
     cells * size_of::<Cell>() + size_of::<Header>() + size_of::<u32>()
@@ -131,6 +47,8 @@ pub(crate) const fn block_bytes(cells: usize) -> usize {
 pub(crate) struct Pool {
     block_cells: usize,
     cells: Aligned<Cell>,
+    /// By block and cell. A block without answers has none in its cells.
+    answers: Answers,
     pub headers: Vec<Header>,
     free: Vec<u32>,
     limit: usize,
@@ -141,9 +59,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(block_cells: usize, limit: usize) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(block_cells: usize, limit: usize, keeps_answers: bool) -> Result<Self, OutOfMemory> {
         Ok(Self {
             block_cells,
+            answers: Answers::new(limit, block_cells, keeps_answers)?,
             // Zeroed by the kernel when first touched: memory at rest is what was used, never more than the limit.
             cells: Aligned::new(block_cells.saturating_mul(limit))?,
             headers: room_for(limit)?,
@@ -169,6 +88,9 @@ impl Pool {
 
     pub(crate) fn give_back(&mut self, at: u32) {
         self.cells_mut(at).fill(0);
+        if self.headers[at as usize].has_answers {
+            self.answers.clear(at as usize);
+        }
         self.headers[at as usize] = Header::EMPTY;
         self.free.push(at);
     }
@@ -297,6 +219,9 @@ impl Pool {
         }
         let is_forgotten = !self.headers[at as usize].keeps_all && !counts(stamp(to), stamp_of(old));
         let held = if is_forgotten { 0 } else { hosts_of(old) };
+        if self.headers[at as usize].has_answers && (is_forgotten || old == 0) {
+            self.answers.set(at as usize, here, Answer::Silent);
+        }
         self.write(at, here, cell(port, stamp(to), held | hosts), to);
         true
     }
@@ -304,6 +229,9 @@ impl Pool {
     /// Counts a port in the place of the one at its home: the count stops growing, and never falls while the source goes on.
     pub(crate) fn replace(&mut self, at: u32, port: u16, hosts: u8, to: u64) {
         let here = self.home(port);
+        if self.headers[at as usize].has_answers {
+            self.answers.set(at as usize, here, Answer::Silent);
+        }
         self.write(at, here, cell(port, stamp(to), hosts), to);
     }
 
@@ -320,11 +248,15 @@ impl Pool {
         header.ask(hosts_of(old), hosts_of(new));
     }
 
-    /// Puts a port into an empty block that has room for it, with its stamp and hosts.
-    pub(crate) fn insert(&mut self, at: u32, held: Cell, to: u64) {
+    /// Puts a port into an empty block that has room for it, with its stamp, hosts and answer.
+    pub(crate) fn insert(&mut self, at: u32, held: Cell, answer: Answer, to: u64) {
         let Some(here) = self.find(at, port_of(held)) else { return };
         self.cells_mut(at)[here] = held;
+        if answer != Answer::Silent {
+            self.answers.set(at as usize, here, answer);
+        }
         let header = &mut self.headers[at as usize];
+        header.has_answers |= answer != Answer::Silent;
         header.occupied += 1;
         header.ask(0, hosts_of(held));
         if counts(stamp(to), stamp_of(held)) {
@@ -335,29 +267,65 @@ impl Pool {
     }
 
     /// Lets go of the ports that no longer count.
-    pub(crate) fn clear_expired(&mut self, at: u32, to: u64, scratch: &mut Vec<Cell>) {
+    pub(crate) fn clear_expired(&mut self, at: u32, to: u64, scratch: &mut Vec<(Cell, Answer)>) {
         let now = stamp(to);
         let is_expired = |cell: Cell| cell != 0 && !counts(now, stamp_of(cell));
         if self.is_direct() {
             let range = at as usize * self.block_cells..(at as usize + 1) * self.block_cells;
             let header = &mut self.headers[at as usize];
-            for cell in &mut self.cells.as_mut_slice()[range] {
+            for (port, cell) in self.cells.as_mut_slice()[range].iter_mut().enumerate() {
                 if is_expired(*cell) {
                     header.ask(hosts_of(*cell), 0);
                     header.occupied -= 1;
                     *cell = 0;
+                    if header.has_answers {
+                        self.answers.set(at as usize, port, Answer::Silent);
+                    }
                 }
             }
             return;
         }
         let Header { owner, keeps_all, .. } = self.headers[at as usize];
         scratch.clear();
-        scratch.extend(self.cells(at).iter().filter(|&&cell| cell != 0 && !is_expired(cell)));
+        scratch.extend(self.held(at).filter(|&(cell, _)| !is_expired(cell)));
         self.cells_mut(at).fill(0);
-        self.headers[at as usize] = Header { owner, keeps_all, marked: to, ..Header::EMPTY };
-        for &held in scratch.iter() {
-            self.insert(at, held, to);
+        if self.headers[at as usize].has_answers {
+            self.answers.clear(at as usize);
         }
+        self.headers[at as usize] = Header { owner, keeps_all, marked: to, ..Header::EMPTY };
+        for &(held, answer) in scratch.iter() {
+            self.insert(at, held, answer, to);
+        }
+    }
+
+    /// Its ports, each with its answer.
+    pub(crate) fn held(&self, at: u32) -> impl Iterator<Item = (Cell, Answer)> + Clone {
+        let has_answers = self.headers[at as usize].has_answers;
+        let held = self.cells(at).iter().enumerate().filter(|&(_, &cell)| cell != 0);
+        held.map(move |(here, &cell)| {
+            (cell, if has_answers { self.answers.get(at as usize, here) } else { Answer::Silent })
+        })
+    }
+
+    /// A port was answered. Says whether it is one of these.
+    pub(crate) fn answer(&mut self, at: u32, port: u16, answer: Answer) -> bool {
+        let Some(here) = self.find(at, port).filter(|&here| self.cells(at)[here] != 0) else { return false };
+        self.answers.note(at as usize, here, answer);
+        self.headers[at as usize].has_answers = true;
+        true
+    }
+
+    /// How many of the ports that count and were not answered are how old, in quanta; `now` is the block's present.
+    pub(crate) fn unanswered_by_age(&self, at: u32, now: u64) -> [u32; AGES] {
+        let header = &self.headers[at as usize];
+        let mut by_age = std::array::from_fn(|age| header.of_age(now, age as u64));
+        if header.has_answers {
+            let answered = self
+                .held(at)
+                .filter(|&(cell, answer)| answer == Answer::Answered && counts(stamp(now), stamp_of(cell)));
+            answered.for_each(|(cell, _)| by_age[usize::from(age(stamp(now), stamp_of(cell)))] -= 1);
+        }
+        by_age
     }
 
     /// Forgets which ports were asked of some tracked hosts.

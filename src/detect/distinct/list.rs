@@ -1,5 +1,6 @@
 //! Short lists of ports, one for each row: those that count, and behind them those that are kept for the union of an open scan.
 
+use crate::detect::distinct::answers::{Answer, Answers};
 use crate::detect::distinct::block::AGES;
 use crate::detect::distinct::ports::Ports;
 use crate::detect::memory::{Aligned, OutOfMemory, prefetch};
@@ -61,13 +62,16 @@ pub(super) struct Lists {
     len: usize,
     ports: Aligned<u16>,
     sightings: Aligned<Sighting>,
+    /// By row and place. A row without answers has none in its places.
+    pub(super) answers: Answers,
 }
 
 impl Lists {
-    /// A list of so many ports for each of so many rows.
-    pub(super) fn new(rows: usize, len: usize) -> Result<Self, OutOfMemory> {
+    /// A list of so many ports for each of so many rows, and of their answers if these are kept.
+    pub(super) fn new(rows: usize, len: usize, keeps_answers: bool) -> Result<Self, OutOfMemory> {
         let all = rows.saturating_mul(len);
-        Ok(Self { len, ports: Aligned::new(all)?, sightings: Aligned::new(all)? })
+        let answers = Answers::new(rows, len, keeps_answers)?;
+        Ok(Self { len, ports: Aligned::new(all)?, sightings: Aligned::new(all)?, answers })
     }
 
     /// Bytes of a list of so many ports.
@@ -107,6 +111,9 @@ impl Lists {
     /// Moves the ports that count to the front. Returns how many do.
     pub(super) fn expire(&mut self, ports: &mut Ports, row: u32, now: Stamp) -> u32 {
         let len = ports.counted as usize;
+        if ports.has_answers() {
+            self.move_answers(row, len, now);
+        }
         let (numbers, sightings) = self.list_mut(row);
         let (mut kept, mut greatest_age) = (0, 0);
         for at in 0..len {
@@ -119,8 +126,18 @@ impl Lists {
             }
         }
         ports.oldest = before(now, greatest_age);
-        ports.saturated &= kept == len;
+        ports.set_saturated(ports.is_saturated() && kept == len);
         kept as u32
+    }
+
+    /// Moves the answers as `expire` is about to move their ports.
+    #[cold]
+    fn move_answers(&mut self, row: u32, len: usize, now: Stamp) {
+        let mut kept = 0;
+        for at in 0..len {
+            self.answers.swap(row as usize, kept, at);
+            kept += usize::from(counts(now, sighted_at(self.first(row, len).1[at])));
+        }
     }
 
     /// Counts a port now. False if there is no room for it.
@@ -138,6 +155,9 @@ impl Lists {
                 numbers.swap(counted, at);
                 sightings.swap(counted, at);
                 sightings[counted] = sighting(now, sightings[counted] as u8 | hosts);
+                if ports.has_answers() {
+                    self.answers.swap(row as usize, counted, at);
+                }
             }
             None if listed >= numbers.len() => return false,
             None => {
@@ -145,6 +165,10 @@ impl Lists {
                     (numbers[listed], sightings[listed]) = (numbers[counted], sightings[counted]);
                 }
                 (numbers[counted], sightings[counted]) = (port, sighting(now, hosts));
+                if ports.has_answers() {
+                    self.answers.swap(row as usize, listed, counted);
+                    self.answers.set(row as usize, counted, Answer::Silent);
+                }
                 ports.listed += 1;
             }
         }
@@ -164,10 +188,13 @@ impl Lists {
         let (numbers, sightings) = self.list_mut(row);
         let at = if counted < numbers.len() { counted } else { oldest(sightings, now) };
         (numbers[at], sightings[at]) = (port, sighting(now, hosts));
-        ports.saturated = counted == numbers.len();
+        ports.set_saturated(counted == numbers.len());
         if counted < numbers.len() {
             ports.counted += 1;
             ports.oldest = if counted == 0 { now } else { ports.oldest };
+        }
+        if ports.has_answers() {
+            self.answers.set(row as usize, at, Answer::Silent);
         }
     }
 
@@ -198,6 +225,33 @@ impl Lists {
             by_age[usize::from(age(now, sighted_at(sighting))).min(AGES - 1)] += 1;
         }
         by_age
+    }
+
+    /// The same of those that were not answered.
+    pub(super) fn unanswered_by_age(&self, ports: &Ports, row: u32, now: Stamp) -> [u32; AGES] {
+        if !ports.has_answers() {
+            return self.by_age(ports, row, now);
+        }
+        let mut by_age = [0; AGES];
+        for (at, &sighting) in self.first(row, ports.counted as usize).1.iter().enumerate() {
+            let is_unanswered = self.answers.get(row as usize, at) != Answer::Answered;
+            by_age[usize::from(age(now, sighted_at(sighting))).min(AGES - 1)] += u32::from(is_unanswered);
+        }
+        by_age
+    }
+
+    /// What became of the port at a place.
+    pub(super) fn answer_at(&self, ports: &Ports, row: u32, at: usize) -> Answer {
+        if ports.has_answers() { self.answers.get(row as usize, at) } else { Answer::Silent }
+    }
+
+    /// A port was answered. Says whether it is one of these.
+    pub(super) fn answer(&mut self, ports: &Ports, row: u32, port: u16, answer: Answer) -> bool {
+        let here = position(self.first(row, self.len).0, port).filter(|&at| at < usize::from(ports.listed));
+        if let Some(at) = here {
+            self.answers.note(row as usize, at, answer);
+        }
+        here.is_some()
     }
 
     /// Distinct ports of each host that is told apart.

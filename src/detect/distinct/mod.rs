@@ -7,8 +7,11 @@
 //! many ports again as the threshold. Only thresholds above `LIST_THRESHOLD` need a block for the hit itself.
 
 // Many, one cell each; few, in a list; and whose they are.
+mod answers;
 pub(super) mod block;
+mod header;
 mod list;
+mod named;
 mod plan;
 mod port_set;
 mod ports;
@@ -21,6 +24,7 @@ pub(super) mod peaks;
 // The hosts of a source, for rules that count them.
 pub(super) mod peers;
 
+pub(crate) use answers::Answer;
 pub(crate) use plan::Plan;
 pub(crate) use ports::Ports;
 pub(crate) use store::PortStore;

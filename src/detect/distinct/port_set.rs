@@ -16,6 +16,12 @@ impl PortSet {
         self.0[usize::from(port) / BITS] |= 1 << (usize::from(port) % BITS);
     }
 
+    /// Whether a port is in it.
+    #[inline]
+    pub(super) fn contains(&self, port: u16) -> bool {
+        self.0[usize::from(port) / BITS] >> (usize::from(port) % BITS) & 1 == 1
+    }
+
     /// Hands over its ports in ascending order.
     pub(super) fn each_ascending(&self, mut take: impl FnMut(u16)) {
         for (at, &word) in self.0.iter().enumerate() {

@@ -1,31 +1,29 @@
 //! The ports of all rows: which are in a short list and which in a block, and how they move from one to the other.
 
-use crate::detect::distinct::block::{Block, Cell, Header, Pool, cell, hosts_of, port_of, stamp_of};
+use crate::detect::distinct::answers::{Answer, Answers};
+use crate::detect::distinct::block::{AGES, Block, Cell, Header, Pool, cell, hosts_of, port_of, stamp_of};
 use crate::detect::distinct::list::{Lists, sighted_at, sighting};
 use crate::detect::distinct::plan::Plan;
-use crate::detect::distinct::port_set::PortSet;
 use crate::detect::distinct::ports::Ports;
 use crate::detect::memory::{OutOfMemory, room_for};
-use crate::detect::ranges::{PortRanges, RangeWriter};
-use crate::detect::scan::PortSample;
 use crate::detect::time::quantum::{EXPIRED, age, before, counts, falls_below, stamp};
-use crate::detect::tuning::{BLOCK_CELLS, QUANTA, SAMPLE_PORTS, TRACKED_HOSTS};
+use crate::detect::tuning::{BLOCK_CELLS, QUANTA, TRACKED_HOSTS};
 
 /// The ports of all rows of a table.
 #[derive(Debug)]
 pub(crate) struct PortStore {
-    lists: Lists,
-    pools: [Pool; 3],
+    pub(super) lists: Lists,
+    pub(super) pools: [Pool; 3],
     /// For a block while its cells are put in order.
-    scratch: Vec<Cell>,
+    scratch: Vec<(Cell, Answer)>,
 }
 
 impl PortStore {
-    /// Room for the short lists of so many rows, and for blocks.
-    pub(crate) fn new(rows: usize, plan: &Plan) -> Result<Self, OutOfMemory> {
-        let pool = |size: usize| Pool::new(BLOCK_CELLS[size], plan.blocks(size));
+    /// Room for the short lists of so many rows, and for blocks; with the answers of their ports, if these are kept.
+    pub(crate) fn new(rows: usize, plan: &Plan, keeps_answers: bool) -> Result<Self, OutOfMemory> {
+        let pool = |size: usize| Pool::new(BLOCK_CELLS[size], plan.blocks(size), keeps_answers);
         Ok(Self {
-            lists: Lists::new(rows, plan.list_ports)?,
+            lists: Lists::new(rows, plan.list_ports, keeps_answers)?,
             pools: [pool(0)?, pool(1)?, pool(2)?],
             scratch: room_for(BLOCK_CELLS[1])?,
         })
@@ -39,6 +37,11 @@ impl PortStore {
     /// Bytes of a short list.
     pub(crate) fn list_bytes(list_ports: usize) -> usize {
         Lists::bytes(list_ports)
+    }
+
+    /// Bytes of its answers.
+    pub(crate) fn answer_bytes(list_ports: usize) -> usize {
+        Answers::bytes(list_ports)
     }
 
     /// Has a row's list brought into the cache.
@@ -62,15 +65,20 @@ impl PortStore {
             Some((pool, at)) => self.pools[pool].expire(at, from, to),
         };
         if !ports.keeps_all() {
-            self.forget_expired(ports);
+            self.forget_expired(ports, row);
         }
         ports.counted
     }
 
     /// Without an open scan, what no longer counts is of no use.
-    fn forget_expired(&mut self, ports: &mut Ports) {
+    fn forget_expired(&mut self, ports: &mut Ports, row: u32) {
         match ports.block.map(Block::parts) {
-            None => ports.listed = ports.counted as u8,
+            None => {
+                ports.listed = ports.counted as u8;
+                if ports.counted == 0 {
+                    self.forget_listed_answers(ports, row);
+                }
+            }
             Some((pool, at)) if ports.counted == 0 => {
                 self.pools[pool].give_back(at);
                 *ports = Ports::NONE;
@@ -147,7 +155,7 @@ impl PortStore {
         }
         if !pool.record(at, port, hosts, to) {
             pool.replace(at, port, hosts, to);
-            ports.saturated = true;
+            ports.set_saturated(true);
         }
         Self::read(ports, &pool.headers[at as usize]);
     }
@@ -172,16 +180,16 @@ impl PortStore {
                 let (small, large) = self.pools.split_at_mut(size);
                 let (small, large) = (&mut small[old_size], &mut large[0]);
                 large.headers[new as usize].marked = small.headers[old as usize].marked;
-                for &held in small.cells(old) {
-                    if held != 0 && (keeps_all || counts(stamp(to), stamp_of(held))) {
-                        large.insert(new, held, to);
+                for (held, answer) in small.held(old) {
+                    if keeps_all || counts(stamp(to), stamp_of(held)) {
+                        large.insert(new, held, answer, to);
                     }
                 }
                 small.give_back(old);
             }
         }
         ports.block = Some(Block::new(size, new));
-        ports.saturated = false;
+        ports.set_saturated(false);
         true
     }
 
@@ -190,7 +198,11 @@ impl PortStore {
         let (numbers, sightings) = self.lists.first(row, usize::from(ports.listed));
         for (n, (&port, &sighting)) in (0..).zip(numbers.iter().zip(sightings)) {
             let stamp = if n < ports.counted { sighted_at(sighting) } else { EXPIRED };
-            self.pools[size].insert(new, cell(port, stamp, sighting as u8), to);
+            let answer = self.lists.answer_at(ports, row, n as usize);
+            self.pools[size].insert(new, cell(port, stamp, sighting as u8), answer, to);
+        }
+        if ports.has_answers() {
+            self.lists.answers.clear(row as usize);
         }
         ports.listed = 0;
     }
@@ -243,9 +255,15 @@ impl PortStore {
                 _ => 3,
             }
         };
-        let cells = pool.cells(at);
-        let in_order = (0..3).flat_map(|turn| cells.iter().filter(move |&&c| c != 0 && rank(c) == turn));
-        let kept = self.lists.fill(row, in_order.map(|&c| (port_of(c), sighting(stamp_of(c), hosts_of(c)))));
+        let has_answers = header.has_answers;
+        let in_order = (0..3).flat_map(|turn| pool.held(at).filter(move |&(c, _)| rank(c) == turn));
+        if has_answers {
+            for (place, (_, answer)) in in_order.clone().take(room).enumerate() {
+                self.lists.answers.set(row as usize, place, answer);
+            }
+        }
+        let kept =
+            self.lists.fill(row, in_order.map(|(c, _)| (port_of(c), sighting(stamp_of(c), hosts_of(c)))));
         let (mut counted, mut greatest_age) = (0, 0);
         for &sighting in kept {
             if counts(stamp(to), sighted_at(sighting)) {
@@ -255,17 +273,50 @@ impl PortStore {
         }
         let listed = kept.len() as u8;
         pool.give_back(at);
-        ports.saturated = counted < had;
-        ports.lower_bound |= ports.saturated || ports.keeps_all() && u32::from(listed) < held;
+        ports.set_has_answers(has_answers);
+        ports.set_saturated(counted < had);
+        ports.lower_bound |= ports.is_saturated() || ports.keeps_all() && u32::from(listed) < held;
         (ports.counted, ports.listed, ports.oldest) = (counted, listed, before(stamp(to), greatest_age));
     }
 
     /// Forgets all ports of a row.
-    pub(crate) fn release(&mut self, ports: &mut Ports) {
+    pub(crate) fn release(&mut self, ports: &mut Ports, row: u32) {
         if let Some((pool, at)) = ports.block.map(Block::parts) {
             self.pools[pool].give_back(at);
+        } else {
+            self.forget_listed_answers(ports, row);
         }
         *ports = Ports::NONE;
+    }
+
+    // ---- Answers.
+
+    /// A port was answered; only where answers are kept. One that the row does not have changes nothing.
+    pub(crate) fn answer(&mut self, ports: &mut Ports, row: u32, port: u16, answer: Answer) {
+        let is_its = match ports.block.map(Block::parts) {
+            None => self.lists.answer(ports, row, port, answer),
+            Some((pool, at)) => self.pools[pool].answer(at, port, answer),
+        };
+        if is_its {
+            ports.set_has_answers(true);
+        }
+    }
+
+    /// How many of the ports that count at quantum `now`, to which the set was expired, and were not answered are how old, in
+    /// quanta.
+    pub(crate) fn unanswered_by_age(&self, ports: &Ports, row: u32, now: u64) -> [u32; AGES] {
+        match ports.block.map(Block::parts) {
+            None => self.lists.unanswered_by_age(ports, row, stamp(now)),
+            Some((pool, at)) => self.pools[pool].unanswered_by_age(at, now),
+        }
+    }
+
+    /// A short list has no ports any more that could have been answered.
+    fn forget_listed_answers(&mut self, ports: &mut Ports, row: u32) {
+        if ports.has_answers() {
+            self.lists.answers.clear(row as usize);
+            ports.set_has_answers(false);
+        }
     }
 
     // ---- The union of a scan.
@@ -299,43 +350,6 @@ impl PortStore {
     }
 
     // ---- Which ports, and of which hosts.
-
-    /// The lowest ports, and all of them as ranges.
-    pub(crate) fn named(&self, ports: &Ports, row: u32) -> (PortSample, PortRanges) {
-        let (mut lowest, mut ranges) = ([0; SAMPLE_PORTS], RangeWriter::default());
-        let mut passed = 0;
-        self.each_ascending(ports, row, |port| {
-            if passed < SAMPLE_PORTS {
-                lowest[passed] = port;
-            }
-            passed += 1;
-            ranges.push(port);
-        });
-        (PortSample::lowest(lowest.into_iter().take(passed)), ranges.finish())
-    }
-
-    /// Hands over the ports in ascending order.
-    fn each_ascending(&self, ports: &Ports, row: u32, mut take: impl FnMut(u16)) {
-        match ports.block.map(Block::parts) {
-            None => {
-                let listed = self.lists.first(row, usize::from(ports.listed)).0;
-                let mut sorted = [0; u8::MAX as usize];
-                let sorted = &mut sorted[..listed.len()];
-                sorted.copy_from_slice(listed);
-                sorted.sort_unstable();
-                sorted.iter().for_each(|&port| take(port));
-            }
-            Some((pool, at)) => {
-                let mut set = PortSet::EMPTY;
-                self.pools[pool]
-                    .cells(at)
-                    .iter()
-                    .filter(|&&held| held != 0)
-                    .for_each(|&held| set.insert(port_of(held)));
-                set.each_ascending(take);
-            }
-        }
-    }
 
     /// Distinct ports of each host that is told apart.
     #[inline]
@@ -397,7 +411,7 @@ mod tests {
         /// With a short list of 32 ports, and one block of each size.
         fn new() -> Self {
             let plan = Plan::new(20, 0);
-            Self { store: PortStore::new(1, &plan).expect("room"), ports: Ports::NONE, quantum: 1_000 }
+            Self { store: PortStore::new(1, &plan, true).expect("room"), ports: Ports::NONE, quantum: 1_000 }
         }
 
         /// These ports are asked for now, of the first host.

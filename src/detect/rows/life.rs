@@ -2,6 +2,7 @@
 
 use super::Rows;
 use crate::detect::distinct::PortStore;
+use crate::detect::distinct::peaks::OverallPeak;
 use crate::detect::distinct::peers::PeerStore;
 use crate::detect::scan::{EventKind, Scan};
 use crate::detect::sink::EventSink;
@@ -11,8 +12,11 @@ impl Rows {
     /// Brings a row to the present: ports leave the window, a scan may end, a burst may finish.
     #[inline]
     pub(crate) fn expire(&mut self, at: u32, sink: &mut EventSink<'_>) {
+        let (from, to) = (self.rows[at as usize].quantum, self.present.quantum);
+        if from != to && !self.replies.is_empty() {
+            self.note_replies(at, from, to);
+        }
         let row = &mut self.rows[at as usize];
-        let (from, to) = (row.quantum, self.present.quantum);
         if !row.episode.is_below() && (from == to || PortStore::none_leaves(&row.ports, from, to)) {
             let none_leaves = |peers: &PeerStore| from == to || peers.none_leaves(at, from, to);
             if self.peers.as_ref().is_none_or(none_leaves) {
@@ -48,10 +52,12 @@ impl Rows {
     pub(crate) fn stays(&mut self, at: u32) -> bool {
         let row = &mut self.rows[at as usize];
         let (from, to) = (row.quantum, self.present.quantum);
+        // Ports grow old without an answer, even where none leaves.
         let stays = row.burst_peak > 0
             && !row.episode.is_open()
             && (from == to
-                || PortStore::none_leaves(&row.ports, from, to)
+                || self.replies.is_empty()
+                    && PortStore::none_leaves(&row.ports, from, to)
                     && self.peers.as_ref().is_none_or(|peers| peers.none_leaves(at, from, to)));
         if stays {
             row.quantum = to;
@@ -113,7 +119,7 @@ impl Rows {
     /// Frees a row in which nothing goes on.
     pub(crate) fn free(&mut self, at: u32) {
         let row = &mut self.rows[at as usize];
-        self.store.release(&mut row.ports);
+        self.store.release(&mut row.ports, at);
         if let Some(peers) = &mut self.peers {
             peers.release(at);
         }
@@ -127,5 +133,17 @@ impl Rows {
             && !row.episode.is_open()
             && self.size(at) == 0
             && row.peaks.peak(self.present.epoch) < self.least_published()
+    }
+
+    /// Another hold from now on: peaks that were kept by the old one mean nothing then.
+    pub(crate) fn set_hold(&mut self, hold_nanos: u64) {
+        self.present.set_hold(hold_nanos);
+        self.overall = OverallPeak::NONE;
+    }
+
+    /// Takes other memory in place of its own, in which nothing is left.
+    pub(crate) fn take_memory(&mut self, other: Self) {
+        (self.rows, self.store, self.peers) = (other.rows, other.store, other.peers);
+        self.replies = other.replies;
     }
 }

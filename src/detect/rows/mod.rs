@@ -2,14 +2,16 @@
 //! end. Who gets a row is the tracker's business.
 
 mod life;
+mod replies;
 mod show;
 
+use self::replies::RowReplies;
 use crate::detect::distinct::block::Header;
 use crate::detect::distinct::hosts::{Hosts, UNTRACKED};
 use crate::detect::distinct::peaks::OverallPeak;
 use crate::detect::distinct::peers::{Peer, PeerStore};
 use crate::detect::distinct::{PortStore, Ports};
-use crate::detect::memory::{OutOfMemory, prefetch, room_for};
+use crate::detect::memory::{OutOfMemory, prefetch, room_for, vec_of};
 use crate::detect::names::Names;
 use crate::detect::networks::Networks;
 use crate::detect::probe::{Class, Probe};
@@ -46,6 +48,8 @@ pub(super) struct Rows {
     store: PortStore,
     /// The hosts of each row, if the rule counts them.
     peers: Option<PeerStore>,
+    /// What came back, by row; empty if that is not looked for.
+    replies: Vec<RowReplies>,
     /// What is inside, for a rule that counts hosts; empty if nobody said.
     pub home: Networks,
     /// What some sources are called.
@@ -80,8 +84,10 @@ impl Rows {
         (capacity, store, peers): (usize, PortStore, Option<PeerStore>),
         host_hasher: foldhash::quality::FixedState,
     ) -> Result<Self, OutOfMemory> {
+        let keeps_replies = policy.keeps_replies(&rule);
         Ok(Self {
             rows: room_for(capacity)?,
+            replies: if keeps_replies { vec_of(capacity, RowReplies::NONE)? } else { Vec::new() },
             store,
             peers,
             home: policy.home.clone(),
@@ -219,6 +225,9 @@ impl Rows {
             Some(old) => *old = row,
             None => self.rows.push(row),
         }
+        if let Some(replies) = self.replies.get_mut(at as usize) {
+            *replies = RowReplies::NONE;
+        }
     }
 
     /// Counts the ports that a source asked for on probation, for its new row; of hosts, what the doorkeeper kept of them.
@@ -265,6 +274,10 @@ impl Rows {
             && !was_open
         {
             peers.begin(at);
+        }
+        if !self.replies.is_empty() && row.begins_without_peak(&self.present, least_published) {
+            self.forget_answered(at);
+            row = &mut self.rows[at as usize];
         }
         let place = row.note(probe, host, sink.now(), &self.present, least_published);
         let (bit, before) = (Hosts::bit(place), row.ports.count());
@@ -382,16 +395,5 @@ impl Rows {
         self.store.shrink(&mut row.ports, owner, now);
         self.counters.cut_short += u64::from(!row.episode.is_open() && row.ports.is_saturated());
         true
-    }
-
-    /// Another hold from now on: peaks that were kept by the old one mean nothing then.
-    pub(super) fn set_hold(&mut self, hold_nanos: u64) {
-        self.present.set_hold(hold_nanos);
-        self.overall = OverallPeak::NONE;
-    }
-
-    /// Takes other memory in place of its own, in which nothing is left.
-    pub(crate) fn take_memory(&mut self, other: Self) {
-        (self.rows, self.store, self.peers) = (other.rows, other.store, other.peers);
     }
 }

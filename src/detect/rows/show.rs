@@ -16,6 +16,7 @@ impl Rows {
         let started = timeline.to_capture(row.since);
         let detected = self.detected(row, timeline);
         let (sample_ports, asked) = self.store.named(&row.ports, at);
+        let (tool, tool_confidence) = row.tool.told();
         Scan {
             id: ScanId::of(source, row.class(), detected),
             source,
@@ -40,6 +41,9 @@ impl Rows {
             first_target: row.first_target(),
             sample_ports,
             asked,
+            tool,
+            tool_confidence,
+            replies: self.replies_of_scan(at),
         }
     }
 
@@ -81,6 +85,7 @@ impl Rows {
     /// What a row has for a series.
     pub(crate) fn candidate(&self, at: u32) -> Candidate {
         let row = &self.rows[at as usize];
+        let (answered, unanswered) = self.replies_to(at).unzip();
         Candidate {
             source: self.source(row),
             peak: row.peaks.peak(self.present.epoch),
@@ -91,6 +96,9 @@ impl Rows {
             // Shown as long as the peak that came with it.
             last_hit: row.last_hit.filter(|&hit| self.present.epoch_of(hit) + EPOCHS >= self.present.epoch),
             last_probe: row.last_probe,
+            tool: row.tool.told().0,
+            answered,
+            unanswered,
         }
     }
 

@@ -103,6 +103,7 @@ impl Tracker {
     /// Empties a row: an open scan is reported as ended, a peak worth a series is kept apart.
     pub(super) fn vacate(&mut self, row: u32, sink: &mut EventSink<'_>) {
         self.rows.end(row, sink);
+        self.rows.judge_replies(row);
         let candidate = self.rows.candidate(row);
         if self.is_worth_a_series(&candidate) {
             self.retired.keep(candidate, self.rows.present.epoch);

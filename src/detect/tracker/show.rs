@@ -37,6 +37,7 @@ impl Tracker {
         let open = rows.filter(|&at| self.row(at).episode.is_open()).take(SCANS_SHOWN);
         let mut scans: Vec<Scan> = open.map(|at| self.rows.scan(at, timeline)).collect();
         scans.sort_unstable_by_key(|scan| scan.id);
+        let epoch = self.rows.present.epoch;
         let published = |candidate: Candidate| PublishedSource {
             source: candidate.source,
             name: self.rows.names.of(candidate.source.network()),
@@ -46,6 +47,9 @@ impl Tracker {
             ports_of_busiest_host: candidate.busiest,
             last_hit: candidate.last_hit.map(|at| timeline.to_capture(at)),
             last_probe: timeline.to_capture(candidate.last_probe),
+            tool: candidate.tool,
+            answered_ports: candidate.answered,
+            peak_unanswered_ports: candidate.unanswered.map(|peaks| peaks.peak(epoch)),
         };
         Snapshot {
             time: timeline.to_capture(timeline.now()),

@@ -8,10 +8,14 @@
 //! does not know, nor follow extension headers, nor look behind a tag on `any`, nor take more of one packet than of another.
 
 mod datagrams;
+mod replies;
+mod simulate;
 
-use self::datagrams::{Datagrams, RANDOM};
+use self::datagrams::Datagrams;
+pub use self::replies::Replies;
+pub use self::simulate::simulate;
 use crate::packet::bpf::{
-    self, A_IS, A_TO_X, ADD, ADD_X, AND, Assembler, IF_ANY_BIT, IF_EQUAL, LOAD_BYTE_AT_X, LOAD_HALF,
+    A_IS, A_TO_X, ADD, ADD_X, AND, Assembler, IF_ANY_BIT, IF_EQUAL, LOAD_BYTE_AT_X, LOAD_HALF,
     LOAD_HALF_AT_X, LOAD_MEMORY, Label, RETURN, SHIFT_LEFT, SHIFT_RIGHT, SHIFT_RIGHT_BY_X, STORE, X_IS,
     X_TO_A,
 };
@@ -53,6 +57,8 @@ struct Writer {
     link: u32,
     /// What is looked for.
     techniques: Techniques,
+    /// Whether what answers them is taken, too.
+    replies: bool,
     /// Whether it is looked for inside tunnels.
     tunnels: Tunnels,
 }
@@ -201,7 +207,7 @@ impl Writer {
     /// A TCP header begins so far behind X.
     fn flags(&mut self, at: u32, snaplen: u32) {
         let (urgent, look_up, unasked) = (self.label(), self.label(), self.label());
-        let asked = self.techniques.flags();
+        let asked = self.techniques.flags() | if self.replies { replies::FLAGS } else { 0 };
         self.byte(at + FLAGS as u32);
         // Nearly every segment acknowledges something, and begins nothing: it leaves here.
         self.code.put(AND, 0x3f);
@@ -333,6 +339,27 @@ impl Writer {
 /// It does not look at the direction: libpcap also runs a new filter over its first ring of blocks in user space, where the
 /// kernel's knowledge of the direction is missing, and would drop them all. The capture sets the direction instead.
 pub fn program(link: LinkType, techniques: Techniques, tunnels: Tunnels) -> Vec<Instruction> {
+    write(link, Taken { techniques, tunnels, replies: Replies::None })
+}
+
+/// The same with what answers them.
+pub fn program_with(
+    link: LinkType,
+    techniques: Techniques,
+    tunnels: Tunnels,
+    replies: Replies,
+) -> Vec<Instruction> {
+    write(link, Taken { techniques, tunnels, replies })
+}
+
+/// What a program takes.
+struct Taken {
+    techniques: Techniques,
+    tunnels: Tunnels,
+    replies: Replies,
+}
+
+fn write(link: LinkType, Taken { techniques, tunnels, replies }: Taken) -> Vec<Instruction> {
     let (header, ether_type) = match link {
         LinkType::Ethernet => (14, Some(12)),
         LinkType::LinuxSll => (16, Some(14)),
@@ -340,7 +367,12 @@ pub fn program(link: LinkType, techniques: Techniques, tunnels: Tunnels) -> Vec<
         LinkType::RawIp => (0, None),
         LinkType::Null | LinkType::Loop => (4, None),
     };
-    let mut write = Writer { code: Assembler::default(), link: header, techniques, tunnels };
+    let takes_all = replies == Replies::All;
+    let mut write =
+        Writer { code: Assembler::default(), link: header, techniques, tunnels, replies: takes_all };
+    if replies == Replies::Leaving {
+        write.replies_that_leave(ether_type);
+    }
     let (ipv4, ipv6) = (write.label(), write.label());
     write.code.put(X_IS, 0);
     match ether_type {
@@ -360,31 +392,50 @@ pub fn program(link: LinkType, techniques: Techniques, tunnels: Tunnels) -> Vec<
     write.code.finish()
 }
 
-/// What the kernel makes of a program: how many bytes it takes of the frame, and after how many steps. For tests and the fuzz
-/// target, which have no kernel to ask.
-///
-/// # Panics
-/// If the program has an instruction that `program` never writes.
-pub fn simulate(program: &[Instruction], frame: &[u8]) -> (u32, usize) {
-    bpf::run(program, |at, length| {
-        if at == RANDOM {
-            // As for the one of so many that is taken.
-            return Some(0);
-        }
-        let bytes = frame.get(at as usize..at as usize + length as usize)?;
-        Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Instruction, OWN_LABELS, OWN_TAGS, Tunnels, simulate};
+    use super::{Instruction, OWN_LABELS, OWN_TAGS, Replies, Tunnels, simulate};
     use crate::packet::frames::*;
     use crate::packet::{LinkType, Skipped, Technique, Techniques, Timestamp, datagram, decode};
     use pcap::{Capture, Linktype};
 
     fn program(link: LinkType) -> Vec<Instruction> {
         super::program(link, Techniques::DEFAULT, Tunnels::Count)
+    }
+
+    /// With replies: what answers passes either way or only when it leaves, and then no probe with it.
+    #[test]
+    fn what_answers_passes_if_it_is_asked_for() {
+        let frames = |flags: u8| {
+            [
+                ethernet(IPV4, &ipv4(TCP, &tcp(flags))),
+                ethernet(IPV6, &ipv6(TCP, &tcp(flags))),
+                tagged(&[0x8100], IPV4, &ipv4(TCP, &tcp(flags))),
+            ]
+        };
+        let [none, all, leaving] = [Replies::None, Replies::All, Replies::Leaving].map(|replies| {
+            super::program_with(LinkType::Ethernet, Techniques::DEFAULT, Tunnels::Count, replies)
+        });
+        for (flags, by_none, by_all, when_it_leaves) in [
+            (SYN, true, true, false),
+            (SYN | 0xc0, true, true, false),
+            (SYN_ACK, false, true, true),
+            (SYN_ACK | 0x40, false, true, true),
+            (0x14, false, true, true),
+            (0x04, false, false, false),
+            (ACK, false, false, false),
+            (0x18, false, false, false),
+            (0x11, false, false, false),
+            (0, true, true, false),
+        ] {
+            for frame in frames(flags) {
+                assert_eq!(passes(&none, &frame), by_none, "{flags:02x}");
+                assert_eq!(passes(&all, &frame), by_all, "{flags:02x}");
+                assert_eq!(passes(&leaving, &frame), by_none, "{flags:02x} arrives");
+                let leaves = super::simulate::simulate_by(&leaving, &frame, 4).0 > 0;
+                assert_eq!(leaves, when_it_leaves, "{flags:02x} leaves");
+            }
+        }
     }
 
     fn passes(program: &[Instruction], frame: &[u8]) -> bool {

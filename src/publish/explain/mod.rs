@@ -207,6 +207,9 @@ mod tests {
             ports_of_busiest_host: 5,
             last_hit: None,
             last_probe: snapshot.time,
+            tool: Default::default(),
+            answered_ports: None,
+            peak_unanswered_ports: None,
         }));
         let snapshot = Some(&snapshot);
         Interface::of(Reply {
@@ -328,6 +331,9 @@ mod tests {
                     ports_of_busiest_host: 1,
                     last_hit: None,
                     last_probe: shown.time,
+                    tool: Default::default(),
+                    answered_ports: None,
+                    peak_unanswered_ports: None,
                 }));
                 snapshot.slower.push(shown);
             }

@@ -17,6 +17,9 @@ fn scanner(address: &str) -> PublishedSource {
         ports_of_busiest_host: 5,
         last_hit: None,
         last_probe: Timestamp::new(1_700_000_000, 0),
+        tool: Default::default(),
+        answered_ports: None,
+        peak_unanswered_ports: None,
     }
 }
 

@@ -141,6 +141,9 @@ pub struct DetectionFlags {
     /// [default: fin,null,odd,sctp,syn,xmas]
     #[arg(long = "detection.techniques", value_name = "LIST", global = true)]
     pub techniques: Option<Techniques>,
+    /// Look for what is answered, too (SYN-ACK and RST): which ports of a scan answered, refused and were silent
+    #[arg(long = "detection.replies", global = true)]
+    pub replies: bool,
     /// What is inside, on gateways and mirror ports: sweeps are looked for from outside to here [default: unknown]
     #[arg(long = "detection.home", value_name = "CIDR", global = true, value_delimiter = ',', value_parser = parse_network)]
     pub home: Vec<IpNet>,
@@ -382,6 +385,7 @@ mod tests {
                 "syn,udp",
             ),
             (|f| f.tunnels.to_string(), "false", "--capture.tunnels", "true"),
+            (|f| f.detection.replies.to_string(), "false", "--detection.replies", "true"),
             (
                 |f| format!("{:?}", f.detection.home),
                 "[]",

@@ -192,6 +192,9 @@ impl Oracle {
             lower_bound: false,
             sample_ports: PortSample::lowest(open.union.iter().copied()),
             asked: PortRanges::of(open.union.iter().copied()),
+            tool: Default::default(),
+            tool_confidence: None,
+            replies: None,
         }
     }
 

@@ -156,6 +156,8 @@ impl Attack {
             // Distinct for a source: steps of an odd number.
             port: (first as u16).wrapping_add((step as u16).wrapping_mul(977)),
             technique: Technique::Syn,
+            tool: Default::default(),
+            reply: None,
         }
     }
 
@@ -190,6 +192,8 @@ impl Attack {
                     host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)),
                     port: first.wrapping_add(k as u16 * 31),
                     technique: Technique::Syn,
+                    tool: Default::default(),
+                    reply: None,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! What each interface has found: scans, the sources that have series, the sample of a fleet, and what memory is left.
 
 use super::super::family::{Family, counter, gauge, histogram_of_bursts};
-use crate::detect::{Evicted, Kind};
+use crate::detect::{Evicted, Kind, Tool};
 use crate::publish::sample::Suppressed;
 
 pub(super) static FAMILIES: &[Family] = &[
@@ -121,6 +121,30 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
     gauge(
+        "portscan_source_answered_ports",
+        &["interface", "source", "window"],
+        "The most distinct ports the source probed within the window that answered it, as long as it has a peak.",
+        |view, samples| {
+            view.each_source(|name, window, _, source| {
+                if let Some(ports) = source.answered_ports {
+                    samples.count(&[name, &source.source.to_string(), window], ports.into());
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_source_peak_unanswered_ports",
+        &["interface", "source", "window"],
+        "The most distinct ports the source probed within the window that had not answered after a tenth of it, at any time within the hold.",
+        |view, samples| {
+            view.each_source(|name, window, _, source| {
+                if let Some(ports) = source.peak_unanswered_ports {
+                    samples.count(&[name, &source.source.to_string(), window], ports.into());
+                }
+            });
+        },
+    ),
+    gauge(
         "portscan_source_distinct_hosts",
         &["interface", "source"],
         "Distinct hosts the source probed in its latest run of probes.",
@@ -144,12 +168,13 @@ pub(super) static FAMILIES: &[Family] = &[
     ),
     gauge(
         "portscan_source_info",
-        &["interface", "name", "source"],
-        "What the configuration calls the source (names); always 1, and only where it calls it anything.",
+        &["interface", "name", "source", "tool"],
+        "What the configuration calls the source (names), and by which tool it scans, as its packets tell; always 1, and only where either is known.",
         |view, samples| {
             view.each_source(|interface, _, _, source| {
-                if let Some(name) = source.name {
-                    samples.count(&[interface, name.as_str(), &source.source.to_string()], 1);
+                if source.name.is_some() || source.tool != Tool::Unknown {
+                    let name = source.name.as_ref().map_or("", |name| name.as_str());
+                    samples.count(&[interface, name, &source.source.to_string(), source.tool.label()], 1);
                 }
             });
         },

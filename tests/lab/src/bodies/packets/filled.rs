@@ -126,8 +126,17 @@ impl Others {
         let source = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n));
         let host = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         let ports = 1..=self.ports;
-        let probes: Vec<_> =
-            ports.map(|port| Probe { time, source, host, port, technique: Technique::Syn }).collect();
+        let probes: Vec<_> = ports
+            .map(|port| Probe {
+                time,
+                source,
+                host,
+                port,
+                technique: Technique::Syn,
+                tool: Default::default(),
+                reply: None,
+            })
+            .collect();
         detector.observe(&probes, told);
     }
 

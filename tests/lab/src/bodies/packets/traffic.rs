@@ -222,6 +222,8 @@ impl Traffic {
             host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, host % hosts)),
             port,
             technique: Technique::Syn,
+            tool: Default::default(),
+            reply: None,
         }));
     }
 

@@ -1,0 +1,29 @@
+//! The kernel's machine, for tests and the fuzz target.
+
+use super::datagrams::RANDOM;
+use super::replies::DIRECTION;
+use crate::packet::bpf::{self, Instruction};
+
+/// What the kernel makes of a program: how many bytes it takes of the frame, and after how many steps. For tests and the fuzz
+/// target, which have no kernel to ask.
+///
+/// # Panics
+/// If the program has an instruction that `program` never writes.
+pub fn simulate(program: &[Instruction], frame: &[u8]) -> (u32, usize) {
+    simulate_by(program, frame, 0)
+}
+
+/// The same of a frame that came to the socket this way, as the kernel numbers them.
+pub(super) fn simulate_by(program: &[Instruction], frame: &[u8], direction: u32) -> (u32, usize) {
+    bpf::run(program, |at, length| {
+        if at == RANDOM {
+            // As for the one of so many that is taken.
+            return Some(0);
+        }
+        if at == DIRECTION {
+            return Some(direction);
+        }
+        let bytes = frame.get(at as usize..at as usize + length as usize)?;
+        Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    })
+}
