@@ -2,8 +2,8 @@
 """Builds and runs every test binary, as `cargo test` does, but several at a time: most of the time of most of them is spent waiting.
 
 Those that wait (for a scan to be over, for a message to come) run side by side. The others, which compute, run one after another
-beside them, with a lower priority, so that they take only what the first leave. What each said is in target/tests; what a failed one
-said is printed whole.
+beside them, with a lower priority, so that they take only what the first leave; two at a time when no more of those wait for their
+turn. What each said is in target/tests; what a failed one said is printed whole.
 
 usage: tests/run.py [CARGO]
 """
@@ -18,7 +18,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# The longest first. The others compute, and so does a new one that is not named here.
+# What takes longest comes first, of both kinds. A new one that is named nowhere here computes.
+LONG = ["alerts", "attack", "laws", "lib", "rules_attack"]
 WAITING = ["faults", "systemd", "monitoring", "live", "web", "scanners", "capture_live", "shards", "journal"]
 LANES = 3  # of those that wait
 OUTPUT = Path("target/tests")
@@ -46,7 +47,8 @@ class Tests:
         self.jobs = jobs
         self.failed = {}
         self.lock = threading.Lock()
-        self.queues = {True: list(WAITING), False: [name for name in jobs if name not in WAITING]}
+        others = [name for name in jobs if name not in WAITING]
+        self.queues = {True: list(WAITING), False: sorted(others, key=lambda name: (name not in LONG, name))}
 
     def lane(self, waits):
         """Runs the tests of one kind until none is left."""
@@ -84,8 +86,10 @@ def main():
     jobs = build(sys.argv[1] if len(sys.argv) > 1 else "cargo")
     OUTPUT.mkdir(parents=True, exist_ok=True)
     tests = Tests(jobs)
-    with ThreadPoolExecutor(LANES + 1) as pool:
-        for lane in [pool.submit(tests.lane, waits) for waits in [True] * LANES + [False]]:
+    # The kinds that each lane runs, one kind after the other.
+    lanes = [[False], [True, False]] + [[True]] * (LANES - 1)
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        for lane in [pool.submit(lambda kinds: [tests.lane(kind) for kind in kinds], kinds) for kinds in lanes]:
             lane.result()
     for name, said in tests.failed.items():
         print(f"\n---- {name} ----\n{said}")
