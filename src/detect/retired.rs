@@ -24,6 +24,8 @@ pub(super) struct Candidate {
     pub busiest: u32,
     /// Its latest hit, as long as the peak that came with it is within the hold.
     pub last_hit: Option<u64>,
+    /// Whether its scan is open, or its peak is that of a scan.
+    pub scans: bool,
     /// Its latest probe.
     pub last_probe: u64,
     /// The tool of its latest run of probes.
@@ -212,6 +214,7 @@ mod tests {
             hosts: 1,
             busiest: peak,
             last_hit: None,
+            scans: false,
             last_probe: epoch,
             tool: Tool::Unknown,
             answered: None,

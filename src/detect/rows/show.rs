@@ -86,15 +86,18 @@ impl Rows {
     pub(crate) fn candidate(&self, at: u32) -> Candidate {
         let row = &self.rows[at as usize];
         let (answered, unanswered) = self.replies_to(at).unzip();
+        let peak = row.peaks.peak(self.present.epoch);
+        let has_scanned = row.last_hit.is_some() && peak >= self.rule.threshold();
         Candidate {
             source: self.source(row),
-            peak: row.peaks.peak(self.present.epoch),
+            peak,
             peaks: row.peaks,
             ports: self.size(at),
             hosts: self.hosts(at),
             busiest: row.busiest(&self.store, at),
             // Shown as long as the peak that came with it.
             last_hit: row.last_hit.filter(|&hit| self.present.epoch_of(hit) + EPOCHS >= self.present.epoch),
+            scans: row.episode.is_open() || has_scanned,
             last_probe: row.last_probe,
             tool: row.tool.told().0,
             answered,

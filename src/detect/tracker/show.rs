@@ -102,9 +102,9 @@ impl Tracker {
         (sources, suppressed, saturated)
     }
 
-    /// Whether a source earns a series: by the first rule with its ports, by a slower one with a scan.
+    /// Whether a source earns a series: by the first rule with its ports, by a slower one with a scan, however long that goes on.
     pub(super) fn is_worth_a_series(&self, candidate: &Candidate) -> bool {
-        let has_scanned = self.limits.min_ports <= u16::MAX.into() || candidate.last_hit.is_some();
+        let has_scanned = self.limits.min_ports <= u16::MAX.into() || candidate.scans;
         candidate.peak >= self.rows.least_published() && has_scanned
     }
 
