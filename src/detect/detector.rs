@@ -514,4 +514,17 @@ mod tests {
         let world = world.wait("30s");
         assert_eq!((world.snapshot().sources.len(), world.snapshot().peak_distinct_ports), (0, 0));
     }
+
+    /// A port every forty seconds for four hours: its only hit is long past the hold, and it goes on.
+    #[test]
+    fn a_slow_scan_has_its_series_for_as_long_as_it_goes_on_and_for_the_hold() {
+        let policy = Policy { slower: vec![Rule::SLOW], ..Policy::default() };
+        let world = World::by(policy).scan(SCANNER, 1..=400).over("15960s").wait("1s");
+        let by_rule = |world: &World| world.snapshot().slower.swap_remove(0).sources;
+        let shown = by_rule(&world);
+        assert_eq!(shown.iter().map(|shown| shown.source.to_string()).collect::<Vec<_>>(), [SCANNER]);
+        assert!(shown[0].distinct_ports >= 60, "{}", shown[0].distinct_ports);
+        let world = world.wait("7200s");
+        assert_eq!(by_rule(&world).len(), 0);
+    }
 }
