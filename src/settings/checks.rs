@@ -141,6 +141,13 @@ pub(super) fn shares(flags: &Flags) -> Result<(), SettingsError> {
                 .into(),
         );
     }
+    let shows_none = |interface: &&String| ["any", "lo"].contains(&interface.as_str());
+    if let Some(interface) =
+        flags.capture.interfaces.iter().find(shows_none).filter(|_| flags.detection.replies)
+    {
+        // Every port would be called silent.
+        return invalid(format!("--detection.replies sees no answers on {interface}: name the interfaces"));
+    }
     let buffer = match flags.capture.buffer_total {
         Some(_) => "--capture.buffer-total for each interface",
         None => "--capture.buffer-size",

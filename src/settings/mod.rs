@@ -465,6 +465,8 @@ mod tests {
                 "-i a -i b --capture.threads=2 --capture.buffer-total=4095KiB",
             ),
             ("--capture.threads=1", "--capture.threads=0"),
+            ("--detection.replies -i a -i b", "--detection.replies -i a -i lo"),
+            ("--detection.replies -i any*", "--detection.replies -i any"),
             (
                 "--capture.threads=64 --capture.buffer-size=64MiB --detection.memory=256MiB",
                 "--capture.threads=65 --capture.buffer-size=1GiB --detection.memory=1GiB",
