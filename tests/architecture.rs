@@ -80,9 +80,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect::subject", &[]),
     (
         "detect::snapshot",
-        &["detect::names", "detect::probe", "detect::scan", "detect::subject", "detect::tuning", "packet"],
+        &[
+            "detect::names",
+            "detect::probe",
+            "detect::scan",
+            "detect::subject",
+            "detect::tuning",
+            "detect::wanted",
+            "packet",
+        ],
     ),
     ("detect::merge", &["detect::probe", "detect::snapshot"]),
+    ("detect::wanted", &["detect::memory", "detect::ranges", "detect::tuning"]),
     (
         "detect::distinct",
         &["detect::memory", "detect::ranges", "detect::scan", "detect::time", "detect::tuning"],
@@ -104,7 +113,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect::verdict", &["detect::rule", "detect::scan"]),
     ("detect::episode", &["detect::scan", "detect::tuning"]),
     ("detect::retired", &["detect::distinct", "detect::memory", "detect::probe", "detect::scan"]),
-    ("detect::sink", &["detect::scan", "detect::time", "packet"]),
+    ("detect::sink", &["detect::scan", "detect::time", "detect::wanted", "packet"]),
     (
         "detect::row",
         &[
@@ -157,6 +166,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "detect::time",
             "detect::tuning",
             "detect::verdict",
+            "detect::wanted",
         ],
     ),
     (
@@ -187,6 +197,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "detect::tracker",
             "detect::tuning",
             "packet",
+            "detect::wanted",
         ],
     ),
     // Only tests use it, and it may use all.

@@ -5,7 +5,9 @@
 mod support;
 
 use portscan_exporter::capture::{CaptureStatus, PlaceCounts};
-use portscan_exporter::detect::{self, Counters, Limits, Name, PublishedSource, Source, Technique};
+use portscan_exporter::detect::{
+    self, Counters, Limits, Name, PortSources, PublishedSource, Source, Technique,
+};
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
 use portscan_exporter::publish::recent::Fill;
@@ -103,6 +105,7 @@ fn scanned() -> InterfaceSnapshot {
             ],
             published_sources_limit: 100,
             suppressed_sources: 16,
+            port_sources: PortSources::of((1..=30).map(|port| (port, 1)).chain([(22, 8), (443, 1)])),
             slower: slower(),
         },
         sample: Some(SampleSnapshot {
@@ -171,6 +174,7 @@ fn lost() -> InterfaceSnapshot {
     lost.detection.counters = Counters::default();
     lost.detection.open_scans = [0; 3];
     lost.detection.peak_distinct_ports = 0;
+    lost.detection.port_sources = PortSources::default();
     lost.detection.sources.clear();
     lost.detection.slower.clear();
     lost.sample = None;

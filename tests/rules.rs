@@ -125,6 +125,14 @@ fn canonical(events: Vec<ScanEvent>) -> Vec<ScanEvent> {
 
 /// The oracle of the first rule, and one of a slower rule behind it, which gets no probe of a source that has an open scan by the first.
 fn oracles(policy: &Policy, probes: &[Probe]) -> [Oracle; 2] {
+    let mut oracles = oracles_of(policy, probes);
+    let end = probes.last().map_or(Timestamp(0), |probe| probe.time).saturating_add(100_000 * SECOND);
+    oracles.iter_mut().for_each(|oracle| oracle.advance(end));
+    oracles
+}
+
+/// The same as of the last probe.
+fn oracles_of(policy: &Policy, probes: &[Probe]) -> [Oracle; 2] {
     let mut first = Oracle::new(Policy { slower: Vec::new(), ..policy.clone() }, limits());
     let Rule { window_nanos, ports, quiet_nanos, .. } = policy.slower[0];
     let slow = Policy {
@@ -146,9 +154,6 @@ fn oracles(policy: &Policy, probes: &[Probe]) -> [Oracle; 2] {
             false => slow.observe(probe),
         }
     }
-    let end = probes.last().map_or(Timestamp(0), |probe| probe.time).saturating_add(100_000 * SECOND);
-    first.advance(end);
-    slow.advance(end);
     [first, slow]
 }
 
@@ -185,6 +190,30 @@ proptest! {
             let mut snapshot = among.snapshot();
             snapshot.slower.clear();
             prop_assert_eq!(snapshot, alone.snapshot());
+        }
+    }
+
+    /// Laws 2 and 3: for which ports scans ask, by whichever rule, is the same however many ticks came before.
+    #[test]
+    fn the_ports_of_scans_are_exact_whenever_ticks_come(
+        policy in policy(),
+        steps in steps(SECOND, 7),
+        wait in 0..200_u64,
+    ) {
+        let probes = probes(&steps);
+        let end = probes.last().map_or(Timestamp(0), |probe| probe.time).saturating_add(wait * SECOND);
+        let mut oracles = oracles_of(&policy, &probes);
+        oracles.iter_mut().for_each(|oracle| oracle.advance(end));
+        let [mut expected, slow] = oracles.map(|oracle| oracle.port_sources());
+        expected.merge(&slow);
+        for ticks in [1, 2, 5, 1_000] {
+            let mut detector = Detector::new(policy.clone(), limits(), ticks, Origin::Sorted);
+            for batch in probes.chunks(ticks as usize) {
+                detector.observe(batch, &mut |_| {});
+                detector.advance(batch[batch.len() - 1].time, &mut |_| {});
+            }
+            detector.advance(end, &mut |_| {});
+            prop_assert_eq!(detector.snapshot().port_sources, expected.clone(), "a tick after {} probes", ticks);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::detect::snapshot::{Counters, Ignored, Snapshot, Withdrawn};
 use crate::detect::time::timeline::{Origin, Timeline};
 use crate::detect::tracker::{Handed, Tracker, What};
 use crate::detect::tuning::BATCH;
+use crate::detect::wanted::Wanted;
 use crate::packet::Timestamp;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -31,6 +32,8 @@ pub struct Detector {
     handed: Vec<Handed>,
     /// What is counted before any rule.
     counters: Counters,
+    /// Which ports scans ask for, by any rule.
+    wanted: Wanted,
 }
 
 impl Detector {
@@ -61,6 +64,7 @@ impl Detector {
             timeline: Timeline::new(origin),
             batch: Batch::new()?,
             counters: Counters::default(),
+            wanted: Wanted::new(limits.hold_nanos)?,
             policy,
             limits,
         })
@@ -138,12 +142,12 @@ impl Detector {
 
     /// Observes what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
-        let Self { policy, timeline, batch, first, slower, handed, counters, .. } = self;
+        let Self { policy, timeline, batch, first, slower, handed, counters, wanted, .. } = self;
         first.look_up_rest();
         let mut has_replies = false;
         for (at, probe) in batch.iter().enumerate() {
             timeline.packet(probe.time);
-            let mut sink = EventSink::new(timeline, events);
+            let mut sink = EventSink::new(timeline, events, wanted);
             first.pass(&mut sink);
             if let Some(reply) = probe.reply {
                 first.answer(at, probe, reply, &mut sink);
@@ -163,12 +167,14 @@ impl Detector {
             }
         }
         first.end_batch();
+        let mut sink = EventSink::new(timeline, events, wanted);
         // Networks come last: what is left is what no source was found for.
         for are_networks in [false, true] {
             for tracker in slower.iter_mut().filter(|tracker| tracker.are_networks() == are_networks) {
-                tracker.observe_handed(batch, handed, timeline, events);
+                tracker.observe_handed(batch, handed, &mut sink);
                 if has_replies {
-                    tracker.observe_replies(batch, timeline, events);
+                    sink.now = timeline.now();
+                    tracker.observe_replies(batch, &mut sink);
                 }
             }
         }
@@ -196,6 +202,7 @@ impl Detector {
             tracker.pass(sink);
             tracker.tick(sink);
         });
+        self.wanted.advance(self.timeline.now());
     }
 
     fn each_tracker(
@@ -203,7 +210,7 @@ impl Detector {
         events: &mut dyn FnMut(ScanEvent),
         mut act: impl FnMut(&mut Tracker, &mut EventSink<'_>),
     ) {
-        let mut sink = EventSink::new(&self.timeline, events);
+        let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
         for tracker in std::iter::once(&mut self.first).chain(&mut self.slower) {
             act(tracker, &mut sink);
         }
@@ -226,7 +233,7 @@ impl Detector {
     pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
         debug_assert_eq!(policy.slower, self.policy.slower, "other rules take other tables");
         self.flush(events);
-        let mut sink = EventSink::new(&self.timeline, events);
+        let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
         self.first.reload(policy.first_rule(), &policy, &mut sink);
         for (tracker, rule) in self.slower.iter_mut().zip(&policy.slower) {
             tracker.reload(*rule, &policy, &mut sink);
@@ -238,7 +245,7 @@ impl Detector {
     /// ended. `other` has seen nothing yet, and may have another hold. Where only slower rules are others, the first keeps its own.
     pub fn resize(&mut self, other: Self, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
         self.flush(events);
-        let mut sink = EventSink::new(&self.timeline, events);
+        let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
         if other.limits == self.limits && other.policy.threshold <= self.first.greatest_threshold() {
             self.first.reload(other.policy.first_rule(), &other.policy, &mut sink);
         } else {
@@ -248,6 +255,7 @@ impl Detector {
         self.slower = other.slower;
         self.slower.iter_mut().for_each(|tracker| tracker.open(&self.first, &mut sink));
         self.limits = other.limits;
+        self.wanted.set_hold(self.limits.hold_nanos);
         self.set_policy(other.policy, events)
     }
 
@@ -289,6 +297,7 @@ impl Detector {
         let mut snapshot = self.first.snapshot(&self.timeline);
         snapshot.slower = self.slower.iter().map(|tracker| tracker.snapshot(&self.timeline)).collect();
         snapshot.counters.merge(&Counters { clock_steps: self.timeline.steps(), ..self.counters });
+        snapshot.port_sources = self.wanted.shown();
         snapshot.share_series();
         snapshot
     }

@@ -93,8 +93,10 @@ impl Snapshot {
             sources,
             published_sources_limit,
             suppressed_sources,
+            port_sources,
             slower: _,
         } = self;
+        port_sources.merge(&other.port_sources);
         *time = other.time.min(*time);
         counters.merge(&other.counters);
         add(open_scans, &other.open_scans);

@@ -16,7 +16,7 @@
 //! | law | held by |
 //! |---|---|
 //! | 1. *Deterministic*: the same packets, policy, limits and seed give the same events and snapshots. | `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so` |
-//! | 2. *Tick-invariant*: more ticks change when events are handed out, never what they say. | `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so` |
+//! | 2. *Tick-invariant*: more ticks change when events are handed out, never what they say. | `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so`, `tests/rules.rs::the_ports_of_scans_are_exact_whenever_ticks_come` |
 //! | 3. *Exact*: while there is room, counts, peaks, hits and scans equal the oracle's, within a sixtieth of the window. | `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so`, `tests/laws.rs::exact_however_full_the_table_is_or_the_doubt_is_counted`, `tests/laws.rs::any_threshold_hits_at_its_own_port_and_counts_on`, `tests/rules.rs::a_slower_rule_is_exact` |
 //! | 4. *Bounded*: memory is fixed at start, whatever arrives; where it is spent, numbers are lower bounds and say so. | `tests/bounded.rs::memory_is_fixed_at_start`, `tests/laws.rs::told_is_the_truth_or_a_lower_bound_that_says_so` |
 //! | 5. *A flood hides nobody* while its rate times the window fits the doorkeeper; beyond that evictions are counted. | `tests/attack.rs::all_are_found_whatever_the_seed`, `tests/attack.rs::silence_among_noise_hides_nobody`, `tests/attack.rs::the_slowest_scanners_are_found_or_the_loss_is_counted` |
@@ -54,6 +54,7 @@ mod retired;
 // Who is tracked, and what is shown of it.
 mod batch;
 mod sink;
+mod wanted;
 mod tracker;
 mod explain;
 mod snapshot;
@@ -74,7 +75,8 @@ pub use rule::{Limits, MOST_RULES, Policy, Rule, Subject};
 pub use scan::{EventKind, Kind, PortSample, Replies, Scan, ScanEvent, ScanId, Source};
 pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot, Withdrawn};
 pub use time::timeline::Origin;
-pub use tuning::{BATCH, BURST_BOUNDS, NAMED_RANGES, SAMPLE_PORTS};
+pub use tuning::{BATCH, BURST_BOUNDS, NAMED_RANGES, SAMPLE_PORTS, WANTED_EPOCHS};
+pub use wanted::PortSources;
 
 #[cfg(test)]
 mod world;

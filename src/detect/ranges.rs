@@ -33,6 +33,11 @@ const TELLING: [(u16, u8); 24] = [
     (27017, 10),
 ];
 
+/// How telling a port is: the lower the more.
+pub(super) fn telling(port: u16) -> u8 {
+    TELLING.binary_search_by_key(&port, |&(port, _)| port).map_or(u8::MAX, |at| TELLING[at].1)
+}
+
 /// Ports from the first to the last.
 type Range = (u16, u16);
 

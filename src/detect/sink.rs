@@ -2,6 +2,7 @@
 
 use crate::detect::scan::{EventKind, Scan, ScanEvent};
 use crate::detect::time::timeline::Timeline;
+use crate::detect::wanted::Wanted;
 use crate::packet::Timestamp;
 
 /// Where a tracker reports scans.
@@ -12,13 +13,19 @@ pub(super) struct EventSink<'a> {
     pub now: u64,
     /// Takes the events.
     pub events: &'a mut dyn FnMut(ScanEvent),
+    /// Which ports scans ask for.
+    pub wanted: &'a mut Wanted,
 }
 
 impl<'a> EventSink<'a> {
     /// With the present of the timeline.
     #[inline]
-    pub(super) fn new(timeline: &'a Timeline, events: &'a mut dyn FnMut(ScanEvent)) -> Self {
-        Self { now: timeline.now(), timeline, events }
+    pub(super) fn new(
+        timeline: &'a Timeline,
+        events: &'a mut dyn FnMut(ScanEvent),
+        wanted: &'a mut Wanted,
+    ) -> Self {
+        Self { now: timeline.now(), timeline, events, wanted }
     }
 
     /// The detector's time, in nanoseconds.
@@ -30,6 +37,12 @@ impl<'a> EventSink<'a> {
     /// A moment of it on the capture's clock.
     pub(super) fn to_capture(&self, at: u64) -> Timestamp {
         self.timeline.to_capture(at)
+    }
+
+    /// A scan asked for a port that is new to it.
+    #[inline]
+    pub(super) fn asked(&mut self, port: u16) {
+        self.wanted.count(port, self.now);
     }
 
     /// Reports a scan.

@@ -5,6 +5,7 @@ use crate::detect::probe::{Family, Probe, Technique, Tool};
 use crate::detect::scan::{Kind, Scan, Source};
 use crate::detect::subject::Subject;
 use crate::detect::tuning::BURST_BOUNDS;
+use crate::detect::wanted::PortSources;
 use crate::packet::Timestamp;
 use std::cmp::Reverse;
 
@@ -196,6 +197,8 @@ pub struct Snapshot {
     pub published_sources_limit: u64,
     /// Sources that reached the publishing minimum within the hold and got no series.
     pub suppressed_sources: u64,
+    /// How many sources asked for each port in their scans, by whichever rule, within the hold.
+    pub port_sources: PortSources,
     /// The same by each slower rule, the faster before the slower. What is counted before any rule is 0 there.
     pub slower: Vec<Snapshot>,
 }

@@ -159,6 +159,10 @@ pub(super) const QUANTA: u64 = 60;
 /// Epochs in a hold: a peak stays for the hold and at most a sixteenth more. Each costs a row two bytes.
 pub(super) const EPOCHS: u64 = 16;
 
+/// Epochs of a hold in which the ports of scans are counted: a count stays for the hold and at most a quarter of it longer. Each costs
+/// 256 KiB.
+pub const WANTED_EPOCHS: u64 = 4;
+
 /// A jump back by more than this is a step of the clock, not disorder: one second. Less, and packets that overtook one
 /// another on their way through several queues would count as steps; more, and a clock that is set back blinds for as long.
 pub(super) const STEP_NANOS: i128 = 1_000_000_000;

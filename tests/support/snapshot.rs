@@ -30,6 +30,7 @@ pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
             sources: Vec::new(),
             published_sources_limit: 100,
             suppressed_sources: 0,
+            port_sources: Default::default(),
             slower: Vec::new(),
         },
         sample: None,

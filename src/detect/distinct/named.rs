@@ -24,6 +24,11 @@ impl PortStore {
         (PortSample::lowest(lowest.into_iter().take(passed)), ranges.finish())
     }
 
+    /// Hands over each port.
+    pub(crate) fn each(&self, ports: &Ports, row: u32, mut take: impl FnMut(u16)) {
+        self.each_ascending(ports, row, |port, _| take(port));
+    }
+
     /// Those that were answered so, as ranges, and how many they are.
     pub(crate) fn answered_so(&self, ports: &Ports, row: u32, so: Answer) -> (PortRanges, u32) {
         let (mut ranges, mut count) = (RangeWriter::default(), 0);

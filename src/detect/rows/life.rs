@@ -1,4 +1,5 @@
-//! Time passes in a row: what it counts leaves the window, a scan ends, a run of probes is over.
+//! The life of a row: what its source did on probation comes into it, what it counts leaves the window, a scan ends, a run of probes
+//! is over.
 
 use super::Rows;
 use crate::detect::distinct::PortStore;
@@ -6,9 +7,34 @@ use crate::detect::distinct::peaks::OverallPeak;
 use crate::detect::distinct::peers::PeerStore;
 use crate::detect::scan::{EventKind, Scan};
 use crate::detect::sink::EventSink;
+use crate::detect::table::Probation;
+use crate::detect::time::quantum;
 use crate::detect::verdict::{self, Counts};
 
 impl Rows {
+    /// Counts the ports that a source asked for on probation, for its new row; of hosts, what the doorkeeper kept of them.
+    pub(crate) fn put_earlier(&mut self, at: u32, source: Probation, now: u64) {
+        let (present, row) = (&self.present, &mut self.rows[at as usize]);
+        let age = u64::from(quantum::age(present.stamp, source.stamp())).min(present.quantum);
+        row.since = now.saturating_sub(age * present.quantum_nanos);
+        row.probes = source.count();
+        row.burst_peak = source.count();
+        // A burst sends all it has at once and is gone; a scanner comes back.
+        row.returns = u8::from(source.gap() > 0);
+        let older = present.quantum - age;
+        for (mark, then) in source.ports().into_iter().zip([older, older + u64::from(source.gap())]) {
+            match &mut self.peers {
+                // A short list holds two.
+                None => drop(self.store.record(&mut row.ports, at, mark, 0, then)),
+                Some(peers) => peers.record_short(at, mark, then),
+            }
+            row.quantum = then;
+        }
+        // That it comes now is no further time that it came back: a flood of sources that pace their ports would keep its youngest
+        // for as long as scanners, and there are more of them.
+        row.last_probe = now;
+    }
+
     /// Brings a row to the present: ports leave the window, a scan may end, a burst may finish.
     #[inline]
     pub(crate) fn expire(&mut self, at: u32, sink: &mut EventSink<'_>) {

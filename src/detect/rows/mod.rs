@@ -20,9 +20,7 @@ use crate::detect::rule::{Limits, Policy, Rule, Subject};
 use crate::detect::scan::{EventKind, Kind, Source};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Counters;
-use crate::detect::table::Probation;
 use crate::detect::time::present::Present;
-use crate::detect::time::quantum;
 use crate::detect::tuning::INSIDE_FACTOR;
 use crate::detect::verdict::{self, Counts};
 use std::hash::BuildHasher;
@@ -230,29 +228,6 @@ impl Rows {
         }
     }
 
-    /// Counts the ports that a source asked for on probation, for its new row; of hosts, what the doorkeeper kept of them.
-    pub(crate) fn put_earlier(&mut self, at: u32, source: Probation, now: u64) {
-        let (present, row) = (&self.present, &mut self.rows[at as usize]);
-        let age = u64::from(quantum::age(present.stamp, source.stamp())).min(present.quantum);
-        row.since = now.saturating_sub(age * present.quantum_nanos);
-        row.probes = source.count();
-        row.burst_peak = source.count();
-        // A burst sends all it has at once and is gone; a scanner comes back.
-        row.returns = u8::from(source.gap() > 0);
-        let older = present.quantum - age;
-        for (mark, then) in source.ports().into_iter().zip([older, older + u64::from(source.gap())]) {
-            match &mut self.peers {
-                // A short list holds two.
-                None => drop(self.store.record(&mut row.ports, at, mark, 0, then)),
-                Some(peers) => peers.record_short(at, mark, then),
-            }
-            row.quantum = then;
-        }
-        // That it comes now is no further time that it came back: a flood of sources that pace their ports would keep its youngest
-        // for as long as scanners, and there are more of them.
-        row.last_probe = now;
-    }
-
     /// Counts a probe for an expired row.
     #[inline]
     pub(crate) fn count(&mut self, at: u32, probe: &Probe, sink: &mut EventSink<'_>) -> Seen {
@@ -280,13 +255,16 @@ impl Rows {
             row = &mut self.rows[at as usize];
         }
         let place = row.note(probe, host, sink.now(), &self.present, least_published);
-        let (bit, before) = (Hosts::bit(place), row.ports.count());
+        let (bit, before, asked_before) = (Hosts::bit(place), row.ports.count(), row.ports.union());
         if !self.store.record(&mut row.ports, at, probe.port, bit, quantum) {
             self.record_outgrown(at, probe.port, bit, sink);
             row = &mut self.rows[at as usize];
         }
         let count = row.ports.count();
         let is_fresh = count > before;
+        if was_open && row.ports.union() > asked_before && row.class() == Class::Syn {
+            sink.asked(probe.port);
+        }
         if place == UNTRACKED {
             if is_fresh {
                 row.adopt_host(host, probe.port, quantum, &mut self.store, at);
@@ -353,6 +331,9 @@ impl Rows {
             let kind = row.episode.kind() as usize;
             self.counters.hits[kind] += 1;
             self.open_scans[kind] += 1;
+            if row.class() == Class::Syn {
+                self.store.each(&row.ports, at, |port| sink.asked(port));
+            }
         }
         sink.report(kind, self.scan(at, sink.timeline));
     }

@@ -6,11 +6,9 @@ use super::thinning::Thinning;
 use crate::detect::batch::Batch;
 use crate::detect::probe::Probe;
 use crate::detect::rows::Seen;
-use crate::detect::scan::ScanEvent;
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 use crate::detect::table::Found;
-use crate::detect::time::timeline::Timeline;
 use crate::detect::tuning::BATCH;
 
 /// A probe of a batch that a rule hands down to the next slower one.
@@ -62,17 +60,11 @@ impl Tracker {
     }
 
     /// Observes what it was handed, and leaves in the list what it hands down in its turn.
-    pub(crate) fn observe_handed(
-        &mut self,
-        batch: &Batch,
-        list: &mut Vec<Handed>,
-        timeline: &Timeline,
-        events: &mut dyn FnMut(ScanEvent),
-    ) {
+    pub(crate) fn observe_handed(&mut self, batch: &Batch, list: &mut Vec<Handed>, sink: &mut EventSink<'_>) {
         if self.rows.are_networks() {
-            return self.observe_networks(batch, list, timeline, events);
+            return self.observe_networks(batch, list, sink);
         }
-        if self.is_among_few_hosts(batch, list, timeline, events) {
+        if self.is_among_few_hosts(batch, list, sink) {
             return;
         }
         self.look_ahead_of(batch, list);
@@ -85,8 +77,8 @@ impl Tracker {
                 return true;
             }
             let Some(probe) = batch.at(handed.at) else { return false };
-            let mut sink = EventSink { timeline, now: handed.now, events };
-            let what = self.act(looked_up, probe, handed.what, &mut sink);
+            sink.now = handed.now;
+            let what = self.act(looked_up, probe, handed.what, sink);
             handed.what = what.unwrap_or(handed.what);
             what.is_some()
         });
@@ -114,13 +106,7 @@ impl Tracker {
 
     /// The same for a rule about networks. It is beside the others: it hands down what it got, and what they find of one source is not
     /// forgotten of its network.
-    fn observe_networks(
-        &mut self,
-        batch: &Batch,
-        list: &[Handed],
-        timeline: &Timeline,
-        events: &mut dyn FnMut(ScanEvent),
-    ) {
+    fn observe_networks(&mut self, batch: &Batch, list: &[Handed], sink: &mut EventSink<'_>) {
         let mut mine = [0; BATCH];
         let mut len = 0;
         for (at, handed) in list.iter().enumerate() {
@@ -135,9 +121,9 @@ impl Tracker {
         for (at, &listed) in mine.iter().take(len).enumerate() {
             let handed = list[listed];
             let Some(probe) = batch.at(handed.at) else { continue };
-            let mut sink = EventSink { timeline, now: handed.now, events };
-            self.pass(&mut sink);
-            self.observe(at, probe, handed.what == What::Count, &mut sink);
+            sink.now = handed.now;
+            self.pass(sink);
+            self.observe(at, probe, handed.what == What::Count, sink);
         }
         self.end_batch();
     }
@@ -171,13 +157,7 @@ impl Tracker {
 
     /// Whether so few hosts are asked that nobody can sweep them. Then the probes are only kept; once there are more, those that
     /// were kept are counted.
-    fn is_among_few_hosts(
-        &mut self,
-        batch: &Batch,
-        list: &[Handed],
-        timeline: &Timeline,
-        events: &mut dyn FnMut(ScanEvent),
-    ) -> bool {
+    fn is_among_few_hosts(&mut self, batch: &Batch, list: &[Handed], sink: &mut EventSink<'_>) -> bool {
         let window_nanos = self.rows.rule.window_nanos;
         let Some(few) = self.few_hosts.as_mut().filter(|few| !few.are_many()) else { return false };
         let mut are_few = true;
@@ -196,10 +176,10 @@ impl Tracker {
             self.start_over(*now);
         }
         for (probe, now, what) in &kept {
-            let mut sink = EventSink { timeline, now: *now, events };
+            sink.now = *now;
             self.look_ahead(self.hash(probe.source, probe.technique.class()), false);
             self.look_up_rest();
-            self.act(0, probe, *what, &mut sink);
+            self.act(0, probe, *what, sink);
             self.end_batch();
         }
         if let Some(few) = &mut self.few_hosts {

@@ -3,10 +3,8 @@
 use super::Tracker;
 use crate::detect::batch::{Batch, Lookup};
 use crate::detect::probe::{Class, Probe, Reply};
-use crate::detect::scan::ScanEvent;
 use crate::detect::sink::EventSink;
 use crate::detect::table::Spot;
-use crate::detect::time::timeline::Timeline;
 
 impl Tracker {
     /// Notes the answer to a probe, the gathered one of this number. Where its source has no row, nothing is kept of it: a flood
@@ -32,20 +30,14 @@ impl Tracker {
     }
 
     /// Notes the answers in a batch whose probes it was handed.
-    pub(crate) fn observe_replies(
-        &mut self,
-        batch: &Batch,
-        timeline: &Timeline,
-        events: &mut dyn FnMut(ScanEvent),
-    ) {
+    pub(crate) fn observe_replies(&mut self, batch: &Batch, sink: &mut EventSink<'_>) {
         if !self.rows.keeps_replies() {
             return;
         }
-        let mut sink = EventSink::new(timeline, events);
-        self.pass(&mut sink);
+        self.pass(sink);
         for probe in batch.iter() {
             if let Some(reply) = probe.reply {
-                self.answer_at(self.spot(probe.source, Class::Syn), probe, reply, &mut sink);
+                self.answer_at(self.spot(probe.source, Class::Syn), probe, reply, sink);
             }
         }
     }

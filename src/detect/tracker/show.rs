@@ -11,6 +11,7 @@ use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
 use crate::detect::tuning::SCANS_SHOWN;
 use crate::detect::verdict;
+use crate::detect::wanted::PortSources;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -68,6 +69,7 @@ impl Tracker {
             suppressed_sources,
             sources: greatest.into_iter().map(published).collect(),
             published_sources_limit: self.limits.max_sources as u64,
+            port_sources: PortSources::default(),
             slower: Vec::new(),
         }
     }

@@ -30,6 +30,8 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_clock_steps_total", &["interface"]),
     ("portscan_hits_total", &["interface", "kind", "window"]),
     ("portscan_open_scans", &["interface", "kind"]),
+    ("portscan_port_sources", &["interface", "port"]),
+    ("portscan_scanned_ports", &["interface"]),
     ("portscan_peak_distinct_ports", &["interface", "window"]),
     ("portscan_peak_distinct_hosts", &["interface", "window"]),
     ("portscan_burst_distinct_ports_bucket", &["interface", "le"]),

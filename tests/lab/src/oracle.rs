@@ -2,8 +2,8 @@
 #![allow(clippy::cast_sign_loss, reason = "times of a test are positive")]
 
 use portscan_exporter::detect::{
-    EventKind, Family, Kind, Limits, Pair, PairTo, Policy, PortRanges, PortSample, Probe, Scan, ScanEvent,
-    Source, Technique,
+    EventKind, Family, Kind, Limits, Pair, PairTo, Policy, PortRanges, PortSample, PortSources, Probe, Scan,
+    ScanEvent, Source, Technique, WANTED_EPOCHS,
 };
 use portscan_exporter::packet::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +69,8 @@ pub struct Oracle {
     pub bursts: Vec<u32>,
     pub events: Vec<ScanEvent>,
     pub probes: [u64; 2],
+    /// Each port that a scan asked for, with the time at which it was new to the scan; at the hit those before.
+    wanted: Vec<(u64, u16)>,
 }
 
 /// A source's numbers at a moment.
@@ -97,6 +99,7 @@ impl Oracle {
             bursts: Vec::new(),
             events: Vec::new(),
             probes: [0; 2],
+            wanted: Vec::new(),
         }
     }
 
@@ -284,6 +287,7 @@ impl Oracle {
         match &mut history.open {
             None if hits => {
                 history.last_hit = Some(self.now);
+                self.wanted.extend(counted.iter().map(|&port| (self.now, port)));
                 history.open = Some(Open {
                     run: history.run.expect("a probe begins a run"),
                     detected: self.now,
@@ -297,7 +301,9 @@ impl Oracle {
             }
             None => {}
             Some(open) => {
-                open.union.insert(probe.port);
+                if open.union.insert(probe.port) {
+                    self.wanted.push((self.now, probe.port));
+                }
                 open.peak = open.peak.max(count);
                 if count >= self.policy.threshold {
                     open.fell = None;
@@ -324,6 +330,13 @@ impl Oracle {
             let scan = Scan { ended: Some(at), ..self.moment(source, &history, self.now) };
             self.events.push(ScanEvent { kind: EventKind::Ended, scan });
         }
+    }
+
+    /// How many scans asked for each port within the hold.
+    pub fn port_sources(&self) -> PortSources {
+        let epoch = self.limits.hold_nanos.div_ceil(WANTED_EPOCHS);
+        let is_held = |wanted: &&(u64, u16)| wanted.0 / epoch + WANTED_EPOCHS >= self.now / epoch;
+        PortSources::of(self.wanted.iter().filter(is_held).map(|&(_, port)| (port, 1)))
     }
 
     /// Publishing order; call after `advance`.

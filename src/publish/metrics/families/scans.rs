@@ -4,6 +4,9 @@ use super::super::family::{Family, counter, gauge, histogram_of_bursts};
 use crate::detect::{Evicted, Kind, Tool};
 use crate::publish::sample::Suppressed;
 
+/// Ports that have a series.
+const PORTS_SHOWN: usize = 20;
+
 pub(super) static FAMILIES: &[Family] = &[
     // Scans.
     counter(
@@ -63,6 +66,25 @@ pub(super) static FAMILIES: &[Family] = &[
                 samples.bursts(&[name], counters.bursts, counters.burst_ports as f64);
             });
         },
+    ),
+    // Ports: `PORTS_SHOWN` of them per interface at most, whatever arrives.
+    gauge(
+        "portscan_port_sources",
+        &["interface", "port"],
+        "Sources that asked for the TCP port in a scan by SYN, within the hold, each once for each of its scans; of the 20 ports that most asked for.",
+        |view, samples| {
+            view.each(|name, s| {
+                for (port, sources) in s.detection.port_sources.most(PORTS_SHOWN) {
+                    samples.count(&[name, &port.to_string()], sources.into());
+                }
+            });
+        },
+    ),
+    gauge(
+        "portscan_scanned_ports",
+        &["interface"],
+        "Distinct TCP ports that scans by SYN asked for within the hold.",
+        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.port_sources.ports())),
     ),
     counter(
         "portscan_events_lost_total",

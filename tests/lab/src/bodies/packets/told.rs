@@ -40,6 +40,7 @@ pub fn is_shown_as_it_is(snapshot: &Snapshot, oracle: &Oracle) {
         })
         .collect();
     assert_eq!(told, oracle.published());
+    assert_eq!(snapshot.port_sources, oracle.port_sources());
     let mut bursts = [0; BURST_BOUNDS.len() + 1];
     for &peak in &oracle.bursts {
         bursts[BURST_BOUNDS.iter().filter(|&&bound| f64::from(peak) > bound).count()] += 1;
