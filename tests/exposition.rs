@@ -68,6 +68,7 @@ fn scanned() -> InterfaceSnapshot {
             threshold: 20,
             subject: detect::Subject::Source,
             kinds: &[detect::Kind::Vertical],
+            parties: detect::Parties::of(64),
             hold_nanos: 300_000_000_000,
             counters: Counters {
                 probes: [

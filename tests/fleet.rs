@@ -233,7 +233,7 @@ fn martians_and_what_a_reload_ignores_are_not_sampled() {
     assert_eq!(host.pass(1).len(), 2, "0.0.0.5 is none");
     let ignored_sources = Networks::new(&["203.0.113.7/32".parse().unwrap()]);
     let policy = Policy { ignored_sources, ..Policy::default() };
-    host.reloads.send(Reload::Policy(policy)).unwrap();
+    host.reloads.send(Reload::Policy(Box::new(policy))).unwrap();
     assert_eq!(host.pass(1), ["203.0.113.8"]);
     host.syn([203, 0, 113, 7], 23);
     assert_eq!(host.pass(1), ["203.0.113.8"]);

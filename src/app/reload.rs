@@ -130,7 +130,7 @@ impl Reloads {
         let limits = Limits { hold_nanos, ..tables.limits };
         let fits = policy.threshold <= tables.greatest_threshold && policy.slower == tables.slower;
         if fits && limits == tables.limits {
-            return Ok(self.captures.iter().map(|_| Reload::Policy(policy.clone())).collect());
+            return Ok(self.captures.iter().map(|_| Reload::Policy(Box::new(policy.clone()))).collect());
         }
         let one = |_| Detector::try_new(policy.clone(), limits, random_seed(), Origin::Live).map(Box::new);
         let all: Result<Vec<_>, _> = self.captures.iter().map(one).collect();

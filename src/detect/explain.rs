@@ -202,7 +202,7 @@ fn untracked(asked: IpNet, policy: &Policy, limits: &Limits, timeline: &Timeline
     let ignored_network = policy.ignored_sources.holding(asked);
     Explanation {
         time: timeline.to_capture(timeline.now()),
-        source: Source::of(asked.addr(), policy.ipv6_prefix),
+        source: Source::by(asked.addr(), &policy.parties),
         window_nanos: policy.window_nanos,
         threshold: policy.threshold,
         hold_nanos: limits.hold_nanos,

@@ -82,6 +82,7 @@ impl Snapshot {
             threshold: _,
             kinds: _,
             subject: _,
+            parties: _,
             hold_nanos: _,
             counters,
             open_scans,

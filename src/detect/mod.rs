@@ -34,6 +34,7 @@ mod scan;
 // By which rule it is judged.
 mod ignore;
 mod names;
+mod party;
 mod networks;
 mod subject;
 mod rule;
@@ -68,6 +69,7 @@ pub use majority::Confidence;
 pub use memory::OutOfMemory;
 pub use names::{Name, Names};
 pub use networks::Networks;
+pub use party::{Parties, Prefixes};
 pub(crate) use probe::Ipv4Probe;
 pub use probe::{Class, Family, Probe, Reply, Technique, Techniques, Tool};
 pub use ranges::PortRanges;

@@ -4,6 +4,7 @@ use crate::detect::distinct::Plan;
 use crate::detect::ignore::Pairs;
 use crate::detect::names::Names;
 use crate::detect::networks::Networks;
+use crate::detect::party::Parties;
 use crate::detect::probe::{Probe, Techniques};
 use crate::detect::snapshot::Ignored;
 pub use crate::detect::subject::Subject;
@@ -82,8 +83,8 @@ pub struct Policy {
     pub slower: Vec<Rule>,
     /// What is inside, for rules that count hosts; empty if nobody said.
     pub home: Networks,
-    /// IPv6 sources are aggregated to a network of this many bits.
-    pub ipv6_prefix: u8,
+    /// Which addresses of IPv6 are one source.
+    pub parties: Parties,
     /// Which packets are probes.
     pub techniques: Techniques,
     /// What some sources are called.
@@ -108,7 +109,7 @@ impl Default for Policy {
             quiet_nanos: 60_000_000_000,
             slower: Vec::new(),
             home: Networks::default(),
-            ipv6_prefix: 64,
+            parties: Parties::of(64),
             techniques: Techniques::DEFAULT,
             names: Names::default(),
             replies: false,
@@ -141,7 +142,8 @@ impl Policy {
 
     /// Bits of an IPv6 address that all that counts together by some rule has in common: threads share sources by these.
     pub fn shared_prefix(&self) -> u8 {
-        self.rules().map(|rule| rule.prefix(self.ipv6_prefix)).min().unwrap_or(self.ipv6_prefix)
+        let least = self.parties.least_prefix();
+        self.rules().map(|rule| rule.prefix(least)).fold(least, u8::min)
     }
 
     /// Whether a rule of it keeps what was answered: a count of ports can be told from it, one of hosts not.

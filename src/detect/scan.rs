@@ -2,6 +2,7 @@
 
 use crate::detect::majority::Confidence;
 use crate::detect::names::Name;
+use crate::detect::party::{Parties, Party};
 use crate::detect::probe::{Class, Technique, Tool};
 use crate::detect::ranges::PortRanges;
 use crate::detect::tuning::SAMPLE_PORTS;
@@ -19,40 +20,19 @@ pub struct Source {
     pub prefix: u8,
 }
 
-/// The bits of an IPv6 address that say whose it is, and how long a prefix they are. A network of `ipv6_prefix` bits is one
-/// party's, except where a /64 is many, or a party has many of them:
-///
-/// | network | one party is |
-/// |---|---|
-/// | `::/64`: loopback, SIIT's `::ffff:0:0:0/96` (RFC 4291, 2765) | an address: an IPv4 host behind a translator |
-/// | `64:ff9b::/96` and `64:ff9b:1::/48`, NAT64 (RFC 6052, 8215) | the same |
-/// | `fe80::/10`, link-local (RFC 4291) | an address: a neighbour |
-/// | `2002::/16`, 6to4 (RFC 3056) | a /48: the IPv4 host whose address is in it |
-/// | `2001::/32`, Teredo (RFC 4380) | the client, whose IPv4 address is in the last 32 bits; it can choose those between |
-///
-/// The split among capture threads (`capture::fanout`) must never be finer.
-#[inline]
-fn party(address: Ipv6Addr, ipv6_prefix: u8) -> (u128, u8) {
-    let top = (address.to_bits() >> 96) as u32;
-    let prefix = match top {
-        // The address contains its client, which counts; the server and the client's ports do not.
-        0x2001_0000 => return (!0 << 96 | 0xffff_ffff, 128),
-        0x2002_0000..=0x2002_ffff => 48,
-        0x0064_ff9b if matches!(address.segments()[2], 0 | 1) => 128,
-        0xfe80_0000..=0xfebf_ffff => 128,
-        0 if address.to_bits() >> 64 == 0 => 128,
-        _ => ipv6_prefix.min(128),
-    };
-    (u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0), prefix)
-}
-
 impl Source {
-    /// The source an address counts for; IPv6 is cut to its first `ipv6_prefix` bits, or to what is one party there.
+    /// The source an address counts for, where an IPv6 network of so many bits is one party, but for the exceptions of the standards.
     pub fn of(address: IpAddr, ipv6_prefix: u8) -> Self {
+        Self::by(address, &Parties::of(ipv6_prefix))
+    }
+
+    /// The source an address counts for; IPv6 is cut to what is one party.
+    #[inline]
+    pub fn by(address: IpAddr, parties: &Parties) -> Self {
         match address {
             IpAddr::V4(_) => Self { address, prefix: 32 },
             IpAddr::V6(v6) => {
-                let (mask, prefix) = party(v6, ipv6_prefix);
+                let Party { mask, prefix, .. } = parties.party(v6);
                 Self { address: IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask)), prefix }
             }
         }
@@ -60,12 +40,10 @@ impl Source {
 
     /// Whether two addresses belong to one source.
     #[inline]
-    pub fn is_one(one: IpAddr, other: IpAddr, ipv6_prefix: u8) -> bool {
+    pub fn is_one(one: IpAddr, other: IpAddr, parties: &Parties) -> bool {
         match (one, other) {
             (IpAddr::V4(one), IpAddr::V4(other)) => one == other,
-            (IpAddr::V6(one), IpAddr::V6(other)) => {
-                one == other || (one.to_bits() ^ other.to_bits()) & party(one, ipv6_prefix).0 == 0
-            }
+            (IpAddr::V6(one), IpAddr::V6(other)) => parties.is_one(one, other),
             _ => false,
         }
     }
@@ -75,14 +53,11 @@ impl Source {
         IpNet::new_assert(self.address, self.prefix)
     }
 
-    /// Whether an address is in a network of so many bits that can have many sources in it: not where something else than a prefix is
-    /// one party.
+    /// Whether an address is in a network that can have many sources in it: not where something else than the ordinary prefix is one
+    /// party.
     #[inline]
-    pub(super) fn may_hop(address: IpAddr, prefix: u8) -> bool {
-        match address {
-            IpAddr::V4(_) => false,
-            IpAddr::V6(v6) => party(v6, prefix).1 == prefix && party(v6, prefix + 1).1 == prefix + 1,
-        }
+    pub(super) fn may_hop(address: IpAddr, parties: &Parties) -> bool {
+        matches!(address, IpAddr::V6(v6) if !parties.party(v6).is_exception)
     }
 
     /// Whether more than one address counts for this source.
@@ -353,7 +328,11 @@ mod tests {
             for one in addresses {
                 for other in addresses {
                     let is_one = Source::of(one, prefix).address == Source::of(other, prefix).address;
-                    assert_eq!(Source::is_one(one, other, prefix), is_one, "{one}, {other} by {prefix}");
+                    assert_eq!(
+                        Source::is_one(one, other, &Parties::of(prefix)),
+                        is_one,
+                        "{one}, {other} by {prefix}"
+                    );
                 }
             }
         }

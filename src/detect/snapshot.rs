@@ -1,6 +1,7 @@
 //! What a detector shows of itself at a tick: plain values, immutable once made.
 
 use crate::detect::names::Name;
+use crate::detect::party::Parties;
 use crate::detect::probe::{Family, Probe, Technique, Tool};
 use crate::detect::scan::{Kind, Scan, Source};
 use crate::detect::subject::Subject;
@@ -175,6 +176,8 @@ pub struct Snapshot {
     pub subject: Subject,
     /// The kinds of scans that the rule can find.
     pub kinds: &'static [Kind],
+    /// Which addresses of IPv6 are one source.
+    pub parties: Parties,
     /// How long a peak stays published, in nanoseconds.
     pub hold_nanos: u64,
     /// Totals.

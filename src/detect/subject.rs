@@ -3,7 +3,7 @@
 /// Who is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// A source: an IPv4 address, or an IPv6 network of `Policy::ipv6_prefix` bits.
+    /// A source: an IPv4 address, or an IPv6 network of `Policy::parties` bits.
     Source,
     /// An IPv6 network of this many bits: who changes his /64 with each probe is one there. It takes many sources in it: what one
     /// of them does alone is for the rules of sources.

@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum Reload {
     /// What counts as a scan from now on.
-    Policy(Policy),
+    Policy(Box<Policy>),
     /// The same, and tables that were sized for it.
     Tables(Box<Detector>),
 }
@@ -225,7 +225,7 @@ impl<P: Publisher> FrameSink for LiveSink<P> {
         let Self { pipeline, publisher, events_lost, reloads, clock, .. } = self;
         let mut events = |event| Self::hand_over(publisher, events_lost, event);
         let take = |reload| match reload {
-            Reload::Policy(policy) => pipeline.reload(policy, &mut events),
+            Reload::Policy(policy) => pipeline.reload(*policy, &mut events),
             Reload::Tables(other) => {
                 let withdrawn = pipeline.resize(*other, &mut events);
                 memory::give_back();

@@ -205,7 +205,7 @@ impl Sample {
     /// Takes a probe, as the detector does: it counts when the batch is flushed.
     #[inline]
     pub fn gather(&mut self, probe: &Probe) {
-        if let Some(place) = self.sampling.place(Source::of(probe.source, self.policy.ipv6_prefix)) {
+        if let Some(place) = self.sampling.place(Source::by(probe.source, &self.policy.parties)) {
             if self.gathered.len() == BATCH {
                 self.flush();
             }
@@ -236,7 +236,7 @@ impl Sample {
         if self.policy.ignores(probe).is_some() {
             return;
         }
-        let source = Source::of(probe.source, self.policy.ipv6_prefix);
+        let source = Source::by(probe.source, &self.policy.parties);
         let at = match self.known.binary_search_by_key(&(place, source), Sampled::order) {
             Ok(at) => return self.known[at].see(probe.port, self.now),
             Err(at) => at,
@@ -271,7 +271,7 @@ impl Sample {
     /// Takes a new policy. Whom it ignores is forgotten; with another aggregation of IPv6 all are, as in the detector.
     pub fn reload(&mut self, policy: &Policy) {
         self.flush();
-        if policy.ipv6_prefix != self.policy.ipv6_prefix {
+        if policy.parties != self.policy.parties {
             self.known.clear();
         }
         self.known.retain(|known| !policy.ignores_source(known.source.address));
@@ -462,7 +462,7 @@ mod tests {
         see(&mut sample, v4(1), 22, 2);
         see(&mut sample, v4(3), 80, 2);
         assert_eq!(shown(&sample), [("198.51.0.2".to_owned(), 1)]);
-        sample.reload(&Policy { ipv6_prefix: 48, ..policy });
+        sample.reload(&Policy { parties: crate::detect::Parties::of(48), ..policy });
         assert!(shown(&sample).is_empty());
     }
 

@@ -1,7 +1,7 @@
 //! The YAML file: the detection policy, and what is a list. Strict, so that a slip of the pen is an error
 //! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
 
-use crate::detect::{Name, Names, Pair, PairTo, Pairs, Techniques};
+use crate::detect::{Name, Names, Pair, PairTo, Pairs, Prefixes, Techniques};
 use crate::system::files;
 use crate::text::units::parse_duration;
 use crate::text::yaml::{self, Scalar, Spanned, Syntax, expected, or_default};
@@ -77,6 +77,9 @@ pub struct Detection {
     /// IPv6 sources are aggregated to networks of this many bits.
     #[serde(default, deserialize_with = "located")]
     pub ipv6_prefix: Option<Located<u8>>,
+    /// IPv6 networks in which a source has another number of bits.
+    #[serde(default, deserialize_with = "prefixes")]
+    pub ipv6_prefixes: Prefixes,
 }
 
 /// `ignore:`; checked, sorted and without repetitions.
@@ -216,6 +219,27 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
         )));
     }
     Ok(joined)
+}
+
+fn prefixes<'de, D: Deserializer<'de>>(from: D) -> Result<Prefixes, D::Error> {
+    let written = Option::<BTreeMap<Scalar<IpNet>, Scalar<u8>>>::deserialize(from)?.unwrap_or_default();
+    if written.len() > Prefixes::MOST {
+        return Err(de::Error::custom(format!("{} networks; at most {}", written.len(), Prefixes::MOST)));
+    }
+    let prefix = |(network, bits): (Scalar<IpNet>, Scalar<u8>)| {
+        let IpNet::V6(v6) = network.0 else {
+            let what = format!("{} is IPv4, where each address is a source", network.0);
+            return Err(de::Error::custom(what));
+        };
+        let (least, most) = (v6.prefix_len().max(*Prefixes::BITS.start()), *Prefixes::BITS.end());
+        match bits.0 {
+            bits if (least..=most).contains(&bits) => Ok((v6, bits)),
+            bits => Err(de::Error::custom(format!(
+                "a source in {v6} has from {least} to {most} bits, not {bits}"
+            ))),
+        }
+    };
+    Ok(Prefixes::new(written.into_iter().map(prefix).collect::<Result<Vec<_>, _>>()?))
 }
 
 fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Names, D::Error> {
@@ -443,7 +467,7 @@ mod tests {
         for (text, message) in [
             (
                 "detection:\n  window: 5s\n  treshold: 20\n",
-                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, home, quiet, techniques, ipv6_prefix)",
+                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
             ),
             ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, names, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
@@ -480,6 +504,22 @@ mod tests {
             (
                 "detection:\n  ipv6_prefix: 300\n",
                 "line 2: expected a whole number from 0 to 255, found \"300\"",
+            ),
+            (
+                "detection:\n  ipv6_prefixes: {192.0.2.0/24: 32}\n",
+                "line 2: 192.0.2.0/24 is IPv4, where each address is a source",
+            ),
+            (
+                "detection:\n  ipv6_prefixes: {'2001:db8::/32': 31}\n",
+                "line 2: a source in 2001:db8::/32 has from 32 to 128 bits, not 31",
+            ),
+            (
+                "detection:\n  ipv6_prefixes: {'2001::/3': 64}\n",
+                "line 2: \"2001::/3\" has bits set beyond its prefix (did you mean 2000::/3?)",
+            ),
+            (
+                "detection:\n  ipv6_prefixes: {'2000::/3': 8}\n",
+                "line 2: a source in 2000::/3 has from 16 to 128 bits, not 8",
             ),
             ("detection:\n  window: 10\n", "line 2: expected a duration like 10s, 5m or 1m30s, found \"10\""),
             (
@@ -558,7 +598,7 @@ mod tests {
         assert_eq!(nanos(file.detection.window), u128::from(policy.window_nanos));
         assert_eq!(nanos(file.detection.quiet), u128::from(policy.quiet_nanos));
         assert_eq!(file.detection.threshold.unwrap().value, policy.threshold);
-        assert_eq!(file.detection.ipv6_prefix.unwrap().value, policy.ipv6_prefix);
+        assert_eq!(file.detection.ipv6_prefix.unwrap().value, policy.parties.ipv6_prefix());
         let [sweep, hop, slow] = crate::detect::Policy::standard().slower[..] else { panic!("three rules") };
         assert_eq!(nanos(file.detection.hop_window), u128::from(hop.window_nanos));
         assert_eq!(file.detection.hop_threshold.map(|t| t.value), hop.ports);
@@ -567,6 +607,7 @@ mod tests {
         assert_eq!(file.detection.sweep_threshold.map(|t| t.value), sweep.peers);
         assert_eq!(nanos(file.detection.slow_window), u128::from(slow.window_nanos));
         assert_eq!(file.detection.slow_threshold.map(|t| t.value), slow.ports);
+        assert_eq!(file.detection.ipv6_prefixes.iter().count(), 2);
         assert!(!file.ignore.sources.is_empty() && !file.ignore.ports.is_empty());
     }
 

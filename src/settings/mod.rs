@@ -13,7 +13,7 @@ pub use error::SettingsError;
 pub use ignored::Ignored;
 
 use crate::capture::{LiveOptions, Patterns, REQUEST_RING_BYTES, Tunnels};
-use crate::detect::{Limits, Networks, Policy, Technique, Techniques};
+use crate::detect::{Limits, Networks, Parties, Policy, Technique, Techniques};
 use crate::pipeline;
 use crate::publish::sample::Sampling;
 use crate::settings::bounds::{HOLD, IPV6_PREFIX, MAX_SOURCES, MEMORY, MIN_PORTS, QUIET, THRESHOLD, WINDOW};
@@ -137,7 +137,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         window_nanos,
         threshold,
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
-        ipv6_prefix,
+        parties: Parties::new(ipv6_prefix, file.ipv6_prefixes.clone()),
         techniques: flags.techniques.or(file.techniques).unwrap_or(Techniques::DEFAULT),
         replies: flags.replies,
         slower,
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(policy.window_nanos, 30_000_000_000, "the file's");
         assert_eq!(policy.threshold, 9, "the flag's");
         assert_eq!(policy.quiet_nanos, 120_000_000_000, "the file's");
-        assert_eq!((policy.ipv6_prefix, policy.ignored_ports), (48, vec![22]), "the file's");
+        assert_eq!((policy.parties.ipv6_prefix(), policy.ignored_ports), (48, vec![22]), "the file's");
     }
 
     #[test]

@@ -6,7 +6,9 @@ use crate::publish::snapshot::InterfaceSnapshot;
 use crate::publish::store::CaptureState;
 use crate::system::version;
 use crate::text::time::rfc3339;
+use ipnet::Ipv6Net;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All of it.
@@ -26,6 +28,9 @@ struct Policy {
     threshold: u32,
     window_seconds: f64,
     hold_seconds: f64,
+    /// How many bits of an IPv6 address are a source, and in which networks it has another number.
+    ipv6_prefix: u8,
+    ipv6_prefixes: BTreeMap<String, u8>,
     /// All of them, the first one too.
     rules: Vec<Rule>,
 }
@@ -114,11 +119,17 @@ impl Status {
             threshold: snapshot.detection.threshold,
             window_seconds: snapshot.detection.window_nanos as f64 / 1e9,
             hold_seconds: snapshot.detection.hold_nanos as f64 / 1e9,
+            ipv6_prefix: snapshot.detection.parties.ipv6_prefix(),
+            ipv6_prefixes: snapshot.detection.parties.prefixes().iter().copied().map(by_network).collect(),
             rules: snapshot.detection.rules().map(Rule::of).collect(),
         });
         let recent_scans = Kept { kept: fill.scans, limit: SCANS, evicted: fill.evicted };
         Self { version: version::VERSION, revision: version::REVISION, policy, interfaces, recent_scans, web }
     }
+}
+
+fn by_network((network, bits): (Ipv6Net, u8)) -> (String, u8) {
+    (network.to_string(), bits)
 }
 
 /// What a rule counts.

@@ -19,6 +19,7 @@ pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
             threshold: 20,
             subject: detect::Subject::Source,
             kinds: &[detect::Kind::Vertical],
+            parties: detect::Parties::of(64),
             hold_nanos: 300_000_000_000,
             counters: detect::Counters::default(),
             open_scans: Default::default(),

@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn one_party_has_one_place_though_it_has_many_networks() {
         let keys = HashKeys::random();
-        for bits in [32, 48, 64, 128] {
+        for bits in [16, 24, 31, 32, 33, 48, 63, 64, 128] {
             let program = program(&keys, bits);
             let place = |source| run(&program, IPV6, Way::In, &ipv6(source));
             let six_to_four = 0x2002_c633_6407_u128 << 80;

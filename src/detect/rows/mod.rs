@@ -14,6 +14,7 @@ use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::memory::{OutOfMemory, prefetch, room_for, vec_of};
 use crate::detect::names::Names;
 use crate::detect::networks::Networks;
+use crate::detect::party::Parties;
 use crate::detect::probe::{Class, Probe};
 use crate::detect::row::Row;
 use crate::detect::rule::{Limits, Policy, Rule, Subject};
@@ -54,10 +55,10 @@ pub(super) struct Rows {
     pub names: Names,
     /// The rule by which they are judged.
     pub rule: Rule,
-    /// IPv6 sources are aggregated to a network of this many bits.
-    pub ipv6_prefix: u8,
-    /// The same for what is told apart within a row of a network.
-    pub part_prefix: u8,
+    /// Which addresses of IPv6 have a row together.
+    pub parties: Parties,
+    /// Which are told apart within a row of a network.
+    pub parts: Parties,
     /// The least peak that earns a series, where the threshold is no less.
     pub min_ports: u32,
     /// Whether it is a rule behind the first.
@@ -91,8 +92,8 @@ impl Rows {
             home: policy.home.clone(),
             names: policy.names.clone(),
             rule,
-            ipv6_prefix: rule.prefix(policy.ipv6_prefix),
-            part_prefix: policy.ipv6_prefix,
+            parties: policy.parties.by(rule.prefix(policy.parties.ipv6_prefix())),
+            parts: policy.parties.clone(),
             min_ports: limits.min_ports,
             is_behind: false,
             present: Present::new(rule.window_nanos, limits.hold_nanos),
@@ -142,7 +143,7 @@ impl Rows {
     #[inline]
     pub(super) fn is_of_source(&self, at: u32, address: IpAddr, class: Class) -> bool {
         let row = &self.rows[at as usize];
-        row.class() == class && Source::is_one(row.address, address, self.ipv6_prefix)
+        row.class() == class && Source::is_one(row.address, address, &self.parties)
     }
 
     /// The rows that somebody has.
@@ -211,8 +212,8 @@ impl Rows {
     /// Whether the rule has to do with a probe. A sweep from outside is one of hosts that are inside.
     #[inline]
     pub(crate) fn concerns(&self, probe: &Probe) -> bool {
-        if let Subject::Network(prefix) = self.rule.subject {
-            return Source::may_hop(probe.source, prefix);
+        if let Subject::Network(_) = self.rule.subject {
+            return Source::may_hop(probe.source, &self.parties);
         }
         self.concerns_all() || self.home.contains(probe.host) || self.home.contains(probe.source)
     }
@@ -234,7 +235,7 @@ impl Rows {
         // Of a network it is the sources in it that are told apart.
         let part = match self.rule.subject {
             Subject::Source => probe.host,
-            Subject::Network(_) => Source::of(probe.source, self.part_prefix).address,
+            Subject::Network(_) => Source::by(probe.source, &self.parts).address,
         };
         let host = match part {
             IpAddr::V4(v4) => self.host_hasher.hash_one(v4.to_bits()),

@@ -54,7 +54,7 @@ impl Rows {
 
     /// Whose row it is.
     pub(crate) fn source(&self, row: &Row) -> Source {
-        Source::of(row.address, self.ipv6_prefix)
+        Source::by(row.address, &self.parties)
     }
 
     /// Hands over the open scans by the time of their hit, ties by source and class, one by one: there can be as many as rows.

@@ -356,9 +356,21 @@ impl Tracker {
     /// The hash of a source and a class, by which it is found.
     #[inline]
     pub(super) fn hash(&self, address: IpAddr, class: Class) -> u64 {
-        match Source::of(address, self.rows.ipv6_prefix).address {
+        self.hash_source(Source::by(address, &self.rows.parties), class)
+    }
+
+    /// The same of a source. One may begin where another does, and have another length.
+    #[inline]
+    fn hash_source(&self, source: Source, class: Class) -> u64 {
+        match source.address {
             IpAddr::V4(v4) => self.hash_ipv4(v4, class),
-            IpAddr::V6(v6) => self.hash_of_class(self.hasher.hash_one(v6.to_bits()), class),
+            IpAddr::V6(v6) => {
+                let hash = self.hasher.hash_one(v6.to_bits());
+                let is_ordinary = source.prefix == self.rows.parties.ipv6_prefix();
+                let hash =
+                    if is_ordinary { hash } else { self.hasher.hash_one(hash ^ u64::from(source.prefix)) };
+                self.hash_of_class(hash, class)
+            }
         }
     }
 

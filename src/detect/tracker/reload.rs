@@ -1,6 +1,7 @@
 //! Another rule, or other tables, for a tracker that is at work.
 
 use super::{Tracker, pace, patience};
+use crate::detect::party::Parties;
 use crate::detect::rule::{Policy, Rule};
 use crate::detect::scan::Source;
 use crate::detect::sink::EventSink;
@@ -9,12 +10,11 @@ use crate::detect::snapshot::{Evicted, Withdrawn};
 impl Tracker {
     /// Takes a new rule. A new window or aggregation empties the table: open scans are reported as ended.
     pub(crate) fn reload(&mut self, rule: Rule, policy: &Policy, sink: &mut EventSink<'_>) {
-        let is_other =
-            rule.window_nanos != self.rows.rule.window_nanos || policy.ipv6_prefix != self.rows.part_prefix;
+        let is_other = rule.window_nanos != self.rows.rule.window_nanos || policy.parties != self.rows.parts;
         if is_other {
             self.empty(sink);
         }
-        self.take_rule(rule, policy.ipv6_prefix);
+        self.take_rule(rule, &policy.parties);
         self.rows.home = policy.home.clone();
         self.rows.names = policy.names.clone();
         if is_other {
@@ -31,7 +31,7 @@ impl Tracker {
         }
         self.limits = other.limits;
         self.rows.min_ports = self.limits.min_ports;
-        self.take_rule(other.rows.rule, other.rows.part_prefix);
+        self.take_rule(other.rows.rule, &other.rows.parts);
         self.rows.home = other.rows.home.clone();
         self.rows.names = other.rows.names.clone();
         // Places follow from the hash, so its keys come with them.
@@ -53,10 +53,11 @@ impl Tracker {
         self.start_over(sink.now());
     }
 
-    fn take_rule(&mut self, rule: Rule, ipv6_prefix: u8) {
+    fn take_rule(&mut self, rule: Rule, parties: &Parties) {
         (self.pace, self.patience) = (pace(&rule), patience(&rule));
-        (self.rows.rule, self.rows.ipv6_prefix) = (rule, rule.prefix(ipv6_prefix));
-        self.rows.part_prefix = ipv6_prefix;
+        self.rows.rule = rule;
+        (self.rows.parties, self.rows.parts) =
+            (parties.by(rule.prefix(parties.ipv6_prefix())), parties.clone());
         // By another threshold others have nothing left to report.
         self.swept_epoch = None;
     }

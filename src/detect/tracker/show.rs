@@ -23,7 +23,7 @@ impl Tracker {
 
     /// The source that an address counts for.
     pub(crate) fn source(&self, address: IpAddr) -> Source {
-        Source::of(address, self.rows.ipv6_prefix)
+        Source::by(address, &self.rows.parties)
     }
 
     /// Hands over the open scans by the time of their hit, ties by source and class, one by one: there can be as many as rows.
@@ -58,6 +58,7 @@ impl Tracker {
             threshold: self.rows.rule.threshold(),
             subject: self.rows.rule.subject,
             kinds: verdict::kinds(&self.rows.rule),
+            parties: self.rows.parts.clone(),
             hold_nanos: self.limits.hold_nanos,
             counters: self.rows.counters,
             open_scans: self.rows.open_scans(),
@@ -127,8 +128,11 @@ impl Tracker {
     /// Where a source is, by class.
     pub(crate) fn places(&self, source: Source) -> impl Iterator<Item = Found> {
         Class::ALL.into_iter().map(move |class| {
-            let is_its = |row: u32| self.rows.is_of_source(row, source.address, class);
-            self.directory.find(self.spot(source.address, class), is_its).1
+            let is_its = |at: u32| {
+                let row = self.row(at);
+                row.class() == class && self.rows.source(row) == source
+            };
+            self.directory.find(self.directory.spot(self.hash_source(source, class)), is_its).1
         })
     }
 

@@ -263,7 +263,7 @@ impl Oracle {
         if ignores(&self.policy, probe) {
             return;
         }
-        let source = Source::of(probe.source, self.policy.ipv6_prefix);
+        let source = Source::by(probe.source, &self.policy.parties);
         self.settle(source);
         let mut history = self.sources.remove(&source).unwrap_or_default();
         let index = history.probes.len();

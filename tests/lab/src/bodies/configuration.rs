@@ -42,7 +42,7 @@ pub fn config(bytes: &[u8]) {
                     assert!((1_000_000_000..=3_600_000_000_000).contains(&policy.window_nanos));
                     assert!((2..=65_536).contains(&policy.threshold));
                     assert!((1_000_000_000..=86_400_000_000_000).contains(&policy.quiet_nanos));
-                    assert!((16..=128).contains(&policy.ipv6_prefix));
+                    assert!((16..=128).contains(&policy.parties.ipv6_prefix()));
                 }
                 Err(error) => assert_one_line(&error.to_string()),
             }
@@ -67,6 +67,10 @@ fn write(file: &File) -> String {
     key("threshold", detection.threshold.map(|at| at.value.to_string()));
     key("quiet", detection.quiet.map(|at| write_duration(at.value)));
     key("ipv6_prefix", detection.ipv6_prefix.map(|at| at.value.to_string()));
+    text.push_str("  ipv6_prefixes:\n");
+    for (network, bits) in detection.ipv6_prefixes.iter() {
+        let _ = writeln!(text, "    \"{network}\": {bits}");
+    }
     text.push_str("ignore:\n  sources:\n");
     for network in &file.ignore.sources {
         let _ = writeln!(text, "    - \"{network}\"");

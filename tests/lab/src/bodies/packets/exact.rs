@@ -101,7 +101,7 @@ impl Run {
         if ignores(policy, probe) {
             return;
         }
-        let source = Source::of(probe.source, policy.ipv6_prefix);
+        let source = Source::by(probe.source, &policy.parties);
         let (asked, threshold) = (self.oracle.probes_of(source), policy.threshold as usize);
         // It looks at every probe there was: of a long history, now and then.
         let looks = asked < 300 || asked.is_multiple_of(997);

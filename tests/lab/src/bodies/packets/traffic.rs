@@ -1,7 +1,7 @@
 //! Traffic made of bytes: a policy, limits, seeds, then steps.
 
 use portscan_exporter::detect::{
-    Limits, Networks, Pair, PairTo, Pairs, Policy, Probe, Technique, Techniques,
+    Limits, Networks, Pair, PairTo, Pairs, Parties, Policy, Prefixes, Probe, Technique, Techniques,
 };
 use portscan_exporter::packet::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -154,11 +154,19 @@ fn policy(bytes: &mut Bytes<'_>) -> Policy {
     let is_any = quirks & 64 != 0;
     let ignored = ["198.51.100.0/31", "192.0.2.4/32", "198.51.100.0/29", "2001:db8::/46", "192.0.2.0/31"]
         .map(|network| network.parse().expect("a network"));
+    // Two networks, one in the other, and both begin where others do.
+    let prefixes = [("2001:db8::/59", 62), ("2001:db8::/61", 64), ("2001:db8:0:10::/60", 128)]
+        .map(|(network, bits)| (network.parse().expect("a network"), bits));
     Policy {
         window_nanos,
         threshold: if is_any { 2 + bytes.span(65_534) as u32 } else { threshold },
         quiet_nanos: (1 + u64::from(bytes.byte()) % 90) * SECOND,
-        ipv6_prefix: [64, 64, 128, 48][usize::from(quirks % 4)],
+        parties: match quirks % 4 {
+            0 => Parties::of(64),
+            1 => Parties::new(64, Prefixes::new(prefixes)),
+            2 => Parties::of(128),
+            _ => Parties::of(48),
+        },
         techniques: Techniques::DEFAULT,
         ignored_ports: if quirks & 16 == 0 { vec![] } else { vec![443, 7] },
         ignored_sources: Networks::new(if quirks & 32 == 0 { &[] } else { &ignored[..1] }),
