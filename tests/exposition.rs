@@ -41,6 +41,7 @@ fn scanned() -> InterfaceSnapshot {
         tool: detect::Tool::Nmap,
         answered_ports: None,
         peak_unanswered_ports: None,
+        evidence: detect::Grade::Spoofable,
     };
     let sampled = |address: &str, place, ports| SampledSource {
         source: Source::of(address.parse().unwrap(), 64),
@@ -137,6 +138,7 @@ fn slower() -> Vec<detect::Snapshot> {
         tool: Default::default(),
         answered_ports: Some(3),
         peak_unanswered_ports: Some(peak - 3),
+        evidence: if hosts == 1 { detect::Grade::Handshake } else { detect::Grade::Spoofable },
     };
     let quiet = support::quiet("eth0").detection;
     let counters =

@@ -44,6 +44,7 @@ const EXPECTED: &[(&str, Option<(&str, u64)>)] = &[
 type Scans = &'static [(&'static str, &'static str, u64)];
 
 const ALL: &[&str] = &["--detection.techniques=all"];
+const REPLIES: &[&str] = &["--detection.replies"];
 const TUNNELS: &[&str] = &["--capture.tunnels"];
 const SCANNER: &str = "198.51.100.7";
 const IN_TUNNEL: &str = "203.0.113.129";
@@ -67,6 +68,9 @@ const SCANS: &[(&str, &[&str], Scans)] = &[
     ("block.pcap", &[], &[(SCANNER, "syn", 24)]),
     // Never 20 ports by one /64.
     ("ipv6-hop.pcap", &[], &[("2001:db8:51::/48", "syn", 70)]),
+    ("answered-syn-scan.pcap", REPLIES, &[(SCANNER, "syn", 30)]),
+    ("answered-connect-scan.pcap", REPLIES, &[(SCANNER, "syn", 30)]),
+    ("answered-ipv6-connect-scan.pcap", REPLIES, &[("2001:db8:51::/64", "syn", 30)]),
     ("hping3.pcap", &[], &[(SCANNER, "syn", 60)]),
     ("hping3-xmas.pcap", &[], &[(SCANNER, "xmas", 60)]),
     ("scan-delay.pcap", &[], &[(SCANNER, "syn", 40)]),
@@ -120,6 +124,7 @@ fn each_tool_is_told_by_its_packets() {
                 "nmap"
             }
             "ipv6-fin-scan.pcap" | "scan-delay.pcap" | "decoys.pcap" => "nmap",
+            "answered-syn-scan.pcap" => "nmap",
             "masscan-ipv6.pcap" | "block.pcap" => "masscan",
             "scan6.pcap" => "scan6",
             "hping3.pcap" | "hping3-xmas.pcap" => "hping3",
@@ -223,6 +228,26 @@ fn scanners_are_told_by_technique_and_others_not_at_all() {
             expected.iter().map(|(s, t, n)| (s.to_string(), t.to_string(), *n)).collect();
         wanted.sort();
         assert_eq!(told, wanted, "{file}");
+    }
+}
+
+/// Who reads the answers proves to be there, over IPv4 and IPv6; a kernel that resets what it did not ask for proves nothing. Without
+/// the flag nobody does.
+#[test]
+fn who_completes_a_handshake_is_no_forged_address() {
+    for (file, grade) in [
+        ("answered-syn-scan.pcap", "spoofable"),
+        ("answered-connect-scan.pcap", "handshake"),
+        ("answered-ipv6-connect-scan.pcap", "handshake"),
+    ] {
+        for (flags, grade) in [(REPLIES, grade), (&[], "spoofable")] {
+            let scan: serde_json::Value = serde_json::from_str(&replay_with(flags, file, "json")).unwrap();
+            let told = (&scan["evidence"], scan["answered"].as_u64());
+            assert_eq!(told, (&grade.into(), (flags == REPLIES).then_some(3)), "{file}");
+            let page = replay_with(flags, file, "metrics");
+            let is_shown = page.contains("portscan_source_info{evidence=\"handshake\"");
+            assert_eq!(is_shown, grade == "handshake", "{file}");
+        }
     }
 }
 

@@ -1,9 +1,10 @@
-//! Which ports answered, and how many did not although they had time to: exact, against an oracle that looks at every port at the start
-//! of every quantum.
+//! Which ports answered, how many did not although they had time to, and who proved to be at his address: exact, against oracles that look
+//! at every port at the start of every quantum, and at all that ever happened.
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
 
+use lab::handshakes::{Handshakes, Happened};
 use portscan_exporter::detect::{
-    Detector, Limits, Origin, Policy, PortRanges, Probe, Reply, Rule, Snapshot, Source, Technique,
+    Detector, Grade, Limits, Origin, Policy, PortRanges, Probe, Reply, Rule, Snapshot, Source, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
@@ -18,6 +19,8 @@ const QUANTUM: u64 = (10 * SECOND).div_ceil(60);
 const WINDOW: u64 = 60;
 /// Quanta that it has to answer.
 const PATIENCE: u64 = 6;
+/// A SYN-ACK; with which number does not matter here.
+const ANSWERED: Reply = Reply::Answered { sequence: 0, to: 0 };
 
 #[derive(Debug, Clone, Copy)]
 enum What {
@@ -40,7 +43,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let after = prop_oneof![12 => 0..SECOND / 20, 6 => 0..SECOND, 2 => 0..12 * SECOND];
     let what = prop_oneof![
         10 => Just(What::Ask),
-        6 => Just(What::Reply(Reply::Answered)),
+        6 => Just(What::Reply(ANSWERED)),
         4 => Just(What::Reply(Reply::Refused)),
         3 => Just(What::Tick),
     ];
@@ -82,12 +85,11 @@ impl Known {
             let of = |port: &Port, at: u64| at - port.last;
             let counted: Vec<_> = self.ports.values().filter(|port| of(port, next - 1) <= WINDOW).collect();
             if counted.len() >= 2 {
-                let answered = counted.iter().filter(|port| port.reply == Some(Reply::Answered)).count();
+                let answered = counted.iter().filter(|port| port.reply == Some(ANSWERED)).count();
                 self.answered = self.answered.max(answered as u32);
             }
-            let is_due = |port: &&Port| {
-                (PATIENCE..=WINDOW).contains(&of(port, next)) && port.reply != Some(Reply::Answered)
-            };
+            let is_due =
+                |port: &&Port| (PATIENCE..=WINDOW).contains(&of(port, next)) && port.reply != Some(ANSWERED);
             self.unanswered = self.unanswered.max(self.ports.values().filter(is_due).count() as u32);
             if !self.is_open {
                 self.ports.retain(|_, port| next - port.last <= WINDOW);
@@ -108,7 +110,7 @@ impl Known {
 
     fn reply(&mut self, port: u16, reply: Reply) {
         if let Some(known) = self.ports.get_mut(&port)
-            && known.reply != Some(Reply::Answered)
+            && known.reply != Some(ANSWERED)
         {
             known.reply = Some(reply);
         }
@@ -123,7 +125,7 @@ impl Known {
         let now = self
             .ports
             .values()
-            .filter(|port| self.quantum - port.last <= WINDOW && port.reply == Some(Reply::Answered));
+            .filter(|port| self.quantum - port.last <= WINDOW && port.reply == Some(ANSWERED));
         let now = if self.counted() >= 2 { now.count() as u32 } else { 0 };
         (Some(self.answered.max(now)), Some(if self.unanswered < 2 { 0 } else { self.unanswered }))
     }
@@ -182,12 +184,12 @@ fn is_exact(steps: &[Step], policy: &Policy) {
             for scan in detector.open_scans() {
                 let of = known.iter().find(|(n, _)| address(**n) == scan.source.address).unwrap().1;
                 let replies = scan.replies.expect("replies are looked for");
-                assert_eq!(replies.answered, of.ranges(Some(Reply::Answered)));
+                assert_eq!(replies.answered, of.ranges(Some(ANSWERED)));
                 assert_eq!(replies.refused, of.ranges(Some(Reply::Refused)));
                 assert_eq!(replies.silent, of.ranges(None));
                 let count = |reply| of.ports.values().filter(|port| port.reply == Some(reply)).count() as u32;
                 let told = (replies.answered_count, replies.refused_count);
-                assert_eq!(told, (count(Reply::Answered), count(Reply::Refused)));
+                assert_eq!(told, (count(ANSWERED), count(Reply::Refused)));
             }
         }
     }
@@ -248,5 +250,116 @@ proptest! {
             (events, plain(snapshot), slower)
         };
         prop_assert_eq!(told(true), told(false));
+    }
+}
+
+/// Numbers with which answers begin, and how far behind them acknowledgements are: right, just wrong, and far off.
+const SEQUENCES: [u32; 6] = [0, 1, 0x7fff_ffff, 0xc0de_0000, u32::MAX - 3, u32::MAX];
+const BEHIND: [u32; 8] = [0, 1, 2, 1_024, 1_025, 1_026, 0x8000_0000, u32::MAX];
+
+/// One thing that happens to one of two sources after a while, and whether a tick comes then.
+fn happenings() -> impl Strategy<Value = Vec<(u64, u8, Happened, bool)>> {
+    let after =
+        prop_oneof![40 => 0..SECOND / 20, 4 => 0..SECOND, 1 => 0..12 * SECOND, 1 => 50 * SECOND..80 * SECOND];
+    let ports = (0..3_u16, 0..2_u16);
+    let sequence = prop::sample::select(&SEQUENCES[..]);
+    let number =
+        (sequence.clone(), prop::sample::select(&BEHIND[..])).prop_map(|(n, behind)| n.wrapping_add(behind));
+    let happened = prop_oneof![
+        6 => (0..6_u16).prop_map(Happened::Asked),
+        4 => (sequence, ports.clone()).prop_map(|(sequence, ports)| Happened::Answered(sequence, ports)),
+        6 => (number, ports).prop_map(|(number, ports)| Happened::Acknowledged(number, ports)),
+    ];
+    prop::collection::vec((after, 0..2_u8, happened, prop::bool::weighted(0.3)), 1..200)
+}
+
+/// Lets a detector see all of it, and compares the grades of its scans and of its sources by each rule.
+fn grades_are_exact(happenings: &[(u64, u8, Happened, bool)], policy: &Policy) {
+    let limits =
+        Limits { memory_bytes: 12 << 20, hold_nanos: 3_600 * SECOND, min_ports: 2, ..Limits::default() };
+    let mut detector = Detector::new(policy.clone(), limits, 7, Origin::Live);
+    let rules: Vec<Rule> = [policy.first_rule()].into_iter().chain(policy.slower.iter().copied()).collect();
+    // By a slower rule only a scan shows.
+    let known = |rule: &Rule| {
+        let least = if rule.window_nanos == policy.window_nanos { 2 } else { rule.threshold() };
+        Handshakes::new(WINDOW, rule.threshold() as usize, least as usize)
+    };
+    let mut oracles: Vec<[Handshakes; 2]> = rules.iter().map(|rule| [known(rule), known(rule)]).collect();
+    let mut now = START;
+    for &(after, of, happened, ticks) in happenings {
+        now += after;
+        let probe = |port, reply| Probe {
+            time: Timestamp(now),
+            source: address(of),
+            host: Ipv4Addr::new(192, 0, 2, 10).into(),
+            port,
+            technique: Technique::Syn,
+            tool: Default::default(),
+            reply,
+        };
+        let probe = match happened {
+            Happened::Asked(port) => probe(port, None),
+            Happened::Answered(sequence, (port, to)) => probe(port, Some(Reply::Answered { sequence, to })),
+            Happened::Acknowledged(number, (port, from)) => {
+                probe(port, Some(Reply::Acknowledged { number, from }))
+            }
+        };
+        for (rule, oracles) in rules.iter().zip(&mut oracles) {
+            oracles[usize::from(of)].happens(now / rule.window_nanos.div_ceil(WINDOW), happened);
+        }
+        detector.observe(&[probe], &mut |_| {});
+        if ticks {
+            detector.advance(Timestamp(now), &mut |_| {});
+        }
+        let asked = |source: Source| usize::from(source.address == address(1));
+        let snapshot = detector.snapshot();
+        for (shown, oracles) in snapshot.rules().zip(&oracles) {
+            for source in &shown.sources {
+                assert_eq!(source.evidence, oracles[asked(source.source)].grades().1, "{}", source.source);
+            }
+        }
+        for scan in detector.open_scans() {
+            let rule = rules.iter().position(|rule| rule.window_nanos == scan.window_nanos).unwrap();
+            assert_eq!(scan.evidence, oracles[rule][asked(scan.source)].grades().0, "{}", scan.source);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Sources without a scan, whose runs of probes end; and scans that do not end.
+    #[test]
+    fn who_acknowledges_our_number_is_there_and_nobody_else(happenings in happenings()) {
+        let policy = |threshold, slower| Policy {
+            threshold,
+            quiet_nanos: 86_400 * SECOND,
+            replies: true,
+            slower,
+            ..Policy::default()
+        };
+        grades_are_exact(&happenings, &policy(1_000, Vec::new()));
+        grades_are_exact(&happenings, &policy(2, Vec::new()));
+        grades_are_exact(&happenings, &policy(1_000, vec![Rule::of_ports(3, 60 * SECOND, 86_400 * SECOND)]));
+    }
+
+    /// Without replies nothing is proved.
+    #[test]
+    fn without_replies_everybody_can_be_forged(happenings in happenings()) {
+        let mut detector = Detector::new(Policy { threshold: 2, ..Policy::default() }, Limits { memory_bytes: 12 << 20, ..Limits::default() }, 7, Origin::Live);
+        for (n, (_, of, happened, _)) in happenings.into_iter().enumerate() {
+            if let Happened::Asked(port) = happened {
+                let probe = Probe {
+                    time: Timestamp(START + n as u64),
+                    source: address(of),
+                    host: Ipv4Addr::new(192, 0, 2, 10).into(),
+                    port,
+                    technique: Technique::Syn,
+                    tool: Default::default(),
+                    reply: None,
+                };
+                detector.observe(&[probe], &mut |event| assert_eq!(event.scan.evidence, Grade::Spoofable));
+            }
+        }
     }
 }

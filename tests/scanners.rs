@@ -111,7 +111,7 @@ fn every_scanner_is_one_scan_of_its_technique() {
 }
 
 /// Which ports answered, live: whichever way they are asked for, records and series name the open ones and no other; and a client of many
-/// services has none that did not.
+/// services has none that did not. Who connects has proved to be there; whose kernel resets what it did not ask for has not.
 #[test]
 fn what_answered_is_told() {
     in_room("what_answered_is_told", |lab| {
@@ -123,14 +123,21 @@ fn what_answered_is_told() {
         let scans: [(&str, &[&str]); 3] = [
             ("198.51.100.7", &["-sT", WATCHED]),
             ("198.51.100.51", &["-sS", "-e", "eth0", "-S", "198.51.100.51", WATCHED]),
-            ("2001:db8:51::/64", &["-6", "-sS", WATCHED_V6]),
+            ("2001:db8:51::/64", &["-6", "-sT", WATCHED_V6]),
         ];
+        let spoofable = "198.51.100.51";
         for (source, words) in scans {
             lab.nmap(&[&["-p1-300", "--max-retries=0"], words].concat());
             let of_source = [&*format!("source=\"{source}\""), "window=\"10s\""];
             exporter.wait_for("portscan_source_answered_ports", &of_source, 3.0);
             exporter.wait_for("portscan_source_peak_unanswered_ports", &of_source, 297.0);
             assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &of_source), Some(300.0));
+            let proof = [of_source[0], "evidence=\"handshake\""];
+            if source != spoofable {
+                exporter.wait_for("portscan_source_info", &proof, 1.0);
+            } else {
+                assert_eq!(exporter.value("portscan_source_info", &proof), None);
+            }
         }
         let words = ["rounds", WATCHED, "0", "1"].into_iter().chain(services.iter().map(String::as_str));
         assert!(lab.actor("srv", &words.collect::<Vec<_>>()).status().unwrap().success());
@@ -153,6 +160,8 @@ fn what_answered_is_told() {
             assert_eq!(ended["PORTSCAN_ANSWERED_PORTS"], answered, "{source}");
             assert_eq!(ended["PORTSCAN_REFUSED"], refused, "{source}");
             assert_eq!(ended["PORTSCAN_SILENT_PORTS"], "", "{source}");
+            let grade = if source == spoofable { "spoofable" } else { "handshake" };
+            assert_eq!(ended["PORTSCAN_EVIDENCE"], grade, "{source}");
         }
     });
 }

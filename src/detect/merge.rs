@@ -46,9 +46,11 @@ impl PublishedSource {
             tool,
             answered_ports,
             peak_unanswered_ports,
+            evidence,
         } = self;
         *tool = if *tool == Tool::Unknown { other.tool } else { *tool };
         *answered_ports = other.answered_ports.max(*answered_ports);
+        *evidence = other.evidence.max(*evidence);
         *peak_unanswered_ports = other.peak_unanswered_ports.max(*peak_unanswered_ports);
         *ports_of_busiest_host = other.ports_of_busiest_host.max(*ports_of_busiest_host);
         *distinct_ports = other.distinct_ports.max(*distinct_ports);

@@ -74,7 +74,7 @@ pub(crate) use probe::Ipv4Probe;
 pub use probe::{Class, Family, Probe, Reply, Technique, Techniques, Tool};
 pub use ranges::PortRanges;
 pub use rule::{Limits, MOST_RULES, Policy, Rule, Subject};
-pub use scan::{EventKind, Kind, PortSample, Replies, Scan, ScanEvent, ScanId, Source};
+pub use scan::{EventKind, Grade, Kind, PortSample, Replies, Scan, ScanEvent, ScanId, Source};
 pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot, Withdrawn};
 pub use time::timeline::Origin;
 pub use tuning::{BATCH, BURST_BOUNDS, NAMED_RANGES, SAMPLE_PORTS, WANTED_EPOCHS};

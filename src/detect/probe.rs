@@ -34,31 +34,29 @@ impl Family {
     }
 }
 
-/// What a host answered to a probe.
+/// What a host answered to a probe, and what the source did with the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     /// SYN-ACK: somebody listens.
-    Answered,
+    Answered {
+        /// The number with which the host begins.
+        sequence: u32,
+        /// To which port of the source.
+        to: u16,
+    },
     /// RST: nobody does, or a firewall says so.
     Refused,
+    /// The source ends a connection.
+    Acknowledged {
+        /// Up to which number it has read what the host sent.
+        number: u32,
+        /// From which port.
+        from: u16,
+    },
 }
 
 /// The flags that a reply is known by: all but those that a router may set (RFC 3168).
 const REPLY_FLAGS: u8 = 0x3f;
-
-impl Reply {
-    /// What a segment with these flags answers to a SYN, if it does.
-    #[inline]
-    pub fn of(flags: TcpFlags) -> Option<Self> {
-        const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
-        const RST_ACK: u8 = TcpFlags::RST | TcpFlags::ACK;
-        match flags.0 & REPLY_FLAGS {
-            SYN_ACK => Some(Reply::Answered),
-            RST_ACK => Some(Reply::Refused),
-            _ => None,
-        }
-    }
-}
 
 /// A packet that asks "is something there?", or the answer to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +73,7 @@ pub struct Probe {
     pub technique: Technique,
     /// Whose mark it has.
     pub tool: Tool,
-    /// What was answered, if this is the answer: then time is that of the answer, and the rest as of the probe that it answers.
+    /// What came of a probe, if this is what came of it: then time is that of the reply, and the rest as of the probe.
     pub reply: Option<Reply>,
 }
 
@@ -141,17 +139,35 @@ impl Probe {
         })
     }
 
-    /// What a packet answers, or `None` if it answers no SYN.
+    /// What came of a probe, as a packet says; or `None` if it is neither an answer to a SYN nor the end of a connection.
+    ///
+    /// A RST that refuses a SYN has no number of its own to send (RFC 9293, section 3.10.7.1); one that has is the end of a connection.
     #[inline]
-    pub fn answered_by(packet: &Packet) -> Option<Self> {
-        Some(Self {
-            reply: Some(Reply::of(packet.flags)?),
+    pub fn of_reply(packet: &Packet) -> Option<Self> {
+        const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
+        const RST_ACK: u8 = TcpFlags::RST | TcpFlags::ACK;
+        const FIN_ACK: u8 = TcpFlags::FIN | TcpFlags::ACK;
+        let answer = |reply| Self {
+            reply: Some(reply),
             technique: Technique::Syn,
             tool: Tool::Unknown,
             time: packet.time,
             source: packet.destination,
             host: packet.source,
             port: packet.source_port,
-        })
+        };
+        match packet.flags.0 & REPLY_FLAGS {
+            SYN_ACK => {
+                Some(answer(Reply::Answered { sequence: packet.sequence, to: packet.destination_port }))
+            }
+            RST_ACK if packet.sequence == 0 => Some(answer(Reply::Refused)),
+            RST_ACK | FIN_ACK => Some(Self {
+                source: packet.source,
+                host: packet.destination,
+                port: packet.destination_port,
+                ..answer(Reply::Acknowledged { number: packet.acknowledgement, from: packet.source_port })
+            }),
+            _ => None,
+        }
     }
 }

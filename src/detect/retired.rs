@@ -3,7 +3,7 @@
 use crate::detect::distinct::peaks::Peaks;
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::Tool;
-use crate::detect::scan::Source;
+use crate::detect::scan::{Grade, Source};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -34,6 +34,8 @@ pub(super) struct Candidate {
     pub answered: Option<u32>,
     /// The most that did not, by epoch, where that is looked for.
     pub unanswered: Option<Peaks>,
+    /// Whether it proved to be at its address.
+    pub evidence: Grade,
 }
 
 impl Candidate {
@@ -67,6 +69,7 @@ impl Candidate {
             self.tool = earlier.tool;
         }
         self.answered = self.answered.max(earlier.answered);
+        self.evidence = self.evidence.max(earlier.evidence);
         match (&mut self.unanswered, earlier.unanswered) {
             (Some(mine), Some(theirs)) => mine.merge(theirs),
             (mine, theirs) => *mine = mine.or(theirs),
@@ -219,6 +222,7 @@ mod tests {
             tool: Tool::Unknown,
             answered: None,
             unanswered: None,
+            evidence: Grade::Spoofable,
         }
     }
 

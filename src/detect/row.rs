@@ -116,7 +116,7 @@ impl Row {
         present: &Present,
         least_published: u32,
     ) -> usize {
-        if self.burst_peak == 0 && !self.episode.is_open() {
+        if self.begins() {
             self.begin(probe, now, present, least_published);
         } else {
             self.technique.vote(probe.technique);
@@ -131,11 +131,16 @@ impl Row {
         self.hosts.find(host).unwrap_or_else(|| self.hosts.note(host))
     }
 
-    /// Whether the next probe begins a run, and nothing of the runs before shows any more.
+    /// Whether the next probe begins a run.
+    #[inline]
+    pub(super) fn begins(&self) -> bool {
+        self.burst_peak == 0 && !self.episode.is_open()
+    }
+
+    /// Whether it does, and nothing of the runs before shows any more.
     pub(super) fn begins_without_peak(&self, present: &Present, least_published: u32) -> bool {
-        let begins = self.burst_peak == 0 && !self.episode.is_open();
         // A tick between would have freed the row: whether there was one must not show.
-        begins && self.peaks.peak(present.epoch) < least_published
+        self.begins() && self.peaks.peak(present.epoch) < least_published
     }
 
     /// A run of probes begins.

@@ -217,6 +217,31 @@ pub struct Scan {
     pub tool_confidence: Option<Confidence>,
     /// What became of them so far, where that is looked for.
     pub replies: Option<Replies>,
+    /// Whether the source is known to be at its address, by what it sent in the run of probes that led here.
+    pub evidence: Grade,
+}
+
+/// How sure it is that what bears a source's address is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Grade {
+    /// Only probes were seen: anybody can have sent them.
+    #[default]
+    Spoofable,
+    /// It completed a handshake: it read the answer to one of them.
+    Handshake,
+}
+
+impl Grade {
+    /// Both, the weaker first.
+    pub const ALL: [Grade; 2] = [Grade::Spoofable, Grade::Handshake];
+
+    /// The word in metrics, records and reports.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Grade::Spoofable => "spoofable",
+            Grade::Handshake => "handshake",
+        }
+    }
 }
 
 /// What became of the ports of a scan, each as ranges.

@@ -3,7 +3,7 @@
 use crate::detect::names::Name;
 use crate::detect::party::Parties;
 use crate::detect::probe::{Family, Probe, Technique, Tool};
-use crate::detect::scan::{Kind, Scan, Source};
+use crate::detect::scan::{Grade, Kind, Scan, Source};
 use crate::detect::subject::Subject;
 use crate::detect::tuning::BURST_BOUNDS;
 use crate::detect::wanted::PortSources;
@@ -161,6 +161,8 @@ pub struct PublishedSource {
     /// The most ports within a window that were without an answer for a tenth of it, reached within the hold; where replies are
     /// looked for.
     pub peak_unanswered_ports: Option<u32>,
+    /// Whether it proved to be at its address, as long as there is a peak.
+    pub evidence: Grade,
 }
 
 /// A detector at a tick. `sources` is in publishing order: by peak, then recency, then address.

@@ -141,6 +141,14 @@ pub(super) const MOST_THINNED_BITS: u32 = 12;
 /// connections at once to hosts far away have unanswered ports; with more, an alert says later how many ports were silent.
 pub(super) const PATIENCE: u64 = 6;
 
+/// What a source may have read of a connection when it ends it, for that to prove where it is, from the number of the answer on: a banner,
+/// or the answer to a health check. With more a forger guesses sooner, with less clients of services that speak first prove nothing.
+pub(super) const READ: u32 = 1_024;
+
+/// Wrong numbers that are looked at. With more a forger guesses sooner (see `rows::proof`), with fewer a client of long answers, each of which
+/// ends beyond `READ`, has none left when it scans.
+pub(super) const GUESSES: u8 = 16;
+
 // ---- Which hosts were asked.
 
 /// Hosts of a source that are told apart. Their bits share a byte with the mark of a cell in use, so 7 is the most.

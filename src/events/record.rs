@@ -78,6 +78,7 @@ pub static FIELDS: &[Field] = &[
     field(|it| it.scan.tool_confidence.map_or(Value::Nothing, |it| Value::Text(it.label())))
         .log("tool_confidence")
         .json(32, "tool_confidence"),
+    field(|it| Value::Text(it.scan.evidence.label())).log("evidence").json(33, "evidence"),
     field(|it| it.answers(|of| Value::Ranges { ranges: &of.answered, of: of.answered_count }))
         .log("answered_ports")
         .json(26, "answered_ports"),
@@ -390,7 +391,7 @@ mod tests {
                 r#""peak_distinct_ports":990,"distinct_hosts":1,"first_target":"192.0.2.10:22","#,
                 r#""sample_ports":[21,22,23,25,80,110,443],"source_address":"198.51.100.7","#,
                 r#""scan":"000000000000001f","busiest_host_ports":999,"target":"192.0.2.11:23","lower_bound":false,"#,
-                r#""ports":"21-23,25,80,110,443","ports_left_out":993,"tool":"unknown"}"#
+                r#""ports":"21-23,25,80,110,443","ports_left_out":993,"tool":"unknown","evidence":"spoofable"}"#
             )
         );
     }
@@ -431,6 +432,7 @@ mod tests {
             "port_ranges=21-23,25,80,110,443",
             "ports_left_out=13",
             "tool=unknown",
+            "evidence=spoofable",
             "busiest_host_ports=20",
             "started=2026-11-23T10:00:00.000000Z",
             "detected=2026-11-23T10:00:00.210000Z",

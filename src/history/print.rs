@@ -162,6 +162,7 @@ mod tests {
                 "KIND",
                 "TECHNIQUE",
                 "TOOL",
+                "EVIDENCE",
                 "PORTS",
                 "HOSTS",
                 "INTERFACE",
@@ -170,7 +171,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines[1][..9],
+            lines[1][..10],
             [
                 "2026-11-23",
                 "10:00:00.000000",
@@ -179,6 +180,7 @@ mod tests {
                 "vertical",
                 "syn",
                 "nmap",
+                "spoofable",
                 "≥1000",
                 "1"
             ]

@@ -33,6 +33,8 @@ pub(crate) struct Ipv4Segment {
     pub destination: Ipv4Addr,
     /// From its port to the one that was asked for.
     pub ports: (u16, u16),
+    /// Its sequence number, and what it acknowledges. Who looks for probes alone never reads them.
+    pub numbers: (u32, u32),
     /// The TCP flags.
     pub flags: TcpFlags,
 }
@@ -46,6 +48,8 @@ impl Ipv4Segment {
             destination: IpAddr::V4(self.destination),
             source_port: self.ports.0,
             destination_port: self.ports.1,
+            sequence: self.numbers.0,
+            acknowledgement: self.numbers.1,
             flags: self.flags,
         }
     }
@@ -94,6 +98,10 @@ fn plain_ipv4(head: &[u8; IPV4_HEADER + tcp::MIN]) -> Option<Result<Ipv4Segment,
         source: Ipv4Addr::new(head[12], head[13], head[14], head[15]),
         destination: Ipv4Addr::new(head[16], head[17], head[18], head[19]),
         ports: (u16::from_be_bytes([head[20], head[21]]), u16::from_be_bytes([head[22], head[23]])),
+        numbers: (
+            u32::from_be_bytes([head[24], head[25], head[26], head[27]]),
+            u32::from_be_bytes([head[28], head[29], head[30], head[31]]),
+        ),
         flags: TcpFlags(head[IPV4_HEADER + tcp::FLAGS]),
     }))
 }
@@ -125,6 +133,8 @@ fn plain_ipv6(time: Timestamp, head: &[u8; IPV6_HEADER + tcp::MIN]) -> Option<Re
         destination: address(24),
         source_port: u16::from_be_bytes([head[40], head[41]]),
         destination_port: u16::from_be_bytes([head[42], head[43]]),
+        sequence: u32::from_be_bytes([head[44], head[45], head[46], head[47]]),
+        acknowledgement: u32::from_be_bytes([head[48], head[49], head[50], head[51]]),
         flags: TcpFlags(head[IPV6_HEADER + tcp::FLAGS]),
     }))
 }
@@ -175,6 +185,8 @@ mod tests {
             destination: destination.parse().unwrap(),
             source_port: 40000,
             destination_port: 80,
+            sequence: 0,
+            acknowledgement: 0,
             flags: TcpFlags(SYN),
         })
     }
@@ -527,6 +539,8 @@ mod tests {
             destination,
             source_port: ports.0,
             destination_port: ports.1,
+            sequence: tcp.sequence_number(),
+            acknowledgement: tcp.acknowledgment_number(),
             flags,
         })
     }

@@ -118,6 +118,10 @@ pub struct Packet {
     pub source_port: u16,
     /// The TCP port that was asked for.
     pub destination_port: u16,
+    /// The sequence number.
+    pub sequence: u32,
+    /// What it acknowledges, if it has the flag.
+    pub acknowledgement: u32,
     /// The TCP flags.
     pub flags: TcpFlags,
 }

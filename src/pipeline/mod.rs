@@ -184,7 +184,7 @@ impl Pipeline {
         let asked = Probe::of(packet).filter(|probe| self.techniques.contains(probe.technique));
         let Some(probe) = asked else {
             self.skipped[Skipped::NotProbe as usize] += 1;
-            return if self.replies { Probe::answered_by(packet) } else { None };
+            return if self.replies { Probe::of_reply(packet) } else { None };
         };
         self.place(link, bytes, Probe { tool: Tool::of(link, bytes), ..probe })
     }

@@ -77,6 +77,7 @@ mod tests {
             tool: Default::default(),
             answered_ports: None,
             peak_unanswered_ports: None,
+            evidence: Default::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which scans are asked for: the query of `/api/v1/scans` and `/api/v1/events`.
 
 use super::limits::SCANS_PAGE;
-use crate::detect::{Kind, Technique};
+use crate::detect::{Grade, Kind, Technique};
 use crate::events::record::{JSON, Record};
 use crate::packet::Timestamp;
 use crate::system::clock;
@@ -115,6 +115,7 @@ fn words(field: &str) -> Vec<&'static str> {
     match field {
         "kind" => Kind::ALL.map(Kind::label).to_vec(),
         "technique" => Technique::ALL.map(Technique::label).to_vec(),
+        "evidence" => Grade::ALL.map(Grade::label).to_vec(),
         _ => Vec::new(),
     }
 }
@@ -125,7 +126,7 @@ fn known() -> String {
 }
 
 /// Fields of few values.
-const WORDS: [&str; 3] = ["interface", "kind", "technique"];
+const WORDS: [&str; 4] = ["evidence", "interface", "kind", "technique"];
 
 #[cfg(test)]
 mod tests {
@@ -145,6 +146,7 @@ mod tests {
             "source=198.51.100.7",
             "source=198.51.100.0%2F24",
             "kind=vertical&technique=syn&interface=eth0",
+            "evidence=spoofable",
             "open=true&since=2026-11-23T09:00:00Z",
             "scan=000000000000001f",
         ] {
@@ -155,6 +157,7 @@ mod tests {
             "source=2001:db8::/32",
             "kind=block",
             "interface=eth1",
+            "evidence=handshake",
             "open=false",
             "since=2126-01-01T00:00:00Z",
         ] {
@@ -188,6 +191,7 @@ mod tests {
             ("limit=1&limit=1", "limit: given twice"),
             ("kind=Vertical", "kind: expected vertical, horizontal, block"),
             ("technique=sin", "technique: expected "),
+            ("evidence=proof", "evidence: expected spoofable, handshake, found \"proof\""),
             ("source=%ff%fe", "source: expected an address"),
         ] {
             let said = Filter::of(Some(query)).unwrap_err();

@@ -61,6 +61,10 @@ T=192.0.2.10 T6=2001:db8:2::10
 serving t serve 80 443 8080
 record syn-scan t eth0 "tcp" scan -sS -p1-1000 $T
 record connect-scan t eth0 "tcp" scan -sT -p1-600 $T
+# What the host answered is in these, too: with three open ports, of 30.
+way=inout record answered-syn-scan t eth0 "tcp" scan -sS -p60-80,436-443,8080 $T
+way=inout record answered-connect-scan t eth0 "tcp" scan -sT -p60-80,436-443,8080 $T
+way=inout record answered-ipv6-connect-scan t eth0 "tcp" scan -6 -sT -p60-80,436-443,8080 $T6
 record ipv6-scan t eth0 "ip6 and tcp" scan -6 -sS -p1-600 $T6
 router=$(at gw cat /sys/class/net/a0/address)
 record masscan t eth0 "tcp" sweep --range $T -p1-500 \

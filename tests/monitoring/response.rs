@@ -86,7 +86,8 @@ fn banned(lab: &Lab) -> String {
 }
 
 fn act_on_scans(lab: &Lab) {
-    let exporter = lab.exporter(&[]);
+    let _open = lab.serving("t", &["serve", "22"]);
+    let exporter = lab.exporter(&["--detection.replies"]);
     lab.run("t", "nft", &["-f", &response("nftables.nft")]);
     // Looks by name, since no systemd started the exporter here, and from the first record on.
     let feed = |unproven| {
@@ -113,8 +114,14 @@ fn act_on_scans(lab: &Lab) {
 
     // The neighbour is put on the never-list: it is named, and still gets in.
     lab.run("t", "nft", &["add", "element", "inet", "portscan", "never4", "{ 198.51.100.8 }"]);
-    lab.run("s2", "nmap", &["-n", "-Pn", "-T4", "-sS", "-p1-30", WATCHED]);
     assert!(!banned(lab).contains("expires"), "nothing is proven: {}", banned(lab));
+    // It connects: by the time that it has grown tenfold it has proved its address.
+    lab.run("s2", "nmap", &["-n", "-Pn", "-T4", "-sT", "-p1-250", WATCHED]);
+    eventually("the one that is proven", PATIENCE, || {
+        let sets = banned(lab);
+        if sets.contains("198.51.100.8 expires") { Ok(()) } else { Err(sets) }
+    });
+    assert!(!banned(lab).contains("198.51.100.7 expires"), "the others are not: {}", banned(lab));
     let (_eager, lines) = feed("yes");
     let said: Vec<_> = lines.take(3).map(Result::unwrap).collect();
     assert_eq!(said, ["banned 198.51.100.7", "banned 2001:db8:51::/64", "banned 198.51.100.8"]);

@@ -44,6 +44,7 @@ pub(crate) fn scan(source: &str, target: &str) -> Scan {
         asked: PortRanges::of([21, 22, 23, 25, 80, 110, 443]),
         tool: Default::default(),
         tool_confidence: None,
+        evidence: Default::default(),
         replies: None,
     }
 }

@@ -2,6 +2,7 @@
 //! end. Who gets a row is the tracker's business.
 
 mod life;
+mod proof;
 mod replies;
 mod show;
 
@@ -243,6 +244,9 @@ impl Rows {
         };
         let quantum = self.present.quantum;
         let least_published = self.least_published();
+        if !self.replies.is_empty() {
+            self.begin_replies(at);
+        }
         let mut row = &mut self.rows[at as usize];
         let was_open = row.episode.is_open();
         if let Some(peers) = &mut self.peers
@@ -250,10 +254,6 @@ impl Rows {
             && !was_open
         {
             peers.begin(at);
-        }
-        if !self.replies.is_empty() && row.begins_without_peak(&self.present, least_published) {
-            self.forget_answered(at);
-            row = &mut self.rows[at as usize];
         }
         let place = row.note(probe, host, sink.now(), &self.present, least_published);
         let (bit, before, asked_before) = (Hosts::bit(place), row.ports.count(), row.ports.union());

@@ -1,10 +1,11 @@
 //! What came back to the sources of the rows: how many ports answered each, and how many did not although they had time to.
 
 use super::Rows;
+use super::proof::Proof;
 use crate::detect::distinct::Answer;
 use crate::detect::distinct::peaks::Peaks;
 use crate::detect::probe::{Class, Reply};
-use crate::detect::scan::Replies;
+use crate::detect::scan::{Grade, Replies};
 use crate::detect::tuning::{PATIENCE, QUANTA};
 
 /// What is kept of the replies to one row's source, besides the answer of each port.
@@ -14,11 +15,14 @@ pub(super) struct RowReplies {
     unanswered: Peaks,
     /// The most ports within a window that answered, since there was no peak.
     answered: u32,
+    /// Whether the source is at its address.
+    proof: Proof,
 }
 
 impl RowReplies {
     /// Nothing came back.
-    pub(super) const NONE: RowReplies = RowReplies { unanswered: Peaks::NONE, answered: 0 };
+    pub(super) const NONE: RowReplies =
+        RowReplies { unanswered: Peaks::NONE, answered: 0, proof: Proof::NONE };
 }
 
 /// Ages that a port has while it counts.
@@ -53,15 +57,18 @@ impl Rows {
         !self.replies.is_empty()
     }
 
-    /// A port of a row, which was expired, was answered.
+    /// Something came of a probe for a port of a row, which was expired.
     pub(crate) fn answer(&mut self, at: u32, port: u16, reply: Reply) {
-        if !self.replies.is_empty() {
-            let answer = match reply {
-                Reply::Answered => Answer::Answered,
-                Reply::Refused => Answer::Refused,
-            };
-            self.store.answer(&mut self.rows[at as usize].ports, at, port, answer);
-        }
+        let Some(replies) = self.replies.get_mut(at as usize) else { return };
+        let answer = match reply {
+            Reply::Answered { sequence, to } => {
+                replies.proof.answered(sequence, (port, to));
+                Answer::Answered
+            }
+            Reply::Refused => Answer::Refused,
+            Reply::Acknowledged { number, from } => return replies.proof.acknowledged(number, (port, from)),
+        };
+        self.store.answer(&mut self.rows[at as usize].ports, at, port, answer);
     }
 
     /// Time passes for a row, from one quantum to another, and nothing came meanwhile.
@@ -89,11 +96,23 @@ impl Rows {
         }
     }
 
-    /// A row without a peak begins anew.
-    pub(super) fn forget_answered(&mut self, at: u32) {
-        if let Some(replies) = self.replies.get_mut(at as usize) {
-            replies.answered = 0;
+    /// A probe comes, which may be the first of a run.
+    #[inline]
+    pub(super) fn begin_replies(&mut self, at: u32) {
+        let (row, least_published) = (&self.rows[at as usize], self.least_published());
+        if row.begins() {
+            let replies = &mut self.replies[at as usize];
+            match row.begins_without_peak(&self.present, least_published) {
+                true => (replies.answered, replies.proof) = (0, Proof::NONE),
+                false => replies.proof.begin(),
+            }
         }
+    }
+
+    /// Whether the source of a row proved to be at its address: since its run of probes began, and since there is a peak.
+    pub(super) fn grades(&self, at: u32) -> (Grade, Grade) {
+        let proof = self.replies.get(at as usize).map_or(Proof::NONE, |replies| replies.proof);
+        (proof.of_run(), proof.shown())
     }
 
     /// The most ports of a row within a window that answered, and the most that did not by epoch; if that is looked for.

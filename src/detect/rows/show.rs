@@ -44,6 +44,7 @@ impl Rows {
             tool,
             tool_confidence,
             replies: self.replies_of_scan(at),
+            evidence: self.grades(at).0,
         }
     }
 
@@ -102,6 +103,7 @@ impl Rows {
             tool: row.tool.told().0,
             answered,
             unanswered,
+            evidence: self.grades(at).1,
         }
     }
 

@@ -51,6 +51,7 @@ impl Tracker {
             tool: candidate.tool,
             answered_ports: candidate.answered,
             peak_unanswered_ports: candidate.unanswered.map(|peaks| peaks.peak(epoch)),
+            evidence: candidate.evidence,
         };
         Snapshot {
             time: timeline.to_capture(timeline.now()),

@@ -57,8 +57,8 @@ struct Writer {
     link: u32,
     /// What is looked for.
     techniques: Techniques,
-    /// Whether what answers them is taken, too.
-    replies: bool,
+    /// The combinations of TCP flags that are taken besides: what comes of them.
+    replies: u64,
     /// Whether it is looked for inside tunnels.
     tunnels: Tunnels,
 }
@@ -207,7 +207,7 @@ impl Writer {
     /// A TCP header begins so far behind X.
     fn flags(&mut self, at: u32, snaplen: u32) {
         let (urgent, look_up, unasked) = (self.label(), self.label(), self.label());
-        let asked = self.techniques.flags() | if self.replies { replies::FLAGS } else { 0 };
+        let asked = self.techniques.flags() | self.replies;
         self.byte(at + FLAGS as u32);
         // Nearly every segment acknowledges something, and begins nothing: it leaves here.
         self.code.put(AND, 0x3f);
@@ -342,7 +342,7 @@ pub fn program(link: LinkType, techniques: Techniques, tunnels: Tunnels) -> Vec<
     write(link, Taken { techniques, tunnels, replies: Replies::None })
 }
 
-/// The same with what answers them.
+/// The same with what comes of them.
 pub fn program_with(
     link: LinkType,
     techniques: Techniques,
@@ -367,9 +367,8 @@ fn write(link: LinkType, Taken { techniques, tunnels, replies }: Taken) -> Vec<I
         LinkType::RawIp => (0, None),
         LinkType::Null | LinkType::Loop => (4, None),
     };
-    let takes_all = replies == Replies::All;
     let mut write =
-        Writer { code: Assembler::default(), link: header, techniques, tunnels, replies: takes_all };
+        Writer { code: Assembler::default(), link: header, techniques, tunnels, replies: replies.flags() };
     if replies == Replies::Leaving {
         write.replies_that_leave(ether_type);
     }
@@ -403,9 +402,10 @@ mod tests {
         super::program(link, Techniques::DEFAULT, Tunnels::Count)
     }
 
-    /// With replies: what answers passes either way or only when it leaves, and then no probe with it.
+    /// With replies: what answers passes either way or only when it leaves, and then no probe with it; what ends a connection passes
+    /// either way or only when it arrives.
     #[test]
-    fn what_answers_passes_if_it_is_asked_for() {
+    fn what_comes_of_probes_passes_if_it_is_asked_for() {
         let frames = |flags: u8| {
             [
                 ethernet(IPV4, &ipv4(TCP, &tcp(flags))),
@@ -416,24 +416,28 @@ mod tests {
         let [none, all, leaving] = [Replies::None, Replies::All, Replies::Leaving].map(|replies| {
             super::program_with(LinkType::Ethernet, Techniques::DEFAULT, Tunnels::Count, replies)
         });
-        for (flags, by_none, by_all, when_it_leaves) in [
-            (SYN, true, true, false),
-            (SYN | 0xc0, true, true, false),
-            (SYN_ACK, false, true, true),
-            (SYN_ACK | 0x40, false, true, true),
-            (0x14, false, true, true),
-            (0x04, false, false, false),
-            (ACK, false, false, false),
-            (0x18, false, false, false),
-            (0x11, false, false, false),
-            (0, true, true, false),
+        const RST_ACK: u8 = 0x14;
+        const FIN_ACK: u8 = 0x11;
+        for (flags, by_none, by_all, arrives, leaves) in [
+            (SYN, true, true, true, false),
+            (SYN | 0xc0, true, true, true, false),
+            (SYN_ACK, false, true, false, true),
+            (SYN_ACK | 0x40, false, true, false, true),
+            (RST_ACK, false, true, true, true),
+            (FIN_ACK, false, true, true, false),
+            (FIN_ACK | 0x80, false, true, true, false),
+            (0x04, false, false, false, false),
+            (ACK, false, false, false, false),
+            (0x18, false, false, false, false),
+            (0x19, false, false, false, false),
+            (0, true, true, true, false),
         ] {
             for frame in frames(flags) {
                 assert_eq!(passes(&none, &frame), by_none, "{flags:02x}");
                 assert_eq!(passes(&all, &frame), by_all, "{flags:02x}");
-                assert_eq!(passes(&leaving, &frame), by_none, "{flags:02x} arrives");
-                let leaves = super::simulate::simulate_by(&leaving, &frame, 4).0 > 0;
-                assert_eq!(leaves, when_it_leaves, "{flags:02x} leaves");
+                assert_eq!(passes(&leaving, &frame), arrives, "{flags:02x} arrives");
+                let passes = super::simulate::simulate_by(&leaving, &frame, 4).0 > 0;
+                assert_eq!(passes, leaves, "{flags:02x} leaves");
             }
         }
     }

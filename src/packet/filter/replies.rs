@@ -1,4 +1,5 @@
-//! What the filter lets through besides probes: what was answered to them.
+//! What the filter lets through besides probes: what was answered to them, and the ends of connections. Those prove that a source read the
+//! answer; of all acknowledgements, which would prove it as well, there are as many as packets.
 
 use super::{SNAPLEN, Writer};
 use crate::packet::bpf::{A_TO_X, ADD_X, AND, IF_ANY_BIT, IF_EQUAL, LOAD_HALF, LOAD_WORD, SHIFT_LEFT, X_IS};
@@ -6,14 +7,15 @@ use crate::packet::ip::TCP;
 use crate::packet::link::{IPV4, IPV6, TAGS};
 use crate::packet::{TcpFlags, Techniques};
 
-/// Which of what answers probes is taken.
+/// Which of what comes of probes is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replies {
     /// None.
     None,
-    /// All, whichever way they go.
+    /// Answers and ends of connections, whichever way they go.
     All,
-    /// Those that leave, and of what leaves nothing else. Only the kernel knows what leaves, and only of real interfaces.
+    /// Answers that leave, and of what leaves nothing else; ends that arrive. Only the kernel knows what leaves, and only of real
+    /// interfaces.
     Leaving,
 }
 
@@ -24,7 +26,21 @@ pub(super) const DIRECTION: u32 = 0xffff_f000 + 4;
 const OUTGOING: u32 = 4;
 
 /// The combinations of TCP flags that answer a SYN: a bit for each, by the value of the flags.
-pub(super) const FLAGS: u64 = 1 << (TcpFlags::SYN | TcpFlags::ACK) | 1 << (TcpFlags::RST | TcpFlags::ACK);
+const ANSWERS: u64 = 1 << (TcpFlags::SYN | TcpFlags::ACK) | 1 << (TcpFlags::RST | TcpFlags::ACK);
+
+/// Those that end a connection.
+const ENDS: u64 = 1 << (TcpFlags::FIN | TcpFlags::ACK) | 1 << (TcpFlags::RST | TcpFlags::ACK);
+
+impl Replies {
+    /// The combinations of flags that are taken of what arrives, as far as that is told apart.
+    pub(super) const fn flags(self) -> u64 {
+        match self {
+            Replies::None => 0,
+            Replies::All => ANSWERS | ENDS,
+            Replies::Leaving => ENDS,
+        }
+    }
+}
 
 impl Writer {
     /// What leaves is taken if it answers a SYN. A host writes its answers plainly, with at most one tag in the frame. What arrives goes
@@ -36,7 +52,7 @@ impl Writer {
         self.code.go(arrives);
         self.place(leaves);
         let techniques = std::mem::replace(&mut self.techniques, Techniques::of(&[]));
-        let replies = std::mem::replace(&mut self.replies, true);
+        let replies = std::mem::replace(&mut self.replies, ANSWERS);
         self.code.put(X_IS, 0);
         let (ipv4, ipv6) = (self.label(), self.label());
         match ether_type {

@@ -210,6 +210,7 @@ mod tests {
             tool: Default::default(),
             answered_ports: None,
             peak_unanswered_ports: None,
+            evidence: Default::default(),
         }));
         let snapshot = Some(&snapshot);
         Interface::of(Reply {
@@ -334,6 +335,7 @@ mod tests {
                     tool: Default::default(),
                     answered_ports: None,
                     peak_unanswered_ports: None,
+                    evidence: Default::default(),
                 }));
                 snapshot.slower.push(shown);
             }

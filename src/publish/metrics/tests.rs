@@ -20,6 +20,7 @@ fn scanner(address: &str) -> PublishedSource {
         tool: Default::default(),
         answered_ports: None,
         peak_unanswered_ports: None,
+        evidence: Default::default(),
     }
 }
 

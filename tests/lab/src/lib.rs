@@ -9,6 +9,7 @@
 //! | [`room`] | a whole host: a room with a real journald, two networks and a router |
 //! | [`exporter`] | the program under test, at work in a namespace |
 //! | [`oracle`] | the rule again, slow and obvious |
+//! | [`handshakes`] | so is who proved to be at his address |
 //! | [`bodies`] | what each fuzz target does with its bytes, the laws of the core among them |
 //! | [`contract`] | every family's name and labels: what rules and dashboards may use |
 //!
@@ -30,6 +31,7 @@ pub mod contract;
 pub mod exporter;
 pub mod files;
 pub mod frames;
+pub mod handshakes;
 pub mod oracle;
 pub mod room;
 pub mod spaces;

@@ -197,6 +197,7 @@ impl Oracle {
             asked: PortRanges::of(open.union.iter().copied()),
             tool: Default::default(),
             tool_confidence: None,
+            evidence: Default::default(),
             replies: None,
         }
     }

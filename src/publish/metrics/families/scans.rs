@@ -1,8 +1,31 @@
 //! What each interface has found: scans, the sources that have series, the sample of a fleet, and what memory is left.
 
-use super::super::family::{Family, counter, gauge, histogram_of_bursts};
-use crate::detect::{Evicted, Kind, Tool};
+use super::super::family::{Family, Samples, counter, gauge, histogram_of_bursts};
+use super::View;
+use crate::detect::{Evicted, Grade, Kind, Name, Source, Tool};
 use crate::publish::sample::Suppressed;
+use std::collections::BTreeMap;
+
+/// What is known of each source besides numbers: one series, by however many rules it is published.
+fn source_info(view: &View, samples: &mut Samples) {
+    view.each(|interface, snapshot| {
+        let mut known: BTreeMap<Source, (Option<Name>, Tool, Grade)> = BTreeMap::new();
+        for source in snapshot.detection.rules().flat_map(|rule| &rule.sources) {
+            let (name, tool, evidence) = known.entry(source.source).or_default();
+            (*name, *evidence) = (name.or(source.name), source.evidence.max(*evidence));
+            if *tool == Tool::Unknown {
+                *tool = source.tool;
+            }
+        }
+        for (source, (name, tool, evidence)) in known {
+            if name.is_some() || tool != Tool::Unknown || evidence != Grade::Spoofable {
+                let name = name.as_ref().map_or("", |name| name.as_str());
+                let labels = [evidence.label(), interface, name, &source.to_string(), tool.label()];
+                samples.count(&labels, 1);
+            }
+        }
+    });
+}
 
 /// Ports that have a series.
 const PORTS_SHOWN: usize = 20;
@@ -190,16 +213,9 @@ pub(super) static FAMILIES: &[Family] = &[
     ),
     gauge(
         "portscan_source_info",
-        &["interface", "name", "source", "tool"],
-        "What the configuration calls the source (names), and by which tool it scans, as its packets tell; always 1, and only where either is known.",
-        |view, samples| {
-            view.each_source(|interface, _, _, source| {
-                if source.name.is_some() || source.tool != Tool::Unknown {
-                    let name = source.name.as_ref().map_or("", |name| name.as_str());
-                    samples.count(&[interface, name, &source.source.to_string(), source.tool.label()], 1);
-                }
-            });
-        },
+        &["evidence", "interface", "name", "source", "tool"],
+        "What the configuration calls the source (names), by which tool it scans, as its packets tell, and whether it completed a handshake; always 1, and only where any of these is known.",
+        source_info,
     ),
     gauge(
         "portscan_published_sources",

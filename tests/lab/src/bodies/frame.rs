@@ -313,6 +313,8 @@ fn tcp(
         destination,
         source_port: number(segment, 0) as u16,
         destination_port: number(segment, 2) as u16,
+        sequence: (number(segment, 4) << 16 | number(segment, 6)) as u32,
+        acknowledgement: (number(segment, 8) << 16 | number(segment, 10)) as u32,
         flags: TcpFlags(segment[13]),
     })
 }
