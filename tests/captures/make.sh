@@ -1,56 +1,15 @@
 #!/bin/bash
-# Record the captures of this directory again, with real tools, in a lab of network namespaces (root).
+# Record the captures of this directory again, with real tools, in a lab of network namespaces (root); benign.sh records those of benign/.
 # usage: make.sh [OUT]     OUT defaults to this directory; README.md here says what each file shows.
 #        ONLY=REGEX make.sh    only the files whose names match it
 #
 # New recordings have new timestamps and ports in another order: the goldens that quote them change too.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-out=$(mkdir -p "${1:-$here}" && cd "${1:-$here}" && pwd)
-lab=cap$$ netlab=$here/../lab/netlab.sh work=$(mktemp -d)
-children=()
-cleanup() {
-  for pid in "${children[@]}"; do kill "$pid" 2>/dev/null || :; done
-  "$netlab" down "$lab"
-  rm -rf "$work"
-}
-trap cleanup EXIT
-"$netlab" up "$lab"
-for tool in nmap masscan zmap hping3 scan6 tcp6 tcpdump curl openssl python3 $([ "${ONLY:-}" ] || echo editcap); do
-  command -v "$tool" >/dev/null || { echo "make.sh needs $tool" >&2; exit 1; }
-done
+where=$(cd "$(dirname "$0")" && pwd)
+out=$(mkdir -p "${1:-$where}" && cd "${1:-$where}" && pwd)
+tools="nmap masscan zmap hping3 scan6 tcp6 tcpdump curl openssl python3 $([ "${ONLY:-}" ] || echo editcap)"
+. "$where/recorder.sh"
 
-at() { local host=$1; shift; ip netns exec "$lab-$host" "$@"; }
-actor() { python3 "$here/traffic.py" "$@"; }
-
-wanted() { [[ $1 =~ ${ONLY:-.} ]]; }
-
-# await FILE WORD: until the program whose output goes to FILE has said WORD.
-await() {
-  for _ in $(seq 500); do grep -q "$2" "$1" 2>/dev/null && return; sleep .02; done
-  echo "make.sh: no '$2' in $1:" >&2; cat "$1" >&2; exit 1
-}
-
-# serving HOST ACTOR...: a server, ready before the next line runs.
-serving() {
-  local host=$1 log=$work/server.${#children[@]}; shift
-  ip netns exec "$lab-$host" python3 "$here/traffic.py" "$@" >"$log" 2>&1 & children+=($!)
-  await "$log" ready
-}
-
-# record NAME HOST DEVICE FILTER COMMAND...: what HOST receives while COMMAND runs. Extra tcpdump flags in $dump.
-dump=
-record() {
-  local name=$1 host=$2 device=$3 filter=$4 err=$work/$1.err; shift 4
-  wanted "$name" || return 0
-  ip netns exec "$lab-$host" tcpdump -n -Z root -Q "${way:-in}" -i "$device" -s "${snap:-128}" -B 8192 --immediate-mode $dump \
-    -w "$out/$name.pcap" "$filter" 2>"$err" & local dumper=$!
-  await "$err" "listening on"
-  timeout 60 bash -c '"$@"' "$name" "$@" >"$work/$name.out" 2>&1 </dev/null || { [ $? = 124 ] || { cat "$work/$name.out" >&2; exit 1; }; }
-  sleep .3 # the last replies
-  kill -TERM $dumper; wait $dumper || :
-  grep -q "^0 packets dropped by kernel" "$err" || { echo "make.sh: $name lost packets" >&2; exit 1; }
-}
 scan() { at s1 nmap -n -Pn -T4 "$@"; }
 # masscan stays when its --wait is over and it receives nothing: the limit ends it.
 sweep() { timeout 4 ip netns exec "$lab-s1" masscan "$@" || [ $? = 124 ]; }
@@ -210,8 +169,4 @@ record proxy t eth0 "tcp[tcpflags] & tcp-syn != 0" at s1 python3 "$here/traffic.
 record peer-to-peer gw b0 "tcp" at t python3 "$here/traffic.py" peers 198.51.100 40
 record ntp-broadcast t eth0 "udp" at srv python3 "$here/traffic.py" broadcast 192.0.2.255 40
 
-for f in "$out"/*.pcap "$out"/*.pcapng; do
-  size=$(stat -c %s "$f")
-  [ "$size" -le 100000 ] || { echo "make.sh: $f has $size bytes, more than 100000" >&2; exit 1; }
-done
-ls -l "$out"/*.pcap*
+all_small

@@ -57,9 +57,9 @@ def main():
     where = pathlib.Path(next((a for a in sys.argv[1:] if a != "--write"), here))
     lines = ["file\tsource\tpeak_distinct_ports\tdistinct_ports"]
     # Nobody looks into tunnels unless told to, and only TCP is read here.
-    for path in sorted(path for path in where.glob("*.pcap*") if not path.name.startswith("tunnel-")):
+    for path in sorted(path for path in where.rglob("*.pcap*") if not path.name.startswith("tunnel-")):
         found = list(scanners(path)) or [("none", 0, 0)]
-        lines += [f"{path.name}\t{source}\t{peak}\t{ports}" for source, peak, ports in found]
+        lines += [f"{path.relative_to(where)}\t{source}\t{peak}\t{ports}" for source, peak, ports in found]
     text = "\n".join(lines) + "\n"
     if "--write" in sys.argv:
         (where / "expected.tsv").write_text(text)

@@ -20,12 +20,16 @@
   spread ADDR SECONDS PORT...       one connection to each port, spread evenly over the time
   patient ADDR SECONDS PORT...      wait so long for connections to ports that answer nothing
   peers PREFIX N                    a connection to a port of its own of each of N hosts
+  exporters PORT...                 answer scrapes on the ports, and keep connections
+  tracker PORT FILE PEER...         make a torrent, and name these ADDR:PORT to who asks for its peers
+  swarm PEER...                     accept BitTorrent handshakes at these ADDR:PORT
   paced FILE SECONDS...             SYNs to port 1000, 1001, ... at these exact times
   relink FILE null|loop OUT         a raw IP capture with BSD loopback headers
 """
 import concurrent.futures
 import ctypes
 import fcntl
+import http.server
 import os
 import select
 import socket
@@ -151,6 +155,85 @@ def ftp_server(address, directory):
                 say({"USER": "331 password", "PASS": "230 welcome", "PWD": '257 "/"', "SYST": "215 UNIX Type: L8",
                      "TYPE": "200 ok", "CWD": "250 ok"}.get(verb, "502 no"))
         conn.close()
+
+
+def exporters(ports):
+    class Page(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            body = b"an_exporter_is_up 1\n"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    for port in ports:
+        server = http.server.ThreadingHTTPServer(("", port), Page)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    ready()
+    threading.Event().wait()
+
+
+def bencode(value):
+    match value:
+        case int():
+            return b"i%de" % value
+        case bytes():
+            return b"%d:%s" % (len(value), value)
+        case dict():
+            return b"d" + b"".join(bencode(k) + bencode(v) for k, v in sorted(value.items())) + b"e"
+
+
+def tracker(port, path, peers):
+    listed = b"".join(socket.inet_aton(address) + struct.pack("!H", number) for address, number in peers)
+    answer = bencode({b"interval": 1800, b"peers": listed})
+
+    class Announce(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("", port), Announce)
+    pieces = {b"length": 1 << 20, b"name": b"file", b"piece length": 1 << 18, b"pieces": bytes(20 * 4)}
+    announce = b"http://%s:%d/announce" % (os.environ["TRACKER"].encode(), port)
+    with open(path, "wb") as f:
+        f.write(bencode({b"announce": announce, b"info": pieces}))
+    ready()
+    server.serve_forever()
+
+
+def swarm(peers):
+    """Each answers the handshake with its own, and has nothing to give."""
+
+    def greet(conn):
+        hello = conn.recv(68)
+        conn.sendall(hello[:48] + os.urandom(20))
+        while conn.recv(4096):
+            pass
+
+    def accept(listener):
+        while True:
+            threading.Thread(target=greet, args=(listener.accept()[0],), daemon=True).start()
+
+    for peer in peers:
+        threading.Thread(target=accept, args=(socket.create_server(peer),), daemon=True).start()
+    ready()
+    threading.Event().wait()
+
+
+def peer(text):
+    address, _, port = text.rpartition(":")
+    return address, int(port)
 
 
 # -- clients -----------------------------------------------------------------------------------------------------
@@ -382,6 +465,12 @@ def main():
             relink(*a)
         case "tunnel":
             tunnel(*a)
+        case "exporters":
+            exporters([int(p) for p in a])
+        case "tracker":
+            tracker(int(a[0]), a[1], [peer(p) for p in a[2:]])
+        case "swarm":
+            swarm([peer(p) for p in a])
         case "echo":
             echo([int(p) for p in a])
         case "ask":

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`frames`] | the one writer of frames: link layers, tags, tunnels, IP, TCP, fragments |
 //! | [`files`] | capture files of them |
+//! | [`captures`] | the recorded ones of `tests/captures`, and their goldens |
 //! | [`traffic`] | attacks, probe by probe |
 //! | [`spaces`] | network namespaces: a pair with a cable between, threads and commands in them |
 //! | [`room`] | a whole host: a room with a real journald, two networks and a router |
@@ -27,6 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 pub mod bodies;
+pub mod captures;
 pub mod contract;
 pub mod exporter;
 pub mod files;
