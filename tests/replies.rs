@@ -13,8 +13,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * SECOND;
-/// Of a window of 10 s: a sixtieth, rounded up.
-const QUANTUM: u64 = (10 * SECOND).div_ceil(60);
 /// Quanta for which a port counts.
 const WINDOW: u64 = 60;
 /// Quanta that it has to answer.
@@ -68,14 +66,19 @@ struct Port {
     reply: Option<Reply>,
 }
 
-/// All that is known of one source.
+/// All that is known of one source by one rule.
 #[derive(Default)]
 struct Known {
     ports: BTreeMap<u16, Port>,
+    /// In which quanta those were asked for last that left the window without an answer.
+    left: Vec<u64>,
     quantum: u64,
-    is_open: bool,
+    /// When its scan opened.
+    hit: Option<u64>,
     answered: u32,
     unanswered: u32,
+    /// Ports without which nothing shows.
+    least: u32,
 }
 
 impl Known {
@@ -84,14 +87,17 @@ impl Known {
         for next in self.quantum + 1..=to.min(self.quantum + 2 * WINDOW) {
             let of = |port: &Port, at: u64| at - port.last;
             let counted: Vec<_> = self.ports.values().filter(|port| of(port, next - 1) <= WINDOW).collect();
-            if counted.len() >= 2 {
+            if counted.len() >= self.least as usize {
                 let answered = counted.iter().filter(|port| port.reply == Some(ANSWERED)).count();
                 self.answered = self.answered.max(answered as u32);
             }
-            let is_due =
-                |port: &&Port| (PATIENCE..=WINDOW).contains(&of(port, next)) && port.reply != Some(ANSWERED);
-            self.unanswered = self.unanswered.max(self.ports.values().filter(is_due).count() as u32);
-            if !self.is_open {
+            let silent = self.ports.values().filter(|port| port.reply != Some(ANSWERED));
+            self.left
+                .extend(silent.clone().filter(|port| of(port, next) == WINDOW + 1).map(|port| port.last));
+            let in_window = silent.filter(|port| (PATIENCE..=WINDOW).contains(&of(port, next))).count();
+            let left = self.left.iter().filter(|last| next - *last <= WINDOW + PATIENCE).count();
+            self.unanswered = self.unanswered.max((in_window + left) as u32);
+            if self.hit.is_none() {
                 self.ports.retain(|_, port| next - port.last <= WINDOW);
             }
         }
@@ -105,7 +111,9 @@ impl Known {
     fn ask(&mut self, port: u16, threshold: u32) {
         let known = self.ports.entry(port).or_insert(Port { last: self.quantum, reply: None });
         known.last = self.quantum;
-        self.is_open |= self.counted() >= threshold as usize;
+        if self.hit.is_none() && self.counted() >= threshold as usize {
+            self.hit = Some(self.quantum);
+        }
     }
 
     fn reply(&mut self, port: u16, reply: Reply) {
@@ -120,14 +128,18 @@ impl Known {
         PortRanges::of(self.ports.iter().filter(|(_, port)| port.reply == reply).map(|(port, _)| *port))
     }
 
-    /// As it is shown: what is below 2 is nothing.
+    /// As it is shown: what is below the least is nothing. Until the ports of a hit had time to answer, each that has not yet counts.
     fn shown(&self) -> (Option<u32>, Option<u32>) {
-        let now = self
-            .ports
-            .values()
-            .filter(|port| self.quantum - port.last <= WINDOW && port.reply == Some(ANSWERED));
-        let now = if self.counted() >= 2 { now.count() as u32 } else { 0 };
-        (Some(self.answered.max(now)), Some(if self.unanswered < 2 { 0 } else { self.unanswered }))
+        let counted = self.ports.values().filter(|port| self.quantum - port.last <= WINDOW);
+        let now = counted.filter(|port| port.reply == Some(ANSWERED)).count() as u32;
+        let (mut answered, mut unanswered) = (self.answered, self.unanswered);
+        if self.counted() >= self.least as usize {
+            answered = answered.max(now);
+            if self.hit.is_some_and(|hit| self.quantum - hit < PATIENCE) {
+                unanswered = unanswered.max(self.counted() as u32 - now);
+            }
+        }
+        (Some(answered), Some(if unanswered < self.least { 0 } else { unanswered }))
     }
 }
 
@@ -135,22 +147,21 @@ fn shown(rule: &Snapshot) -> BTreeMap<Source, (Option<u32>, Option<u32>)> {
     rule.sources.iter().map(|it| (it.source, (it.answered_ports, it.peak_unanswered_ports))).collect()
 }
 
-/// Lets a detector see all of it, and compares what it shows at each tick and at the end.
-fn is_exact(steps: &[Step], policy: &Policy) {
-    let limits =
-        Limits { memory_bytes: 12 << 20, hold_nanos: 3_600 * SECOND, min_ports: 2, ..Limits::default() };
+/// Lets a detector see all of it, in batches, and compares what it shows by one of its rules at each tick and at the end.
+fn is_exact(steps: &[Step], policy: &Policy, rule: usize) {
+    let limits = Limits { memory_bytes: 12 << 20, hold_nanos: 1 << 50, min_ports: 2, ..Limits::default() };
     let mut detector = Detector::new(policy.clone(), limits, 7, Origin::Live);
+    let judged = if rule == 0 { policy.first_rule() } else { policy.slower[rule - 1] };
+    let threshold = judged.threshold();
+    let least = if rule == 0 { 2.min(threshold) } else { threshold };
     let mut known: BTreeMap<u8, Known> = BTreeMap::new();
     let mut now = START;
-    let mut events = Vec::new();
+    let mut batch = Vec::new();
     let end = Step { after: 0, source: 0, first: 0, len: 0, what: What::Tick };
     for step in steps.iter().chain([&end]) {
-        now += step.after;
-        let quantum = now / QUANTUM;
-        let of = known.entry(step.source).or_default();
-        if of.quantum == 0 {
-            of.quantum = quantum;
-        }
+        now += step.after * (judged.window_nanos / (10 * SECOND));
+        let quantum = now / judged.window_nanos.div_ceil(WINDOW);
+        let of = known.entry(step.source).or_insert_with(|| Known { quantum, least, ..Known::default() });
         of.pass(quantum);
         let probe = |port, reply| Probe {
             time: Timestamp(now),
@@ -164,24 +175,28 @@ fn is_exact(steps: &[Step], policy: &Policy) {
         for port in step.first..step.first + step.len {
             match step.what {
                 What::Ask => {
-                    of.ask(port, policy.threshold);
-                    detector.observe(&[probe(port, None)], &mut |event| events.push(event));
+                    of.ask(port, threshold);
+                    batch.push(probe(port, None));
                 }
                 What::Reply(reply) => {
                     of.reply(port, reply);
-                    detector.observe(&[probe(port, Some(reply))], &mut |event| events.push(event));
+                    batch.push(probe(port, Some(reply)));
                 }
                 What::Tick => {}
             }
         }
         if matches!(step.what, What::Tick) {
-            detector.advance(Timestamp(now), &mut |event| events.push(event));
+            detector.observe(&batch, &mut |_| {});
+            batch.clear();
+            detector.advance(Timestamp(now), &mut |_| {});
             known.values_mut().for_each(|of| of.pass(quantum));
-            for (source, told) in shown(&detector.snapshot()) {
+            for (source, (answered, unanswered)) in shown(detector.snapshot().rules().nth(rule).unwrap()) {
                 let of = known.iter().find(|(n, _)| address(**n) == source.address).unwrap().1;
-                assert_eq!(told, of.shown(), "{source}");
+                let unanswered = unanswered.map(|ports| if ports < least { 0 } else { ports });
+                assert_eq!((answered, unanswered), of.shown(), "{source}");
             }
             for scan in detector.open_scans() {
+                assert_eq!(scan.window_nanos, judged.window_nanos);
                 let of = known.iter().find(|(n, _)| address(**n) == scan.source.address).unwrap().1;
                 let replies = scan.replies.expect("replies are looked for");
                 assert_eq!(replies.answered, of.ranges(Some(ANSWERED)));
@@ -201,16 +216,52 @@ proptest! {
     /// Ports leave the window and are forgotten.
     #[test]
     fn without_a_scan(steps in steps()) {
-        is_exact(&steps, &Policy { threshold: 1_000, replies: true, ..Policy::default() });
+        is_exact(&steps, &Policy { threshold: 1_000, replies: true, ..Policy::default() }, 0);
         // With short lists as the default rule has them.
-        is_exact(&steps, &Policy { threshold: 300, replies: true, ..Policy::default() });
+        is_exact(&steps, &Policy { threshold: 300, replies: true, ..Policy::default() }, 0);
     }
 
     /// Ports are kept as long as the scan is open, and answers with them.
     #[test]
     fn while_a_scan_is_open(steps in steps(), threshold in 2..40_u32) {
         let quiet_nanos = 86_400 * SECOND;
-        is_exact(&steps, &Policy { threshold, quiet_nanos, replies: true, ..Policy::default() });
+        is_exact(&steps, &Policy { threshold, quiet_nanos, replies: true, ..Policy::default() }, 0);
+    }
+
+    /// A slower rule looks at a batch when the first has gone through it; what came of a probe comes all the same before the next.
+    #[test]
+    fn by_a_slower_rule(steps in steps(), threshold in 2..40_u32) {
+        let slower = vec![Rule::of_ports(threshold, 600 * SECOND, 86_400 * SECOND)];
+        is_exact(&steps, &Policy { threshold: 1_000, replies: true, slower, ..Policy::default() }, 1);
+    }
+
+    /// A firewall that drops hides no scan: where nothing answers, each port is unanswered, however they are paced.
+    #[test]
+    fn where_nothing_answers_each_port_is_unanswered(after in prop::collection::vec(0..SECOND, 2..80)) {
+        let policy = Policy { threshold: 20, replies: true, ..Policy::default() };
+        let mut detector = Detector::new(policy, Limits { memory_bytes: 12 << 20, ..Limits::default() }, 7, Origin::Live);
+        let mut now = START;
+        for (port, after) in (1..).zip(after) {
+            now += after;
+            let probe = Probe {
+                time: Timestamp(now),
+                source: address(1),
+                host: Ipv4Addr::new(192, 0, 2, 10).into(),
+                port,
+                technique: Technique::Syn,
+                tool: Default::default(),
+                reply: None,
+            };
+            detector.observe(&[probe], &mut |_| {});
+            detector.advance(Timestamp(now), &mut |_| {});
+            if let Some(shown) = detector.snapshot().sources.first().filter(|shown| shown.last_hit == Some(Timestamp(now))) {
+                assert!(shown.peak_unanswered_ports >= Some(20), "the alert of a hit is no less severe at first");
+            }
+        }
+        detector.advance(Timestamp(now + 2 * SECOND), &mut |_| {});
+        for shown in &detector.snapshot().sources {
+            assert_eq!(shown.peak_unanswered_ports, Some(shown.peak_distinct_ports));
+        }
     }
 
     /// What came back changes no count, no peak and no event.
@@ -361,5 +412,39 @@ proptest! {
                 detector.observe(&[probe], &mut |event| assert_eq!(event.scan.evidence, Grade::Spoofable));
             }
         }
+    }
+}
+
+/// A sweep tells of its source whether that is at its address, a network that hops whether one of its own is, and which ports answered.
+#[test]
+fn a_sweep_and_a_network_that_hops_can_prove_themselves() {
+    let rules = [Rule::SWEEP, Rule::HOP];
+    for (rule, proves) in rules.into_iter().flat_map(|rule| [(rule, true), (rule, false)]) {
+        let policy = Policy { replies: true, slower: vec![rule], ..Policy::default() };
+        let mut detector =
+            Detector::new(policy, Limits { memory_bytes: 12 << 20, ..Limits::default() }, 7, Origin::Live);
+        let mut scans = Vec::new();
+        for n in 1..=80_u16 {
+            let (source, host, port): (IpAddr, IpAddr, u16) = match rule.counts_peers() {
+                true => (address(1), Ipv4Addr::new(192, 0, 2, n as u8).into(), 443),
+                false => {
+                    (format!("2001:db8:51:{n:x}::7").parse().unwrap(), "2001:db8::10".parse().unwrap(), n)
+                }
+            };
+            let wrong = if proves { 0 } else { 5_000 };
+            for reply in [
+                None,
+                Some(Reply::Answered { sequence: u32::from(n), to: 40_000 }),
+                Some(Reply::Acknowledged { number: u32::from(n) + 1 + wrong, from: 40_000 }),
+            ] {
+                let (time, technique) = (Timestamp(START + u64::from(n) * SECOND), Technique::Syn);
+                let probe = Probe { time, source, host, port, technique, tool: Default::default(), reply };
+                detector.observe(&[probe], &mut |event| scans.push(event.scan));
+            }
+        }
+        let [hit] = scans[..] else { panic!("{scans:?}") };
+        assert_eq!(hit.evidence == Grade::Handshake, proves, "{hit:?}");
+        let answered = hit.replies.map(|replies| replies.answered_count);
+        assert_eq!(answered, (!rule.counts_peers()).then_some(59), "all but the one of the hit");
     }
 }

@@ -9,7 +9,7 @@ use crate::detect::scan::{Scan, ScanEvent};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::{Counters, Ignored, Snapshot, Withdrawn};
 use crate::detect::time::timeline::{Origin, Timeline};
-use crate::detect::tracker::{Handed, Tracker, What};
+use crate::detect::tracker::{Handed, Replied, Tracker, What};
 use crate::detect::tuning::BATCH;
 use crate::detect::wanted::Wanted;
 use crate::packet::Timestamp;
@@ -30,6 +30,8 @@ pub struct Detector {
     slower: Vec<Tracker>,
     /// What of the batch is handed down from one to the next.
     handed: Vec<Handed>,
+    /// What of the batch is a reply.
+    replied: Vec<Replied>,
     /// What is counted before any rule.
     counters: Counters,
     /// Which ports scans ask for, by any rule.
@@ -61,6 +63,7 @@ impl Detector {
             first: Tracker::new(policy.first_rule(), &policy, limits, seed, origin)?,
             slower: policy.slower.iter().map(tracker).collect::<Result<_, _>>()?,
             handed: room_for(BATCH)?,
+            replied: room_for(BATCH)?,
             timeline: Timeline::new(origin),
             batch: Batch::new()?,
             counters: Counters::default(),
@@ -142,16 +145,15 @@ impl Detector {
 
     /// Observes what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
-        let Self { policy, timeline, batch, first, slower, handed, counters, wanted, .. } = self;
+        let Self { policy, timeline, batch, first, slower, handed, replied, counters, wanted, .. } = self;
         first.look_up_rest();
-        let mut has_replies = false;
         for (at, probe) in batch.iter().enumerate() {
             timeline.packet(probe.time);
             let mut sink = EventSink::new(timeline, events, wanted);
             first.pass(&mut sink);
             if let Some(reply) = probe.reply {
                 first.answer(at, probe, reply, &mut sink);
-                has_replies = true;
+                replied.push(Replied { at, now: timeline.now() });
                 continue;
             }
             counters.count(probe);
@@ -171,14 +173,11 @@ impl Detector {
         // Networks come last: what is left is what no source was found for.
         for are_networks in [false, true] {
             for tracker in slower.iter_mut().filter(|tracker| tracker.are_networks() == are_networks) {
-                tracker.observe_handed(batch, handed, &mut sink);
-                if has_replies {
-                    sink.now = timeline.now();
-                    tracker.observe_replies(batch, &mut sink);
-                }
+                tracker.observe_handed(batch, handed, replied, &mut sink);
             }
         }
         handed.clear();
+        replied.clear();
         batch.clear();
     }
 

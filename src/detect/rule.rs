@@ -146,9 +146,9 @@ impl Policy {
         self.rules().map(|rule| rule.prefix(least)).fold(least, u8::min)
     }
 
-    /// Whether a rule of it keeps what was answered: a count of ports can be told from it, one of hosts not.
-    pub(super) fn keeps_replies(&self, rule: &Rule) -> bool {
-        self.replies && !rule.counts_peers() && rule.subject == Subject::Source
+    /// Whether a rule of it keeps which ports answered: a count of ports can be told from it, one of hosts not.
+    pub(super) fn keeps_answers(&self, rule: &Rule) -> bool {
+        self.replies && !rule.counts_peers()
     }
 
     /// How long it takes until nothing counts any more by any rule and every scan is over.

@@ -85,14 +85,18 @@ pub static FIELDS: &[Field] = &[
     field(|it| it.answers(|of| Value::Ranges { ranges: &of.refused, of: of.refused_count }))
         .log("refused_ports")
         .json(27, "refused_ports"),
-    field(|it| {
-        it.answers(|of| Value::Ranges {
-            ranges: &of.silent,
-            of: it.scan.distinct_ports.saturating_sub(of.answered_count + of.refused_count),
-        })
-    })
-    .log("silent_ports")
-    .json(28, "silent_ports"),
+    field(|it| it.answers(|of| Value::Ranges { ranges: &of.silent, of: it.silent(of) }))
+        .log("silent_ports")
+        .json(28, "silent_ports"),
+    field(|it| it.answers(|of| Value::Rare(left_out(&of.answered, of.answered_count).into())))
+        .log("answered_ports_left_out")
+        .json(34, "answered_ports_left_out"),
+    field(|it| it.answers(|of| Value::Rare(left_out(&of.refused, of.refused_count).into())))
+        .log("refused_ports_left_out")
+        .json(35, "refused_ports_left_out"),
+    field(|it| it.answers(|of| Value::Rare(left_out(&of.silent, it.silent(of)).into())))
+        .log("silent_ports_left_out")
+        .json(36, "silent_ports_left_out"),
     field(|it| it.answers(|of| Value::Count(of.answered_count.into()))).log("answered").json(29, "answered"),
     field(|it| it.answers(|of| Value::Count(of.refused_count.into()))).log("refused").json(30, "refused"),
     field(|it| Value::Count(it.scan.busiest_host_ports.into()))
@@ -171,6 +175,11 @@ impl<'a> Record<'a> {
     /// What became of the ports, where that is looked for.
     fn answers(&self, read: impl FnOnce(&'a Replies) -> Value<'a>) -> Value<'a> {
         self.scan.replies.as_ref().map_or(Value::Nothing, read)
+    }
+
+    /// How many ports said nothing.
+    fn silent(&self, of: &Replies) -> u32 {
+        self.scan.distinct_ports.saturating_sub(of.answered_count + of.refused_count)
     }
 
     fn duration(&self) -> Value<'a> {

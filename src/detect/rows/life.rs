@@ -39,7 +39,7 @@ impl Rows {
     #[inline]
     pub(crate) fn expire(&mut self, at: u32, sink: &mut EventSink<'_>) {
         let (from, to) = (self.rows[at as usize].quantum, self.present.quantum);
-        if from != to && !self.replies.is_empty() {
+        if from != to && self.keeps_answers() {
             self.note_replies(at, from, to);
         }
         let row = &mut self.rows[at as usize];
@@ -76,13 +76,14 @@ impl Rows {
     /// look says so of most rows, and a sweep looks at all.
     #[inline]
     pub(crate) fn stays(&mut self, at: u32) -> bool {
+        let keeps_answers = self.keeps_answers();
         let row = &mut self.rows[at as usize];
         let (from, to) = (row.quantum, self.present.quantum);
         // Ports grow old without an answer, even where none leaves.
         let stays = row.burst_peak > 0
             && !row.episode.is_open()
             && (from == to
-                || self.replies.is_empty()
+                || !keeps_answers
                     && PortStore::none_leaves(&row.ports, from, to)
                     && self.peers.as_ref().is_none_or(|peers| peers.none_leaves(at, from, to)));
         if stays {

@@ -84,10 +84,9 @@ impl Rows {
         (capacity, store, peers): (usize, PortStore, Option<PeerStore>),
         host_hasher: foldhash::quality::FixedState,
     ) -> Result<Self, OutOfMemory> {
-        let keeps_replies = policy.keeps_replies(&rule);
         Ok(Self {
             rows: room_for(capacity)?,
-            replies: if keeps_replies { vec_of(capacity, RowReplies::NONE)? } else { Vec::new() },
+            replies: if policy.replies { vec_of(capacity, RowReplies::NONE)? } else { Vec::new() },
             store,
             peers,
             home: policy.home.clone(),

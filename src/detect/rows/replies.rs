@@ -13,6 +13,9 @@ use crate::detect::tuning::{PATIENCE, QUANTA};
 pub(super) struct RowReplies {
     /// The most ports without an answer, by epoch.
     unanswered: Peaks,
+    /// How many left the window without one, in each of the latest quanta, the latest first. The last of a scan are judged when the first have
+    /// left: both are of one window.
+    left: [u16; PATIENCE as usize],
     /// The most ports within a window that answered, since there was no peak.
     answered: u32,
     /// Whether the source is at its address.
@@ -22,30 +25,51 @@ pub(super) struct RowReplies {
 impl RowReplies {
     /// Nothing came back.
     pub(super) const NONE: RowReplies =
-        RowReplies { unanswered: Peaks::NONE, answered: 0, proof: Proof::NONE };
+        RowReplies { unanswered: Peaks::NONE, left: [0; PATIENCE as usize], answered: 0, proof: Proof::NONE };
 }
 
-/// Ages that a port has while it counts.
-const AGES: usize = QUANTA as usize + 1;
+/// Ages that a port has while it counts, and those until the youngest of its window are judged.
+const COUNTED: usize = QUANTA as usize + 1;
+const AGES: usize = COUNTED + PATIENCE as usize;
 
-/// The most ports that were without an answer and had had time for one, at the start of any quantum after `from` up to `to`, if
-/// `by_age` were without one at `from`; and when it was.
-fn most_unanswered(by_age: &[u32; AGES], from: u64, to: u64) -> (u32, u64) {
-    let mut younger = [0; AGES + 1];
-    for (age, count) in by_age.iter().enumerate() {
-        younger[age + 1] = younger[age] + count;
+/// Ports without an answer, by their age in quanta.
+struct Unanswered([u32; AGES]);
+
+impl Unanswered {
+    fn of(counted: [u32; COUNTED], left: [u16; PATIENCE as usize]) -> Self {
+        let mut by_age = [0; AGES];
+        by_age[..COUNTED].copy_from_slice(&counted);
+        by_age[COUNTED..].iter_mut().zip(left).for_each(|(count, left)| *count = left.into());
+        Self(by_age)
     }
-    let mut most = (0, to);
-    for later in 1..=(to - from).min(QUANTA) {
-        let (least, greatest) = (PATIENCE.saturating_sub(later), QUANTA - later);
-        if least <= greatest {
-            let count = younger[greatest as usize + 1] - younger[least as usize];
-            if count > most.0 {
-                most = (count, from + later);
+
+    /// The most that were without an answer and had had time for one, of those asked for within a window, at the start of any quantum
+    /// after `from` up to `to`, if it was so at `from`; and when it was.
+    fn most(&self, from: u64, to: u64) -> (u32, u64) {
+        let mut younger = [0; AGES + 1];
+        for (age, count) in self.0.iter().enumerate() {
+            younger[age + 1] = younger[age] + count;
+        }
+        let mut most = (0, to);
+        for later in 1..=(to - from).min(AGES as u64 - 1) {
+            let (least, greatest) = (PATIENCE.saturating_sub(later), AGES as u64 - 1 - later);
+            if least <= greatest {
+                let count = younger[greatest as usize + 1] - younger[least as usize];
+                if count > most.0 {
+                    most = (count, from + later);
+                }
             }
         }
+        most
     }
-    most
+
+    /// Those that have left the window so many quanta later.
+    fn left(&self, later: u64) -> [u16; PATIENCE as usize] {
+        std::array::from_fn(|at| {
+            let age = ((COUNTED + at) as u64).checked_sub(later);
+            age.map_or(0, |age| self.0[age as usize].min(u16::MAX.into()) as u16)
+        })
+    }
 }
 
 impl Rows {
@@ -55,6 +79,12 @@ impl Rows {
     /// Whether it is looked for.
     pub(crate) fn keeps_replies(&self) -> bool {
         !self.replies.is_empty()
+    }
+
+    /// Whether it is looked for which ports answer: a rule that counts hosts keeps only whether the source is at its address.
+    #[inline]
+    pub(super) fn keeps_answers(&self) -> bool {
+        self.keeps_replies() && self.peers.is_none()
     }
 
     /// Something came of a probe for a port of a row, which was expired.
@@ -68,21 +98,30 @@ impl Rows {
             Reply::Refused => Answer::Refused,
             Reply::Acknowledged { number, from } => return replies.proof.acknowledged(number, (port, from)),
         };
-        self.store.answer(&mut self.rows[at as usize].ports, at, port, answer);
+        if self.peers.is_none() {
+            self.store.answer(&mut self.rows[at as usize].ports, at, port, answer);
+        }
     }
 
     /// Time passes for a row, from one quantum to another, and nothing came meanwhile.
     #[inline(never)]
     pub(super) fn note_replies(&mut self, at: u32, from: u64, to: u64) {
-        let row = &self.rows[at as usize];
-        if row.ports.count() < self.least_published() {
+        let (row, left) = (&self.rows[at as usize], self.replies[at as usize].left);
+        if row.ports.count() + left.into_iter().map(u32::from).sum::<u32>() < self.least_published() {
+            // What comes from now on is of no window with those that left.
+            self.replies[at as usize].left = [0; PATIENCE as usize];
             return;
         }
-        let by_age = self.store.unanswered_by_age(&row.ports, at, from);
-        let answered = row.ports.count() - by_age.iter().sum::<u32>();
-        let (most, when) = most_unanswered(&by_age, from, to);
+        let counted = self.store.unanswered_by_age(&row.ports, at, from);
+        let answered = match row.ports.count() {
+            count if count >= self.least_published() => count - counted.iter().sum::<u32>(),
+            _ => 0,
+        };
+        let unanswered = Unanswered::of(counted, left);
+        let (most, when) = unanswered.most(from, to);
         let epoch = self.present.epoch_of(when.saturating_mul(self.present.quantum_nanos));
         let replies = &mut self.replies[at as usize];
+        replies.left = unanswered.left(to - from);
         replies.unanswered.reach(epoch, most);
         replies.answered = replies.answered.max(answered);
     }
@@ -90,7 +129,7 @@ impl Rows {
     /// A row is given up: what was not answered by now will not be. Who turns the table over before a scan is judged must not make it look
     /// answered.
     pub(crate) fn judge_replies(&mut self, at: u32) {
-        if self.keeps_replies() {
+        if self.keeps_answers() {
             let now = self.rows[at as usize].quantum;
             self.note_replies(at, now, now + PATIENCE);
         }
@@ -116,21 +155,28 @@ impl Rows {
     }
 
     /// The most ports of a row within a window that answered, and the most that did not by epoch; if that is looked for.
+    ///
+    /// At a hit no port had time to answer. An alert that read that nobody was silent would take a fast scan for a client of many services; so
+    /// until they had time, those that have not answered yet count.
     pub(super) fn replies_to(&self, at: u32) -> Option<(u32, Peaks)> {
-        let (replies, row) = (self.replies.get(at as usize)?, &self.rows[at as usize]);
-        let now = if row.ports.count() < self.least_published() {
-            0
-        } else {
-            let unanswered = self.store.unanswered_by_age(&row.ports, at, row.quantum);
-            row.ports.count() - unanswered.iter().sum::<u32>()
-        };
-        Some((replies.answered.max(now), replies.unanswered))
+        let row = &self.rows[at as usize];
+        let replies = self.replies.get(at as usize).filter(|_| self.keeps_answers())?;
+        let (mut now, mut peaks) = (0, replies.unanswered);
+        if row.ports.count() >= self.least_published() {
+            let unanswered = self.store.unanswered_by_age(&row.ports, at, row.quantum).iter().sum::<u32>();
+            now = row.ports.count() - unanswered;
+            let is_fresh = row.last_hit.is_some_and(|hit| self.present.quanta_since(hit) < PATIENCE);
+            if row.episode.is_open() && is_fresh {
+                peaks.reach(self.present.epoch, unanswered);
+            }
+        }
+        Some((replies.answered.max(now), peaks))
     }
 
     /// What became of the ports of an open scan, if that is looked for.
     pub(super) fn replies_of_scan(&self, at: u32) -> Option<Replies> {
         let row = &self.rows[at as usize];
-        if self.replies.is_empty() || row.class() != Class::Syn {
+        if !self.keeps_answers() || row.class() != Class::Syn {
             return None;
         }
         let of = |answer| self.store.answered_so(&row.ports, at, answer);
@@ -145,16 +191,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_has_time_to_answer_and_then_counts_for_the_rest_of_the_window() {
-        let mut by_age = [0; AGES];
-        (by_age[0], by_age[3], by_age[50]) = (7, 5, 2);
-        let told = |to| most_unanswered(&by_age, 1_000, 1_000 + to);
-        assert_eq!(told(1).0, 2, "the others may still be answered");
-        assert_eq!(told(PATIENCE - 3), (7, 1_000 + PATIENCE - 3));
-        assert_eq!(told(PATIENCE), (14, 1_000 + PATIENCE));
-        assert_eq!(told(10_000), (14, 1_000 + PATIENCE));
-        let mut old = [0; AGES];
-        old[AGES - 1] = 9;
-        assert_eq!(most_unanswered(&old, 1_000, 1_001).0, 0, "they leave the window");
+    fn a_port_has_time_to_answer_and_then_counts_for_a_window() {
+        let mut counted = [0; COUNTED];
+        (counted[0], counted[3], counted[50]) = (7, 5, 2);
+        let unanswered = Unanswered::of(counted, [0; PATIENCE as usize]);
+        let most = |to| unanswered.most(1_000, 1_000 + to);
+        assert_eq!(most(1).0, 2, "the others may still be answered");
+        assert_eq!(most(PATIENCE - 3), (7, 1_000 + PATIENCE - 3));
+        assert_eq!(most(PATIENCE), (14, 1_000 + PATIENCE));
+        assert_eq!(most(10_000), (14, 1_000 + PATIENCE));
+    }
+
+    /// Half of a scan at the start of a window and half at its end: when these are judged, the others have left it.
+    #[test]
+    fn who_asks_at_both_ends_of_a_window_is_judged_by_all_of_it() {
+        let mut counted = [0; COUNTED];
+        (counted[1], counted[COUNTED - 1]) = (10, 10);
+        let unanswered = Unanswered::of(counted, [0; PATIENCE as usize]);
+        assert_eq!(unanswered.most(1_000, 1_000 + PATIENCE), (20, 1_000 + PATIENCE - 1));
+        let later = Unanswered::of([0; COUNTED], unanswered.left(2));
+        assert_eq!(later.0[COUNTED + 1], 10, "two quanta ago the oldest left");
+        assert_eq!(later.most(1_002, 1_003).0, 10);
+        assert_eq!(later.most(1_000 + PATIENCE, 2_000).0, 10);
+        assert_eq!(unanswered.left(QUANTA + PATIENCE - 1), [0, 0, 0, 0, 0, 10], "only the youngest are left");
     }
 }

@@ -2,6 +2,7 @@
 //! one scan is reported once.
 
 use super::Tracker;
+use super::replies::Replied;
 use super::thinning::Thinning;
 use crate::detect::batch::Batch;
 use crate::detect::probe::Probe;
@@ -60,9 +61,16 @@ impl Tracker {
     }
 
     /// Observes what it was handed, and leaves in the list what it hands down in its turn.
-    pub(crate) fn observe_handed(&mut self, batch: &Batch, list: &mut Vec<Handed>, sink: &mut EventSink<'_>) {
+    pub(crate) fn observe_handed(
+        &mut self,
+        batch: &Batch,
+        list: &mut Vec<Handed>,
+        replied: &[Replied],
+        sink: &mut EventSink<'_>,
+    ) {
+        let mut replied = if self.rows.keeps_replies() { replied } else { &[] };
         if self.rows.are_networks() {
-            return self.observe_networks(batch, list, sink);
+            return self.observe_networks(batch, list, replied, sink);
         }
         if self.is_among_few_hosts(batch, list, sink) {
             return;
@@ -72,6 +80,7 @@ impl Tracker {
         list.retain_mut(|handed| {
             let looked_up = at;
             at += 1;
+            self.answer_before(handed.at, batch, &mut replied, sink);
             // Nearly all of a flood.
             if handed.what == What::CountNew && self.passes_over(looked_up, handed.now) {
                 return true;
@@ -82,6 +91,7 @@ impl Tracker {
             handed.what = what.unwrap_or(handed.what);
             what.is_some()
         });
+        self.answer_before(BATCH, batch, &mut replied, sink);
         self.end_batch();
     }
 
@@ -106,7 +116,13 @@ impl Tracker {
 
     /// The same for a rule about networks. It is beside the others: it hands down what it got, and what they find of one source is not
     /// forgotten of its network.
-    fn observe_networks(&mut self, batch: &Batch, list: &[Handed], sink: &mut EventSink<'_>) {
+    fn observe_networks(
+        &mut self,
+        batch: &Batch,
+        list: &[Handed],
+        mut replied: &[Replied],
+        sink: &mut EventSink<'_>,
+    ) {
         let mut mine = [0; BATCH];
         let mut len = 0;
         for (at, handed) in list.iter().enumerate() {
@@ -121,10 +137,12 @@ impl Tracker {
         for (at, &listed) in mine.iter().take(len).enumerate() {
             let handed = list[listed];
             let Some(probe) = batch.at(handed.at) else { continue };
+            self.answer_before(handed.at, batch, &mut replied, sink);
             sink.now = handed.now;
             self.pass(sink);
             self.observe(at, probe, handed.what == What::Count, sink);
         }
+        self.answer_before(BATCH, batch, &mut replied, sink);
         self.end_batch();
     }
 

@@ -10,6 +10,7 @@ mod show;
 mod thinning;
 
 pub(crate) use handed::{Handed, What};
+pub(crate) use replies::Replied;
 
 use self::few_hosts::FewHosts;
 use self::thinning::Thinning;
@@ -93,13 +94,14 @@ impl Tracker {
         let (peer_bytes, long_bytes) = rule.peers.map_or((0, 0), |peers| {
             (PeerStore::row_bytes(peers), PeerStore::long_bytes(limits.memory_bytes))
         });
-        let keeps_replies = policy.keeps_replies(&rule);
+        let keeps_answers = policy.keeps_answers(&rule);
         let row_bytes = size_of::<Row>()
             + size_of::<u32>()
             + EvictionQueue::ROW_BYTES
             + PortStore::list_bytes(plan.list_ports)
             + peer_bytes
-            + if keeps_replies { Rows::REPLY_BYTES + PortStore::answer_bytes(plan.list_ports) } else { 0 };
+            + if policy.replies { Rows::REPLY_BYTES } else { 0 }
+            + if keeps_answers { PortStore::answer_bytes(plan.list_ports) } else { 0 };
         let taken = directory.bytes() + plan.block_bytes + long_bytes;
         let capacity = (limits.memory_bytes.saturating_sub(taken) / row_bytes)
             .clamp(LEAST_ROWS, directory.capacity() as usize);
@@ -110,7 +112,7 @@ impl Tracker {
         let queue = EvictionQueue::new(capacity)?;
         let peers = |threshold| PeerStore::new(capacity, threshold, limits.memory_bytes);
         let stores =
-            (capacity, PortStore::new(capacity, &plan, keeps_replies)?, rule.peers.map(peers).transpose()?);
+            (capacity, PortStore::new(capacity, &plan, keeps_answers)?, rule.peers.map(peers).transpose()?);
         Ok(Self {
             limits,
             pace: pace(&rule),

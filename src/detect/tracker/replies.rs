@@ -6,6 +6,16 @@ use crate::detect::probe::{Class, Probe, Reply};
 use crate::detect::sink::EventSink;
 use crate::detect::table::Spot;
 
+/// A reply of a batch. A slower rule looks at it between the probes before it and those behind: in a file the next one may come minutes
+/// later, and until then the answer is missing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replied {
+    /// Its number in the batch.
+    pub at: usize,
+    /// When it came, by the detector's time.
+    pub now: u64,
+}
+
 impl Tracker {
     /// Notes the answer to a probe, the gathered one of this number. Where its source has no row, nothing is kept of it: a flood
     /// that the host answers costs no more than a look.
@@ -29,14 +39,22 @@ impl Tracker {
         }
     }
 
-    /// Notes the answers in a batch whose probes it was handed.
-    pub(crate) fn observe_replies(&mut self, batch: &Batch, sink: &mut EventSink<'_>) {
-        if !self.rows.keeps_replies() {
-            return;
-        }
-        self.pass(sink);
-        for probe in batch.iter() {
-            if let Some(reply) = probe.reply {
+    /// Notes what came before the probe of this number, of replies of whose batch the probes are handed to a rule behind the first.
+    #[inline]
+    pub(super) fn answer_before(
+        &mut self,
+        at: usize,
+        batch: &Batch,
+        replied: &mut &[Replied],
+        sink: &mut EventSink<'_>,
+    ) {
+        while let Some((next, rest)) = replied.split_first().filter(|(next, _)| next.at < at) {
+            *replied = rest;
+            if let Some((probe, reply)) = batch.at(next.at).and_then(|probe| Some((probe, probe.reply?)))
+                && self.rows.concerns(probe)
+            {
+                sink.now = next.now;
+                self.pass(sink);
                 self.answer_at(self.spot(probe.source, Class::Syn), probe, reply, sink);
             }
         }

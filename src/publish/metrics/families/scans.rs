@@ -180,7 +180,7 @@ pub(super) static FAMILIES: &[Family] = &[
     gauge(
         "portscan_source_peak_unanswered_ports",
         &["interface", "source", "window"],
-        "The most distinct ports the source probed within the window that had not answered after a tenth of it, at any time within the hold.",
+        "The most distinct ports the source probed within the window that had not answered after a tenth of it, at any time within the hold; until then after a hit, that have not answered yet.",
         |view, samples| {
             view.each_source(|name, window, _, source| {
                 if let Some(ports) = source.peak_unanswered_ports {
