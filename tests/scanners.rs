@@ -3,72 +3,90 @@
 //!
 //! Needs root, nmap, masscan, hping3, scan6, zmap, curl, python3 and systemd's journald, and fails without them.
 #![allow(clippy::unwrap_used, reason = "a test says why it failed by failing")]
+#![allow(clippy::print_stdout, reason = "what was measured")]
 
 use lab::exporter::{Exporter, ends_well};
 use lab::room::{Lab, WATCHED, WATCHED_V6, in_room, journal};
+use lab::spaces::{Ended, Pair, run_in};
 use lab::{PATIENCE, eventually, frames};
+use portscan_exporter::system::clock;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::time::Duration;
 
-/// A source, the command that scans from it, and what comes of it: the technique and the distinct ports.
+/// A source, the command that scans from it, and what comes of it: the technique, the distinct ports and the tool.
 struct Run {
     source: &'static str,
     command: String,
     technique: &'static str,
     ports: f64,
+    tool: &'static str,
 }
 
 /// Every scanner with an address of its own, so that each is a scan of its own.
 fn runs(router: &str) -> Vec<Run> {
-    let nmap = |source: &'static str, words: &str, technique, ports| Run {
+    let nmap = |source: &'static str, words: &str, technique, ports, tool| Run {
         source,
         command: format!("nmap -n -Pn -T4 --max-retries=0 -e eth0 -S {source} {words} --send-eth {WATCHED}"),
         technique,
         ports,
+        tool,
     };
-    let other = |source, command: String, technique, ports| Run { source, command, technique, ports };
+    let other =
+        |source, command: String, technique, ports, tool| Run { source, command, technique, ports, tool };
     let mac = router.replace(':', "-");
+    let masscan =
+        |words: String| format!("timeout 5 masscan {words} --rate 1000 --wait 0 -e eth0 || [ $? = 124 ]");
     vec![
-        nmap("198.51.100.31", "-sS -p1-100", "syn", 100.0),
-        nmap("198.51.100.32", "-sF -p1-60", "fin", 60.0),
-        nmap("198.51.100.33", "-sN -p1-60", "null", 60.0),
-        nmap("198.51.100.34", "-sX -p1-60", "xmas", 60.0),
-        nmap("198.51.100.35", "-sS --scanflags SYNFIN -p1-60", "odd", 60.0),
-        nmap("198.51.100.36", "-sU -p1-60", "udp", 60.0),
-        nmap("198.51.100.37", "-sY -p1-60", "sctp", 60.0),
-        nmap("198.51.100.38", "-sO", "protocol", 252.0),
-        other("198.51.100.7", format!("nmap -n -Pn -T4 -sT -p1-50 {WATCHED}"), "syn", 50.0),
+        nmap("198.51.100.31", "-sS -p1-100", "syn", 100.0, "nmap"),
+        nmap("198.51.100.32", "-sF -p1-60", "fin", 60.0, "nmap"),
+        nmap("198.51.100.33", "-sN -p1-60", "null", 60.0, "nmap"),
+        nmap("198.51.100.34", "-sX -p1-60", "xmas", 60.0, "nmap"),
+        nmap("198.51.100.35", "-sS --scanflags SYNFIN -p1-60", "odd", 60.0, "nmap"),
+        nmap("198.51.100.36", "-sU -p1-60", "udp", 60.0, "unknown"),
+        nmap("198.51.100.37", "-sY -p1-60", "sctp", 60.0, "unknown"),
+        nmap("198.51.100.38", "-sO", "protocol", 252.0, "unknown"),
+        // The kernel puts the pieces together.
+        nmap("198.51.100.39", "-sS -f -p1-60", "syn", 60.0, "nmap"),
+        other("198.51.100.7", format!("nmap -n -Pn -T4 -sT -p1-50 {WATCHED}"), "syn", 50.0, "unknown"),
+        other(
+            "2001:db8:54::/64",
+            format!("nmap -6 -n -Pn -T4 --max-retries=0 -e eth0 -S 2001:db8:54::7 -sS -p1-60 {WATCHED_V6}"),
+            "syn",
+            60.0,
+            "nmap",
+        ),
         other(
             "198.51.100.41",
-            format!(
-                "timeout 5 masscan --range {WATCHED} -p1-100 --rate 1000 --wait 0 -e eth0 --source-ip 198.51.100.41 \
-                 --router-mac {mac} || [ $? = 124 ]"
-            ),
+            masscan(format!("--range {WATCHED} -p1-100 --source-ip 198.51.100.41 --router-mac {mac}")),
             "syn",
             100.0,
+            "masscan",
         ),
         other(
             "2001:db8:53::/64",
-            format!(
-                "timeout 5 masscan --range {WATCHED_V6} -p1-100 --rate 1000 --wait 0 -e eth0 --source-ip 2001:db8:53::7 \
-                 --router-mac-ipv6 {mac} || [ $? = 124 ]"
-            ),
+            masscan(format!(
+                "--range {WATCHED_V6} -p1-100 --source-ip 2001:db8:53::7 --router-mac-ipv6 {mac}"
+            )),
             "syn",
             100.0,
+            "masscan",
         ),
         other(
             "198.51.100.42",
             format!("hping3 -a 198.51.100.42 -S -p ++1 -c 60 -i u2000 {WATCHED} || :"),
             "syn",
             60.0,
+            "hping3",
         ),
         other(
             "198.51.100.43",
             format!("hping3 -a 198.51.100.43 -F -P -U -p ++1 -c 60 -i u2000 {WATCHED} || :"),
             "xmas",
             60.0,
+            "hping3",
         ),
-        other("2001:db8:51::/64", format!("scan6 -i eth0 -d {WATCHED_V6} -j tcp:1-60"), "syn", 60.0),
+        other("2001:db8:51::/64", format!("scan6 -i eth0 -d {WATCHED_V6} -j tcp:1-60"), "syn", 60.0, "scan6"),
     ]
 }
 
@@ -80,8 +98,21 @@ fn is_scanned_by(lab: &Lab, exporter: &Exporter, run: &Run) {
     let hits = eventually("the hit in the journal", PATIENCE, || {
         Some(journal(&matches)).filter(|hits| !hits.is_empty())
     });
-    let told: Vec<_> = hits.iter().map(|hit| (&hit["PORTSCAN_TECHNIQUE"], &hit["PORTSCAN_KIND"])).collect();
-    assert_eq!(told, [(&Value::from(run.technique), &Value::from("vertical"))], "{}", run.command);
+    let fields = ["PORTSCAN_TECHNIQUE", "PORTSCAN_KIND", "PORTSCAN_TOOL"];
+    let told: Vec<_> = hits.iter().map(|hit| fields.map(|field| hit[field].as_str().unwrap())).collect();
+    assert_eq!(told, [[run.technique, "vertical", run.tool]], "{}", run.command);
+}
+
+/// The records of a source at the end of its scans by this window: kind, ports, hosts, sources and tool.
+fn ended(source: &str, window: &str) -> Vec<[String; 5]> {
+    let matches = [format!("PORTSCAN_SOURCE={source}"), format!("PORTSCAN_WINDOW_SECONDS={window}")];
+    let matches = [&*matches[0], &matches[1], "PORTSCAN_EVENT=ended"];
+    let records = eventually("the end in the journal", PATIENCE, || {
+        Some(journal(&matches)).filter(|records| !records.is_empty())
+    });
+    let fields = ["KIND", "PORTS", "HOSTS", "SOURCES", "TOOL"].map(|name| format!("PORTSCAN_{name}"));
+    let text = |record: &Value, field: &String| record[field].as_str().unwrap_or_default().to_owned();
+    records.iter().map(|record| std::array::from_fn(|n| text(record, &fields[n]))).collect()
 }
 
 #[test]
@@ -100,7 +131,7 @@ fn every_scanner_is_one_scan_of_its_technique() {
         lab.run(
             "s1",
             "sh",
-            &["-c", &format!("nmap -n -Pn -T4 -sM -p1-60 {WATCHED}; nmap -n -Pn -T4 -sA -p1-60 {WATCHED}")],
+            &["-c", &format!("for scan in M A W; do nmap -n -Pn -T4 -s$scan -p1-60 {WATCHED}; done")],
         );
         lab.run("s1", "nmap", &["-n", "-sn", "-PE", WATCHED]);
         exporter.wait_for("portscan_probes_total", &["technique=\"icmp\"", "family=\"ipv4\""], 1.0);
@@ -164,6 +195,198 @@ fn what_answered_is_told() {
             assert_eq!(ended["PORTSCAN_EVIDENCE"], grade, "{source}");
         }
     });
+}
+
+/// As polite as `-T2`, by IPv4 and IPv6: record, API and metrics name exactly the open ports as answered.
+#[test]
+fn what_answered_a_polite_scan_is_told() {
+    in_room("what_answered_a_polite_scan_is_told", |lab| {
+        let _open = lab.serving("t", &["serve", "22", "80", "253"]);
+        let exporter = lab.exporter(&["--detection.replies"]);
+        let scan = |words: &[&str]| {
+            let polite = ["-n", "-Pn", "-T2", "-sS", "--max-retries=0", "-p22,80,253,1001-1022"];
+            Ended(lab.on("s1", "nmap").args(polite).args(words).spawn().unwrap())
+        };
+        let mut scans = [scan(&[WATCHED]), scan(&["-6", WATCHED_V6])];
+        for scan in &mut scans {
+            assert!(scan.0.wait().unwrap().success());
+        }
+        let sources = ["198.51.100.7", "2001:db8:51::/64"];
+        for source in sources {
+            let of_source = [&*format!("source=\"{source}\""), "window=\"10s\""];
+            exporter.wait_for("portscan_source_answered_ports", &of_source, 3.0);
+            let page = exporter.get(&format!("/api/v1/scans?source={source}")).unwrap();
+            let page: Value = serde_json::from_str(&page).unwrap();
+            let scans = page["scans"].as_array().unwrap();
+            let told: Vec<_> = scans.iter().map(|scan| &scan["answered_ports"]).collect();
+            assert_eq!(told, ["22,80,253"], "{source}");
+            assert_eq!(scans[0]["tool"], "nmap", "{source}");
+        }
+        ends_well(exporter);
+        for source in sources {
+            let matches = [&*format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=ended"];
+            let ended = eventually("the end in the journal", PATIENCE, || journal(&matches).pop());
+            assert_eq!(ended["PORTSCAN_ANSWERED_PORTS"], "22,80,253", "{source}");
+            assert_eq!(ended["PORTSCAN_REFUSED_PORTS"], "1001-1022", "{source}");
+            assert_eq!(
+                (&ended["PORTSCAN_PORTS"], &ended["PORTSCAN_SILENT_PORTS"]),
+                (&"25".into(), &"".into())
+            );
+        }
+    });
+}
+
+/// Who takes his time, who hides among others, and who changes his address with each probe: one scan each, or one for each address.
+/// The rules are shorter than by default, so that the slowest, a port every 15 s, is found within a minute.
+#[test]
+fn who_hides_is_one_scan() {
+    in_room("who_hides_is_one_scan", |lab| {
+        let exporter = lab.exporter(&[
+            "--detection.threshold=3",
+            "--detection.slow-window=1m",
+            "--detection.slow-threshold=3",
+            "--detection.hop-threshold=20",
+        ]);
+        for last in 61..=63 {
+            lab.run("s1", "ip", &["addr", "add", &format!("198.51.100.{last}/24"), "dev", "eth0"]);
+        }
+        let nmap = |source: &str, words: &str| {
+            let command = format!(
+                "exec nmap -n -Pn --max-retries=0 -e eth0 -S {source} --send-eth -sS {words} {WATCHED}"
+            );
+            Ended(lab.on("s1", "sh").args(["-c", &command]).spawn().unwrap())
+        };
+        let mut scans = [
+            nmap("198.51.100.61", "-T1 -p1-4"),
+            nmap("198.51.100.62", "-T4 --scan-delay 400ms -p1-30"),
+            nmap("198.51.100.63", "-T4 -p1-30 -D 198.51.100.101,198.51.100.102,203.0.113.5,ME"),
+        ];
+        // Each probe from another /64.
+        let hop = format!(
+            "seq 1 24 | xargs -P4 -I% timeout 20 nmap -6 -n -Pn -T4 --max-retries=0 --host-timeout=2s -e eth0 -S 2001:db8:60:%::7 \
+             -sS -p% {WATCHED_V6}"
+        );
+        lab.run("s1", "sh", &["-c", &hop]);
+        exporter.wait_for("portscan_hits_total", &["window=\"10m\""], 1.0);
+        for scan in &mut scans {
+            assert!(scan.0.wait().unwrap().success());
+        }
+        exporter.wait_for("portscan_hits_total", &["window=\"1m\""], 1.0);
+        // --scan-delay, and the decoys.
+        exporter.wait_for("portscan_hits_total", &["window=\"10s\""], 5.0);
+        ends_well(exporter);
+        let scan = |ports: &str, sources: &str, tool: &str| {
+            [["vertical", ports, "1", sources, tool].map(str::to_owned)].to_vec()
+        };
+        assert_eq!(ended("198.51.100.61", "60"), scan("4", "", "nmap"));
+        assert_eq!(ended("198.51.100.62", "10"), scan("30", "", "nmap"));
+        for decoy in ["198.51.100.63", "198.51.100.101", "198.51.100.102", "203.0.113.5"] {
+            assert_eq!(ended(decoy, "10"), scan("30", "", "nmap"), "{decoy}");
+        }
+        assert_eq!(ended("2001:db8:60::/48", "600"), scan("24", "24", "nmap"));
+    });
+}
+
+/// On a gateway: one port of 32 hosts by two scanners, and 24 ports of 32 hosts, slowly.
+#[test]
+fn sweeps_and_blocks_are_seen_on_a_gateway() {
+    in_room("sweeps_and_blocks_are_seen_on_a_gateway", |lab| {
+        let mut command = lab.on("gw", lab::program());
+        command.args(["-i", "a0", "--web.listen-address=127.0.0.1:10220", "--log.format=journald"]).args([
+            "--detection.home=192.0.2.0/24",
+            "--detection.window=1s",
+            "--detection.sweep-window=1m",
+        ]);
+        let exporter = Exporter::start("lab-gw", 10220, command).ready();
+        let mac = lab.run("gw", "cat", &["/sys/class/net/a0/address"]).stdout;
+        let mac = String::from_utf8(mac).unwrap();
+        let masscan = |source: &str, words: &str| {
+            let mac = mac.trim().replace(':', "-");
+            let command = format!(
+                "timeout 100 masscan --range 192.0.2.0/27 {words} --wait 0 -e eth0 --source-ip {source} --router-mac {mac} || [ $? = 124 ]"
+            );
+            Ended(lab.on("s1", "sh").args(["-c", &command]).spawn().unwrap())
+        };
+        let _block = masscan("198.51.100.71", "-p1-24 --rate 16");
+        let _sweep = masscan("198.51.100.72", "-p22 --rate 100");
+        let zmap = "zmap -q -p 22 -B 1M --cooldown-time=1 -i eth0 -S 198.51.100.73 -G GATEWAY -o /dev/null --blacklist-file=/dev/null \
+                    192.0.2.0/27";
+        lab.run("s1", "sh", &["-c", &zmap.replace("GATEWAY", mac.trim())]);
+        exporter.wait_for("portscan_hits_total", &["kind=\"horizontal\""], 2.0);
+        exporter.wait_for("portscan_hits_total", &["kind=\"block\""], 1.0);
+        // All 768 targets, and 32 hosts twice.
+        exporter.wait_for("portscan_probes_total", &["technique=\"syn\"", "family=\"ipv4\""], 832.0);
+        assert_eq!(exporter.value("portscan_hits_total", &[]), Some(3.0));
+        ends_well(exporter);
+        let scan =
+            |kind: &str, ports: &str, tool: &str| [[kind, ports, "32", "", tool].map(str::to_owned)].to_vec();
+        assert_eq!(ended("198.51.100.71", "60"), scan("block", "24", "masscan"));
+        assert_eq!(ended("198.51.100.72", "60"), scan("horizontal", "1", "masscan"));
+        assert_eq!(ended("198.51.100.73", "60"), scan("horizontal", "1", "zmap"));
+    });
+}
+
+/// A flood of SYNs from new sources that the host answers, each of them: nothing is lost, of neither direction.
+#[test]
+fn a_flood_that_is_answered_loses_nothing() {
+    const SYNS: u32 = 100_000;
+    let mac = [2, 0, 0, 0, 0, 9];
+    let pair = Pair::silent(mac);
+    // With cookies the host answers whatever waits.
+    for words in [
+        &["sysctl", "-qw", "net.ipv4.tcp_syncookies=2"][..],
+        &["ip", "route", "add", "default", "via", "192.0.2.7"],
+        &["ip", "neigh", "replace", "192.0.2.7", "lladdr", "02:00:00:00:00:07", "dev", "eth0"],
+    ] {
+        run_in(&pair.watched, words[0], &words[1..]);
+    }
+    let _open = lab::inside(&pair.watched, || {
+        let listener = std::net::TcpListener::bind("192.0.2.10:80").unwrap();
+        std::mem::forget(listener);
+    })
+    .join();
+    for flags in [&[][..], &["--detection.replies"]] {
+        let mut command = lab::spaces::command_in(&pair.watched, lab::program());
+        command
+            .args(["-i", "eth0", "--web.listen-address=127.0.0.1:10220", "--log.format=logfmt"])
+            .args(flags);
+        let exporter = Exporter::start(&pair.watched, 10220, command).ready();
+        let sent = || -> f64 {
+            let counter = run_in(&pair.watched, "cat", &["/sys/class/net/eth0/statistics/tx_packets"]).stdout;
+            String::from_utf8(counter).unwrap().trim().parse().unwrap()
+        };
+        let before = sent();
+        // 50,000 a second, a thousand at a time.
+        let space = pair.source.clone();
+        lab::inside(&space, move || {
+            let mut out = pcap::Capture::from_device("eth0").unwrap().open().unwrap();
+            let start = clock::steady();
+            for n in 0..SYNS {
+                let [_, a, b, c] = n.to_be_bytes();
+                let mut frame =
+                    frames::ethernet(0x0800, &frames::answerable_syn_packet([100, 64 + a, b, c], 80));
+                frame[..6].copy_from_slice(&mac);
+                out.sendpacket(frame).unwrap();
+                if n % 1_000 == 0 {
+                    let due = Duration::from_millis(u64::from(n) / 50);
+                    std::thread::sleep(due.saturating_sub(start.elapsed()));
+                }
+            }
+        })
+        .join()
+        .unwrap();
+        let syn = ["technique=\"syn\"", "family=\"ipv4\""];
+        exporter.wait_for("portscan_probes_total", &syn, f64::from(SYNS));
+        let packets = exporter.value("portscan_packets_total", &[]).unwrap();
+        let answers = packets - f64::from(SYNS);
+        let cpu = exporter.value("process_cpu_seconds_total", &[]).unwrap();
+        println!("{flags:?}: {packets} packets, {answers} answers, {cpu} s of CPU");
+        assert_eq!(exporter.value("portscan_capture_dropped_packets_total", &[]), Some(0.0));
+        let sent = sent() - before;
+        assert!(sent > 0.99 * f64::from(SYNS), "the host answered {sent}");
+        assert_eq!(answers, if flags.is_empty() { 0.0 } else { sent });
+        ends_well(exporter);
+    }
 }
 
 /// A host that asks resolvers, time servers and QUIC servers from a thousand ports is answered on a thousand ports.
@@ -251,7 +474,7 @@ fn tunnels(count: u16, to: [u8; 6]) -> Vec<Vec<u8>> {
 #[test]
 fn tunnels_are_counted_or_looked_into() {
     let mac = [2, 0, 0, 0, 0, 9];
-    let pair = lab::spaces::Pair::silent(mac);
+    let pair = Pair::silent(mac);
     let start = |flags: &[&str]| {
         let mut command = lab::spaces::command_in(&pair.watched, lab::program());
         command

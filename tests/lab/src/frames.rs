@@ -57,6 +57,18 @@ pub fn sum(packet: &mut [u8]) {
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
+/// The same over IPv4 with the sum of the segment, too: a host answers it.
+pub fn answerable_syn_packet(source: [u8; 4], port: u16) -> Vec<u8> {
+    let mut packet = syn_packet(source, port);
+    let length = (packet.len() - 20) as u32;
+    let words = packet[12..].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum = words.sum::<u32>() + u32::from(TCP) + length;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[36..38].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
 /// A frame for every host of a network, with a SYN behind tags of these types.
 pub fn syn(source: impl Into<IpAddr>, tags: &[u16], port: u16) -> Vec<u8> {
     let packet = syn_packet(source, port);
