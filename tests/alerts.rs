@@ -343,8 +343,16 @@ fn a_number_of_the_scan_rules_that_is_one_off_fails_the_tests() {
         &[
             ("            )\n          ) > 10\n", "            )\n          ) > 9\n"),
             ("            )\n          ) > 10\n", "            )\n          ) > 11\n"),
-            ("portscan_threshold_ports\n        keep", "(portscan_threshold_ports + 1)\n        keep"),
-            ("portscan_threshold_ports\n        keep", "(portscan_threshold_ports - 1)\n        keep"),
+            (
+                "portscan_threshold_ports\n            or\n            portscan_source_peak_unanswered",
+                "(portscan_threshold_ports + 1)\n            or\n            portscan_source_peak_unanswered",
+            ),
+            (
+                "portscan_threshold_ports\n            or\n            portscan_source_peak_unanswered",
+                "(portscan_threshold_ports - 1)\n            or\n            portscan_source_peak_unanswered",
+            ),
+            ("2 * portscan_source_answered_ports", "2.2 * portscan_source_answered_ports"),
+            ("_per_host <= 2\n", "_per_host <= 3\n"),
             (
                 "portscan_threshold_ports\n          unless",
                 "(portscan_threshold_ports + 1)\n          unless",
@@ -354,12 +362,12 @@ fn a_number_of_the_scan_rules_that_is_one_off_fails_the_tests() {
                 "(portscan_threshold_ports - 1)\n          unless",
             ),
             (
-                "(10 * portscan_threshold_ports)\n        keep",
-                "(9.95 * portscan_threshold_ports)\n        keep",
+                "(10 * portscan_threshold_ports)\n          unless on (job, instance, interface, source, window)\n          instance",
+                "(9.95 * portscan_threshold_ports)\n          unless on (job, instance, interface, source, window)\n          instance",
             ),
             (
-                "(10 * portscan_threshold_ports)\n        keep",
-                "(10.05 * portscan_threshold_ports)\n        keep",
+                "(10 * portscan_threshold_ports)\n          unless on (job, instance, interface, source, window)\n          instance",
+                "(10.05 * portscan_threshold_ports)\n          unless on (job, instance, interface, source, window)\n          instance",
             ),
             ("portscan_threshold_ports\n          and", "(portscan_threshold_ports + 300)\n          and"),
             ("(10 * portscan_threshold_ports)", "(9.95 * portscan_threshold_ports)"),

@@ -22,9 +22,6 @@ const fn busy(source: &'static str, ports: u64, answered: u64, refused: u64) -> 
     Some(Busy { source, ports, answered, refused })
 }
 
-/// Scans that are `info` with replies: they do not have as many ports at a time that had their time to answer.
-const ONLY_INFO: [&str; 3] = ["slow-over.pcap", "slow-under.pcap", "split-9.9s.pcap"];
-
 const CLIENT: &str = "198.51.100.7";
 
 /// What each capture holds, said by hand. How each was made is in `tests/captures/benign.sh`.
@@ -177,9 +174,7 @@ fn nobody_is_woken() {
         .iter()
         .map(|(kind, busy)| {
             let file = file(kind);
-            // Of the peers a third does not answer: as many ports as the rule takes for a scan.
-            let severity = if *kind == "peer-to-peer" { "warning" } else { "info" };
-            let alert = format!("{{alertname=\"PortScanDetected\",severity={severity:?},instance={file:?}}}");
+            let alert = format!("{{alertname=\"PortScanDetected\",severity=\"info\",instance={file:?}}}");
             let samples: Vec<_> = busy.iter().map(|_| json!({"labels": alert, "value": 1})).collect();
             unit_test(FLAGS, &file, query, &samples)
         })
@@ -198,7 +193,7 @@ fn every_scan_still_wakes_somebody() {
         SCANS.iter().map(|(file, flags, expected)| (*file, *flags, expected.iter().map(|it| it.0).collect()));
     let tests: Vec<_> = expected
         .chain(scanners)
-        .filter(|(file, ..)| !ONLY_INFO.contains(file) && !file.ends_with(".pcapng"))
+        .filter(|(file, ..)| !file.ends_with(".pcapng"))
         .map(|(file, flags, sources): (_, _, Vec<_>)| {
             let flags = if flags == REPLIES { flags.to_vec() } else { [flags, REPLIES].concat() };
             assert_eq!(scans(&flags, file).len(), sources.len(), "{file}");
