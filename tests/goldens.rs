@@ -90,7 +90,7 @@ fn who_completes_a_handshake_is_no_forged_address() {
             let told = (&scan["evidence"], scan["answered"].as_u64());
             assert_eq!(told, (&grade.into(), (flags == REPLIES).then_some(3)), "{file}");
             let page = replay(flags, file, "metrics");
-            let is_shown = page.contains("portscan_source_info{evidence=\"handshake\"");
+            let is_shown = page.contains("evidence=\"handshake\"");
             assert_eq!(is_shown, grade == "handshake", "{file}");
         }
     }

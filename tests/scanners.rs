@@ -12,6 +12,7 @@ use lab::{PATIENCE, eventually, frames};
 use portscan_exporter::system::clock;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// A source, the command that scans from it, and what comes of it: the technique, the distinct ports and the tool.
@@ -387,6 +388,51 @@ fn a_flood_that_is_answered_loses_nothing() {
         assert_eq!(answers, if flags.is_empty() { 0.0 } else { sent });
         ends_well(exporter);
     }
+}
+
+/// The adversary forges fifteen hundred scanners, each wider than the real one: more than there are series, records and places among the
+/// recent scans. Who really connects is in all of them.
+#[test]
+fn a_storm_of_forged_scanners_hides_no_real_one() {
+    in_room("a_storm_of_forged_scanners_hides_no_real_one", |lab| {
+        const FORGED: u32 = 1_500;
+        let _open = lab.serving("t", &["serve", "22"]);
+        let exporter = lab.exporter(&["--detection.replies"]);
+        let storm = std::thread::spawn(|| {
+            let sources = (0..FORGED).map(|n| Ipv4Addr::from_bits(0xcb00_7100 + n));
+            let scan = |source| (1..=60).map(move |port| frames::to_all(frames::syn(source, &[], port)));
+            lab::inject("lab-srv", sources.flat_map(scan).collect());
+        });
+        let of_vertical = ["kind=\"vertical\"", "window=\"10s\""];
+        eventually("the storm", PATIENCE, || {
+            exporter.value("portscan_hits_total", &of_vertical).filter(|hits| *hits >= 200.0)
+        });
+        lab.nmap(&["-sT", "-p1-50", "--max-retries=0", WATCHED]);
+        storm.join().unwrap();
+        let source = "198.51.100.7";
+        let of_source = format!("source=\"{source}\"");
+        exporter.wait_for("portscan_source_info", &[&of_source, "evidence=\"handshake\""], 1.0);
+        exporter.wait_for("portscan_hits_total", &of_vertical, f64::from(FORGED + 1));
+        let of_window = [&*of_source, "window=\"10s\""];
+        assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &of_window), Some(50.0));
+        assert!(
+            exporter.sum("portscan_recent_scans_evicted_total") > 0.0,
+            "the storm is greater than the ring"
+        );
+        let scans = exporter.get(&format!("/api/v1/scans?source={source}")).unwrap();
+        let scans: Value = serde_json::from_str(&scans).unwrap();
+        assert_eq!(scans["scans"].as_array().map(Vec::len), Some(1), "{scans}");
+        assert_eq!(scans["scans"][0]["evidence"], "handshake", "{scans}");
+        ends_well(exporter);
+        let matches = [&*format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=ended"];
+        let ended = eventually("its record", PATIENCE, || journal(&matches).into_iter().next());
+        assert_eq!(
+            [&ended["PORTSCAN_EVIDENCE"], &ended["PORTSCAN_PORTS"], &ended["PORTSCAN_ANSWERED_PORTS"]],
+            ["handshake", "50", "22"]
+        );
+        let withheld = journal(&["PORTSCAN_EVENT=suppressed"]);
+        assert!(!withheld.is_empty() && withheld.iter().all(|it| it["PORTSCAN_SUPPRESSED_HANDSHAKE"] == "0"));
+    });
 }
 
 /// A host that asks resolvers, time servers and QUIC servers from a thousand ports is answered on a thousand ports.

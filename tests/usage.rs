@@ -215,7 +215,7 @@ fn bad_files_are_refused_with_the_line_at_fault() {
         ),
         (
             "ignored:\n",
-            "invalid configuration config.yml: line 1: unknown key \"ignored\" (known: detection, names, ignore)",
+            "invalid configuration config.yml: line 1: unknown key \"ignored\" (known: detection, names, databases, ignore)",
         ),
         (
             "# two rules\ndetection: {threshold: 20}\nignore: {}\ndetection: {threshold: 30}\n",

@@ -262,7 +262,9 @@ fn confine(settings: &Settings) -> Result<Option<web::ConfigFile>, String> {
     let web_config = settings.web.config_file.as_deref();
     let web_files =
         web_config.map(web::ConfigFile::open).transpose()?.map_or_else(Vec::new, |file| file.files());
-    let files: Vec<&Path> = config.into_iter().chain(web_files.iter().map(PathBuf::as_path)).collect();
+    let databases = config.map_or_else(Vec::new, settings::files_of);
+    let named = databases.iter().chain(&web_files).map(PathBuf::as_path);
+    let files: Vec<&Path> = config.into_iter().chain(named).collect();
     let options = privilege::Options { user: settings.flags.user.clone(), readable: readable(&files) };
     let confined = privilege::confine(&options).map_err(|error| error.to_string())?;
     if let Some(why) = &confined.still_root {

@@ -37,6 +37,7 @@ impl PublishedSource {
         let Self {
             source: _,
             name: _,
+            provenance: _,
             distinct_ports,
             peak_distinct_ports,
             distinct_hosts,
@@ -81,7 +82,7 @@ impl Snapshot {
         let Self {
             time,
             window_nanos: _,
-            threshold: _,
+            threshold,
             kinds: _,
             subject: _,
             parties: _,
@@ -123,8 +124,7 @@ impl Snapshot {
                 .or_insert(source);
         }
         *sources = by_source.into_values().collect();
-        sources
-            .sort_by_key(|source| (Reverse((source.peak_distinct_ports, source.last_probe)), source.source));
+        sources.sort_by_key(|source| Reverse(source.rank(*threshold)));
         sources.truncate(usize::try_from(*published_sources_limit).unwrap_or(usize::MAX));
         *suppressed_sources = worth - twice - sources.len() as u64;
     }

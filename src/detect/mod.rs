@@ -35,6 +35,7 @@ mod scan;
 mod ignore;
 mod names;
 mod party;
+mod provenance;
 mod networks;
 mod subject;
 mod rule;
@@ -50,6 +51,7 @@ mod majority;
 mod row;
 mod rows;
 mod table;
+mod worth;
 mod retired;
 
 // Who is tracked, and what is shown of it.
@@ -72,6 +74,7 @@ pub use networks::Networks;
 pub use party::{Parties, Prefixes};
 pub(crate) use probe::Ipv4Probe;
 pub use probe::{Class, Family, Probe, Reply, Technique, Techniques, Tool};
+pub use provenance::{Country, Databases, Provenance};
 pub use ranges::PortRanges;
 pub use rule::{Limits, MOST_RULES, Policy, Rule, Subject};
 pub use scan::{EventKind, Grade, Kind, PortSample, Replies, Scan, ScanEvent, ScanId, Source};

@@ -4,6 +4,7 @@ use crate::detect::distinct::peaks::Peaks;
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::Tool;
 use crate::detect::scan::{Grade, Source};
+use crate::detect::worth::Rank;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -39,14 +40,15 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Publishing order, the least first: by peak, then recency, then address.
-    fn rank(&self) -> (u32, u64, Reverse<Source>) {
-        (self.peak, self.last_probe, Reverse(self.source))
+    /// Publishing order under a threshold, the least first.
+    fn rank(&self, threshold: u32) -> Rank {
+        let is_answered = self.answered.is_some_and(|ports| ports > 0);
+        Rank::of(self.source, (self.peak, threshold), self.evidence, is_answered, self.last_probe)
     }
 
     /// The greatest first.
-    pub(super) fn in_publishing_order(&self, other: &Self) -> Ordering {
-        other.rank().cmp(&self.rank())
+    pub(super) fn in_publishing_order(&self, other: &Self, threshold: u32) -> Ordering {
+        other.rank(threshold).cmp(&self.rank(threshold))
     }
 
     /// Takes in another class of the same source: the series show the greatest.
@@ -92,15 +94,15 @@ impl Retired {
     }
 
     /// Keeps a source that lost its place, if it is among the greatest.
-    pub(super) fn keep(&mut self, mut candidate: Candidate, epoch: u64) {
+    pub(super) fn keep(&mut self, mut candidate: Candidate, epoch: u64, threshold: u32) {
         candidate.ports = 0;
         if let Some(earlier) = self.candidates.iter_mut().find(|other| other.source == candidate.source) {
             candidate.merge(earlier, epoch);
             *earlier = candidate;
         } else if self.candidates.len() < self.limit {
             self.candidates.push(candidate);
-        } else if let Some(least) = self.candidates.iter_mut().min_by_key(|other| other.rank())
-            && least.rank() < candidate.rank()
+        } else if let Some(least) = self.candidates.iter_mut().min_by_key(|other| other.rank(threshold))
+            && least.rank(threshold) < candidate.rank(threshold)
         {
             *least = candidate;
         }
@@ -146,19 +148,20 @@ pub(super) struct Top {
     /// The least of them on top.
     heap: BinaryHeap<Reverse<ByRank>>,
     limit: usize,
+    threshold: u32,
     offered: u64,
 }
 
 impl Top {
-    /// At most so many.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { heap: BinaryHeap::with_capacity(limit + 1), limit, offered: 0 }
+    /// At most so many, under a threshold.
+    pub(super) fn new(limit: usize, threshold: u32) -> Self {
+        Self { heap: BinaryHeap::with_capacity(limit + 1), limit, threshold, offered: 0 }
     }
 
     /// One more.
     pub(super) fn offer(&mut self, candidate: Candidate) {
         self.offered += 1;
-        self.heap.push(Reverse(ByRank(candidate)));
+        self.heap.push(Reverse(ByRank(candidate.rank(self.threshold), candidate)));
         if self.heap.len() > self.limit {
             self.heap.pop();
         }
@@ -171,12 +174,12 @@ impl Top {
 
     /// The greatest, in publishing order.
     pub(super) fn into_sorted(self) -> impl Iterator<Item = Candidate> {
-        self.heap.into_sorted_vec().into_iter().map(|Reverse(ByRank(candidate))| candidate)
+        self.heap.into_sorted_vec().into_iter().map(|Reverse(ByRank(_, candidate))| candidate)
     }
 }
 
 /// A candidate in publishing order.
-struct ByRank(Candidate);
+struct ByRank(Rank, Candidate);
 
 impl PartialEq for ByRank {
     fn eq(&self, other: &Self) -> bool {
@@ -194,7 +197,7 @@ impl PartialOrd for ByRank {
 
 impl Ord for ByRank {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.rank().cmp(&other.0.rank())
+        self.0.cmp(&other.0)
     }
 }
 
@@ -238,7 +241,7 @@ mod tests {
     fn the_greatest_peaks_stay_and_the_least_makes_room() {
         let mut retired = Retired::new(2).expect("room");
         for (n, peak) in [(1, 30), (2, 50), (3, 20), (4, 40)] {
-            retired.keep(peaked(n, peak, NOW), NOW);
+            retired.keep(peaked(n, peak, NOW), NOW, 20);
         }
         assert_eq!(kept(&retired), [(source(4), 40), (source(2), 50)]);
     }
@@ -246,8 +249,8 @@ mod tests {
     #[test]
     fn a_source_is_there_once_with_the_greater_of_its_peaks() {
         let mut retired = Retired::new(2).expect("room");
-        retired.keep(Candidate { last_hit: Some(7), ..peaked(1, 30, NOW) }, NOW);
-        retired.keep(peaked(1, 10, NOW + 1), NOW + 1);
+        retired.keep(Candidate { last_hit: Some(7), ..peaked(1, 30, NOW) }, NOW, 20);
+        retired.keep(peaked(1, 10, NOW + 1), NOW + 1, 20);
         assert_eq!(kept(&retired), [(source(1), 30)]);
         let of_1 = retired.find(Source::of([198, 51, 100, 1].into(), 64)).expect("kept");
         assert_eq!((of_1.last_hit, of_1.last_probe, of_1.ports), (Some(7), NOW + 1, 0));
@@ -256,8 +259,8 @@ mod tests {
     #[test]
     fn a_peak_goes_with_the_hold() {
         let mut retired = Retired::new(2).expect("room");
-        retired.keep(peaked(1, 30, NOW), NOW);
-        retired.keep(peaked(2, 30, NOW + 10), NOW + 10);
+        retired.keep(peaked(1, 30, NOW), NOW, 20);
+        retired.keep(peaked(2, 30, NOW + 10), NOW + 10, 20);
         retired.expire(NOW + 16, 5);
         assert_eq!(retired.iter().count(), 2);
         retired.expire(NOW + 17, 5);
@@ -268,7 +271,7 @@ mod tests {
 
     #[test]
     fn publishing_order_is_by_peak_then_recency_then_address() {
-        let mut greatest = Top::new(4);
+        let mut greatest = Top::new(4, 20);
         for (n, peak, epoch) in [(1, 20, NOW), (5, 30, NOW), (4, 30, NOW + 1), (3, 30, NOW), (2, 40, NOW)] {
             greatest.offer(peaked(n, peak, epoch));
         }

@@ -6,6 +6,7 @@ use crate::detect::names::Names;
 use crate::detect::networks::Networks;
 use crate::detect::party::Parties;
 use crate::detect::probe::{Probe, Techniques};
+use crate::detect::provenance::Databases;
 use crate::detect::snapshot::Ignored;
 pub use crate::detect::subject::Subject;
 use std::net::IpAddr;
@@ -89,6 +90,8 @@ pub struct Policy {
     pub techniques: Techniques,
     /// What some sources are called.
     pub names: Names,
+    /// What else is known of their addresses.
+    pub databases: Databases,
     /// Whether to look for what was answered. A reload does not change it.
     pub replies: bool,
     /// Sources whose probes do not count.
@@ -112,6 +115,7 @@ impl Default for Policy {
             parties: Parties::of(64),
             techniques: Techniques::DEFAULT,
             names: Names::default(),
+            databases: Databases::default(),
             replies: false,
             ignored_sources: Networks::default(),
             ignored_ports: Vec::new(),

@@ -4,6 +4,7 @@ use crate::detect::majority::Confidence;
 use crate::detect::names::Name;
 use crate::detect::party::{Parties, Party};
 use crate::detect::probe::{Class, Technique, Tool};
+use crate::detect::provenance::Provenance;
 use crate::detect::ranges::PortRanges;
 use crate::detect::tuning::SAMPLE_PORTS;
 use crate::packet::Timestamp;
@@ -172,6 +173,8 @@ pub struct Scan {
     pub source_address: IpAddr,
     /// What the operator calls the source.
     pub name: Option<Name>,
+    /// What else the operator's databases say of its address.
+    pub provenance: Provenance,
     /// What it spreads over.
     pub kind: Kind,
     /// How it asks.

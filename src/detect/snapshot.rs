@@ -3,10 +3,12 @@
 use crate::detect::names::Name;
 use crate::detect::party::Parties;
 use crate::detect::probe::{Family, Probe, Technique, Tool};
+use crate::detect::provenance::Provenance;
 use crate::detect::scan::{Grade, Kind, Scan, Source};
 use crate::detect::subject::Subject;
 use crate::detect::tuning::BURST_BOUNDS;
 use crate::detect::wanted::PortSources;
+use crate::detect::worth::Rank;
 use crate::packet::Timestamp;
 use std::cmp::Reverse;
 
@@ -142,6 +144,8 @@ pub struct PublishedSource {
     pub source: Source,
     /// What the operator calls it.
     pub name: Option<Name>,
+    /// What else the operator's databases say of its address.
+    pub provenance: Provenance,
     /// Distinct ports within the window, now; by a rule that counts hosts, hosts.
     pub distinct_ports: u32,
     /// The greatest count reached within the hold.
@@ -165,7 +169,16 @@ pub struct PublishedSource {
     pub evidence: Grade,
 }
 
-/// A detector at a tick. `sources` is in publishing order: by peak, then recency, then address.
+impl PublishedSource {
+    /// Publishing order under a threshold, the least first.
+    pub(super) fn rank(&self, threshold: u32) -> Rank {
+        let is_answered = self.answered_ports.is_some_and(|ports| ports > 0);
+        let peak = (self.peak_distinct_ports, threshold);
+        Rank::of(self.source, peak, self.evidence, is_answered, self.last_probe.nanos())
+    }
+}
+
+/// A detector at a tick. `sources` is in publishing order (`worth`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The detector's time; packets and ticks before it are in.
@@ -219,30 +232,22 @@ impl Snapshot {
         !self.kinds.contains(&Kind::Vertical)
     }
 
-    /// Shares the series among the rules: the sources whose peaks are the greatest multiples of their rule's threshold have them,
-    /// and of equals the latest. Under one rule all stay that it chose.
+    /// Shares the series among the rules, by the rank of the sources. Under one rule all stay that it chose.
     pub(super) fn share_series(&mut self) {
         let limit = usize::try_from(self.published_sources_limit).unwrap_or(usize::MAX);
         let published: usize = self.rules().map(|rule| rule.sources.len()).sum();
         if published <= limit {
             return;
         }
-        // Thresholds are at most 65,536: no two different multiples are closer than this.
-        let worth = |rule: &Snapshot, source: &PublishedSource| {
-            (u64::from(source.peak_distinct_ports) << 32) / u64::from(rule.threshold.max(1))
-        };
         let mut all: Vec<_> = (0_usize..)
             .zip(self.rules())
             .flat_map(|(at, rule)| {
-                let key = move |source: &PublishedSource| {
-                    (Reverse((worth(rule, source), source.last_probe)), source.source, at)
-                };
-                rule.sources.iter().map(key)
+                rule.sources.iter().map(move |source| (Reverse(source.rank(rule.threshold)), at))
             })
             .collect();
         all.sort_unstable();
         let mut kept = vec![0; 1 + self.slower.len()];
-        all.iter().take(limit).for_each(|&(_, _, at)| kept[at] += 1);
+        all.iter().take(limit).for_each(|&(_, at)| kept[at] += 1);
         self.keep_series(kept[0]);
         self.slower.iter_mut().zip(&kept[1..]).for_each(|(rule, &kept)| rule.keep_series(kept));
     }

@@ -1,6 +1,6 @@
 //! The flood limit of records: a burst, then a rate, and an account of what it withheld.
 
-use crate::detect::{EventKind, Scan, ScanEvent};
+use crate::detect::{EventKind, Grade, Scan, ScanEvent};
 use std::time::{Duration, Instant};
 
 /// Records that may come at once.
@@ -13,6 +13,11 @@ const OUTSTANDING_BURST: u32 = 20;
 const OUTSTANDING_RATE: u32 = 5;
 /// Ports of a scan that stands out by them. To forge one takes five times the packets of one that just reaches the default threshold.
 const WIDE: u32 = 100;
+/// And beside those as many of scans whose source read an answer: to forge hundreds of wide scans at ports that answer is easy, and takes
+/// none of these.
+const PROVEN_BURST: u32 = 20;
+/// Such records a second after that.
+const PROVEN_RATE: u32 = 5;
 /// A flood is over when nothing was withheld for this long.
 const CALM: Duration = Duration::from_secs(1);
 /// A flood that goes on is summarised this often.
@@ -29,6 +34,8 @@ pub(super) struct Withheld {
     pub(super) ended: u64,
     /// Of all of them, those of scans that a port answered.
     pub(super) answered: u64,
+    /// And of scans whose source completed a handshake.
+    pub(super) handshake: u64,
 }
 
 impl Withheld {
@@ -41,11 +48,17 @@ impl Withheld {
         };
         *of_kind += 1;
         self.answered += u64::from(is_answered(&event.scan));
+        self.handshake += u64::from(is_proven(&event.scan));
     }
 }
 
 fn is_answered(scan: &Scan) -> bool {
     scan.replies.is_some_and(|replies| replies.answered_count > 0)
+}
+
+/// Whether its source is known to be at its address.
+fn is_proven(scan: &Scan) -> bool {
+    scan.evidence == Grade::Handshake
 }
 
 /// Whether a scan stands out of a flood of forged ones, each as small as the rule allows.
@@ -85,6 +98,7 @@ impl Bucket {
 pub(super) struct FloodLimit {
     all: Bucket,
     outstanding: Bucket,
+    proven: Bucket,
     refilled: Instant,
     withheld: Withheld,
     /// When the first and the latest of `withheld` came.
@@ -96,6 +110,7 @@ impl FloodLimit {
         Self {
             all: Bucket::full(BURST, RATE),
             outstanding: Bucket::full(OUTSTANDING_BURST, OUTSTANDING_RATE),
+            proven: Bucket::full(PROVEN_BURST, PROVEN_RATE),
             refilled: now,
             withheld: Withheld::default(),
             span: None,
@@ -107,8 +122,13 @@ impl FloodLimit {
         let seconds = now.saturating_duration_since(self.refilled).as_secs_f64();
         self.all.refill(seconds);
         self.outstanding.refill(seconds);
+        self.proven.refill(seconds);
         self.refilled = now;
-        if self.all.take() || stands_out(&event.scan) && self.outstanding.take() {
+        let scan = &event.scan;
+        if self.all.take()
+            || stands_out(scan) && self.outstanding.take()
+            || is_proven(scan) && self.proven.take()
+        {
             return true;
         }
         self.withheld.add(event);
@@ -160,6 +180,28 @@ mod tests {
         let wide = (0..1_000).filter(|_| flood.admits(&event(EventKind::Grown, 200), start)).count();
         assert!(wide <= (BURST + OUTSTANDING_BURST) as usize, "{wide}");
         assert_eq!(flood.take().unwrap().grown, 1_000 - wide as u64);
+    }
+
+    /// The adversary forges wide scans at ports that answer, five hundred a second: a scan whose source read an answer is written all the
+    /// same.
+    #[test]
+    fn what_cannot_be_forged_is_written_in_any_flood() {
+        let start = clock::steady();
+        let mut flood = FloodLimit::new(start);
+        let replies = crate::detect::Replies { answered_count: 3, ..crate::detect::Replies::default() };
+        let forged = event(EventKind::Grown, 1_000);
+        let forged = ScanEvent { scan: Scan { replies: Some(replies), ..forged.scan }, ..forged };
+        let proven = event(EventKind::Ended, 20);
+        let proven = ScanEvent { scan: Scan { evidence: Grade::Handshake, ..proven.scan }, ..proven };
+        for n in 0..5_000 {
+            let now = start + Duration::from_millis(2 * n);
+            let _ = flood.admits(&forged, now);
+            assert!(n % 500 != 499 || flood.admits(&proven, now));
+        }
+        let withheld = flood.take().unwrap();
+        assert_eq!((withheld.handshake, withheld.answered), (0, withheld.records));
+        while flood.admits(&proven, start) {}
+        assert_eq!(flood.take().unwrap().handshake, 1);
     }
 
     #[test]

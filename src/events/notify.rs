@@ -124,14 +124,14 @@ fn entry(Notice { interface, event: ScanEvent { kind, scan } }: &Notice) -> Entr
 }
 
 /// The record of a flood.
-fn summary(Withheld { records, hits, grown, ended, answered }: Withheld) -> Entry<'static> {
+fn summary(Withheld { records, hits, grown, ended, answered, handshake }: Withheld) -> Entry<'static> {
     Entry {
         message_id: SUPPRESSED_ID,
         title: String::from("portscan records withheld"),
         event: "suppressed",
         message: format!(
             "portscan records withheld records={records} hits={hits} burst={BURST} rate={RATE}/s grown={grown} ended={ended} \
-             answered={answered}"
+             answered={answered} handshake={handshake}"
         ),
         fields: vec![
             ("suppressed", Value::Count(records)),
@@ -139,6 +139,7 @@ fn summary(Withheld { records, hits, grown, ended, answered }: Withheld) -> Entr
             ("suppressed_grown", Value::Count(grown)),
             ("suppressed_ended", Value::Count(ended)),
             ("suppressed_answered", Value::Count(answered)),
+            ("suppressed_handshake", Value::Count(handshake)),
         ],
     }
 }
@@ -299,10 +300,11 @@ mod tests {
 
     #[test]
     fn a_summary_says_how_many_and_how_many_hits() {
-        let summary = summary(Withheld { records: 900, hits: 450, grown: 30, ended: 420, answered: 7 });
+        let withheld = Withheld { records: 900, hits: 450, grown: 30, ended: 420, answered: 7, handshake: 2 };
+        let summary = summary(withheld);
         assert_eq!(
             summary.message,
-            "portscan records withheld records=900 hits=450 burst=100 rate=20/s grown=30 ended=420 answered=7"
+            "portscan records withheld records=900 hits=450 burst=100 rate=20/s grown=30 ended=420 answered=7 handshake=2"
         );
         assert!(
             line(&summary)

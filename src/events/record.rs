@@ -110,6 +110,9 @@ pub static FIELDS: &[Field] = &[
     field(|it| Value::Time(Some(it.scan.last_probe))).log("last_probe").json(8, "last_probe"),
     field(|it| it.duration()).log("duration_seconds").column(10, "DURATION"),
     field(|it| it.name()).log("source_name").json(25, "source_name"),
+    field(|it| it.country()).log("country").json(37, "country"),
+    field(|it| Value::Rare(it.scan.provenance.asn.unwrap_or(0).into())).log("asn").json(38, "asn"),
+    field(|it| it.known_scanner()).log("known_scanner").json(39, "known_scanner"),
     field(|it| Value::Mark(it.scan.lower_bound)).log("lower_bound").json(20, "lower_bound"),
     field(|it| Value::Time(it.scan.ended)).log("ended").json(9, "ended"),
     field(|it| Value::Target(it.scan.first_target)).json(14, "first_target").column(11, "FIRST TARGET"),
@@ -170,6 +173,14 @@ impl<'a> Record<'a> {
 
     fn name(&self) -> Value<'a> {
         self.scan.name.as_ref().map_or(Value::Nothing, |name| Value::Text(name.as_str()))
+    }
+
+    fn country(&self) -> Value<'a> {
+        self.scan.provenance.country.as_ref().map_or(Value::Nothing, |country| Value::Text(country.as_str()))
+    }
+
+    fn known_scanner(&self) -> Value<'a> {
+        self.scan.provenance.scanner.as_ref().map_or(Value::Nothing, |name| Value::Text(name.as_str()))
     }
 
     /// What became of the ports, where that is looked for.

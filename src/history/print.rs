@@ -11,11 +11,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The columns from the left, each a field of the record; those that no scan has are left out. The last one may be long.
-const COLUMNS: [(&str, &[&str]); 13] = [
+const COLUMNS: [(&str, &[&str]); 15] = [
     ("STARTED (UTC)", &["started"]),
     ("DURATION", &[]),
     ("SOURCE", &["source"]),
-    ("NAME", &["source_name"]),
+    ("NAME", &["source_name", "known_scanner"]),
+    ("COUNTRY", &["country"]),
+    ("AS", &["asn"]),
     ("KIND", &["kind"]),
     ("TECHNIQUE", &["technique"]),
     ("TOOL", &["tool"]),

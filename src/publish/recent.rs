@@ -1,11 +1,11 @@
 //! Scans that are open or ended lately, bounded: for the API and the page. The journal has all of them.
 //!
 //! The adversary forges scanners by the hundred, so that a real one is pushed out. Scans are therefore grouped by interface and by
-//! worth (how wide they are, whether a port answered, by which tool), and the largest group gives way: a flood of small scans costs
-//! small scans. Within a group chance decides, so nobody
+//! worth (whether the source read an answer, how wide they are, whether a port answered, by which tool), and the largest group gives
+//! way: a flood of small scans costs small scans. Within a group chance decides, so nobody
 //! knows which one goes, and older ones fade.
 
-use crate::detect::{EventKind, Scan, ScanEvent, ScanId, Tool};
+use crate::detect::{EventKind, Grade, Scan, ScanEvent, ScanId, Tool};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,11 +69,11 @@ pub struct Fill {
     pub evicted: u64,
 }
 
-/// What a scan is worth keeping: in steps of twice as many ports, then whether a port answered; and the tool, by which a flood is told from
-/// what comes among it.
-fn worth(scan: &Scan) -> (u32, bool, Tool) {
+/// What a scan is worth keeping: whether its source proved to be at its address, which a flood cannot forge; in steps of twice as many
+/// ports; whether a port answered; and the tool, by which a flood is told from what comes among it.
+fn worth(scan: &Scan) -> (Grade, u32, bool, Tool) {
     let is_answered = scan.replies.is_some_and(|replies| replies.answered_count > 0);
-    (scan.distinct_ports.max(1).ilog2(), is_answered, scan.tool)
+    (scan.evidence, scan.distinct_ports.max(1).ilog2(), is_answered, scan.tool)
 }
 
 impl Recent {
@@ -205,6 +205,24 @@ mod tests {
         assert_eq!(kinds, [(2, "hit"), (3, "ended")]);
         let hits = recent.hits(event(EventKind::Hit, 1, 20).scan.detected.nanos());
         assert_eq!((hits[MINUTES - 1], hits.iter().sum::<u64>()), (2, 2));
+    }
+
+    /// The adversary forges scans in every way that he can: of all widths, by all tools, some at ports that answer. One whose source read
+    /// an answer stays.
+    #[test]
+    fn whose_source_is_known_stays_in_any_flood() {
+        let (recent, eth0) = (Recent::new(7), Arc::from("eth0"));
+        let mut proved = event(EventKind::Hit, 1, 20);
+        proved.scan.evidence = Grade::Handshake;
+        recent.put(&eth0, proved);
+        for n in 10..20_010 {
+            let mut forged = event(EventKind::Hit, n, 20 << (n % 11));
+            forged.scan.tool = Tool::ALL[n as usize / 11 % Tool::ALL.len()];
+            let answered_count = n / 7 % 2;
+            forged.scan.replies = Some(crate::detect::Replies { answered_count, ..Default::default() });
+            recent.put(&eth0, forged);
+        }
+        assert!(recent.scans().iter().any(|kept| kept.scan.id.0 == 1));
     }
 
     /// A flood of scans that look all alike costs none that does not: a port of it answered, or another tool made it.

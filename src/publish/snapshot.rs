@@ -75,6 +75,7 @@ mod tests {
             last_hit: (peak >= 20).then(|| Timestamp::new(last_probe, 0)),
             last_probe: Timestamp::new(last_probe, 0),
             tool: Default::default(),
+            provenance: Default::default(),
             answered_ports: None,
             peak_unanswered_ports: None,
             evidence: Default::default(),

@@ -3,17 +3,14 @@
 
 use crate::detect::{Name, Names, Pair, PairTo, Pairs, Prefixes, Techniques};
 use crate::system::files;
-use crate::text::units::parse_duration;
-use crate::text::yaml::{self, Scalar, Spanned, Syntax, expected, or_default};
-use crate::text::{printable, quote};
-use ipnet::{IpNet, Ipv4Net};
+use crate::text::printable;
+use crate::text::yaml::{self, Scalar, Spanned, Syntax, or_default};
+use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// The most networks in `ignore.sources`: each is compared with the source of every probe.
@@ -29,9 +26,24 @@ pub struct File {
     /// `names:`, what networks are called.
     #[serde(default, deserialize_with = "names")]
     pub names: Names,
+    /// `databases:`, what else is known of addresses.
+    #[serde(default, deserialize_with = "or_default")]
+    pub databases: Databases,
     /// `ignore:`, what does not count.
     #[serde(default, deserialize_with = "or_default")]
     pub ignore: Ignore,
+}
+
+/// `databases:`, files by their paths, which are relative to the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Databases {
+    /// Countries, in MaxMind's format.
+    pub country: Option<PathBuf>,
+    /// Autonomous systems, in MaxMind's format.
+    pub asn: Option<PathBuf>,
+    /// Known scanners: a network and a name on each line.
+    pub scanners: Option<PathBuf>,
 }
 
 /// `detection:`; each value with its line, for `settings` to judge.
@@ -292,101 +304,6 @@ fn ports<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
     Ok((0..=u16::MAX).filter(|&port| given[usize::from(port)]).collect())
 }
 
-/// Decimal digits and nothing else; `parse` alone would take a sign. Not `020` either: YAML 1.1 means 16 by it, and
-/// the operator may mean 20.
-fn whole_number<T: FromStr>(text: &str) -> Option<T> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() < 2 || !text.starts_with('0'));
-    plain.then(|| text.parse().ok()).flatten()
-}
-
-impl Syntax for u32 {
-    const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        whole_number(text).ok_or_else(|| expected::<Self>(text))
-    }
-}
-
-impl Syntax for u8 {
-    const EXPECTED: &'static str = "a whole number from 0 to 255";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        whole_number(text).ok_or_else(|| expected::<Self>(text))
-    }
-}
-
-impl Syntax for Techniques {
-    const EXPECTED: &'static str = "techniques like syn,udp, or all";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl Syntax for Name {
-    const EXPECTED: &'static str = "a name of at most 31 letters, digits and _";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        Name::new(text).ok_or_else(|| expected::<Self>(text))
-    }
-}
-
-impl Syntax for Duration {
-    const EXPECTED: &'static str = "a duration like 10s, 5m or 1m30s";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        parse_duration(text).map_err(|_| expected::<Self>(text))
-    }
-}
-
-/// A network as a flag has it, written as in the file.
-pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
-    <IpNet as Syntax>::parse(text)
-}
-
-impl Syntax for IpNet {
-    const EXPECTED: &'static str = "an address or a network like 192.0.2.0/24";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let network = match text.parse::<IpAddr>() {
-            Ok(address) => IpNet::from(address),
-            Err(_) => text.parse::<IpNet>().map_err(|_| expected::<Self>(text))?,
-        };
-        if network.addr() != network.network() {
-            // One of the two is a slip, and guessing wrong ignores a scanner.
-            return Err(format!(
-                "{} has bits set beyond its prefix (did you mean {}?)",
-                quote(text),
-                network.trunc()
-            ));
-        }
-        Ok(canonical(network))
-    }
-}
-
-/// An IPv4 network written as IPv6 (`::ffff:192.0.2.0/120`) as what it means: a packet's source is never so written, so
-/// that nothing would be ignored.
-fn canonical(network: IpNet) -> IpNet {
-    const MAPPED: u8 = 96;
-    let (IpNet::V6(v6), Some(bits)) = (network, network.prefix_len().checked_sub(MAPPED)) else {
-        return network;
-    };
-    let v4 = v6.addr().to_ipv4_mapped().and_then(|address| Ipv4Net::new(address, bits).ok());
-    v4.map_or(network, IpNet::V4)
-}
-
-impl Syntax for RangeInclusive<u16> {
-    const EXPECTED: &'static str = "a port or a range of ports like 8000-8100";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        match (whole_number(first.trim()), whole_number(last.trim())) {
-            (Some(first), Some(last)) if first <= last => Ok(first..=last),
-            _ => Err(expected::<Self>(text)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,7 +386,7 @@ mod tests {
                 "detection:\n  window: 5s\n  treshold: 20\n",
                 "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
             ),
-            ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, names, ignore)"),
+            ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, names, databases, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
             (
                 "detection:\n  threshold: twenty\n",

@@ -3,11 +3,13 @@
 
 pub mod bounds;
 mod checks;
+mod databases;
 mod error;
 pub mod file;
 pub mod flags;
 mod ignored;
 mod slower;
+mod syntax;
 
 pub use error::SettingsError;
 pub use ignored::Ignored;
@@ -23,7 +25,7 @@ use crate::settings::flags::Flags;
 use crate::system::memory::Wanted;
 use crate::text::units::{ByteSize, write_duration};
 use crate::web;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What to do, checked.
@@ -115,15 +117,26 @@ impl Settings {
     }
 }
 
-/// Whether the configuration file can be read, by the user that the process is now.
+/// Whether the configuration file can be read, and what it names, by the user that the process is now.
 pub(crate) fn may_read(path: &Path) -> Result<(), String> {
-    file::load(path).map(drop).map_err(|error| error.to_string())
+    let file = file::load(path).map_err(|error| error.to_string())?;
+    databases::files(&file.databases, path).iter().try_for_each(|path| {
+        std::fs::File::open(path)
+            .map(drop)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
+    })
+}
+
+/// The files that a configuration file names, if it can be read.
+pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
+    file::load(path).map_or_else(|_| Vec::new(), |file| databases::files(&file.databases, path))
 }
 
 /// The policy that flags, file and defaults make.
 fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let path = flags.config.file.as_deref();
-    let file::File { detection: file, names, ignore } = path.map(file::load).transpose()?.unwrap_or_default();
+    let file::File { detection: file, names, databases, ignore } =
+        path.map(file::load).transpose()?.unwrap_or_default();
     let mut ignored_sources = ignore.sources;
     ignored_sources.extend(&flags.ignored_sources);
     let flags = &flags.detection;
@@ -143,6 +156,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         slower,
         home: Networks::new(home),
         names,
+        databases: databases::load(&databases, path)?,
         ignored_sources: Networks::new(&ignored_sources),
         ignored_ports: ignore.ports,
         ignored_destinations: Networks::new(&ignore.destinations),

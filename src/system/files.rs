@@ -48,14 +48,21 @@ impl Stamp {
 
 /// The file's text, or why there is none.
 pub(crate) fn text(path: &Path) -> Result<String, Fault> {
-    let cause = |error: io::Error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => "no such file".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-            _ => error.to_string(),
-        };
-        (None, what)
+    let bytes = bytes(path, MAX_BYTES).map_err(|what| (None, what))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        (Some(line), "it is not UTF-8 text".to_owned())
+    })
+}
+
+/// What is in a file of at most so many bytes, or why it cannot be read.
+pub(crate) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    let cause = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
     };
     let mut bytes = Vec::new();
     // A FIFO would keep the reload waiting for its writer, and everything else with it.
@@ -63,16 +70,12 @@ pub(crate) fn text(path: &Path) -> Result<String, Fault> {
     let kind = file.metadata().map_err(cause)?.file_type();
     if !kind.is_file() {
         let what = if kind.is_dir() { "it is a directory" } else { "it is not a regular file" };
-        return Err((None, what.to_owned()));
+        return Err(what.to_owned());
     }
     // One byte more than allowed tells what is too large (or endless) from what just fits.
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cause)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err((None, format!("it is larger than {} KiB", MAX_BYTES >> 10)));
+    file.take(most + 1).read_to_end(&mut bytes).map_err(cause)?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it is larger than {} KiB", most >> 10));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count() as u64;
-        (Some(line), "it is not UTF-8 text".to_owned())
-    })
+    Ok(bytes)
 }

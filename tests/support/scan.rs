@@ -43,6 +43,7 @@ pub(crate) fn scan(source: &str, target: &str) -> Scan {
         sample_ports: PortSample::lowest([80, 22, 25, 21, 23, 110, 443]),
         asked: PortRanges::of([21, 22, 23, 25, 80, 110, 443]),
         tool: Default::default(),
+        provenance: Default::default(),
         tool_confidence: None,
         evidence: Default::default(),
         replies: None,

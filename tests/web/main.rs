@@ -642,6 +642,7 @@ fn clients_that_pipeline_do_not_keep_another_client_waiting() {
         last_probe: Timestamp::new(1_700_000_000, 0),
         tool: Default::default(),
         evidence: Default::default(),
+        provenance: Default::default(),
         answered_ports: None,
         peak_unanswered_ports: None,
     };

@@ -17,6 +17,7 @@ use crate::detect::names::Names;
 use crate::detect::networks::Networks;
 use crate::detect::party::Parties;
 use crate::detect::probe::{Class, Probe};
+use crate::detect::provenance::Databases;
 use crate::detect::row::Row;
 use crate::detect::rule::{Limits, Policy, Rule, Subject};
 use crate::detect::scan::{EventKind, Kind, Source};
@@ -54,6 +55,8 @@ pub(super) struct Rows {
     pub home: Networks,
     /// What some sources are called.
     pub names: Names,
+    /// What else is known of their addresses.
+    pub databases: Databases,
     /// The rule by which they are judged.
     pub rule: Rule,
     /// Which addresses of IPv6 have a row together.
@@ -91,6 +94,7 @@ impl Rows {
             peers,
             home: policy.home.clone(),
             names: policy.names.clone(),
+            databases: policy.databases.clone(),
             rule,
             parties: policy.parties.by(rule.prefix(policy.parties.ipv6_prefix())),
             parts: policy.parties.clone(),

@@ -22,6 +22,7 @@ impl Rows {
             source,
             source_address: row.address,
             name: self.names.of(source.network()),
+            provenance: self.databases.of(row.address),
             kind: row.episode.kind(),
             technique: row.technique.winner(),
             window_nanos: self.rule.window_nanos,

@@ -106,7 +106,7 @@ impl Tracker {
         self.rows.judge_replies(row);
         let candidate = self.rows.candidate(row);
         if self.is_worth_a_series(&candidate) {
-            self.retired.keep(candidate, self.rows.present.epoch);
+            self.retired.keep(candidate, self.rows.present.epoch, self.rows.rule.threshold());
         }
         self.directory.clear(self.rows.row(row).slot as usize);
         self.rows.free(row);

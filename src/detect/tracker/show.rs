@@ -42,6 +42,7 @@ impl Tracker {
         let published = |candidate: Candidate| PublishedSource {
             source: candidate.source,
             name: self.rows.names.of(candidate.source.network()),
+            provenance: self.rows.databases.of(candidate.source.address),
             distinct_ports: candidate.ports,
             peak_distinct_ports: candidate.peak,
             distinct_hosts: candidate.hosts,
@@ -81,7 +82,7 @@ impl Tracker {
     fn greatest(&self) -> (Vec<Candidate>, u64, u64) {
         let (limit, least) = (self.limits.max_sources, self.rows.least_published());
         // So that they are enough if each comes in every class.
-        let mut greatest = Top::new(limit * Class::ALL.len());
+        let mut greatest = Top::new(limit * Class::ALL.len(), self.rows.rule.threshold());
         let (mut returned, epoch) = (Vec::new(), self.rows.present.epoch);
         for earlier in self.retired.iter() {
             returned.extend(self.rows_of(earlier.source));
@@ -122,7 +123,8 @@ impl Tracker {
                 sources.push(self.candidate(candidate.source).unwrap_or(candidate));
             }
         }
-        sources.sort_unstable_by(Candidate::in_publishing_order);
+        let threshold = self.rows.rule.threshold();
+        sources.sort_unstable_by(|one, other| one.in_publishing_order(other, threshold));
         (sources, again)
     }
 

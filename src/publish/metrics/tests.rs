@@ -18,6 +18,7 @@ fn scanner(address: &str) -> PublishedSource {
         last_hit: None,
         last_probe: Timestamp::new(1_700_000_000, 0),
         tool: Default::default(),
+        provenance: Default::default(),
         answered_ports: None,
         peak_unanswered_ports: None,
         evidence: Default::default(),

@@ -15,7 +15,7 @@ use super::bounds::{
     MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
     THREADS, THRESHOLD, WINDOW,
 };
-use super::file::parse_network;
+use super::syntax::parse_network;
 use crate::capture::{Direction, Fragments};
 use crate::detect::Techniques;
 use crate::logger::Format;

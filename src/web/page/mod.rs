@@ -8,7 +8,7 @@ mod picture;
 use self::escape::escape;
 use super::routes::{Methods, Route};
 use super::status::{ByRule, Interface};
-use crate::detect::Scan;
+use crate::detect::{Provenance, Scan};
 use crate::events::record::{JSON, Record, left_out};
 use crate::packet::Timestamp;
 use crate::publish::recent::{Kept, MINUTES};
@@ -115,6 +115,7 @@ const COLUMNS: &[(&str, Column)] = &[
             format!("<span class=\"address\">{}</span>", escape(&kept.scan.source.to_string()))
         }),
     ),
+    ("Known as", Column::Drawn(|kept, _| escape(&known_as(&kept.scan)))),
     (
         "State",
         Column::Drawn(|kept, _| match kept.scan.ended {
@@ -133,6 +134,14 @@ const COLUMNS: &[(&str, Column)] = &[
     ("Last probe", Column::Drawn(|kept, now| moment(kept.scan.last_probe, now))),
     ("Interface", Column::Drawn(|kept, _| escape(&kept.interface))),
 ];
+
+/// What the operator and his databases say of a source: `monitoring, DE, AS64500`.
+fn known_as(scan: &Scan) -> String {
+    let Provenance { country, asn, scanner } = scan.provenance;
+    let names = [scan.name, scanner].into_iter().flatten().map(|name| name.as_str().to_owned());
+    let country = country.map(|country| country.as_str().to_owned());
+    names.chain(country).chain(asn.map(|asn| format!("AS{asn}"))).collect::<Vec<_>>().join(", ")
+}
 
 impl Column {
     fn is_there(&self) -> bool {

@@ -43,7 +43,10 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_source_peak_distinct_hosts", &["interface", "source", "window"]),
     ("portscan_source_peak_ports_per_host", &["interface", "source"]),
     ("portscan_source_last_hit_timestamp_seconds", &["interface", "source"]),
-    ("portscan_source_info", &["interface", "source", "name", "tool", "evidence"]),
+    (
+        "portscan_source_info",
+        &["interface", "source", "name", "tool", "evidence", "country", "known_scanner"],
+    ),
     ("portscan_source_answered_ports", &["interface", "source", "window"]),
     ("portscan_source_peak_unanswered_ports", &["interface", "source", "window"]),
     ("portscan_tracked_sources", &["interface"]),

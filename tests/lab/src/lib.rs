@@ -5,6 +5,7 @@
 //! | [`frames`] | the one writer of frames: link layers, tags, tunnels, IP, TCP, fragments |
 //! | [`files`] | capture files of them |
 //! | [`captures`] | the recorded ones of `tests/captures`, and their goldens |
+//! | [`mmdb`] | databases of countries and autonomous systems |
 //! | [`traffic`] | attacks, probe by probe |
 //! | [`spaces`] | network namespaces: a pair with a cable between, threads and commands in them |
 //! | [`room`] | a whole host: a room with a real journald, two networks and a router |
@@ -34,6 +35,7 @@ pub mod exporter;
 pub mod files;
 pub mod frames;
 pub mod handshakes;
+pub mod mmdb;
 pub mod oracle;
 pub mod room;
 pub mod spaces;

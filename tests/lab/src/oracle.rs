@@ -196,6 +196,7 @@ impl Oracle {
             sample_ports: PortSample::lowest(open.union.iter().copied()),
             asked: PortRanges::of(open.union.iter().copied()),
             tool: Default::default(),
+            provenance: Default::default(),
             tool_confidence: None,
             evidence: Default::default(),
             replies: None,

@@ -2,25 +2,30 @@
 
 use super::super::family::{Family, Samples, counter, gauge, histogram_of_bursts};
 use super::View;
-use crate::detect::{Evicted, Grade, Kind, Name, Source, Tool};
+use crate::detect::{Evicted, Grade, Kind, PublishedSource, Source, Tool};
 use crate::publish::sample::Suppressed;
 use std::collections::BTreeMap;
 
-/// What is known of each source besides numbers: one series, by however many rules it is published.
+/// What is known of each source besides numbers: one series, by however many rules it is published. Its autonomous system is in the
+/// records: there are too many for a label.
 fn source_info(view: &View, samples: &mut Samples) {
     view.each(|interface, snapshot| {
-        let mut known: BTreeMap<Source, (Option<Name>, Tool, Grade)> = BTreeMap::new();
+        let mut known: BTreeMap<Source, PublishedSource> = BTreeMap::new();
         for source in snapshot.detection.rules().flat_map(|rule| &rule.sources) {
-            let (name, tool, evidence) = known.entry(source.source).or_default();
-            (*name, *evidence) = (name.or(source.name), source.evidence.max(*evidence));
-            if *tool == Tool::Unknown {
-                *tool = source.tool;
+            let first = known.entry(source.source).or_insert(*source);
+            first.evidence = source.evidence.max(first.evidence);
+            if first.tool == Tool::Unknown {
+                first.tool = source.tool;
             }
         }
-        for (source, (name, tool, evidence)) in known {
-            if name.is_some() || tool != Tool::Unknown || evidence != Grade::Spoofable {
-                let name = name.as_ref().map_or("", |name| name.as_str());
-                let labels = [evidence.label(), interface, name, &source.to_string(), tool.label()];
+        for PublishedSource { source, name, provenance, tool, evidence, .. } in known.into_values() {
+            let country = provenance.country.as_ref().map_or("", |country| country.as_str());
+            let scanner = provenance.scanner.as_ref().map_or("", |name| name.as_str());
+            let name = name.as_ref().map_or("", |name| name.as_str());
+            let says_nothing = [country, scanner, name].iter().all(|label| label.is_empty());
+            if !says_nothing || tool != Tool::Unknown || evidence != Grade::Spoofable {
+                let labels =
+                    [country, evidence.label(), interface, scanner, name, &source.to_string(), tool.label()];
                 samples.count(&labels, 1);
             }
         }
@@ -213,8 +218,8 @@ pub(super) static FAMILIES: &[Family] = &[
     ),
     gauge(
         "portscan_source_info",
-        &["evidence", "interface", "name", "source", "tool"],
-        "What the configuration calls the source (names), by which tool it scans, as its packets tell, and whether it completed a handshake; always 1, and only where any of these is known.",
+        &["country", "evidence", "interface", "known_scanner", "name", "source", "tool"],
+        "What the configuration calls the source (names), what its databases say of it, by which tool it scans, as its packets tell, and whether it completed a handshake; always 1, and only where any of these is known.",
         source_info,
     ),
     gauge(
