@@ -21,8 +21,11 @@ TEST_PACKAGES = libpcap-dev gcc nmap masscan zmap hping3 ipv6toolkit tcpdump pro
   iputils-ping strace python3-venv openssl chromium python3-prometheus-client
 
 # What check-image uses beside the tools of the tests.
-CARGO_TOOLS = target/cargo-tools
 IMAGE_PACKAGES = podman crun docker-compose libcap2-bin
+
+# Each of these tools runs for a second: optimising one takes minutes.
+CARGO_TOOLS = target/cargo-tools
+INSTALL_TOOL = $(CARGO) install --quiet --locked --debug --config profile.dev.debug=0 --root $(CARGO_TOOLS)
 
 .PHONY: run demo build static image check-image deb check-deb rpm sbom release check-reproducible test lint bench build-needs test-needs \
   test-tools
@@ -47,7 +50,7 @@ image: static
 deb: build-needs
 	deploy/reproducible.sh $(CARGO) build --release --locked
 	deploy/package.sh
-	$(CARGO) install --quiet --locked --root $(CARGO_TOOLS) cargo-deb@3.8.0
+	$(INSTALL_TOOL) cargo-deb@3.8.0
 	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/reproducible.sh $(CARGO) deb --no-build --no-strip
 
 check-deb: test-needs deb
@@ -56,12 +59,12 @@ check-deb: test-needs deb
 
 rpm: static
 	deploy/package.sh
-	$(CARGO) install --quiet --locked --root $(CARGO_TOOLS) cargo-generate-rpm@0.21.1
+	$(INSTALL_TOOL) cargo-generate-rpm@0.21.1
 	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/reproducible.sh $(CARGO) generate-rpm
 
 sbom: static
 	@command -v jq >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends jq
-	$(CARGO) install --quiet --locked --root $(CARGO_TOOLS) cargo-cyclonedx@0.5.9
+	$(INSTALL_TOOL) cargo-cyclonedx@0.5.9
 	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/sbom.sh
 
 # The newest of each: a directory of packages may hold those of other versions.

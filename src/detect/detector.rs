@@ -8,6 +8,7 @@ use crate::detect::rule::{Limits, Policy, Rule};
 use crate::detect::scan::{Scan, ScanEvent};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::{Counters, Ignored, Snapshot, Withdrawn};
+use crate::detect::subject::Subject;
 use crate::detect::time::timeline::{Origin, Timeline};
 use crate::detect::tracker::{Handed, Replied, Tracker, What};
 use crate::detect::tuning::BATCH;
@@ -309,9 +310,17 @@ impl Detector {
 
     /// What it knows of an address, or of an IPv6 network, as of the latest `advance`.
     pub fn explain(&self, asked: IpNet) -> Explanation {
-        let first = explain(asked, &self.policy, &self.limits, &self.first, &self.timeline);
-        let by_rule = |tracker| ByRule::of(first.source, tracker, &self.timeline);
-        Explanation { slower: self.slower.iter().map(by_rule).collect(), ..first }
+        let explain = |tracker| explain(asked, &self.policy, &self.limits, tracker, &self.timeline);
+        // A network that a rule judges is known to that rule alone.
+        let hops = Subject::Network(asked.prefix_len());
+        let network = self.slower.iter().find(|tracker| tracker.rule().subject == hops);
+        if let Some(network) = network.filter(|network| network.judges(asked.addr())) {
+            return explain(network);
+        }
+        let first = explain(&self.first);
+        let judging = self.slower.iter().filter(|tracker| tracker.judges(asked.addr()));
+        let slower = judging.map(|tracker| ByRule::of(first.source, tracker, &self.timeline)).collect();
+        Explanation { slower, ..first }
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a detector knows of one source, for an operator who asks why there is an alert, or none. It only reads, and costs
 //! some microseconds: a lookup in the directory, the list of ignored networks, and the retired peaks.
 
+use crate::detect::ignore::Pair;
 use crate::detect::rule::{Limits, Policy};
-use crate::detect::scan::Source;
+use crate::detect::scan::{Replies, Source};
 use crate::detect::snapshot::Ignored;
+use crate::detect::subject::Subject;
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
 use crate::detect::tracker::Tracker;
@@ -39,6 +41,8 @@ impl Tracked {
 /// What a slower rule knows of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ByRule {
+    /// Whose counts it judges.
+    pub subject: Subject,
     /// The window, in nanoseconds.
     pub window_nanos: u64,
     /// The threshold, of what it counts.
@@ -73,6 +77,7 @@ impl ByRule {
             (None, None) => Tracked::No,
         };
         Self {
+            subject: rule.subject,
             window_nanos: rule.window_nanos,
             threshold: rule.threshold(),
             counts_hosts: rule.counts_peers(),
@@ -100,8 +105,10 @@ impl ByRule {
 pub struct Explanation {
     /// The detector's time.
     pub time: Timestamp,
-    /// The source that the address counts for.
+    /// The source that the address counts for; or the network that was asked for, if a rule judges networks of this length.
     pub source: Source,
+    /// Whose counts the rule judges that the next fields are of: the first rule, or that of the network.
+    pub subject: Subject,
     /// The window, in nanoseconds.
     pub window_nanos: u64,
     /// The threshold.
@@ -120,6 +127,10 @@ pub struct Explanation {
     pub ignored_ports: u32,
     /// The lowest of them as ranges, at most `NAMED_RANGES`.
     pub ignored_ranges: Vec<(u16, u16)>,
+    /// What it may ask for without being counted, or a part of it may; at most `NAMED_RANGES`.
+    pub ignored_pairs: Vec<Pair>,
+    /// Hosts and networks of which anybody may ask without being counted; at most `NAMED_RANGES`.
+    pub ignored_destinations: Vec<IpNet>,
     /// Where it is.
     pub tracked: Tracked,
     /// Distinct ports within the window, now; unknown on probation, and 0 then.
@@ -136,7 +147,9 @@ pub struct Explanation {
     pub last_probe: Option<Timestamp>,
     /// Whether a scan is open.
     pub open_scan: bool,
-    /// The same by each slower rule, the faster before the slower.
+    /// What became of its ports that count now or belong to its open scan, by SYN; where replies are looked for.
+    pub replies: Option<Replies>,
+    /// The same by each slower rule that judges it, the faster before the slower.
     pub slower: Vec<ByRule>,
 }
 
@@ -164,6 +177,7 @@ impl Explanation {
         self.last_hit = self.last_hit.max(other.last_hit);
         self.last_probe = self.last_probe.max(other.last_probe);
         self.open_scan |= other.open_scan;
+        self.replies = self.replies.or(other.replies);
     }
 }
 
@@ -175,8 +189,9 @@ pub(super) fn explain(
     tracker: &Tracker,
     timeline: &Timeline,
 ) -> Explanation {
-    let mut explanation = untracked(asked, policy, limits, timeline);
-    for row in tracker.rows_of(explanation.source).map(|at| tracker.row(at)) {
+    let mut explanation = untracked(asked, policy, limits, tracker, timeline);
+    for (at, row) in tracker.rows_of(explanation.source).map(|at| (at, tracker.row(at))) {
+        explanation.replies = explanation.replies.or(tracker.replies(at));
         explanation.tracked = Tracked::Table;
         explanation.lower_bound |= row.ports.is_lower_bound();
         explanation.open_scan |= row.episode.is_open();
@@ -198,13 +213,21 @@ pub(super) fn explain(
 }
 
 /// What is known of a source that is not tracked: by which rule it would be judged.
-fn untracked(asked: IpNet, policy: &Policy, limits: &Limits, timeline: &Timeline) -> Explanation {
+fn untracked(
+    asked: IpNet,
+    policy: &Policy,
+    limits: &Limits,
+    tracker: &Tracker,
+    timeline: &Timeline,
+) -> Explanation {
     let ignored_network = policy.ignored_sources.holding(asked);
+    let (rule, source) = (tracker.rule(), tracker.source(asked.addr()));
     Explanation {
         time: timeline.to_capture(timeline.now()),
-        source: Source::by(asked.addr(), &policy.parties),
-        window_nanos: policy.window_nanos,
-        threshold: policy.threshold,
+        source,
+        subject: rule.subject,
+        window_nanos: rule.window_nanos,
+        threshold: rule.threshold(),
         hold_nanos: limits.hold_nanos,
         min_ports: limits.min_ports,
         max_sources: limits.max_sources as u64,
@@ -212,6 +235,8 @@ fn untracked(asked: IpNet, policy: &Policy, limits: &Limits, timeline: &Timeline
         ignored_network,
         ignored_ports: distinct(policy),
         ignored_ranges: lowest_ranges(policy),
+        ignored_pairs: policy.ignored_pairs.of(asked).take(NAMED_RANGES).copied().collect(),
+        ignored_destinations: policy.ignored_destinations.iter().take(NAMED_RANGES).copied().collect(),
         tracked: Tracked::No,
         distinct_ports: 0,
         peak_distinct_ports: 0,
@@ -220,6 +245,7 @@ fn untracked(asked: IpNet, policy: &Policy, limits: &Limits, timeline: &Timeline
         last_hit: None,
         last_probe: None,
         open_scan: false,
+        replies: None,
         slower: Vec::new(),
     }
 }
@@ -238,7 +264,7 @@ fn lowest_ranges(policy: &Policy) -> Vec<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{Detector, Limits, Networks, Origin, Probe, Technique};
+    use crate::detect::{Detector, Limits, Networks, Origin, PairTo, Pairs, Probe, Technique};
 
     fn asked(text: &str) -> IpNet {
         text.parse().unwrap_or_else(|_| IpNet::from(text.parse::<std::net::IpAddr>().expect("an address")))
@@ -327,9 +353,63 @@ mod tests {
         let (hosts, ports) =
             (|count, open| (true, Tracked::Table, count, open), (false, Tracked::Table, 30, false));
         let none = (false, Tracked::No, 0, false);
-        assert_eq!(told("198.51.100.7"), [hosts(1, false), none, ports], "IPv4 does not hop");
-        assert_eq!(told("198.51.100.8"), [hosts(30, true), none, none]);
-        assert_eq!(told("198.51.100.9"), [(true, Tracked::No, 0, false), none, none]);
+        assert_eq!(told("198.51.100.7"), [hosts(1, false), ports], "IPv4 does not hop");
+        assert_eq!(told("198.51.100.8"), [hosts(30, true), none]);
+        assert_eq!(told("198.51.100.9"), [(true, Tracked::No, 0, false), none]);
+        assert_eq!(told("2001:db8::7").len(), 3, "IPv6 may");
+        assert_eq!(told("2002:c000:201::7").len(), 2, "a 6to4 host is one party");
+    }
+
+    /// Who changes his /64 with each probe is known as the /48, which the alert names; and from each /64 of it one finds it.
+    #[test]
+    fn a_network_that_hops_is_known_by_its_own_name() {
+        let policy = Policy { slower: Policy::standard().slower, ..policy() };
+        let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+        let mut detector = Detector::new(policy, limits, 7, Origin::Live);
+        let mut events = |_| {};
+        for n in 1..=70_u16 {
+            let probe = Probe {
+                time: Timestamp::new(1000 + u64::from(n), 0),
+                source: std::net::Ipv6Addr::new(0x2001, 0xdb8, 5, n, 0, 0, 0, 7).into(),
+                host: "2001:db8:1::10".parse().expect("an address"),
+                port: 1000 + n,
+                technique: Technique::Syn,
+                tool: Default::default(),
+                reply: None,
+            };
+            detector.observe(&[probe], &mut events);
+        }
+        detector.advance(Timestamp::new(1071, 0), &mut events);
+        let network = detector.explain(asked("2001:db8:5::/48"));
+        let rule = (network.subject, network.threshold, network.window_nanos);
+        assert_eq!(rule, (Subject::Network(48), 60, 600_000_000_000));
+        assert_eq!((network.source.to_string().as_str(), network.distinct_ports), ("2001:db8:5::/48", 70));
+        assert!(network.open_scan && network.slower.is_empty());
+        let part = detector.explain(asked("2001:db8:5:3::/64"));
+        assert_eq!((part.source.to_string().as_str(), part.subject), ("2001:db8:5:3::/64", Subject::Source));
+        let hop = part.slower.iter().find(|rule| rule.subject == Subject::Network(48));
+        let hop = hop.map(|rule| (rule.source, rule.count, rule.open_scan));
+        assert_eq!(hop, Some((network.source, 70, true)));
+        // A length that no rule judges: its first source.
+        assert_eq!(detector.explain(asked("2001:db8:5::/47")).source.prefix, 64);
+    }
+
+    #[test]
+    fn it_names_the_pairs_of_a_source_and_the_hosts_that_are_ignored() {
+        let pair = |source, to| Pair { source: asked(source), to };
+        let pairs = vec![
+            pair("198.51.100.7", PairTo::Ports(9100, 9110)),
+            pair("198.51.100.0/24", PairTo::Hosts(asked("192.0.2.5"))),
+            pair("203.0.113.1", PairTo::Ports(22, 22)),
+        ];
+        let ignored_destinations = Networks::new(&[asked("192.0.2.128/25")]);
+        let policy = Policy { ignored_pairs: Pairs::new(pairs), ignored_destinations, ..policy() };
+        let detector =
+            Detector::new(policy, Limits { memory_bytes: 4 << 20, ..Limits::default() }, 7, Origin::Live);
+        let told = detector.explain(asked("198.51.100.7"));
+        let pairs: Vec<_> = told.ignored_pairs.iter().map(ToString::to_string).collect();
+        assert_eq!(pairs, ["198.51.100.0/24 to 192.0.2.5", "198.51.100.7 to ports 9100-9110"]);
+        assert_eq!(told.ignored_destinations, [asked("192.0.2.128/25")]);
     }
 
     #[test]

@@ -89,6 +89,9 @@ impl Api {
         match self.questions.ask(call.request.uri().query(), &self.store).await {
             Ok(answer) => reply::json(&answer),
             Err(NoAnswer::Bad(why)) => reply::text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+            Err(NoAnswer::Nobody) => {
+                refuse_question(counters, "nothing is captured: no interface matches the patterns of -i\n")
+            }
             Err(NoAnswer::Silence) => refuse_question(
                 counters,
                 "no capture answered in time: it starts, stands still, or is asked too much\n",

@@ -32,6 +32,8 @@ pub(super) enum NoAnswer {
     Bad(String),
     /// No interface answered in time.
     Silence,
+    /// There is no interface.
+    Nobody,
 }
 
 impl Questions {
@@ -59,7 +61,11 @@ impl Questions {
             }
         }
         let answer = answer(asked, question.id, store)?;
-        if answer.is_answered() { Ok(answer) } else { Err(NoAnswer::Silence) }
+        match answer.is_answered() {
+            true => Ok(answer),
+            false if answer.interfaces.is_empty() => Err(NoAnswer::Nobody),
+            false => Err(NoAnswer::Silence),
+        }
     }
 }
 
@@ -84,7 +90,9 @@ fn answer(asked: IpNet, question: u64, store: &SnapshotStore) -> Result<Answer, 
     for known in answers.iter().flatten() {
         let prefix = known.source.prefix;
         if !is_address && asked.prefix_len() != prefix {
-            return Err(NoAnswer::Bad(format!("{asked} is no source: here a source is a /{prefix}")));
+            let hops = known.slower.iter().map(|rule| rule.source.prefix).find(|&hop| hop < prefix);
+            let hops = hops.map(|hop| format!(", and one that hops a /{hop}")).unwrap_or_default();
+            return Err(NoAnswer::Bad(format!("{asked} is no source: here a source is a /{prefix}{hops}")));
         }
     }
     let replies =

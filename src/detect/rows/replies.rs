@@ -173,8 +173,8 @@ impl Rows {
         Some((replies.answered.max(now), peaks))
     }
 
-    /// What became of the ports of an open scan, if that is looked for.
-    pub(super) fn replies_of_scan(&self, at: u32) -> Option<Replies> {
+    /// What became of the ports that count now, or of all those of an open scan; if that is looked for.
+    pub(crate) fn replies_of_scan(&self, at: u32) -> Option<Replies> {
         let row = &self.rows[at as usize];
         if !self.keeps_answers() || row.class() != Class::Syn {
             return None;

@@ -5,8 +5,9 @@ use crate::detect::probe::Class;
 use crate::detect::retired::{Candidate, Top};
 use crate::detect::row::Row;
 use crate::detect::rule::Rule;
-use crate::detect::scan::{Scan, Source};
+use crate::detect::scan::{Replies, Scan, Source};
 use crate::detect::snapshot::{PublishedSource, Snapshot};
+use crate::detect::subject::Subject;
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
 use crate::detect::tuning::SCANS_SHOWN;
@@ -19,6 +20,14 @@ impl Tracker {
     /// The rule by which it judges.
     pub(crate) fn rule(&self) -> &Rule {
         &self.rows.rule
+    }
+
+    /// Whether its rule judges the source of an address: that for hopping leaves out IPv4, and what is one party by more than a prefix.
+    pub(crate) fn judges(&self, address: IpAddr) -> bool {
+        match self.rows.rule.subject {
+            Subject::Source => true,
+            Subject::Network(_) => Source::may_hop(address, &self.rows.parties),
+        }
     }
 
     /// The source that an address counts for.
@@ -142,6 +151,11 @@ impl Tracker {
     /// The rows of a source, one for each class that it has asked in.
     pub(crate) fn rows_of(&self, source: Source) -> impl Iterator<Item = u32> {
         self.places(source).filter_map(Found::row)
+    }
+
+    /// What became of the ports of a row, where that is looked for.
+    pub(crate) fn replies(&self, at: u32) -> Option<Replies> {
+        self.rows.replies_of_scan(at)
     }
 
     /// A row that is there.

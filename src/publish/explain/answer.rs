@@ -27,7 +27,8 @@ pub struct Interface {
 /// What a capture knows of a source, and by which rule it judges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Known {
-    /// The source that the address counts for, as in the labels.
+    /// The source that the address counts for, as in the labels; or the network that was asked for, if a rule judges networks of this
+    /// length. Then the numbers that follow are of that rule, else of the first.
     pub source: String,
     /// `table`, `door` (one or two ports, while the table is crowded), `peak` (it lost its place, its peak was kept), `no`.
     pub tracked: String,
@@ -59,9 +60,30 @@ pub struct Known {
     pub ignored_ports: u32,
     /// The lowest of them: `22`, `80-82`; at most 16.
     pub ignored_port_ranges: Vec<String>,
+    /// Entries of `ignore.pairs` that are about it or a part of it: `198.51.100.7 to ports 9100-9110`; at most 16.
+    #[serde(default)]
+    pub ignored_pairs: Vec<String>,
+    /// Entries of `ignore.destinations`; at most 16.
+    #[serde(default)]
+    pub ignored_destinations: Vec<String>,
+    /// Ports that count now, or belong to its open scan, from which a SYN-ACK came, as ranges; where replies are looked for.
+    #[serde(default)]
+    pub answered_ports: Option<String>,
+    /// Those from which only a RST came.
+    #[serde(default)]
+    pub refused_ports: Option<String>,
+    /// Those from which nothing came.
+    #[serde(default)]
+    pub silent_ports: Option<String>,
+    /// How many answered.
+    #[serde(default)]
+    pub answered: Option<u32>,
+    /// How many refused.
+    #[serde(default)]
+    pub refused: Option<u32>,
     /// Whether it has series.
     pub published: bool,
-    /// `published`, `below_min_ports`, `beyond_max_sources`.
+    /// `published`, `below_min_ports`, `below_threshold` (a network that hops gets series once it scans), `beyond_max_sources`.
     pub publication: String,
     /// The least peak for a series.
     pub min_ports: u32,
@@ -71,7 +93,7 @@ pub struct Known {
     pub alert: Option<String>,
     /// Its severity.
     pub severity: Option<String>,
-    /// What each rule knows, the first one too. (An exporter of an older version does not tell.)
+    /// What each rule that judges it knows, the first one too. (An exporter of an older version does not tell.)
     #[serde(default)]
     pub rules: Vec<KnownRule>,
 }
@@ -79,6 +101,9 @@ pub struct Known {
 /// What one rule knows of a source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KnownRule {
+    /// Whose counts it judges: `source`, or `network` of IPv6.
+    #[serde(default)]
+    pub subject: String,
     /// The source that the address counts for by this rule, as in the labels.
     pub source: String,
     /// So many …

@@ -5,7 +5,7 @@ mod words;
 
 pub use answer::{Answer, Interface, Known, KnownRule};
 
-use crate::detect::{self, ByRule, Explanation};
+use crate::detect::{self, ByRule, Explanation, Subject};
 use crate::text::time::rfc3339;
 use ipnet::IpNet;
 use std::time::Duration;
@@ -46,8 +46,22 @@ impl Interface {
             return Self { interface, state, known: None, why };
         };
         let known = Known::of(&explanation, snapshot);
-        let why = known.why(&explanation);
+        let why = captured(state.as_str(), known.why(&explanation));
         Self { interface, state, known: Some(known), why }
+    }
+}
+
+/// Where nothing is captured, that is the first reason why there is no alert.
+fn captured(state: &str, why: String) -> String {
+    let stands = match state {
+        "starting" => "it does not capture yet",
+        "down" => "nothing is captured on it now: it is missing, down or without carrier",
+        "stalled" => "its capture stands still",
+        _ => return why,
+    };
+    match why.strip_prefix("no alert: ") {
+        Some(rest) => format!("no alert: {stands}; before that: {rest}"),
+        None => why,
     }
 }
 
@@ -76,12 +90,14 @@ fn alert(
 impl KnownRule {
     fn of(rule: &ByRule, explanation: &Explanation, snapshot: Option<&detect::Snapshot>) -> Self {
         let is_it = |shown: &&detect::Snapshot| {
-            (shown.window_nanos, shown.counts_hosts()) == (rule.window_nanos, rule.counts_hosts)
+            let shown = (shown.subject, shown.window_nanos, shown.counts_hosts());
+            shown == (rule.subject, rule.window_nanos, rule.counts_hosts)
         };
         let shown = snapshot.and_then(|snapshot| snapshot.rules().find(is_it));
         let published = shown.is_some_and(|shown| shown.sources.iter().any(|row| row.source == rule.source));
         let fires = alert((rule.peak, rule.threshold), rule.counts_hosts, published, explanation.max_sources);
         Self {
+            subject: rule.subject.label().to_owned(),
             source: rule.source.to_string(),
             threshold: rule.threshold,
             counts: String::from(if rule.counts_hosts { "hosts" } else { "ports" }),
@@ -100,6 +116,7 @@ impl KnownRule {
     /// All rules of a detector, the first one too.
     fn all(explanation: &Explanation, snapshot: Option<&detect::Snapshot>) -> Vec<Self> {
         let first = ByRule {
+            subject: explanation.subject,
             window_nanos: explanation.window_nanos,
             threshold: explanation.threshold,
             counts_hosts: false,
@@ -125,11 +142,13 @@ impl Known {
             fires.map_or((None, None), |rule| (rule.alert.clone(), rule.severity.clone()));
         let publication = match published {
             true => "published",
+            false if alert.is_none() && explanation.subject != Subject::Source => "below_threshold",
             false if alert.is_none() && explanation.peak_distinct_ports < explanation.min_ports => {
                 "below_min_ports"
             }
             false => "beyond_max_sources",
         };
+        let replies = explanation.replies.as_ref();
         let range = |&(first, last): &(u16, u16)| match first == last {
             true => first.to_string(),
             false => format!("{first}-{last}"),
@@ -151,6 +170,13 @@ impl Known {
             ignored_network: explanation.ignored_network.map(written),
             ignored_ports: explanation.ignored_ports,
             ignored_port_ranges: explanation.ignored_ranges.iter().map(range).collect(),
+            ignored_pairs: explanation.ignored_pairs.iter().map(ToString::to_string).collect(),
+            ignored_destinations: explanation.ignored_destinations.iter().copied().map(written).collect(),
+            answered_ports: replies.map(|replies| replies.answered.to_string()),
+            refused_ports: replies.map(|replies| replies.refused.to_string()),
+            silent_ports: replies.map(|replies| replies.silent.to_string()),
+            answered: replies.map(|replies| replies.answered_count),
+            refused: replies.map(|replies| replies.refused_count),
             published,
             publication: publication.to_owned(),
             min_ports: explanation.min_ports,
@@ -165,7 +191,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{Ignored, Limits, Source, Tracked};
+    use crate::detect::{Ignored, Limits, Pair, PairTo, PortRanges, Replies, Source, Tracked};
     use crate::fixture::snapshot as fixture;
     use crate::packet::Timestamp;
 
@@ -174,6 +200,7 @@ mod tests {
         Explanation {
             time: Timestamp::new(1_700_000_000, 0),
             source: Source::of([198, 51, 100, 7].into(), 64),
+            subject: Subject::Source,
             window_nanos: 10_000_000_000,
             threshold: 20,
             hold_nanos: limits.hold_nanos,
@@ -183,6 +210,8 @@ mod tests {
             ignored_network: None,
             ignored_ports: 0,
             ignored_ranges: Vec::new(),
+            ignored_pairs: Vec::new(),
+            ignored_destinations: Vec::new(),
             tracked: if peak > 0 { Tracked::Table } else { Tracked::No },
             distinct_ports: peak / 2,
             peak_distinct_ports: peak,
@@ -191,28 +220,33 @@ mod tests {
             last_hit: None,
             last_probe: None,
             open_scan: false,
+            replies: None,
             slower: Vec::new(),
         }
     }
 
-    /// The answer of one interface that publishes the source, or not.
-    fn answer(explanation: Explanation, published: bool) -> Interface {
-        let mut snapshot = fixture::quiet("eth0").detection;
-        snapshot.sources.extend(published.then_some(detect::PublishedSource {
+    fn published(explanation: &Explanation) -> detect::PublishedSource {
+        detect::PublishedSource {
             name: None,
             source: explanation.source,
-            distinct_ports: 0,
+            distinct_ports: explanation.distinct_ports,
             peak_distinct_ports: explanation.peak_distinct_ports,
             distinct_hosts: 1,
             ports_of_busiest_host: 5,
             last_hit: None,
-            last_probe: snapshot.time,
+            last_probe: explanation.time,
             tool: Default::default(),
             provenance: Default::default(),
             answered_ports: None,
             peak_unanswered_ports: None,
             evidence: Default::default(),
-        }));
+        }
+    }
+
+    /// The answer of one interface that publishes the source, or not.
+    fn answer(explanation: Explanation, is_published: bool) -> Interface {
+        let mut snapshot = fixture::quiet("eth0").detection;
+        snapshot.sources.extend(is_published.then_some(published(&explanation)));
         let snapshot = Some(&snapshot);
         Interface::of(Reply {
             interface: "eth0",
@@ -305,6 +339,7 @@ mod tests {
     #[test]
     fn a_slower_rule_has_its_own_word() {
         let by_rule = |counts_hosts, threshold, window: u64, peak| ByRule {
+            subject: Subject::Source,
             window_nanos: window * 1_000_000_000,
             threshold,
             counts_hosts,
@@ -324,21 +359,9 @@ mod tests {
                 (shown.window_nanos, shown.threshold) = (rule.window_nanos, rule.threshold);
                 shown.kinds =
                     if rule.counts_hosts { &[detect::Kind::Horizontal] } else { &[detect::Kind::Vertical] };
-                shown.sources.extend((rule.peak >= rule.threshold).then_some(detect::PublishedSource {
-                    name: None,
-                    source: explanation.source,
-                    distinct_ports: rule.peak,
-                    peak_distinct_ports: rule.peak,
-                    distinct_hosts: 1,
-                    ports_of_busiest_host: 1,
-                    last_hit: None,
-                    last_probe: shown.time,
-                    tool: Default::default(),
-                    provenance: Default::default(),
-                    answered_ports: None,
-                    peak_unanswered_ports: None,
-                    evidence: Default::default(),
-                }));
+                let row =
+                    detect::PublishedSource { peak_distinct_ports: rule.peak, ..published(&explanation) };
+                shown.sources.extend((rule.peak >= rule.threshold).then_some(row));
                 snapshot.slower.push(shown);
             }
             let explanation = Some(explanation);
@@ -362,6 +385,120 @@ mod tests {
             assert_eq!(counts, [("ports", 0), ("hosts", hosts), ("ports", ports)]);
             let text = Answer { asked: String::from("198.51.100.7"), interfaces: vec![told] }.text();
             assert!(text.contains(&format!("  slower rule 60 ports within 1h: {ports} now")), "{text}");
+        }
+    }
+
+    /// The alert names the /48; an operator asks for it, or for an address that sent a probe.
+    #[test]
+    fn a_network_that_hops_is_named() {
+        let network = Source::of(std::net::Ipv6Addr::new(0x2001, 0xdb8, 5, 3, 0, 0, 0, 7).into(), 48);
+        let hop = ByRule {
+            subject: Subject::Network(48),
+            window_nanos: 600_000_000_000,
+            threshold: 60,
+            counts_hosts: false,
+            source: network,
+            tracked: Tracked::Table,
+            count: 70,
+            peak: 70,
+            open_scan: true,
+            last_hit: None,
+        };
+        let mut snapshot = fixture::quiet("eth0").detection;
+        let mut shown = fixture::quiet("eth0").detection;
+        (shown.subject, shown.window_nanos, shown.threshold) = (hop.subject, hop.window_nanos, hop.threshold);
+        shown.kinds = &[detect::Kind::Vertical];
+        let mut row = published(&explanation(70));
+        row.source = network;
+        shown.sources.push(row);
+        snapshot.slower.push(shown);
+        let whole = Explanation {
+            source: network,
+            subject: hop.subject,
+            window_nanos: hop.window_nanos,
+            threshold: 60,
+            open_scan: true,
+            ..explanation(70)
+        };
+        let part = Explanation {
+            source: Source::of(network.address, 64),
+            slower: vec![hop.clone()],
+            ..explanation(0)
+        };
+        let told = |explanation| {
+            let reply = Reply {
+                interface: "eth0",
+                state: "capturing",
+                explanation: Some(explanation),
+                snapshot: Some(&snapshot),
+            };
+            Answer { asked: String::from("asked"), interfaces: vec![Interface::of(reply)] }.text()
+        };
+        let whole = told(whole);
+        let fires = "PortScanDetected (warning) fires: it probed 70 ports, and 60 within 10m are a scan\n";
+        assert!(whole.contains(fires) && whole.contains("counts as   2001:db8:5::/48\n"), "{whole}");
+        assert!(!whole.contains("hosts"), "of a network they are not counted: {whole}");
+        let part = told(part);
+        let fires = "fires: its network 2001:db8:5::/48 probed 70 ports, and 60 within 10m are a scan\n";
+        assert!(part.contains(fires), "{part}");
+        assert!(part.contains("slower rule 60 ports within 10m by 2001:db8:5::/48: 70 now"), "{part}");
+
+        let few = ByRule { peak: 40, count: 40, open_scan: false, ..hop };
+        let quiet = told(Explanation { slower: vec![few.clone()], ..explanation(1) });
+        assert!(quiet.contains("; 40 of 60 ports within 10m by 2001:db8:5::/48"), "{quiet}");
+        let whole = Explanation { source: network, subject: few.subject, threshold: 60, ..explanation(40) };
+        let known = answer(whole, false).known.expect("it answered");
+        assert_eq!(known.publication, "below_threshold");
+    }
+
+    #[test]
+    fn where_nothing_is_captured_that_is_the_reason() {
+        for (state, why) in [
+            ("capturing", "no alert: it probed 8 ports at most"),
+            (
+                "down",
+                "no alert: nothing is captured on it now: it is missing, down or without carrier; before that: it probed 8",
+            ),
+            ("starting", "no alert: it does not capture yet; before that: it probed 8"),
+            ("stalled", "no alert: its capture stands still; before that: it probed 8"),
+        ] {
+            let reply = Reply { interface: "eth0", state, explanation: Some(explanation(8)), snapshot: None };
+            let told = Interface::of(reply).why;
+            assert!(told.starts_with(why), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_answered_and_what_it_may_ask_for_is_told() {
+        let pair = |to| Pair { source: "198.51.100.7/32".parse().expect("a network"), to };
+        let replies = Replies {
+            answered: PortRanges::of([22, 80]),
+            answered_count: 2,
+            refused: PortRanges::of(1000..=1004),
+            refused_count: 5,
+            silent: PortRanges::default(),
+        };
+        let told = Explanation {
+            ignored_pairs: vec![pair(PairTo::Ports(9100, 9110)), pair(PairTo::Ports(22, 22))],
+            ignored_destinations: vec!["192.0.2.128/25".parse().expect("a network")],
+            replies: Some(replies),
+            ..explanation(8)
+        };
+        let interface = answer(told, true);
+        assert!(
+            interface
+                .why
+                .ends_with("; 198.51.100.7 to ports 9100-9110 and more does not count (ignore.pairs)")
+        );
+        let text = Answer { asked: String::from("198.51.100.7"), interfaces: vec![interface] }.text();
+        for line in [
+            "  pairs       do not count: 198.51.100.7 to ports 9100-9110; 198.51.100.7 to port 22\n",
+            "  all hosts   do not count: 192.0.2.128/25\n",
+            "  answered    2: 22,80\n",
+            "  refused     5: 1000-1004\n",
+            "  silent      none\n",
+        ] {
+            assert!(text.contains(line), "{text}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The answer in words: the reason in one sentence, and what is known in lines for people.
 
 use super::answer::{Answer, Interface, Known, KnownRule};
-use crate::detect::{self, Explanation, Ignored, Tracked};
+use crate::detect::{self, Explanation, Ignored, Subject, Tracked};
 use crate::text::printable;
 use crate::text::units::write_duration;
 use std::fmt::Write as _;
@@ -38,9 +38,14 @@ fn plural(count: u32) -> String {
 }
 
 impl KnownRule {
-    /// `60 ports within 1h`.
+    /// `60 ports within 1h`, of a network `60 ports within 10m by 2001:db8:5::/48`.
     fn words(&self) -> String {
-        format!("{} {} within {}", self.threshold, self.counts, span(self.window_seconds))
+        let by = if self.is_of_network() { format!(" by {}", self.source) } else { String::new() };
+        format!("{} {} within {}{by}", self.threshold, self.counts, span(self.window_seconds))
+    }
+
+    fn is_of_network(&self) -> bool {
+        self.subject == Subject::Network(0).label()
     }
 }
 
@@ -56,6 +61,29 @@ impl Known {
         counted.map(|rule| format!("; {} of {}", rule.peak, rule.words())).collect()
     }
 
+    /// Whether a whole network was asked for, and not a source.
+    fn is_network(&self) -> bool {
+        self.rules.first().is_some_and(KnownRule::is_of_network)
+    }
+
+    /// What is so of a rule that fires: `it probed 25 ports, and 20 within 10s are a scan`.
+    fn scanned(rule: &KnownRule, asked: &str) -> String {
+        let KnownRule { source, peak, counts, threshold, .. } = rule;
+        let who = if source == asked { String::from("it") } else { format!("its network {source}") };
+        let what = if counts == "hosts" { "sweep" } else { "scan" };
+        let window = span(rule.window_seconds);
+        format!("{who} probed {peak} {counts}, and {threshold} within {window} are a {what}")
+    }
+
+    /// What it may ask for without being counted: `; 198.51.100.7 to port 9100 does not count (ignore.pairs)`.
+    fn by_pairs(&self) -> String {
+        match self.ignored_pairs.as_slice() {
+            [] => String::new(),
+            [one] => format!("; {one} does not count (ignore.pairs)"),
+            [one, ..] => format!("; {one} and more does not count (ignore.pairs)"),
+        }
+    }
+
     /// The reason in one sentence.
     pub(super) fn why(&self, explanation: &Explanation) -> String {
         let rule = format!("{} within {}", self.threshold, span(self.window_seconds));
@@ -63,12 +91,8 @@ impl Known {
         let fires = self.rules.iter().find(|rule| rule.alert.is_some());
         match (explanation.ignored, &self.alert, &self.severity) {
             (_, Some(alert), Some(severity)) if fires.is_some_and(|rule| rule.published) => {
-                let (peak, counts, rule) = fires.map_or((peak, "ports", rule), |fires| {
-                    let rule = format!("{} within {}", fires.threshold, span(fires.window_seconds));
-                    (fires.peak, fires.counts.as_str(), rule)
-                });
-                let what = if counts == "hosts" { "sweep" } else { "scan" };
-                format!("{alert} ({severity}) fires: it probed {peak} {counts}, and {rule} are a {what}")
+                let scanned = fires.map(|rule| Self::scanned(rule, &self.source)).unwrap_or_default();
+                format!("{alert} ({severity}) fires: {scanned}")
             }
             (_, Some(alert), _) if self.max_sources == 0 => {
                 format!(
@@ -91,8 +115,9 @@ impl Known {
             ),
             _ if explanation.tracked == Tracked::No && self.by_slower().is_empty() => format!(
                 "no alert: it is not tracked; within the last {} it sent no TCP SYN to a port that counts, or it was evicted \
-                 (portscan_sources_evicted_total)",
-                span(self.window_seconds)
+                 (portscan_sources_evicted_total){}",
+                span(self.window_seconds),
+                self.by_pairs()
             ),
             _ if explanation.tracked == Tracked::Door => {
                 format!(
@@ -104,9 +129,27 @@ impl Known {
                 let published =
                     if self.published { " (PortScanFleet adds up what several hosts see)" } else { "" };
                 let slower = self.by_slower();
-                format!("no alert: it probed {ports} at most, and {rule} are a scan{slower}{published}")
+                format!(
+                    "no alert: it probed {ports} at most, and {rule} are a scan{slower}{published}{}",
+                    self.by_pairs()
+                )
             }
         }
+    }
+
+    /// What became of its ports, by lines: how many, and which.
+    fn replied(&self) -> Vec<(&'static str, String)> {
+        let (Some(answered), Some(refused)) = (self.answered, self.refused) else { return Vec::new() };
+        let which = |count: u32, ports: &Option<String>| match (count, ports.as_deref().unwrap_or("")) {
+            (0, _) | (_, "") => count.to_string(),
+            (count, ports) => format!("{count}: {ports}"),
+        };
+        let silent = self.silent_ports.as_deref().filter(|ports| !ports.is_empty()).unwrap_or("none");
+        vec![
+            ("answered", which(answered, &self.answered_ports)),
+            ("refused", which(refused, &self.refused_ports)),
+            ("silent", silent.to_owned()),
+        ]
     }
 
     /// The lines for people.
@@ -115,6 +158,7 @@ impl Known {
         let never = |time: &Option<String>| time.clone().unwrap_or_else(|| String::from("none known"));
         let publication = match self.publication.as_str() {
             "published" => String::from("published"),
+            "below_threshold" => String::from("none: a network that hops gets series once it scans"),
             "below_min_ports" => format!("none: its peak is below --publish.min-ports ({})", self.min_ports),
             _ => format!("none: it is beyond --publish.max-sources ({})", self.max_sources),
         };
@@ -123,10 +167,14 @@ impl Known {
             (Some(_), Some(network)) => format!("by {network} in ignore.sources"),
             (Some(reason), None) => reason.clone(),
         };
-        let more = if self.ignored_port_ranges.len() == detect::NAMED_RANGES { ", …" } else { "" };
+        let some = |what: &[String], between: &str| {
+            let more =
+                if what.len() == detect::NAMED_RANGES { format!("{between}…") } else { String::new() };
+            format!("{}{more}", what.join(between))
+        };
         let ports = match self.ignored_ports {
             0 => String::from("all count"),
-            some => format!("{some} do not count: {}{more}", self.ignored_port_ranges.join(", ")),
+            ignored => format!("{ignored} do not count: {}", some(&self.ignored_port_ranges, ", ")),
         };
         let mut rows = vec![
             ("counts as", self.source.clone()),
@@ -140,7 +188,6 @@ impl Known {
                 ),
             ),
             ("rule", format!("{} ports within {}", self.threshold, span(self.window_seconds))),
-            ("hosts", self.distinct_hosts.to_string()),
             ("last probe", never(&self.last_probe)),
             ("last hit", never(&self.last_hit)),
             ("open scan", String::from(if self.open_scan { "yes" } else { "no" })),
@@ -149,6 +196,17 @@ impl Known {
             ("ignored", ignored),
             ("all ports", ports),
         ];
+        // Of a network no hosts are counted.
+        if !self.is_network() {
+            rows.insert(3, ("hosts", self.distinct_hosts.to_string()));
+        }
+        if !self.ignored_pairs.is_empty() {
+            rows.push(("pairs", format!("do not count: {}", some(&self.ignored_pairs, "; "))));
+        }
+        if !self.ignored_destinations.is_empty() {
+            rows.push(("all hosts", format!("do not count: {}", some(&self.ignored_destinations, ", "))));
+        }
+        rows.extend(self.replied());
         rows.extend(self.slower().iter().map(|rule| {
             let open = if rule.open_scan { ", a scan is open" } else { "" };
             ("slower rule", format!("{}: {} now, {} at most{open}", rule.words(), rule.count, rule.peak))

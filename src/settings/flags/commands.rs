@@ -39,7 +39,7 @@ pub struct ReplayFlags {
 /// `explain`: whom to ask for, and whom to ask.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainFlags {
-    /// Address of a source, or an IPv6 source as in the labels, `2001:db8::/64`
+    /// Address of a source; or an IPv6 source, or network that hops, as in the labels: `2001:db8::/64`, `2001:db8:5::/48`
     #[arg(value_name = "ADDRESS", value_parser = parse_source)]
     pub address: IpNet,
     /// Whom to ask
