@@ -154,6 +154,12 @@ fn health(flags: &HealthFlags) -> ExitCode {
 
 /// Lists who scanned.
 fn scans(flags: &ScansFlags) -> ExitCode {
+    let CredentialFlags { http_config_file, web_config_file } = &flags.credentials;
+    if flags.address.is_none() && (http_config_file.is_some() || web_config_file.is_some()) {
+        let why = "--http.config.file and --web.config.file are for asking an exporter, and the journal is read: add --web.listen-address, or \
+                   leave them out";
+        return fail(BAD_USAGE, why);
+    }
     let exporter = match (&flags.address, credentials(&flags.credentials)) {
         (_, Err(why)) => return fail(BAD_USAGE, &why),
         (None, Ok(_)) => None,

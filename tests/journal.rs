@@ -277,13 +277,44 @@ fn who_scanned_me_is_one_command() {
         assert!(said.contains("hits more without a record: they came in a flood"), "{said}");
         assert!(said.contains(" UTC: what the journal has\n"), "{said}");
         // Others' records are not those of the exporter, whatever their fields say: journald names the unit.
-        let (code, said, _) = scans(&[]);
-        assert!(code == Some(0) && said.starts_with("no scans since "), "{said}");
-        assert!(said.ends_with(" UTC in what the journal of portscan_exporter.service has\n"), "{said}");
+        // And where it has written nothing, that it found no scan means nothing.
+        let (code, said, errors) = scans(&[]);
+        assert_eq!((code, &*said), (Some(1), ""), "{errors}");
+        let why = "the journal has no record of portscan_exporter.service that this user may read: another unit (--unit)? or ask";
+        assert!(errors.contains(why), "{errors}");
+        // A user who may not read it is told so, and by whom it may be read.
+        let other = Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                env!("CARGO_BIN_EXE_portscan_exporter"),
+                "scans",
+            ])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&other.stderr).into_owned();
+        assert_eq!((other.status.code(), other.stdout.len()), (Some(1), 0), "{errors}");
+        assert!(
+            errors.contains("that this user may read") || errors.contains("insufficient permissions"),
+            "{errors}"
+        );
         let (_, said, _) = scans(&["--unit=", "--since=2100-01-01T00:00:00Z"]);
         assert!(said.starts_with("no scans since 2100-01-01 00:00:00 UTC"), "{said}");
         let (code, _, errors) = scans(&["--since=yesterday"]);
-        assert!(code == Some(2) && errors.contains("expected a duration like 24h or a time"), "{errors}");
+        assert!(code == Some(2) && errors.contains("expected a duration like 24h or 7d, a date"), "{errors}");
+        for (words, why) in [
+            (&["--since=0"][..], "nothing has happened since 0 ago"),
+            (&["--unit=x", "--web.listen-address=:10220"], "cannot be used with"),
+            (
+                &["--http.config.file=/x"],
+                "are for asking an exporter, and the journal is read: add --web.listen-address",
+            ),
+            (&["--web.config.file=/x"], "are for asking an exporter, and the journal is read"),
+        ] {
+            let (code, _, errors) = scans(words);
+            assert!(code == Some(2) && errors.contains(why), "{errors}");
+        }
     });
 }
 

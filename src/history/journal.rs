@@ -25,22 +25,54 @@ fn whole(unit: &str) -> String {
     if unit.contains('.') { unit.to_owned() } else { format!("{unit}.service") }
 }
 
-pub(super) fn read(asked: &Asked, unit: &str) -> Result<Found, String> {
+/// What to do where the journal does not help.
+const REMEDY: &str = "ask a running exporter instead: --web.listen-address=:10220";
+
+/// `journalctl` with these words, of a unit's records if one is named.
+fn journalctl(unit: &str) -> Command {
     let mut command = Command::new("journalctl");
     // Without --all a field beyond 4096 bytes is left out: a line has a bound.
     command
-        .args(["--output=json", "--no-pager", "--quiet", "--reverse"])
-        .arg(format!("--since=@{}", asked.since.nanos() / 1_000_000_000))
-        .args([HIT_ID, GROWN_ID, ENDED_ID, SUPPRESSED_ID].map(|id| format!("MESSAGE_ID={id}")))
+        .args(["--output=json", "--no-pager", "--reverse"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     if !unit.is_empty() {
         command.arg(format!("_SYSTEMD_UNIT={}", whole(unit)));
     }
-    let remedy = "ask a running exporter instead: --web.listen-address=:10220";
+    command
+}
+
+/// Why nothing may be there to find: no record of the unit, or of anybody, that this user may read; and what journalctl says to that.
+fn blind(unit: &str, said: &str) -> Option<String> {
+    let has_any = |unit: &str| {
+        let output = journalctl(unit).arg("--lines=1").output();
+        output.is_ok_and(|output| output.stdout.first() == Some(&b'{'))
+    };
+    if has_any(unit) {
+        return None;
+    }
+    // It says who may read the journal, and how not to be told.
+    let hint =
+        said.split("Pass -q").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let hint = if hint.is_empty() { hint } else { format!(" ({})", printable(&hint)) };
+    Some(match unit {
+        "" => format!("the journal has no record that this user may read{hint}; {REMEDY}"),
+        unit if has_any("") => format!(
+            "the journal has no record of {} that this user may read{hint}: another unit (--unit)? or {REMEDY}",
+            printable(&whole(unit))
+        ),
+        _ => format!("there is no journal that this user may read{hint}; {REMEDY}"),
+    })
+}
+
+pub(super) fn read(asked: &Asked, unit: &str) -> Result<Found, String> {
+    let mut command = journalctl(unit);
+    command
+        .arg(format!("--since=@{}", asked.since.nanos() / 1_000_000_000))
+        .args([HIT_ID, GROWN_ID, ENDED_ID, SUPPRESSED_ID].map(|id| format!("MESSAGE_ID={id}")));
     let mut journalctl =
-        command.spawn().map_err(|error| format!("cannot run journalctl: {error}; {remedy}"))?;
+        command.spawn().map_err(|error| format!("cannot run journalctl: {error}; {REMEDY}"))?;
     let found = match journalctl.stdout.take() {
         Some(records) => of_records(BufReader::new(records), asked),
         None => Ok(Found::default()),
@@ -48,10 +80,14 @@ pub(super) fn read(asked: &Asked, unit: &str) -> Result<Found, String> {
     let (ended, said) = end(journalctl);
     let found = found.map_err(|error| format!("cannot read what journalctl prints: {error}"))?;
     // It was stopped when there was enough.
-    if ended || found.is_cut || !found.scans.is_empty() {
+    if found.is_cut || !found.scans.is_empty() {
         return Ok(found);
     }
-    Err(format!("journalctl failed: {}; {remedy}", printable(said.trim())))
+    if !ended {
+        return Err(format!("journalctl failed: {}; {REMEDY}", printable(said.trim())));
+    }
+    // Nothing found is no scan only where one would have been found.
+    blind(unit, &said).map_or(Ok(found), Err)
 }
 
 /// Whether it ended well, and what it said.

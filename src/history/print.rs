@@ -113,11 +113,27 @@ fn cell(scan: &Told, names: &[&str]) -> String {
         Value::Array(all) => all.iter().map(Value::to_string).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     };
-    let left_out = scan.get("ports_left_out").filter(|_| name == "ports").and_then(Value::as_u64);
-    match left_out {
+    let number = |name: &str| scan.get(name).and_then(Value::as_u64);
+    let left_out = match name {
+        "ports" => number("ports_left_out"),
+        // The record says how many, and names as many as fit.
+        "answered_ports" => number("answered").map(|all| all.saturating_sub(named(&text))),
+        _ => None,
+    };
+    match left_out.filter(|more| *more > 0) {
         Some(more) => format!("{} and {more} more", printable(&text)),
         None => printable(&text),
     }
+}
+
+/// How many ports are in ranges: 4 in `22,80-82`.
+fn named(ranges: &str) -> u64 {
+    let port = |text: &str| text.parse::<u64>().ok();
+    let count = |range: &str| match range.split_once('-') {
+        Some((first, last)) => Some(port(last)?.checked_sub(port(first)?)? + 1),
+        None => port(range).map(|_| 1),
+    };
+    ranges.split(',').filter_map(count).sum()
 }
 
 /// From the first to the last probe that is told, and whether it may go on.
@@ -152,6 +168,8 @@ mod tests {
             .map(|scan| told(&Record { scan, interface: "e\u{1b}[31m", clock_steps: 0 }))
             .into();
         scans[0].insert(String::from("tool"), "nmap".into());
+        scans[0].insert(String::from("answered_ports"), "22,80-82".into());
+        scans[0].insert(String::from("answered"), 40.into());
         let shown = text(&Found { scans, is_cut: false, withheld: 3 }, after(0), "the journal");
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
@@ -166,6 +184,7 @@ mod tests {
                 "TOOL",
                 "EVIDENCE",
                 "PORTS",
+                "ANSWERED",
                 "HOSTS",
                 "INTERFACE",
                 "WHICH",
@@ -173,7 +192,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines[1][..10],
+            lines[1][..13],
             [
                 "2026-11-23",
                 "10:00:00.000000",
@@ -184,7 +203,10 @@ mod tests {
                 "nmap",
                 "spoofable",
                 "≥1000",
-                "1"
+                "22,80-82",
+                "and",
+                "36",
+                "more"
             ]
         );
         assert!(shown.contains("210ms, open"), "{shown}");

@@ -23,7 +23,7 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
 pub enum Since {
     /// `24h`.
     Ago(Duration),
-    /// `2026-01-01T00:00:00Z`.
+    /// `2026-01-01T00:00:00Z`, or its first moment, `2026-01-01`.
     At(Timestamp),
 }
 
@@ -43,11 +43,24 @@ impl FromStr for Since {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let ago = parse_duration(text).map(Since::Ago).ok();
-        ago.or_else(|| parse_rfc3339(text).map(Since::At))
-            .ok_or_else(|| String::from("expected a duration like 24h or a time like 2026-01-01T00:00:00Z"))
+        match parse_duration(text) {
+            Ok(ago) if ago.is_zero() => Err(String::from("nothing has happened since 0 ago: give a duration like 24h")),
+            Ok(ago) if ago > LONGEST => Err(format!("at most {} days ago", LONGEST.as_secs() / 86_400)),
+            Ok(ago) => Ok(Since::Ago(ago)),
+            Err(_) => parse_rfc3339(text)
+                .or_else(|| parse_rfc3339(&format!("{text}T00:00:00Z")))
+                .map(Since::At)
+                .ok_or_else(|| {
+                    String::from(
+                        "expected a duration like 24h or 7d, a date like 2026-01-01, or a time like 2026-01-01T00:00:00Z (UTC)",
+                    )
+                }),
+        }
     }
 }
+
+/// Nobody has a journal of more than ten years.
+const LONGEST: Duration = Duration::from_secs(3_650 * 86_400);
 
 /// The same without a string of its own.
 #[derive(Debug, Clone, Copy)]
@@ -78,5 +91,31 @@ mod tests {
     fn every_moment_a_packet_can_carry_has_a_date() {
         assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00.000000Z");
         assert_eq!(rfc3339(Timestamp(u64::MAX)), "2554-07-21T23:34:33.709551Z");
+    }
+
+    #[test]
+    fn since_is_a_duration_a_date_or_a_time() {
+        let moment = |text: &str| {
+            text.parse::<Since>()
+                .map(|since| rfc3339(since.before(parse_rfc3339("2026-01-03T00:00:00Z").unwrap())))
+        };
+        for (text, then) in [
+            ("24h", "2026-01-02T00:00:00.000000Z"),
+            ("2d", "2026-01-01T00:00:00.000000Z"),
+            ("2026-01-01", "2026-01-01T00:00:00.000000Z"),
+            ("2026-01-01T12:00:00Z", "2026-01-01T12:00:00.000000Z"),
+        ] {
+            assert_eq!(moment(text).as_deref(), Ok(then), "{text}");
+        }
+        for (text, why) in [
+            ("0", "nothing has happened since 0 ago"),
+            ("0s", "nothing has happened since 0 ago"),
+            ("99999999d", "at most 3650 days ago"),
+            ("2026-13-01", "a date like 2026-01-01"),
+            ("2026-01-01T12:00:00", "2026-01-01T00:00:00Z (UTC)"),
+            ("yesterday", "expected a duration like 24h or 7d"),
+        ] {
+            assert!(moment(text).is_err_and(|said| said.contains(why)), "{text}");
+        }
     }
 }

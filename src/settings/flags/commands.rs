@@ -86,7 +86,7 @@ pub struct ExporterFlags {
 /// `scans`: which, and of whom to know them.
 #[derive(Debug, Clone, Args)]
 pub struct ScansFlags {
-    /// Scans that went on since then: a duration, or a time like 2026-01-01T00:00:00Z
+    /// Scans that went on since then: a duration, a date like 2026-01-01, or a time like 2026-01-01T00:00:00Z (UTC)
     #[arg(id = "scans.since", long = "since", value_name = "24h|TIME", default_value = "24h")]
     pub since: Since,
     /// Scans of this address or network only
@@ -96,7 +96,12 @@ pub struct ScansFlags {
     #[arg(id = "scans.unit", long = "unit", value_name = "UNIT", default_value = "portscan_exporter")]
     pub unit: String,
     /// Ask the exporter that listens there, and not the journal
-    #[arg(id = "scans.listen_address", long = "web.listen-address", value_name = "HOST:PORT")]
+    #[arg(
+        id = "scans.listen_address",
+        long = "web.listen-address",
+        value_name = "HOST:PORT",
+        conflicts_with = "scans.unit"
+    )]
     pub address: Option<String>,
     /// How to show who asks
     #[command(flatten)]
