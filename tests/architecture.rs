@@ -195,6 +195,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "detect::explain",
         &[
+            "detect::ignore",
             "detect::rule",
             "detect::scan",
             "detect::snapshot",

@@ -2,10 +2,9 @@
 //! some microseconds: a lookup in the directory, the list of ignored networks, and the retired peaks.
 
 use crate::detect::ignore::Pair;
-use crate::detect::rule::{Limits, Policy};
+use crate::detect::rule::{Limits, Policy, Subject};
 use crate::detect::scan::{Replies, Source};
 use crate::detect::snapshot::Ignored;
-use crate::detect::subject::Subject;
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
 use crate::detect::tracker::Tracker;
