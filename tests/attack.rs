@@ -2,14 +2,36 @@
 //! second of packet time.
 #![allow(clippy::print_stdout, reason = "figures are worth reading when they are asked for")]
 
+#[path = "support/snapshot.rs"]
+mod support;
+
 use lab::traffic::{Attack, Draw, Flood, Outcome, Pace, SECOND, START, Space};
 use portscan_exporter::detect::{
-    BATCH, Detector, EventKind, Evicted, Limits, Origin, Policy, Probe, ScanEvent, Technique,
+    BATCH, Detector, EventKind, Evicted, Limits, Origin, Policy, Probe, ScanEvent, Snapshot, Technique,
 };
 use portscan_exporter::packet::Timestamp;
+use portscan_exporter::publish::{metrics, snapshot::InterfaceSnapshot};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// The page that is shown then: by source at most a hundred series of a family, of ports twenty, whoever attacks.
+fn has_a_bounded_page(detection: &Snapshot) {
+    let interface = InterfaceSnapshot { detection: detection.clone(), ..support::quiet("eth0") };
+    let page = String::from_utf8(metrics::render(&[Arc::new(interface)], None)).expect("UTF-8");
+    let mut series: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        *series.entry(line.split(['{', ' ']).next().expect("a name")).or_default() += 1;
+    }
+    for (family, count) in &series {
+        let most = if *family == "portscan_port_sources" { 20 } else { 100 };
+        assert!(*count <= most, "{count} series of {family}");
+    }
+    assert!(series.contains_key("portscan_source_peak_distinct_ports"), "a scanner has its series");
+}
 
 fn show(name: &str, outcome: &Outcome) {
+    has_a_bounded_page(&outcome.snapshot);
     let evicted = outcome.snapshot.counters.evicted;
     println!(
         "{name:44} found {:3} others {:2} tracked {:6} evicted door {:8} table {:8} evidence {:8} scan {:4}",
@@ -107,6 +129,7 @@ fn paced_sources_push_out_few() {
             ..Attack::of(Flood::Paced(ports))
         };
         let outcome = attack.run(Limits { memory_bytes: mebibytes << 20, ..Limits::default() });
+        has_a_bounded_page(&outcome.snapshot);
         let [door, table, .., evidence] = outcome.snapshot.counters.evicted;
         let found = outcome.found;
         let pace = format!("{pace:?}");
@@ -200,6 +223,7 @@ fn a_table_full_of_scanners_misses_none() {
         detector.observe(&[probe], &mut |event| hits += u64::from(event.kind == EventKind::Hit));
     }
     let snapshot = detector.snapshot();
+    has_a_bounded_page(&snapshot);
     assert_eq!((hits, snapshot.counters.evicted), (SCANNERS, [0; 5]));
     assert_eq!(snapshot.tracked_sources, SCANNERS);
 }
