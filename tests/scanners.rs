@@ -8,7 +8,7 @@
 use lab::exporter::{Exporter, ends_well};
 use lab::room::{Lab, WATCHED, WATCHED_V6, in_room, journal};
 use lab::spaces::{Ended, Pair, run_in};
-use lab::{PATIENCE, eventually, frames};
+use lab::{PATIENCE, eventually, frames, mmdb};
 use portscan_exporter::system::clock;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -503,6 +503,48 @@ fn a_reload_changes_what_is_looked_for() {
             assert_eq!(exporter.value("portscan_probes_total", &["technique=\"syn\""]), syn);
             ends_well(exporter);
         }
+    });
+}
+
+/// What databases say of a source is shown; a reload reads them again, from where only the configuration's directory can be read, and a
+/// wrong one changes nothing.
+#[test]
+fn databases_are_read_again_at_a_reload() {
+    in_room("databases_are_read_again_at_a_reload", |lab| {
+        let at = |name: &str| lab.directory.path().join(name);
+        // As a new edition takes the place of the old one.
+        let write = |name: &str, content: &[u8]| {
+            std::fs::write(at("new"), content).unwrap();
+            std::fs::rename(at("new"), at(name)).unwrap();
+        };
+        let countries = |code: &'static str| {
+            let country = mmdb::Value::Map(vec![("iso_code", mmdb::Value::Text(code))]);
+            let record = mmdb::Value::Map(vec![("country", country)]);
+            mmdb::write("GeoLite2-Country", &[("198.51.100.0/24".parse().unwrap(), record)])
+        };
+        write("country.mmdb", &countries("DE"));
+        write("scanners.csv", b"198.51.100.7,research\n");
+        write("config.yml", b"databases: {country: country.mmdb, scanners: scanners.csv}\nnames: {lab: [198.51.100.0/24]}\n");
+        let exporter = lab.exporter(&[&format!("--config.file={}", at("config.yml").display())]);
+        lab.nmap(&["-sS", "-p1-40", "--max-retries=0", WATCHED]);
+        let is_in = |country: &str| {
+            let labels = [&*format!("country=\"{country}\""), "known_scanner=\"research\"", "name=\"lab\""];
+            exporter.wait_for("portscan_source_info", &labels, 1.0);
+        };
+        is_in("DE");
+        let scans = exporter.get("/api/v1/scans?country=DE&known_scanner=research").unwrap();
+        assert!(scans.contains("\"source\":\"198.51.100.7\""), "{scans}");
+        write("country.mmdb", &countries("FR"));
+        exporter.signal(Signal::HUP);
+        is_in("FR");
+        write("country.mmdb", b"<html>404</html>");
+        exporter.signal(Signal::HUP);
+        exporter.wait_for("portscan_config_last_reload_successful", &[], 0.0);
+        is_in("FR");
+        ends_well(exporter);
+        let matches = ["PORTSCAN_SOURCE=198.51.100.7", "PORTSCAN_EVENT=ended"];
+        let ended = eventually("the end in the journal", PATIENCE, || journal(&matches).pop());
+        assert_eq!((&ended["PORTSCAN_COUNTRY"], &ended["PORTSCAN_KNOWN_SCANNER"]), (&"FR".into(), &"research".into()));
     });
 }
 
