@@ -20,7 +20,9 @@ fn an_operator_reads_fifteen_hundred_words_before_the_reference() {
 
 #[test]
 fn the_series_are_as_many_as_it_says() {
-    let samples: Vec<&str> = PAGE.lines().filter(|line| !line.starts_with('#')).collect();
+    // One more for each name of the operator.
+    let is_counted = |line: &&str| !line.starts_with('#') && !line.starts_with("portscan_named_hits_total");
+    let samples: Vec<&str> = PAGE.lines().filter(is_counted).collect();
     let (fleet, others): (Vec<&str>, Vec<&str>) =
         samples.into_iter().partition(|line| line.starts_with("portscan_fleet_"));
     let of_interface = |line: &&str| line.contains("interface=\"eth0\"");

@@ -524,7 +524,10 @@ fn databases_are_read_again_at_a_reload() {
         };
         write("country.mmdb", &countries("DE"));
         write("scanners.csv", b"198.51.100.7,research\n");
-        write("config.yml", b"databases: {country: country.mmdb, scanners: scanners.csv}\nnames: {lab: [198.51.100.0/24]}\n");
+        write(
+            "config.yml",
+            b"databases: {country: country.mmdb, scanners: scanners.csv}\nnames: {lab: [198.51.100.0/24]}\n",
+        );
         let exporter = lab.exporter(&[&format!("--config.file={}", at("config.yml").display())]);
         lab.nmap(&["-sS", "-p1-40", "--max-retries=0", WATCHED]);
         let is_in = |country: &str| {
@@ -532,6 +535,7 @@ fn databases_are_read_again_at_a_reload() {
             exporter.wait_for("portscan_source_info", &labels, 1.0);
         };
         is_in("DE");
+        exporter.wait_for("portscan_named_hits_total", &["name=\"lab\""], 1.0);
         let scans = exporter.get("/api/v1/scans?country=DE&known_scanner=research").unwrap();
         assert!(scans.contains("\"source\":\"198.51.100.7\""), "{scans}");
         write("country.mmdb", &countries("FR"));
@@ -544,7 +548,10 @@ fn databases_are_read_again_at_a_reload() {
         ends_well(exporter);
         let matches = ["PORTSCAN_SOURCE=198.51.100.7", "PORTSCAN_EVENT=ended"];
         let ended = eventually("the end in the journal", PATIENCE, || journal(&matches).pop());
-        assert_eq!((&ended["PORTSCAN_COUNTRY"], &ended["PORTSCAN_KNOWN_SCANNER"]), (&"FR".into(), &"research".into()));
+        assert_eq!(
+            (&ended["PORTSCAN_COUNTRY"], &ended["PORTSCAN_KNOWN_SCANNER"]),
+            (&"FR".into(), &"research".into())
+        );
     });
 }
 

@@ -88,6 +88,7 @@ impl Snapshot {
             parties: _,
             hold_nanos: _,
             counters,
+            named_hits,
             open_scans,
             scans,
             peak_distinct_ports,
@@ -103,6 +104,7 @@ impl Snapshot {
         port_sources.merge(&other.port_sources);
         *time = other.time.min(*time);
         counters.merge(&other.counters);
+        named_hits.merge(&other.named_hits);
         add(open_scans, &other.open_scans);
         scans.extend(&other.scans);
         scans.sort_unstable_by_key(|scan| scan.id);

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,6 +59,49 @@ impl Names {
     }
 }
 
+/// A count for each name that there is; they never go down, as long as there is the name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ByName(BTreeMap<Name, u64>);
+
+impl ByName {
+    /// These.
+    pub fn new(counts: impl IntoIterator<Item = (Name, u64)>) -> Self {
+        Self(counts.into_iter().collect())
+    }
+
+    /// All at 0.
+    pub(super) fn of(names: &Names) -> Self {
+        Self::new(names.0.iter().map(|(_, name)| (*name, 0)))
+    }
+
+    /// There are other names: what was counted of those that stay is kept.
+    pub(super) fn rename(&mut self, names: &Names) {
+        let before = std::mem::replace(self, Self::of(names));
+        for (name, count) in &mut self.0 {
+            *count = before.0.get(name).copied().unwrap_or(0);
+        }
+    }
+
+    /// One more.
+    pub(super) fn count(&mut self, name: Option<Name>) {
+        if let Some(count) = name.and_then(|name| self.0.get_mut(&name)) {
+            *count += 1;
+        }
+    }
+
+    /// Takes in what another counted.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (name, more) in &other.0 {
+            *self.0.entry(*name).or_default() += more;
+        }
+    }
+
+    /// Each name and its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, count)| (name.as_str(), *count))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +114,22 @@ mod tests {
         for bad in ["", "a b", "a-b", "a\"", "ä", "a\n", &"x".repeat(32)] {
             assert_eq!(Name::new(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_counted_of_a_name_stays_as_long_as_it_is_there() {
+        let (a, b) = (Name::new("a"), Name::new("b"));
+        let named = |name: Option<Name>| {
+            Names::new(vec![("10.0.0.0/8".parse().expect("a network"), name.expect("a name"))])
+        };
+        let mut counts = ByName::of(&named(a));
+        [a, b, None, a].into_iter().for_each(|name| counts.count(name));
+        assert_eq!(counts.iter().collect::<Vec<_>>(), [("a", 2)]);
+        counts.merge(&counts.clone());
+        counts.rename(&named(a));
+        assert_eq!(counts.iter().collect::<Vec<_>>(), [("a", 4)]);
+        counts.rename(&named(b));
+        assert_eq!(counts.iter().collect::<Vec<_>>(), [("b", 0)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a detector shows of itself at a tick: plain values, immutable once made.
 
-use crate::detect::names::Name;
+use crate::detect::names::{ByName, Name};
 use crate::detect::party::Parties;
 use crate::detect::probe::{Family, Probe, Technique, Tool};
 use crate::detect::provenance::Provenance;
@@ -197,6 +197,8 @@ pub struct Snapshot {
     pub hold_nanos: u64,
     /// Totals.
     pub counters: Counters,
+    /// Hits of sources that have a name, by it.
+    pub named_hits: ByName,
     /// Open scans by `Kind as usize`.
     pub open_scans: [u64; Kind::ALL.len()],
     /// The open scans of sources that have series as they stand now, by their ids; at most `SCANS_SHOWN`, those of the greatest peaks.

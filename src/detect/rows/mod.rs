@@ -13,7 +13,7 @@ use crate::detect::distinct::peaks::OverallPeak;
 use crate::detect::distinct::peers::{Peer, PeerStore};
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::memory::{OutOfMemory, prefetch, room_for, vec_of};
-use crate::detect::names::Names;
+use crate::detect::names::{ByName, Names};
 use crate::detect::networks::Networks;
 use crate::detect::party::Parties;
 use crate::detect::probe::{Class, Probe};
@@ -55,6 +55,8 @@ pub(super) struct Rows {
     pub home: Networks,
     /// What some sources are called.
     pub names: Names,
+    /// Hits by those.
+    pub named_hits: ByName,
     /// What else is known of their addresses.
     pub databases: Databases,
     /// The rule by which they are judged.
@@ -94,6 +96,7 @@ impl Rows {
             peers,
             home: policy.home.clone(),
             names: policy.names.clone(),
+            named_hits: ByName::of(&policy.names),
             databases: policy.databases.clone(),
             rule,
             parties: policy.parties.by(rule.prefix(policy.parties.ipv6_prefix())),
@@ -339,7 +342,11 @@ impl Rows {
                 self.store.each(&row.ports, at, |port| sink.asked(port));
             }
         }
-        sink.report(kind, self.scan(at, sink.timeline));
+        let scan = self.scan(at, sink.timeline);
+        if kind == EventKind::Hit {
+            self.named_hits.count(scan.name);
+        }
+        sink.report(kind, scan);
     }
 
     /// Counts a port for which a source has no room where its ports are: in a larger block, which may be one that another can

@@ -17,6 +17,7 @@ impl Tracker {
         self.take_rule(rule, &policy.parties);
         self.rows.home = policy.home.clone();
         self.rows.names = policy.names.clone();
+        self.rows.named_hits.rename(&policy.names);
         self.rows.databases = policy.databases.clone();
         if is_other {
             self.start_over(sink.now());
@@ -35,6 +36,7 @@ impl Tracker {
         self.take_rule(other.rows.rule, &other.rows.parts);
         self.rows.home = other.rows.home.clone();
         self.rows.names = other.rows.names.clone();
+        self.rows.named_hits.rename(&other.rows.names);
         self.rows.databases = other.rows.databases.clone();
         // Places follow from the hash, so its keys come with them.
         (self.hasher, self.directory) = (other.hasher, other.directory);

@@ -30,6 +30,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_clock_steps_total", &["interface"]),
     ("portscan_hits_total", &["interface", "kind", "window"]),
     ("portscan_open_scans", &["interface", "kind"]),
+    ("portscan_named_hits_total", &["interface", "name"]),
     ("portscan_port_sources", &["interface", "port"]),
     ("portscan_scanned_ports", &["interface"]),
     ("portscan_peak_distinct_ports", &["interface", "window"]),

@@ -49,6 +49,16 @@ pub(super) static FAMILIES: &[Family] = &[
             });
         },
     ),
+    counter(
+        "portscan_named_hits_total",
+        &["interface", "name"],
+        "Scans found of sources that the configuration has a name for (names), by any rule.",
+        |view, samples| {
+            view.each_rule(|interface, _, rule| {
+                rule.named_hits.iter().for_each(|(name, hits)| samples.count(&[interface, name], hits));
+            });
+        },
+    ),
     gauge("portscan_open_scans", &["interface", "kind"], "Scans that have not ended.", |view, samples| {
         view.each(|name, s| {
             for kind in Kind::ALL {
