@@ -179,6 +179,10 @@ fn what_answered_is_told() {
         exporter.wait_for("portscan_source_distinct_ports", &of_client, 0.0);
         assert_eq!(exporter.value("portscan_source_peak_unanswered_ports", &of_client), Some(0.0));
         assert_eq!(exporter.value("portscan_source_peak_distinct_ports", &of_client), Some(25.0));
+        // Whoever wants a host cut off forges the address of its gateway: it is called by what it is, and its kernel proves nothing.
+        lab.run("gw", "nmap", &["-n", "-Pn", "-T4", "-sS", "-p1-30", WATCHED]);
+        let gateway = ["name=\"gateway\"", "source=\"192.0.2.1\"", "evidence=\"spoofable\""];
+        exporter.wait_for("portscan_source_info", &gateway, 1.0);
         ends_well(exporter);
         for (source, answered, refused) in scans
             .map(|(source, _)| (source, "22,80,253", "297"))

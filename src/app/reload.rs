@@ -3,7 +3,7 @@
 
 use super::banner::warn_of;
 use super::threads::CaptureThread;
-use crate::capture::{self, Fanout, Wake};
+use crate::capture::{self, Fanout, Surroundings, Wake};
 use crate::detect::{Detector, Limits, Origin, Policy, Rule};
 use crate::logger;
 use crate::pipeline::{Reload, random_seed};
@@ -25,9 +25,17 @@ const MOST_REPLIES: usize = 256;
 /// What a reload has to say; an error if the file was refused.
 pub(super) type Outcome = Result<String, String>;
 
+/// Looks about, and marks in a policy whom this host needs: where the operator has no name for it, it is called by what it is.
+pub(super) fn mark(policy: &mut Policy, around: &mut Surroundings) {
+    around.look();
+    policy.names = std::mem::take(&mut policy.names).with_marks(around.each());
+}
+
 /// The configuration in force and how the latest reload went.
 pub(super) struct Reloads {
     pub(super) settings: Settings,
+    /// Whom this host needs.
+    around: Mutex<Surroundings>,
     /// What the tables of each thread were made for.
     tables: Mutex<Tables>,
     captures: Vec<(Sender<Reload>, Fanout, Wake)>,
@@ -47,6 +55,7 @@ impl Reloads {
     /// The configuration of a start is one that succeeded.
     pub(super) fn new(
         settings: Settings,
+        around: Surroundings,
         limits: Limits,
         greatest_threshold: u32,
         captures: &[CaptureThread],
@@ -68,6 +77,7 @@ impl Reloads {
         let slower = settings.policy.slower.clone();
         Self {
             settings,
+            around: Mutex::new(around),
             tables: Mutex::new(Tables { limits, greatest_threshold, slower }),
             captures: captures.iter().map(reach).collect(),
             state: Mutex::new(state),
@@ -94,7 +104,8 @@ impl Reloads {
             return Ok(String::from(message));
         }
         let outcome =
-            self.settings.reload().map_err(|error| error.to_string()).and_then(|(policy, limits)| {
+            self.settings.reload().map_err(|error| error.to_string()).and_then(|(mut policy, limits)| {
+                mark(&mut policy, &mut self.around.lock().unwrap_or_else(PoisonError::into_inner));
                 self.hand_over(&policy, limits.hold_nanos)?;
                 Ok(policy)
             });

@@ -19,12 +19,12 @@
 //! The end is `stop`'s.
 
 use super::banner::banner;
-use super::reload::{Outcome, Reloads};
+use super::reload::{Outcome, Reloads, mark};
 use super::signals::listen;
 use super::stop::Running;
 use super::supervise::{Reports, Supervisor};
 use super::threads::{CaptureThread, QUEUE, ShardPublisher};
-use crate::capture::{self, CaptureError, Live, LiveOptions};
+use crate::capture::{self, CaptureError, Live, LiveOptions, Surroundings};
 use crate::detect::{Limits, Origin, OutOfMemory};
 use crate::events::notify::{Notice, Notifier};
 use crate::logger;
@@ -96,7 +96,7 @@ pub fn run(shell: Shell, settings: Settings) -> Result<(), String> {
 /// The same with another notifier, and with something between each capture and its publisher: a test puts in what panics.
 pub fn run_with<P: Publisher + Send + 'static>(
     shell: Shell,
-    settings: Settings,
+    mut settings: Settings,
     notifier: impl FnOnce(Receiver<Notice>, Arc<Recent>) + Send + 'static,
     publisher: impl Fn(ShardPublisher) -> P,
 ) -> Result<(), String> {
@@ -105,6 +105,8 @@ pub fn run_with<P: Publisher + Send + 'static>(
     logger::start(log).map_err(|error| error.to_string())?;
     record_panics();
     check_memory(settings.memory())?;
+    let mut around = Surroundings::default();
+    mark(&mut settings.policy, &mut around);
     let limits = limits_of_a_thread(&settings);
     let pipelines = tables(&settings, limits)?;
     let lives = open_captures(&settings)?;
@@ -127,7 +129,7 @@ pub fn run_with<P: Publisher + Send + 'static>(
     let (captures, greatest_threshold) = start_captures(lives, pipelines, new_publisher)?;
     // From here on only captures hold them: their ends are seen.
     drop((notices, reports));
-    let reloads = Arc::new(Reloads::new(settings, limits, greatest_threshold, &captures));
+    let reloads = Arc::new(Reloads::new(settings, around, limits, greatest_threshold, &captures));
     let (requests, requested) = mpsc::channel(REQUESTS);
     let pages = pages(&reloads, &store, requests, &captures).with_recent(recent).with_config(web_config);
     let server = web::Server::start(listeners, pages)
@@ -294,7 +296,7 @@ fn confine(settings: &Settings) -> Result<Option<web::ConfigFile>, String> {
 }
 
 /// What is read after the start: the directories of these files, since a new one takes the place of the old one; those of the files
-/// that they may be links to; and the program itself, for the names in a panic's backtrace.
+/// that they may be links to; the program itself, for the names in a panic's backtrace; and who the resolvers are.
 fn readable(files: &[&Path]) -> Vec<PathBuf> {
     let directory = |file: &Path| match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
@@ -302,7 +304,7 @@ fn readable(files: &[&Path]) -> Vec<PathBuf> {
     };
     let linked: Vec<PathBuf> = files.iter().filter_map(|path| path.canonicalize().ok()).collect();
     let directories = files.iter().copied().chain(linked.iter().map(PathBuf::as_path)).map(directory);
-    directories.chain(std::env::current_exe()).collect()
+    directories.chain(std::env::current_exe()).chain(Surroundings::READ.map(PathBuf::from)).collect()
 }
 
 /// A panic is a record like any other, not only some lines on standard error.

@@ -235,9 +235,55 @@ fn default_ipv6(table: &str) -> Option<String> {
     routes.min_by_key(|&(metric, _)| metric).map(|(_, name)| name.to_owned())
 }
 
+/// The gateways of the default routes, IPv4 before IPv6.
+pub(super) fn gateways() -> Vec<IpAddr> {
+    let (ipv4, ipv6) = (table("route"), table("ipv6_route"));
+    ipv4.lines().filter_map(gateway_ipv4).chain(ipv6.lines().filter_map(gateway_ipv6)).collect()
+}
+
+/// The gateway of a line of the IPv4 table, if that is a default route with one. Addresses stand there as the processor has them in a word.
+fn gateway_ipv4(line: &str) -> Option<IpAddr> {
+    let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, "00000000", gateway, flags, _, _, _, "00000000", ..] = columns[..] else { return None };
+    let gateway = u32::from_str_radix(gateway, 16).ok().filter(|gateway| *gateway != 0)?;
+    leads_out(u32::from_str_radix(flags, 16).ok()?).then(|| IpAddr::from(gateway.to_ne_bytes()))
+}
+
+/// The same of a line of the IPv6 table.
+fn gateway_ipv6(line: &str) -> Option<IpAddr> {
+    let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [destination, "00", _, _, gateway, _, _, _, flags, _] = columns[..] else { return None };
+    let gateway = u128::from_str_radix(gateway, 16).ok().filter(|gateway| *gateway != 0)?;
+    let leads_out = leads_out(u32::from_str_radix(flags, 16).ok()?);
+    (leads_out && destination.bytes().all(|digit| digit == b'0')).then(|| IpAddr::from(gateway.to_be_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gateways_are_those_of_default_routes() {
+        let gateway = u32::from_ne_bytes([192, 0, 2, 1]);
+        let line = |destination: &str, gateway: u32, flags: &str| {
+            gateway_ipv4(&format!("eth0 {destination} {gateway:08X} {flags} 0 0 100 00000000 0 0 0"))
+        };
+        assert_eq!(line("00000000", gateway, "0003"), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(line("00000000", 0, "0001"), None, "a device without one");
+        assert_eq!(line("000200C0", gateway, "0003"), None);
+        assert_eq!(line("00000000", gateway, "0200"), None, "unreachable");
+        let line = |destination: &str, gateway: &str, length: &str| {
+            let none = "0".repeat(32);
+            let line = format!(
+                "{destination} {length} {none} 00 {gateway} 00000400 00000001 00000000 00000003 eth0"
+            );
+            gateway_ipv6(&line)
+        };
+        let (none, link) = ("0".repeat(32), "fe800000000000000000000000000001");
+        assert_eq!(line(&none, link, "00"), Some("fe80::1".parse().unwrap()));
+        assert_eq!(line(&none, &none, "00"), None);
+        assert_eq!(line("20010db8000000000000000000000000", link, "20"), None);
+    }
 
     #[test]
     fn names_come_in_the_kernels_order() {

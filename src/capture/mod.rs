@@ -14,6 +14,7 @@ mod live;
 mod opening;
 mod places;
 mod requests;
+mod surroundings;
 
 // Files.
 mod account;
@@ -34,6 +35,7 @@ pub use live::Live;
 pub use places::{Patterns, PlaceCounts};
 pub(crate) use places::{counts, place_counts};
 pub(crate) use requests::RING_BYTES as REQUEST_RING_BYTES;
+pub(crate) use surroundings::Surroundings;
 pub use wake::Wake;
 
 pub use crate::packet::tunnel::Tunnels;

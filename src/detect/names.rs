@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A name of the operator for some networks: short, so that it is copied with a scan; of letters, digits and `_`, so that it is safe
@@ -41,7 +42,11 @@ impl fmt::Debug for Name {
 
 /// Named networks. A source is called by the smallest of them that holds all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Names(Arc<Vec<(IpNet, Name)>>);
+pub struct Names {
+    named: Arc<Vec<(IpNet, Name)>>,
+    /// What those are that nobody named.
+    marked: Arc<Vec<(IpNet, Name)>>,
+}
 
 impl Names {
     /// The most names: each can be the value of a label.
@@ -50,12 +55,20 @@ impl Names {
     /// These, in any order; of the same network the first counts.
     pub fn new(mut networks: Vec<(IpNet, Name)>) -> Self {
         networks.sort_by_key(|(network, _)| Reverse(network.prefix_len()));
-        Self(Arc::new(networks))
+        Self { named: Arc::new(networks), marked: Arc::default() }
+    }
+
+    /// The same, with what some addresses are that have no name; of the same address the first counts.
+    #[must_use]
+    pub fn with_marks(self, marks: impl Iterator<Item = (IpAddr, &'static str)>) -> Self {
+        let marked = marks.filter_map(|(address, mark)| Some((IpNet::from(address), Name::new(mark)?)));
+        Self { marked: Arc::new(marked.collect()), ..self }
     }
 
     /// What a source is called, whose network this is. A walk through all of them: for what is reported and shown, not for packets.
     pub fn of(&self, network: IpNet) -> Option<Name> {
-        self.0.iter().find(|(named, _)| named.contains(&network)).map(|(_, name)| *name)
+        let mut all = self.named.iter().chain(&*self.marked);
+        all.find(|(named, _)| named.contains(&network)).map(|(_, name)| *name)
     }
 }
 
@@ -71,7 +84,7 @@ impl ByName {
 
     /// All at 0.
     pub(super) fn of(names: &Names) -> Self {
-        Self::new(names.0.iter().map(|(_, name)| (*name, 0)))
+        Self::new(names.named.iter().map(|(_, name)| (*name, 0)))
     }
 
     /// There are other names: what was counted of those that stay is kept.
@@ -130,6 +143,26 @@ mod tests {
         assert_eq!(counts.iter().collect::<Vec<_>>(), [("a", 4)]);
         counts.rename(&named(b));
         assert_eq!(counts.iter().collect::<Vec<_>>(), [("b", 0)]);
+    }
+
+    #[test]
+    fn who_has_no_name_is_called_by_what_it_is() {
+        let inside = ("10.0.0.0/8".parse().expect("a network"), Name::new("inside").expect("a name"));
+        let marks =
+            [("10.0.0.1", "gateway"), ("192.0.2.1", "own"), ("192.0.2.1", "gateway"), ("2001:db8::1", "own")];
+        let names = Names::new(vec![inside]).with_marks(
+            marks.map(|(address, mark)| (address.parse().expect("an address"), mark)).into_iter(),
+        );
+        for (network, called) in [
+            ("10.0.0.1/32", Some("inside")),
+            ("192.0.2.1/32", Some("own")),
+            ("192.0.2.2/32", None),
+            // Of its network it is one address only.
+            ("2001:db8::/64", None),
+        ] {
+            let name = names.of(network.parse().expect("a network"));
+            assert_eq!(name.as_ref().map(Name::as_str), called, "{network}");
+        }
     }
 
     #[test]
