@@ -72,7 +72,10 @@ impl Patterns {
     /// As they were given.
     pub(super) fn write(&self) -> String {
         let excluded = self.excluded.iter().map(|pattern| format!("!{pattern}"));
-        self.included.iter().cloned().chain(excluded).collect::<Vec<_>>().join(" ")
+        // Exclusions alone are of all, which nobody wrote.
+        let is_meant = self.excluded.is_empty() || self.included != ["*"];
+        let included = self.included.iter().filter(|_| is_meant).cloned();
+        included.chain(excluded).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -271,6 +274,9 @@ mod tests {
         let others = patterns(&["eth*", "eth0"]).except([String::from("eth0")]);
         assert!(others.take("eth1") && !others.take("eth0"), "it has a capture of its own");
         assert!(!meant(&["*"], "lo"));
+        for given in [&["eth*"][..], &["!eth*"], &["eth*", "!eth1", "!eth2"], &["*"]] {
+            assert_eq!(patterns(given).write(), given.join(" "), "as it was given");
+        }
     }
 
     #[test]
