@@ -99,7 +99,7 @@ async fn connect(
         let answer = ask(socket, authority, path, credentials).await?;
         if answer.0 == StatusCode::BAD_REQUEST && answer.1.trim() == SPEAKS_TLS {
             return Err(Silence::Refused(String::from(
-                "it speaks TLS: give a file with tls_config (--http.config.file)",
+                "it speaks TLS: give a file with tls_config (--http.config.file), or on its own host its --web.config.file",
             )));
         }
         return Ok(answer);
@@ -108,7 +108,8 @@ async fn connect(
     let wrong = |_| Silence::Refused(format!("{name} cannot be the name in a certificate (server_name)"));
     let server = ServerName::try_from(name.clone()).map_err(wrong)?;
     let connector = TlsConnector::from(Arc::clone(config));
-    let stream = connector.connect(server, socket).await.map_err(|error| refused(&error, &name))?;
+    let is_own = credentials.is_own;
+    let stream = connector.connect(server, socket).await.map_err(|error| refused(&error, &name, is_own))?;
     ask(stream, authority, path, credentials).await
 }
 
@@ -118,7 +119,7 @@ async fn ask(
     path: &str,
     credentials: &Credentials,
 ) -> Result<(StatusCode, String), Silence> {
-    let failed = |error: hyper::Error| refused(&error, authority);
+    let failed = |error: hyper::Error| refused(&error, authority, credentials.is_own);
     let (mut sender, connection) =
         http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(connection);
@@ -130,19 +131,20 @@ async fn ask(
     let response = sender.send_request(request).await.map_err(failed)?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
-    let body = body.map_err(|error| refused(error.as_ref(), authority))?.to_bytes();
+    let body = body.map_err(|error| refused(error.as_ref(), authority, credentials.is_own))?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// Why the exporter did not answer, although it was reached; `name` is that which was expected of its certificate.
-fn refused(error: &(dyn Error + 'static), name: &str) -> Silence {
+/// Why the exporter did not answer, although it was reached; `name` is that which was expected of its certificate, and `is_own` whether
+/// the certificate is known from its own `--web.config.file`.
+fn refused(error: &(dyn Error + 'static), name: &str, is_own: bool) -> Silence {
     let mut cause = Some(error);
     while let Some(error) = cause {
         // An `io::Error` passes for its content: what is in it is not its source.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let inner = inner.map(|inner| inner as &(dyn Error + 'static));
         if let Some(fault) = inner.unwrap_or(error).downcast_ref::<rustls::Error>() {
-            return Silence::Refused(tls_fault(fault, name));
+            return Silence::Refused(tls_fault(fault, name, is_own));
         }
         cause = inner.or_else(|| error.source());
     }
@@ -155,13 +157,20 @@ fn refused(error: &(dyn Error + 'static), name: &str) -> Silence {
 }
 
 /// What is wrong with TLS, and what to change.
-fn tls_fault(fault: &rustls::Error, name: &str) -> String {
+fn tls_fault(fault: &rustls::Error, name: &str, is_own: bool) -> String {
     use CertificateError::{
         Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
         UnknownIssuer,
     };
     match fault {
         rustls::Error::InvalidCertificate(why) => match why {
+            UnknownIssuer if is_own => String::from(
+                "its certificate is not that of --web.config.file: is this the file of that exporter?",
+            ),
+            NotValidForNameContext { presented, .. } if presented.is_empty() => String::from(
+                "its certificate names no host, so no server_name fits: make one that does (openssl req … -addext \
+                 subjectAltName=DNS:HOST), or on its own host give its --web.config.file",
+            ),
             UnknownIssuer => {
                 String::from("its certificate is neither in ca_file nor signed by an authority of it")
             }
@@ -174,6 +183,9 @@ fn tls_fault(fault: &rustls::Error, name: &str) -> String {
             }
             other => format!("its certificate is not accepted: {other}"),
         },
+        rustls::Error::InvalidMessage(_) if is_own => String::from(
+            "it does not speak TLS, although --web.config.file asks for it: was it started with another file, or before?",
+        ),
         rustls::Error::InvalidMessage(_) => {
             String::from("it does not speak TLS: leave tls_config out of the file")
         }
@@ -184,7 +196,9 @@ fn tls_fault(fault: &rustls::Error, name: &str) -> String {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::HandshakeFailure,
-        ) => String::from("it asks for a client certificate that it knows (tls_config: cert_file, key_file)"),
+        ) => String::from(
+            "it asks for a client certificate that it knows (tls_config: cert_file, key_file, in --http.config.file)",
+        ),
         other => format!("TLS failed: {other}"),
     }
 }

@@ -24,6 +24,8 @@ pub struct Credentials {
     pub(super) authorization: Option<String>,
     /// With TLS; and the name that the server's certificate must have, if it is not the host's.
     pub(super) tls: Option<(Arc<ClientConfig>, Option<String>)>,
+    /// Whether that is what the exporter's own configuration says.
+    pub(super) is_own: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -65,7 +67,7 @@ impl Credentials {
         let authorization =
             written.basic_auth.map(|auth| auth.header(directory)).transpose().map_err(wrong)?;
         let tls = written.tls_config.map(|tls| tls.config(directory)).transpose().map_err(wrong)?;
-        Ok(Self { authorization, tls })
+        Ok(Self { authorization, tls, is_own: false })
     }
 }
 
@@ -77,7 +79,7 @@ impl Credentials {
             return Ok(self);
         };
         let config = trusting(vec![certificate], true)?.with_no_client_auth();
-        Ok(Self { tls: Some((Arc::new(config), None)), ..self })
+        Ok(Self { tls: Some((Arc::new(config), None)), is_own: true, ..self })
     }
 }
 

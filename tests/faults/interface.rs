@@ -227,7 +227,7 @@ fn a_pattern_that_finds_nothing_waits_for_an_interface() {
         );
         for said in [
             "nothing is captured until an interface comes: cannot capture on late* !later*: no such device",
-            "capture on late* !later* lost: no interface matches; trying to capture again",
+            "capture on late* !later* waits: no interface matches; it begins as soon as one does",
         ] {
             eventually(said, PATIENCE, || {
                 journal_text().contains(said).then_some(()).ok_or_else(journal_text)

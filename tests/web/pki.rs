@@ -66,9 +66,11 @@ impl Pki {
     /// A certificate as `openssl req -x509` makes it by default, for some days: it is its own authority.
     pub fn sign_itself(&self, name: &str, names: &str, days: &str) {
         let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
-        let (subject, names) = (format!("/CN={name}"), format!("subjectAltName={names}"));
+        let (subject, extension) = (format!("/CN={name}"), format!("subjectAltName={names}"));
         let new = ["req", "-x509", "-nodes", "-keyout", &key, "-out", &pem, "-subj", &subject];
-        self.openssl(&[&new[..], &["-addext", &names, "-days", days], &KEY[..]].concat());
+        let named = ["-addext", &extension];
+        let named = if names.is_empty() { &[][..] } else { &named[..] };
+        self.openssl(&[&new[..], named, &["-days", days], &KEY[..]].concat());
     }
 
     /// Writes a file beside the certificates, as an editor that replaces it.

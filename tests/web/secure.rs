@@ -337,11 +337,23 @@ fn health_believes_a_certificate_that_signed_itself_and_says_what_is_wrong_with_
     let (_, said) = health(&pki, &server, &["--http.config.file=elsewhere.yml"]);
     assert!(said.contains("is not for localhost (server_name says which name to expect)"), "{said}");
     let (_, said) = health(&pki, &server, &["--web.config.file=web.yml"]);
-    assert!(said.contains("neither in ca_file nor signed by"), "another exporter's file: {said}");
+    assert!(said.contains("is not that of --web.config.file"), "another exporter's file: {said}");
+    // What openssl makes by default names no host.
+    pki.sign_itself("nameless", "", "2");
+    pki.write("nameless.yml", "tls_config: {ca_file: nameless.pem}\n");
+    let server = guarded(&pki.write("nameless-web.yml", &file("nameless")), ClientLimits::default());
+    let (code, said) = health(&pki, &server, &["--http.config.file=nameless.yml"]);
+    assert!(
+        code == Some(1) && said.contains("its certificate names no host, so no server_name fits"),
+        "{said}"
+    );
+    assert_eq!(health(&pki, &server, &["--web.config.file=nameless-web.yml"]).0, Some(0));
 
     let plain = Server::start(one_ready_interface(), options(), ClientLimits::default());
     let (_, said) = health(&pki, &plain, &["--http.config.file=self.yml"]);
     assert!(said.contains("it does not speak TLS: leave tls_config out"), "{said}");
+    let (_, said) = health(&pki, &plain, &["--web.config.file=web.yml"]);
+    assert!(said.contains("it does not speak TLS, although --web.config.file asks for it"), "{said}");
     assert_eq!(health(&pki, &plain, &["--web.config.file=empty.yml"]).0, Some(2));
     pki.write("empty.yml", "");
     assert_eq!(health(&pki, &plain, &["--web.config.file=empty.yml"]).0, Some(0), "it asks for nothing");
