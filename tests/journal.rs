@@ -213,6 +213,7 @@ fn the_history_of_an_address_is_one_journalctl_away() {
                 "PORTSCAN_PORT_RANGES": "21-23,25,80,110,443",
                 "PORTSCAN_PORTS_LEFT_OUT": "13",
                 "PORTSCAN_TOOL": "unknown",
+                "PORTSCAN_EVIDENCE": "spoofable",
                 "PORTSCAN_BUSIEST_HOST_PORTS": "20",
                 "PORTSCAN_STARTED": "2026-11-23T10:00:00.250000Z",
                 "PORTSCAN_DETECTED": "2026-11-23T10:00:00.250000Z",
