@@ -57,7 +57,10 @@ fn memory_is_fixed_at_start() {
             "{mebibytes} MiB: {bytes} bytes at start, {:.3} of the limit",
             bytes as f64 / memory_bytes as f64
         );
-        assert!(bytes as usize <= memory_bytes / 100 * 103 + (1 << 20), "{bytes} bytes of {memory_bytes}");
+        // Which ports scanners want is kept beside the limit: as much for any.
+        let wanted = 3 << 19;
+        let most = memory_bytes / 100 * 103 + (1 << 20) + wanted;
+        assert!(bytes as usize <= most, "{bytes} bytes of {memory_bytes}");
     }
 
     let mut detector = Detector::new(Policy::default(), Limits::default(), 1, Origin::File);

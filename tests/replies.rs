@@ -293,6 +293,8 @@ proptest! {
                 for source in &mut rule.sources {
                     (source.answered_ports, source.peak_unanswered_ports) = (None, None);
                 }
+                // Who completed a handshake comes first among those that are published.
+                rule.sources.sort_by_key(|source| source.source);
                 (rule.counters, rule.open_scans, rule.sources)
             };
             let mut snapshot = detector.snapshot();
