@@ -58,7 +58,30 @@ struct Code<'a> {
 
 #[derive(serde::Deserialize)]
 struct AsnRecord {
-    autonomous_system_number: Option<u32>,
+    autonomous_system_number: Option<Number>,
+}
+
+/// An unsigned number of any width: some who write databases store small ones in two bytes.
+struct Number(u32);
+
+impl<'de> serde::Deserialize<'de> for Number {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Unsigned;
+
+        impl serde::de::Visitor<'_> for Unsigned {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an unsigned number")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
+                u32::try_from(number).map(Number).map_err(E::custom)
+            }
+        }
+
+        from.deserialize_any(Unsigned)
+    }
 }
 
 /// The databases that a configuration file names, by paths relative to it.
@@ -112,7 +135,7 @@ fn country_of(reader: &Reader<Vec<u8>>, address: IpAddr) -> Option<Country> {
 
 fn asn_of(reader: &Reader<Vec<u8>>, address: IpAddr) -> Option<u32> {
     let record: AsnRecord = reader.lookup(address).ok()?.decode().ok()??;
-    record.autonomous_system_number
+    record.autonomous_system_number.map(|number| number.0)
 }
 
 /// Networks from which known scanners scan. The smallest that holds an address says whose it is.
@@ -206,7 +229,12 @@ mod tests {
         let asn = |number| Value::Map(vec![("autonomous_system_number", Value::Number(number))]);
         mmdb::write(
             "GeoLite2-ASN",
-            &[(net("198.51.100.0/25"), asn(64_500)), (net("192.0.2.0/24"), Value::Text("?"))],
+            &[
+                (net("198.51.100.0/25"), asn(64_500)),
+                (net("192.0.2.0/24"), Value::Text("?")),
+                // As some write small numbers.
+                (net("198.18.0.0/24"), Value::Map(vec![("autonomous_system_number", Value::Short(64_501))])),
+            ],
         )
     }
 
@@ -237,6 +265,7 @@ mod tests {
         let directory = directory(&files);
         let config = directory.path().join("config.yml");
         let all = load(&named("c.mmdb", "a.mmdb", "s.csv"), Some(&config)).expect("good files");
+        assert_eq!(of(&all, "198.18.0.9").1, Some(64_501), "of two bytes");
         let (country, name) = (Country::new, Name::new);
         for (address, expected) in [
             ("198.51.100.7", (country("DE"), Some(64_500), name("survey"))),

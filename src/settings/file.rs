@@ -233,8 +233,40 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
     Ok(joined)
 }
 
+/// A number of bits for each network, as they stand in the file: of two spellings of one network a map would keep the last.
+#[derive(Default)]
+struct BitsByNetwork(Vec<(Scalar<IpNet>, Scalar<u8>)>);
+
+impl<'de> Deserialize<'de> for BitsByNetwork {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = BitsByNetwork;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bits for each network")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                let mut known = BTreeSet::new();
+                while let Some((network, bits)) = map.next_entry::<Scalar<IpNet>, Scalar<u8>>()? {
+                    if !known.insert(network.0) {
+                        return Err(de::Error::custom(format!("{} is given twice", network.0)));
+                    }
+                    entries.push((network, bits));
+                }
+                Ok(BitsByNetwork(entries))
+            }
+        }
+
+        from.deserialize_map(Entries)
+    }
+}
+
 fn prefixes<'de, D: Deserializer<'de>>(from: D) -> Result<Prefixes, D::Error> {
-    let written = Option::<BTreeMap<Scalar<IpNet>, Scalar<u8>>>::deserialize(from)?.unwrap_or_default();
+    let written = Option::<BitsByNetwork>::deserialize(from)?.unwrap_or_default().0;
     if written.len() > Prefixes::MOST {
         return Err(de::Error::custom(format!("{} networks; at most {}", written.len(), Prefixes::MOST)));
     }
@@ -429,6 +461,10 @@ mod tests {
             (
                 "detection:\n  ipv6_prefixes: {'2001:db8::/32': 31}\n",
                 "line 2: a source in 2001:db8::/32 has from 32 to 128 bits, not 31",
+            ),
+            (
+                "detection:\n  ipv6_prefixes: {'2001:db8::/32': 128, '2001:db8:0::/32': 48}\n",
+                "line 2: 2001:db8::/32 is given twice",
             ),
             (
                 "detection:\n  ipv6_prefixes: {'2001::/3': 64}\n",
