@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("packet::link", &["packet"]),
     ("packet::tcp", &["packet"]),
     ("packet::ip", &["packet", "packet::link", "packet::tcp"]),
+    ("packet::signature", &["packet", "packet::ip", "packet::link", "packet::tcp"]),
     ("packet::tool", &["packet", "packet::ip", "packet::link", "packet::tcp"]),
     ("packet::decode", &["packet", "packet::ip", "packet::link", "packet::tcp"]),
     (

@@ -265,6 +265,7 @@ fn a_day_of_mixed_traffic() {
                 port,
                 technique: Technique::Syn,
                 tool: Default::default(),
+                signature: Default::default(),
                 reply: None,
             });
         };

@@ -44,6 +44,7 @@ fn see(host: &mut Sample, source: IpAddr, time: Timestamp) {
         port: 22,
         technique: Technique::Syn,
         tool: Default::default(),
+        signature: Default::default(),
         reply: None,
     });
     host.flush();

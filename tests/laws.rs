@@ -76,6 +76,7 @@ fn any_threshold_hits_at_its_own_port_and_counts_on() {
                 port: (n as u16).wrapping_mul(40_503),
                 technique: Technique::Syn,
                 tool: Default::default(),
+                signature: Default::default(),
                 reply: None,
             };
             let before = events.len();

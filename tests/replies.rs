@@ -170,6 +170,7 @@ fn is_exact(steps: &[Step], policy: &Policy, rule: usize) {
             port,
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply,
         };
         for port in step.first..step.first + step.len {
@@ -250,6 +251,7 @@ proptest! {
                 port,
                 technique: Technique::Syn,
                 tool: Default::default(),
+                signature: Default::default(),
                 reply: None,
             };
             detector.observe(&[probe], &mut |_| {});
@@ -284,7 +286,7 @@ proptest! {
                     };
                     let (source, technique) = (address(step.source), Technique::Syn);
                     let host = Ipv4Addr::new(192, 0, 2, 10).into();
-                    let probe = Probe { time: Timestamp(now), source, host, port, technique, tool: Default::default(), reply };
+                    let probe = Probe { time: Timestamp(now), source, host, port, technique, tool: Default::default(), signature: Default::default(), reply };
                     detector.observe(&[probe], &mut |event| events.push(event));
                 }
                 detector.advance(Timestamp(now), &mut |event| events.push(event));
@@ -348,6 +350,7 @@ fn grades_are_exact(happenings: &[(u64, u8, Happened, bool)], policy: &Policy) {
             port,
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply,
         };
         let probe = match happened {
@@ -409,6 +412,7 @@ proptest! {
                     port,
                     technique: Technique::Syn,
                     tool: Default::default(),
+                    signature: Default::default(),
                     reply: None,
                 };
                 detector.observe(&[probe], &mut |event| assert_eq!(event.scan.evidence, Grade::Spoofable));
@@ -440,7 +444,16 @@ fn a_sweep_and_a_network_that_hops_can_prove_themselves() {
                 Some(Reply::Acknowledged { number: u32::from(n) + 1 + wrong, from: 40_000 }),
             ] {
                 let (time, technique) = (Timestamp(START + u64::from(n) * SECOND), Technique::Syn);
-                let probe = Probe { time, source, host, port, technique, tool: Default::default(), reply };
+                let probe = Probe {
+                    time,
+                    source,
+                    host,
+                    port,
+                    technique,
+                    tool: Default::default(),
+                    signature: Default::default(),
+                    reply,
+                };
                 detector.observe(&[probe], &mut |event| scans.push(event.scan));
             }
         }

@@ -68,6 +68,7 @@ fn probes(steps: &[Step]) -> Vec<Probe> {
             port: step.port,
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply: None,
         }
     };
@@ -414,6 +415,7 @@ fn each_second(ports: std::ops::RangeInclusive<u16>, source: impl Fn(u16) -> Ipv
         port,
         technique: Technique::Syn,
         tool: Default::default(),
+        signature: Default::default(),
         reply: None,
     };
     ports.map(probe).collect()

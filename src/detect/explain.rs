@@ -290,6 +290,7 @@ mod tests {
                     port,
                     technique: Technique::Syn,
                     tool: Default::default(),
+                    signature: Default::default(),
                     reply: None,
                 };
                 detector.observe(&[probe], &mut events);
@@ -333,6 +334,7 @@ mod tests {
             port: 1000,
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply: None,
         };
         for n in 1..=30 {
@@ -374,6 +376,7 @@ mod tests {
                 port: 1000 + n,
                 technique: Technique::Syn,
                 tool: Default::default(),
+                signature: Default::default(),
                 reply: None,
             };
             detector.observe(&[probe], &mut events);

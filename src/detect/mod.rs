@@ -73,7 +73,7 @@ pub use names::{ByName, Name, Names};
 pub use networks::Networks;
 pub use party::{Parties, Prefixes};
 pub(crate) use probe::Ipv4Probe;
-pub use probe::{Class, Family, Probe, Reply, Technique, Techniques, Tool};
+pub use probe::{Class, Family, Probe, Reply, Signature, Technique, Techniques, Tool};
 pub use provenance::{Country, Databases, Provenance};
 pub use ranges::PortRanges;
 pub use rule::{Limits, MOST_RULES, Policy, Rule, Subject};

@@ -1,6 +1,6 @@
 //! What a probe is: a packet that asks "is something there?", and in which way. The ways are rows of `packet::technique`.
 
-pub use crate::packet::{Class, Technique, Techniques, Tool};
+pub use crate::packet::{Class, Signature, Technique, Techniques, Tool};
 use crate::packet::{Ipv4Segment, Packet, TcpFlags, Timestamp};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -73,6 +73,8 @@ pub struct Probe {
     pub technique: Technique,
     /// Whose mark it has.
     pub tool: Tool,
+    /// What its headers tell of the stack that sent it.
+    pub signature: Signature,
     /// What came of a probe, if this is what came of it: then time is that of the reply, and the rest as of the probe.
     pub reply: Option<Reply>,
 }
@@ -92,14 +94,17 @@ pub(crate) struct Ipv4Probe {
     pub technique: Technique,
     /// Whose mark it has.
     pub tool: Tool,
+    /// What its headers tell of the stack that sent it.
+    pub signature: Signature,
 }
 
 impl Ipv4Probe {
-    /// The probe in a segment, or `None`. The mark is for who has the frame.
+    /// The probe in a segment, or `None`. The mark and the signature are for who has the frame.
     #[inline(always)]
     pub(crate) fn of(time: Timestamp, segment: Ipv4Segment) -> Option<Self> {
         Some(Self {
             tool: Tool::Unknown,
+            signature: Signature::default(),
             time,
             source: segment.source,
             host: segment.destination,
@@ -119,6 +124,7 @@ impl From<Ipv4Probe> for Probe {
             port: probe.port,
             technique: probe.technique,
             tool: probe.tool,
+            signature: probe.signature,
             reply: None,
         }
     }
@@ -135,6 +141,7 @@ impl Probe {
             host: packet.destination,
             port: packet.destination_port,
             tool: Tool::Unknown,
+            signature: Signature::default(),
             reply: None,
         })
     }
@@ -151,6 +158,7 @@ impl Probe {
             reply: Some(reply),
             technique: Technique::Syn,
             tool: Tool::Unknown,
+            signature: Signature::default(),
             time: packet.time,
             source: packet.destination,
             host: packet.source,

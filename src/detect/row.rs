@@ -5,7 +5,7 @@ use crate::detect::distinct::peaks::Peaks;
 use crate::detect::distinct::{PortStore, Ports};
 use crate::detect::episode::Episode;
 use crate::detect::majority::{MainTechnique, MainTool};
-use crate::detect::probe::{Class, Probe};
+use crate::detect::probe::{Class, Probe, Signature};
 use crate::detect::table::eviction::Evidence;
 use crate::detect::time::present::Present;
 use crate::detect::tuning::{COMPARE_EVERY, MOST_RETURNS};
@@ -61,6 +61,8 @@ pub(super) struct Row {
     first_port: u16,
     /// A port that `target_host` was asked for.
     target_port: u16,
+    /// The signature of the first probe since `since`.
+    pub signature: Signature,
 }
 
 const _: () =
@@ -97,6 +99,7 @@ impl Row {
             target_host: probe.host,
             first_port: probe.port,
             target_port: probe.port,
+            signature: probe.signature,
         }
     }
 
@@ -154,6 +157,7 @@ impl Row {
         self.tool = MainTool::new(probe.tool);
         (self.first_host, self.first_port) = (probe.host, probe.port);
         (self.target_host, self.target_port) = (probe.host, probe.port);
+        self.signature = probe.signature;
         self.probes = 0;
         self.returns = 0;
         self.last_probe = now;

@@ -3,7 +3,7 @@
 use crate::detect::majority::Confidence;
 use crate::detect::names::Name;
 use crate::detect::party::{Parties, Party};
-use crate::detect::probe::{Class, Technique, Tool};
+use crate::detect::probe::{Class, Signature, Technique, Tool};
 use crate::detect::provenance::Provenance;
 use crate::detect::ranges::PortRanges;
 use crate::detect::tuning::SAMPLE_PORTS;
@@ -218,6 +218,8 @@ pub struct Scan {
     pub tool: Tool,
     /// How sure that is; `None` if it is unknown.
     pub tool_confidence: Option<Confidence>,
+    /// The signature of the first probe since `started`.
+    pub signature: Signature,
     /// What became of them so far, where that is looked for.
     pub replies: Option<Replies>,
     /// Whether the source is known to be at its address, by what it sent in the run of probes that led here.

@@ -59,6 +59,7 @@ impl Unsent {
             port: self.target.port(),
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply: None,
         }
     }

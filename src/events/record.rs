@@ -121,6 +121,8 @@ pub static FIELDS: &[Field] = &[
     field(|it| Value::Rare(if it.scan.distinct_sources > 1 { it.scan.distinct_sources.into() } else { 0 }))
         .log("sources")
         .json(24, "distinct_sources"),
+    field(|it| Value::Rare(it.scan.signature.ttl.into())).log("ttl").json(40, "ttl"),
+    field(|it| Value::Rare(it.scan.signature.window.into())).log("tcp_window").json(41, "tcp_window"),
 ];
 
 const fn field(read: for<'a> fn(&Record<'a>) -> Value<'a>) -> Field {

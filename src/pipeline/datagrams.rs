@@ -2,7 +2,7 @@
 
 use crate::detect::{Probe, Technique, Techniques};
 use crate::packet::tunnel::{SAMPLE, Tunnels};
-use crate::packet::{LinkType, Skipped, Timestamp, datagram, decode, tunnel};
+use crate::packet::{LinkType, Signature, Skipped, Timestamp, datagram, decode, tunnel};
 use crate::pipeline::Pipeline;
 use crate::pipeline::conversations::{Conversations, is_for_all};
 
@@ -102,6 +102,7 @@ impl Pipeline {
             port: datagram.destination_port,
             technique: datagram.technique,
             tool: Default::default(),
+            signature: Signature::of(link, bytes),
             reply: None,
         };
         self.place(link, bytes, probe)

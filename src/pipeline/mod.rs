@@ -17,7 +17,7 @@ use crate::detect::{
 use crate::packet::fragments::{Fragments, Outcome};
 use crate::packet::tunnel::Tunnels;
 use crate::packet::{
-    LinkType, Packet, Skipped, Techniques, Timestamp, Tool, decode, decode_plain, ipv4_piece,
+    LinkType, Packet, Signature, Skipped, Techniques, Timestamp, Tool, decode, decode_plain, ipv4_piece,
 };
 use crate::pipeline::datagrams::Datagrams;
 use crate::pipeline::vantage::Vantage;
@@ -146,7 +146,11 @@ impl Pipeline {
             self.detector.ignore(probe.into(), reason);
             return Plain::Nothing;
         }
-        Plain::Probe(Ipv4Probe { tool: Tool::of_plain(bytes), ..probe })
+        Plain::Probe(Ipv4Probe {
+            tool: Tool::of_plain(bytes),
+            signature: Signature::of_plain(bytes),
+            ..probe
+        })
     }
 
     /// The same of all other frames.
@@ -186,7 +190,11 @@ impl Pipeline {
             self.skipped[Skipped::NotProbe as usize] += 1;
             return if self.replies { Probe::of_reply(packet) } else { None };
         };
-        self.place(link, bytes, Probe { tool: Tool::of(link, bytes), ..probe })
+        self.place(
+            link,
+            bytes,
+            Probe { tool: Tool::of(link, bytes), signature: Signature::of(link, bytes), ..probe },
+        )
     }
 
     /// A probe, if it can be one from where we stand.

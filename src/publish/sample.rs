@@ -325,6 +325,7 @@ mod tests {
             host: IpAddr::from([192, 0, 2, 10]),
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply: None,
         }
     }

@@ -371,6 +371,7 @@ mod tests {
             port,
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply: None,
         }
     }

@@ -45,6 +45,7 @@ pub(crate) fn scan(source: &str, target: &str) -> Scan {
         tool: Default::default(),
         provenance: Default::default(),
         tool_confidence: None,
+        signature: Default::default(),
         evidence: Default::default(),
         replies: None,
     }

@@ -44,6 +44,7 @@ impl Rows {
             asked,
             tool,
             tool_confidence,
+            signature: row.signature,
             replies: self.replies_of_scan(at),
             evidence: self.grades(at).0,
         }

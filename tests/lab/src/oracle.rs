@@ -198,6 +198,7 @@ impl Oracle {
             tool: Default::default(),
             provenance: Default::default(),
             tool_confidence: None,
+            signature: Default::default(),
             evidence: Default::default(),
             replies: None,
         }

@@ -157,6 +157,7 @@ impl Attack {
             port: (first as u16).wrapping_add((step as u16).wrapping_mul(977)),
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply: None,
         }
     }
@@ -193,6 +194,7 @@ impl Attack {
                     port: first.wrapping_add(k as u16 * 31),
                     technique: Technique::Syn,
                     tool: Default::default(),
+                    signature: Default::default(),
                     reply: None,
                 });
             }

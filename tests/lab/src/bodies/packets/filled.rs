@@ -134,6 +134,7 @@ impl Others {
                 port,
                 technique: Technique::Syn,
                 tool: Default::default(),
+                signature: Default::default(),
                 reply: None,
             })
             .collect();

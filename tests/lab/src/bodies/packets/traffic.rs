@@ -231,6 +231,7 @@ impl Traffic {
             port,
             technique: Technique::Syn,
             tool: Default::default(),
+            signature: Default::default(),
             reply: None,
         }));
     }
