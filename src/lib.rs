@@ -1,4 +1,4 @@
-//! Who scans my hosts? A passive detector that tells it in Prometheus' own terms. It listens, it never sends a packet.
+//! Who scans my hosts? A passive detector that tells it in Prometheus' own terms. It listens, and sends nothing but answers to HTTP requests.
 //!
 //! # The way of a packet
 //!

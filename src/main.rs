@@ -6,7 +6,7 @@ use portscan_exporter::settings::flags::{
     ReplayFlags, ScansFlags,
 };
 use portscan_exporter::settings::{Ignored, Settings};
-use portscan_exporter::system::version;
+use portscan_exporter::system::{privilege, version};
 use portscan_exporter::text::printable;
 use portscan_exporter::{app, capture, history, logger, replay, web};
 use std::io::{self, Write};
@@ -52,7 +52,7 @@ fn run() -> ExitCode {
         }
     }
     if settings.flags.config.check {
-        return print("configuration is valid\n");
+        return check(&settings);
     }
     if let Some(Command::Replay(flags)) = &settings.flags.command {
         return replay(&settings, flags);
@@ -71,6 +71,25 @@ fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(FAILED, &why),
     }
+}
+
+/// They mean something. Root reads every file; who the exporter will be may not, and then it would be seen at the start, or by a reload.
+fn check(settings: &Settings) -> ExitCode {
+    let who = match settings.flags.command {
+        None => privilege::become_as_at_start(settings.flags.user.as_deref()),
+        Some(_) => Ok(None),
+    };
+    match who {
+        Err(error) => return fail(FAILED, &error.to_string()),
+        Ok(None) => {}
+        Ok(Some(who)) => settings.unreadable().iter().for_each(|why| {
+            say(&format!(
+                "warning: {why} (as {who}, which root becomes at the start; the unit's own user may read no more: let this user \
+                 read it, choose another with --user, or in the unit use LoadCredential=)"
+            ));
+        }),
+    }
+    print("configuration is valid\n")
 }
 
 /// A running exporter: where it is, and how to show who asks. Else bad usage, and why.

@@ -3,6 +3,7 @@
 use assert_cmd::Command;
 use portscan_exporter::settings::bounds::{Row, rows};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -95,7 +96,7 @@ fn bad_flags_are_refused() {
         ("--fleet.share=0.1", "invalid value '0.1' for '--fleet.share <1/N>': expected a share like 1/64"),
         ("--fleet.share=1/+4", "invalid value '1/+4' for '--fleet.share <1/N>': expected a share like 1/64"),
         ("--fleet.share=1/16", "--fleet.share has no meaning without --fleet.key-file"),
-        ("--fleet.key-file=gone.key", "cannot read gone.key: no such file"),
+        ("--fleet.key-file=gone.key", "cannot read gone.key (--fleet.key-file): no such file"),
         (
             "--capture.buffer-size=16M",
             "invalid value '16M' for '--capture.buffer-size <SIZE>': expected a size like 48MiB, 16MB or 1048576",
@@ -114,11 +115,11 @@ fn bad_flags_are_refused() {
         ),
         (
             "--detection.threshold=many",
-            "invalid value 'many' for '--detection.threshold <PORTS>': expected a whole number from 0 to 4294967295",
+            "invalid value 'many' for '--detection.threshold <PORTS>': expected a whole number like 20",
         ),
         (
             "--detection.threshold=-5",
-            "invalid value '-5' for '--detection.threshold <PORTS>': expected a whole number from 0 to 4294967295",
+            "invalid value '-5' for '--detection.threshold <PORTS>': expected a whole number like 20",
         ),
         (
             "--detection.threshold=5 --detection.threshold=6",
@@ -236,20 +237,20 @@ fn bad_files_are_refused_with_the_line_at_fault() {
         ),
         (
             "detection:\n  threshold: 20 ports\n",
-            "invalid configuration config.yml: line 2: expected a whole number from 0 to 4294967295, found \"20 ports\"",
+            "invalid configuration config.yml: line 2: expected a whole number like 20, found \"20 ports\"",
         ),
         // Numbers as YAML knows them, and as nobody means them here.
         (
             "detection:\n  threshold: 0x14\n",
-            "invalid configuration config.yml: line 2: expected a whole number from 0 to 4294967295, found \"0x14\"",
+            "invalid configuration config.yml: line 2: expected a whole number like 20, found \"0x14\"",
         ),
         (
             "detection:\n  threshold: 0o24\n",
-            "invalid configuration config.yml: line 2: expected a whole number from 0 to 4294967295, found \"0o24\"",
+            "invalid configuration config.yml: line 2: expected a whole number like 20, found \"0o24\"",
         ),
         (
             "detection:\n  threshold: 020\n",
-            "invalid configuration config.yml: line 2: expected a whole number from 0 to 4294967295, found \"020\"",
+            "invalid configuration config.yml: line 2: expected a whole number like 20, found \"020\"",
         ),
         (
             "ignore:\n  ports: [8000-08100]\n",
@@ -257,11 +258,11 @@ fn bad_files_are_refused_with_the_line_at_fault() {
         ),
         (
             "detection:\n  threshold: 1_000\n",
-            "invalid configuration config.yml: line 2: expected a whole number from 0 to 4294967295, found \"1_000\"",
+            "invalid configuration config.yml: line 2: expected a whole number like 20, found \"1_000\"",
         ),
         (
             "detection:\n  ipv6_prefix: +64\n",
-            "invalid configuration config.yml: line 2: expected a whole number from 0 to 255, found \"+64\"",
+            "invalid configuration config.yml: line 2: expected a whole number like 20, found \"+64\"",
         ),
         (
             "ignore:\n  ports: [0x16]\n",
@@ -399,22 +400,73 @@ fn an_error_line_cannot_steer_a_terminal_and_is_not_long() {
     assert!(stderr.ends_with("yyy\" and 499920 characters more\n") && stderr.len() < 300, "{stderr}");
 }
 
+/// A directory that any user can look into, as /etc is.
+fn public() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
 /// What is valid, and leaves the exporter blind, is said before it runs like that.
 #[test]
 fn a_check_warns_of_lists_that_blind() {
-    let directory = TempDir::new().unwrap();
+    let directory = public();
     fs::write(directory.path().join("config.yml"), "ignore: {sources: [0.0.0.0/0, '::ffff:198.51.100.7']}\n")
         .unwrap();
     let said = exporter(&["--config.check", "--config.file=config.yml"], directory.path());
-    let warning = "portscan_exporter: warning: the configuration blinds: ignore.sources holds every IPv4 address: \
-                   no IPv4 scan is seen\n";
+    let warning = "portscan_exporter: warning: the configuration blinds: ignored sources (ignore.sources, \
+                   --ignore.source) hold every IPv4 address: no IPv4 scan is seen\n";
     assert_eq!(said, (0, "configuration is valid\n".to_owned(), warning.to_owned()));
+}
+
+/// Root reads all, and the exporter that it starts is somebody else: each file of which he would complain, and only those.
+#[test]
+fn a_check_by_root_says_what_the_exporter_may_not_read() {
+    assert!(rustix::process::geteuid().is_root(), "needs root");
+    let directory = public();
+    let write = |name: &str, text: &str, mode| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let files = ["config.yml", "list.csv", "web.yml", "fleet.key"];
+    let texts =
+        ["databases: {scanners: list.csv}", "192.0.2.0/24,a", "{}", "00112233445566778899aabbccddeeff"];
+    let flags = ["--config.file=config.yml", "--web.config.file=web.yml", "--fleet.key-file=fleet.key"];
+    let check = |more: &[&str]| exporter(&[&["--config.check"][..], &flags, more].concat(), directory.path());
+    for secret in [None, Some(0), Some(1), Some(2), Some(3)] {
+        for (index, (name, text)) in files.into_iter().zip(texts).enumerate() {
+            write(name, text, if secret == Some(index) { 0o600 } else { 0o644 });
+        }
+        let (code, said, warned) = check(&[]);
+        assert_eq!((code, said.as_str()), (0, "configuration is valid\n"), "{warned}");
+        let Some(secret) = secret else {
+            assert_eq!(warned, "");
+            continue;
+        };
+        assert!(warned.lines().count() == 1 && warned.contains(files[secret]), "{warned}");
+        assert!(warned.contains("permission denied"), "{warned}");
+        assert!(
+            warned.contains(" (as nobody, which root becomes at the start; the unit's own user"),
+            "{warned}"
+        );
+        assert!(check(&["--user=daemon"]).2.contains(" (as daemon, which root"), "{secret}");
+        assert_eq!(check(&["--user=root"]).2, "", "{secret}");
+    }
+    let (code, _, said) = check(&["--user=no such"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("there is no user \"no such\" (--user)"), "{said}");
 }
 
 #[test]
 fn a_check_says_that_all_is_well_and_starts_nothing() {
-    let directory = TempDir::new().unwrap();
-    let example = concat!("--config.file=", env!("CARGO_MANIFEST_DIR"), "/deploy/config.example.yml");
+    let directory = public();
+    fs::copy(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/config.example.yml"),
+        directory.path().join("example.yml"),
+    )
+    .unwrap();
+    let example = "--config.file=example.yml";
     for words in [
         &["--config.check"][..],
         &["--config.check", example],

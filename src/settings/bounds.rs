@@ -45,12 +45,6 @@ impl Quantity for u32 {
     }
 }
 
-impl Quantity for u8 {
-    fn write(self) -> String {
-        self.to_string()
-    }
-}
-
 impl Quantity for ByteSize {
     fn write(self) -> String {
         self.to_string()
@@ -129,7 +123,7 @@ pub(super) const SLOW_WINDOW: Bound<Duration> = Bound {
     greatest: DAY,
     default: Duration::from_secs(3600),
     unless: "",
-    why: "of the slow rule; longer than detection.window, or there is none; peaks of it stay published for as long",
+    why: "of the slow rule; longer than detection.window, and where the default is not, there is none; peaks of it stay published for as long",
     set_by: SetBy::Both,
 };
 
@@ -149,7 +143,7 @@ pub(super) const SWEEP_WINDOW: Bound<Duration> = Bound {
     greatest: DAY,
     default: Duration::from_secs(300),
     unless: "",
-    why: "of the rule for sweeps; longer than detection.window, or there is none",
+    why: "of the rule for sweeps; longer than detection.window, and where the default is not, there is none",
     set_by: SetBy::Both,
 };
 
@@ -169,7 +163,7 @@ pub(super) const HOP_WINDOW: Bound<Duration> = Bound {
     greatest: DAY,
     default: Duration::from_secs(600),
     unless: "",
-    why: "of the rule for who changes his IPv6 /64; longer than detection.window, or there is none",
+    why: "of the rule for who changes his IPv6 /64; longer than detection.window, and where the default is not, there is none",
     set_by: SetBy::Both,
 };
 
@@ -183,13 +177,13 @@ pub(super) const HOP_THRESHOLD: Bound<u32> = Bound {
     set_by: SetBy::Both,
 };
 
-pub(super) const HOP_PREFIX: Bound<u8> = Bound {
+pub(super) const HOP_PREFIX: Bound<u32> = Bound {
     name: "detection.hop-prefix",
     least: 16,
     greatest: 120,
     default: 48,
     unless: "",
-    why: "bits of such a network; less than detection.ipv6_prefix, or there is no such rule; a shorter one takes customers of one provider together",
+    why: "bits of such a network; less than detection.ipv6_prefix, and where the default is not, there is no such rule; a shorter one takes customers of one provider together",
     set_by: SetBy::File,
 };
 
@@ -203,7 +197,7 @@ pub(super) const QUIET: Bound<Duration> = Bound {
     set_by: SetBy::File,
 };
 
-pub(super) const IPV6_PREFIX: Bound<u8> = Bound {
+pub(super) const IPV6_PREFIX: Bound<u32> = Bound {
     name: "detection.ipv6_prefix",
     least: 16,
     greatest: 128,

@@ -54,6 +54,11 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// A length of prefixes, within its bounds.
+pub(super) fn bits(checked: u32) -> u8 {
+    u8::try_from(checked).unwrap_or(u8::MAX)
+}
+
 /// How many interfaces are captured at most; without a flag it is that of the default route.
 pub(super) fn interfaces(flags: &CaptureFlags) -> u64 {
     let patterns = flags.interfaces.iter().filter(|given| Patterns::is_one(given)).count();
@@ -188,7 +193,7 @@ pub(super) fn sampling(flags: &Flags, limits: &Limits) -> Result<Option<Sampling
         ));
     }
     // The file's text is not repeated: it may be nearly right, and a log is no place for it.
-    let Some(key) = Key::parse(&file::text(path)?) else {
+    let Some(key) = Key::parse(&file::text(path, "--fleet.key-file")?) else {
         return invalid(format!(
             "--fleet.key-file {} must hold 32 hexadecimal digits and nothing else, as `openssl rand -hex 16` writes them",
             printable(&path.to_string_lossy())

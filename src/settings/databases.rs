@@ -35,6 +35,14 @@ impl Kind {
         }
     }
 
+    /// The setting that names such a file.
+    const fn setting(self) -> &'static str {
+        match self {
+            Kind::Country => "databases.country",
+            Kind::Asn => "databases.asn",
+        }
+    }
+
     const fn holds(self) -> &'static str {
         match self {
             Kind::Country => "countries",
@@ -101,10 +109,22 @@ pub(super) fn load(named: &file::Databases, config: Option<&Path>) -> Result<Dat
     }))
 }
 
-/// The files that the configuration names.
-pub(super) fn files(named: &file::Databases, config: &Path) -> Vec<PathBuf> {
-    let all = [&named.country, &named.asn, &named.scanners].into_iter().flatten();
-    all.map(|path| at(path, Some(config))).collect()
+/// The files that the configuration names, each with the setting that names it.
+pub(super) fn files(named: &file::Databases, config: &Path) -> Vec<(&'static str, PathBuf)> {
+    let all = [
+        (Kind::Country.setting(), &named.country),
+        (Kind::Asn.setting(), &named.asn),
+        (Scanners::SETTING, &named.scanners),
+    ];
+    all.into_iter().filter_map(|(name, path)| Some((name, at(path.as_ref()?, Some(config))))).collect()
+}
+
+/// Whether this process may read them all.
+pub(super) fn may_read(named: &file::Databases, config: &Path) -> Result<(), ConfigError> {
+    files(named, config).into_iter().try_for_each(|(setting, path)| match files::open(&path) {
+        Ok(_) => Ok(()),
+        Err(what) => Err(ConfigError { setting: Some(setting), path, line: None, what }),
+    })
 }
 
 /// Where a file is that the configuration names.
@@ -113,7 +133,8 @@ fn at(path: &Path, config: Option<&Path>) -> PathBuf {
 }
 
 fn open(path: &Path, kind: Kind) -> Result<Reader<Vec<u8>>, ConfigError> {
-    let wrong = |what: String| ConfigError { path: path.to_owned(), line: None, what };
+    let setting = Some(kind.setting());
+    let wrong = |what: String| ConfigError { setting, path: path.to_owned(), line: None, what };
     let bytes = files::bytes(path, MOST_BYTES).map_err(wrong)?;
     let reader = Reader::from_source(bytes)
         .map_err(|error| wrong(format!("it is no database in MaxMind's format (.mmdb): {error}")))?;
@@ -147,9 +168,13 @@ struct Scanners {
 }
 
 impl Scanners {
+    /// The setting that names the list.
+    const SETTING: &str = "databases.scanners";
+
     fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = file::text(path)?;
+        let text = file::text(path, Self::SETTING)?;
         Self::parse(&text).map_err(|(line, what)| ConfigError {
+            setting: Some(Self::SETTING),
             path: path.to_owned(),
             line: Some(line),
             what,
@@ -159,6 +184,8 @@ impl Scanners {
     /// A network and a name on each line, with a comma between; what follows a `#` is a remark.
     fn parse(text: &str) -> Result<Self, (u64, String)> {
         let (mut all, mut names) = (Self::default(), BTreeSet::new());
+        // A spreadsheet begins its text with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.split('#').next().unwrap_or_default().trim();
             if line.is_empty() {
@@ -259,7 +286,7 @@ mod tests {
 
     #[test]
     fn an_address_is_looked_up_in_each() {
-        let scanners = b"# who says so himself\n198.51.100.0/24, research\n198.51.100.7,survey # one of them\n\n2001:db8::/48,research\n";
+        let scanners = b"\xef\xbb\xbf# who says so himself\r\n198.51.100.0/24, research\n198.51.100.7,survey # one of them\n\n2001:db8::/48,research\n";
         let files: [(&str, &[u8]); 3] =
             [("c.mmdb", &countries("GeoLite2-Country")), ("a.mmdb", &systems()), ("s.csv", scanners)];
         let directory = directory(&files);
@@ -302,38 +329,44 @@ mod tests {
         for (names, expected) in [
             (
                 named("asn.mmdb", "", ""),
-                "cannot read DIR/asn.mmdb: it has no countries: its type is \"GeoLite2-ASN\"",
+                "cannot read DIR/asn.mmdb (databases.country): it has no countries: its type is \"GeoLite2-ASN\"",
             ),
             (
                 named("", "country.mmdb", ""),
-                "cannot read DIR/country.mmdb: it has no autonomous systems: its type is \"GeoIP2-City\"",
+                "cannot read DIR/country.mmdb (databases.asn): it has no autonomous systems: its type is \"GeoIP2-City\"",
             ),
-            (named("no.mmdb", "", ""), "cannot read DIR/no.mmdb: no such file"),
-            (named(".", "", ""), "cannot read DIR/.: it is a directory"),
-            (named("", "", "no.csv"), "cannot read DIR/no.csv: no such file"),
+            (named("no.mmdb", "", ""), "cannot read DIR/no.mmdb (databases.country): no such file"),
+            (named(".", "", ""), "cannot read DIR/. (databases.country): it is a directory"),
+            (named("", "", "no.csv"), "cannot read DIR/no.csv (databases.scanners): no such file"),
             (
                 named("", "", "twice.csv"),
-                "invalid configuration DIR/twice.csv: line 2: 192.0.2.0/24 is called a, and b as well",
+                "invalid databases.scanners DIR/twice.csv: line 2: 192.0.2.0/24 is called a, and b as well",
             ),
             (
                 named("", "", "bits.csv"),
-                "invalid configuration DIR/bits.csv: line 2: \"192.0.2.7/24\" has bits set beyond its prefix (did you mean 192.0.2.0/24?)",
+                "invalid databases.scanners DIR/bits.csv: line 2: \"192.0.2.7/24\" has bits set beyond its prefix (did you mean 192.0.2.0/24?)",
             ),
             (
                 named("", "", "name.csv"),
-                "invalid configuration DIR/name.csv: line 1: expected a name of at most 31 letters, digits and _, found \"a-b\"",
+                "invalid databases.scanners DIR/name.csv: line 1: expected a name of at most 31 letters, digits and _, found \"a-b\"",
             ),
             (
                 named("", "", "bare.csv"),
-                "invalid configuration DIR/bare.csv: line 1: expected a network and a name, as in 192.0.2.0/24,name, found \"192.0.2.0/24\"",
+                "invalid databases.scanners DIR/bare.csv: line 1: expected a network and a name, as in 192.0.2.0/24,name, found \"192.0.2.0/24\"",
             ),
-            (named("", "", "many.csv"), "invalid configuration DIR/many.csv: line 65: more than 64 names"),
+            (
+                named("", "", "many.csv"),
+                "invalid databases.scanners DIR/many.csv: line 65: more than 64 names",
+            ),
         ] {
             let said = load(&names, Some(&config)).expect_err(expected).to_string();
             assert_eq!(said.replace(&*directory.path().to_string_lossy(), "DIR"), expected);
         }
         let said = load(&named("text.mmdb", "", ""), Some(&config)).expect_err("text").to_string();
-        assert!(said.contains("text.mmdb: it is no database in MaxMind's format (.mmdb): "), "{said}");
+        assert!(
+            said.contains("text.mmdb (databases.country): it is no database in MaxMind's format (.mmdb): "),
+            "{said}"
+        );
         assert!(!said.contains('\n'), "{said}");
     }
 

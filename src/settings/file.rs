@@ -39,10 +39,13 @@ pub struct File {
 #[serde(deny_unknown_fields)]
 pub struct Databases {
     /// Countries, in MaxMind's format.
+    #[serde(default, deserialize_with = "path")]
     pub country: Option<PathBuf>,
     /// Autonomous systems, in MaxMind's format.
+    #[serde(default, deserialize_with = "path")]
     pub asn: Option<PathBuf>,
     /// Known scanners: a network and a name on each line.
+    #[serde(default, deserialize_with = "path")]
     pub scanners: Option<PathBuf>,
 }
 
@@ -76,7 +79,7 @@ pub struct Detection {
     pub hop_threshold: Option<Located<u32>>,
     /// Bits of such a network.
     #[serde(default, deserialize_with = "located")]
-    pub hop_prefix: Option<Located<u8>>,
+    pub hop_prefix: Option<Located<u32>>,
     /// What is inside, for the rule for sweeps.
     #[serde(default, deserialize_with = "networks")]
     pub home: Vec<IpNet>,
@@ -88,7 +91,7 @@ pub struct Detection {
     pub techniques: Option<Techniques>,
     /// IPv6 sources are aggregated to networks of this many bits.
     #[serde(default, deserialize_with = "located")]
-    pub ipv6_prefix: Option<Located<u8>>,
+    pub ipv6_prefix: Option<Located<u32>>,
     /// IPv6 networks in which a source has another number of bits.
     #[serde(default, deserialize_with = "prefixes")]
     pub ipv6_prefixes: Prefixes,
@@ -132,9 +135,11 @@ pub struct Located<T> {
     pub line: u64,
 }
 
-/// Why a configuration file cannot be used; shows as one line.
+/// Why a configuration file, or another file that a setting names, cannot be used; shows as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
+    /// The setting that names the file, `databases.asn`; without one it is the configuration file itself.
+    pub setting: Option<&'static str>,
     /// The file.
     pub path: PathBuf,
     /// The line at fault; without one the file could not be read at all.
@@ -146,9 +151,12 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = printable(&self.path.to_string_lossy());
-        match self.line {
-            Some(line) => write!(f, "invalid configuration {path}: line {line}: {}", printable(&self.what)),
-            None => write!(f, "cannot read {path}: {}", printable(&self.what)),
+        let what = printable(&self.what);
+        match (self.setting, self.line) {
+            (None, Some(line)) => write!(f, "invalid configuration {path}: line {line}: {what}"),
+            (None, None) => write!(f, "cannot read {path}: {what}"),
+            (Some(setting), Some(line)) => write!(f, "invalid {setting} {path}: line {line}: {what}"),
+            (Some(setting), None) => write!(f, "cannot read {path} ({setting}): {what}"),
         }
     }
 }
@@ -157,14 +165,15 @@ impl std::error::Error for ConfigError {}
 
 /// The configuration in a file.
 pub fn load(path: &Path) -> Result<File, ConfigError> {
-    let wrong = |line, what: String| ConfigError { path: path.to_owned(), line, what };
+    let wrong = |line, what: String| ConfigError { setting: None, path: path.to_owned(), line, what };
     let text = files::text(path).map_err(|(line, what)| wrong(line, what))?;
     parse(&text).map_err(|(line, what)| wrong(line, what))
 }
 
-/// The text of another file that settings need, under the same bounds.
-pub fn text(path: &Path) -> Result<String, ConfigError> {
-    files::text(path).map_err(|(line, what)| ConfigError { path: path.to_owned(), line, what })
+/// The text of another file, which this setting names, under the same bounds.
+pub fn text(path: &Path, setting: &'static str) -> Result<String, ConfigError> {
+    let setting = Some(setting);
+    files::text(path).map_err(|(line, what)| ConfigError { setting, path: path.to_owned(), line, what })
 }
 
 /// The configuration in a text, or the line that is wrong and why.
@@ -176,6 +185,13 @@ fn parse(text: &str) -> Result<File, (Option<u64>, String)> {
 fn located<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Option<Located<T>>, D::Error> {
     let spanned = Option::<Spanned<Scalar<T>>>::deserialize(from)?;
     Ok(spanned.map(|s| Located { line: s.referenced.line(), value: s.value.0 }))
+}
+
+fn path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    match Option::<String>::deserialize(from)? {
+        Some(path) if path.is_empty() => Err(de::Error::custom("expected a path, found nothing")),
+        path => Ok(path.map(PathBuf::from)),
+    }
 }
 
 /// One value as the flag has it, or a list of them.
@@ -235,7 +251,7 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
 
 /// A number of bits for each network, as they stand in the file: of two spellings of one network a map would keep the last.
 #[derive(Default)]
-struct BitsByNetwork(Vec<(Scalar<IpNet>, Scalar<u8>)>);
+struct BitsByNetwork(Vec<(Scalar<IpNet>, Scalar<u32>)>);
 
 impl<'de> Deserialize<'de> for BitsByNetwork {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -251,7 +267,7 @@ impl<'de> Deserialize<'de> for BitsByNetwork {
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
                 let mut known = BTreeSet::new();
-                while let Some((network, bits)) = map.next_entry::<Scalar<IpNet>, Scalar<u8>>()? {
+                while let Some((network, bits)) = map.next_entry::<Scalar<IpNet>, Scalar<u32>>()? {
                     if !known.insert(network.0) {
                         return Err(de::Error::custom(format!("{} is given twice", network.0)));
                     }
@@ -270,16 +286,17 @@ fn prefixes<'de, D: Deserializer<'de>>(from: D) -> Result<Prefixes, D::Error> {
     if written.len() > Prefixes::MOST {
         return Err(de::Error::custom(format!("{} networks; at most {}", written.len(), Prefixes::MOST)));
     }
-    let prefix = |(network, bits): (Scalar<IpNet>, Scalar<u8>)| {
+    let prefix = |(network, bits): (Scalar<IpNet>, Scalar<u32>)| {
         let IpNet::V6(v6) = network.0 else {
             let what = format!("{} is IPv4, where each address is a source", network.0);
             return Err(de::Error::custom(what));
         };
         let (least, most) = (v6.prefix_len().max(*Prefixes::BITS.start()), *Prefixes::BITS.end());
-        match bits.0 {
-            bits if (least..=most).contains(&bits) => Ok((v6, bits)),
-            bits => Err(de::Error::custom(format!(
-                "a source in {v6} has from {least} to {most} bits, not {bits}"
+        match u8::try_from(bits.0).ok().filter(|bits| (least..=most).contains(bits)) {
+            Some(bits) => Ok((v6, bits)),
+            None => Err(de::Error::custom(format!(
+                "a source in {v6} has from {least} to {most} bits, not {}",
+                bits.0
             ))),
         }
     };
@@ -304,8 +321,11 @@ fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Names, D::Error> {
     let mut known = BTreeMap::new();
     for (network, name) in &all {
         if let Some(other) = known.insert(network, name) {
-            let (one, other) = (name.as_str(), other.as_str());
-            return Err(de::Error::custom(format!("{network} is called {other}, and {one} as well")));
+            return Err(de::Error::custom(if name == other {
+                format!("{network} is given twice")
+            } else {
+                format!("{network} is called {}, and {} as well", other.as_str(), name.as_str())
+            }));
         }
     }
     Ok(Names::new(all))
@@ -316,9 +336,14 @@ fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Pairs, D::Error> {
     if written.len() > Pairs::MOST {
         return Err(de::Error::custom(format!("{} pairs; at most {}", written.len(), Pairs::MOST)));
     }
+    let is_v4 = |network: &IpNet| matches!(network, IpNet::V4(_));
     let pair = |WrittenPair { source, ports, destination }| {
         let to = match (ports, destination) {
             (Some(Scalar(ports)), None) => PairTo::Ports(*ports.start(), *ports.end()),
+            (None, Some(Scalar(hosts))) if is_v4(&hosts) != is_v4(&source.0) => {
+                let what = format!("{} asks nothing of {hosts}: one is IPv4 and the other IPv6", source.0);
+                return Err(de::Error::custom(what));
+            }
             (None, Some(Scalar(hosts))) => PairTo::Hosts(hosts),
             _ => return Err(de::Error::custom("a pair is a source, and either ports or a destination")),
         };
@@ -422,16 +447,10 @@ mod tests {
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
             (
                 "detection:\n  threshold: twenty\n",
-                "line 2: expected a whole number from 0 to 4294967295, found \"twenty\"",
+                "line 2: expected a whole number like 20, found \"twenty\"",
             ),
-            (
-                "detection:\n  threshold: -1\n",
-                "line 2: expected a whole number from 0 to 4294967295, found \"-1\"",
-            ),
-            (
-                "detection:\n  threshold: 20.5\n",
-                "line 2: expected a whole number from 0 to 4294967295, found \"20.5\"",
-            ),
+            ("detection:\n  threshold: -1\n", "line 2: expected a whole number like 20, found \"-1\""),
+            ("detection:\n  threshold: 20.5\n", "line 2: expected a whole number like 20, found \"20.5\""),
             (
                 "detection:\n  techniques: syn,ack\n",
                 "line 2: unknown technique \"ack\" (known: all, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, \
@@ -450,9 +469,21 @@ mod tests {
                 "detection:\n  techniques: {syn: 1}\n",
                 "line 2: expected techniques like syn,udp, or all, found map",
             ),
+            ("detection:\n  ipv6_prefix: 1e2\n", "line 2: expected a whole number like 20, found \"1e2\""),
             (
-                "detection:\n  ipv6_prefix: 300\n",
-                "line 2: expected a whole number from 0 to 255, found \"300\"",
+                "detection:\n  threshold: 4294967296\n",
+                "line 2: expected a whole number of at most 4294967295, found \"4294967296\"",
+            ),
+            ("names:\n  a: [192.0.2.1, 192.0.2.1]\n", "line 2: 192.0.2.1/32 is given twice"),
+            (
+                "names:\n  a: [192.0.2.1]\n  b: [192.0.2.1]\n",
+                "line 2: 192.0.2.1/32 is called a, and b as well",
+            ),
+            ("names:\n  ~: [192.0.2.1]\n", "line 2: expected one value, found nothing"),
+            ("databases:\n  asn: ''\n", "line 2: expected a path, found nothing"),
+            (
+                "ignore:\n  pairs:\n    - {source: 192.0.2.7, destination: '2001:db8::1'}\n",
+                "line 3: 192.0.2.7/32 asks nothing of 2001:db8::1/128: one is IPv4 and the other IPv6",
             ),
             (
                 "detection:\n  ipv6_prefixes: {192.0.2.0/24: 32}\n",
@@ -551,11 +582,11 @@ mod tests {
         assert_eq!(nanos(file.detection.window), u128::from(policy.window_nanos));
         assert_eq!(nanos(file.detection.quiet), u128::from(policy.quiet_nanos));
         assert_eq!(file.detection.threshold.unwrap().value, policy.threshold);
-        assert_eq!(file.detection.ipv6_prefix.unwrap().value, policy.parties.ipv6_prefix());
+        assert_eq!(file.detection.ipv6_prefix.unwrap().value, u32::from(policy.parties.ipv6_prefix()));
         let [sweep, hop, slow] = crate::detect::Policy::standard().slower[..] else { panic!("three rules") };
         assert_eq!(nanos(file.detection.hop_window), u128::from(hop.window_nanos));
         assert_eq!(file.detection.hop_threshold.map(|t| t.value), hop.ports);
-        assert_eq!(file.detection.hop_prefix.map(|t| Subject::Network(t.value)), Some(hop.subject));
+        assert_eq!(file.detection.hop_prefix.map(|t| Subject::Network(t.value as u8)), Some(hop.subject));
         assert_eq!(nanos(file.detection.sweep_window), u128::from(sweep.window_nanos));
         assert_eq!(file.detection.sweep_threshold.map(|t| t.value), sweep.peers);
         assert_eq!(nanos(file.detection.slow_window), u128::from(slow.window_nanos));

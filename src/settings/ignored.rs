@@ -37,14 +37,15 @@ impl Ignored {
 
     /// Warnings for the operator, under this threshold: the lists are valid, and most likely not meant.
     pub fn warnings(&self, threshold: u32) -> Vec<String> {
+        // They are one list, whoever gave them.
+        const SOURCES: &str = "ignored sources (ignore.sources, --ignore.source)";
         let mut warnings = Vec::new();
         for (share, family) in [(self.ipv4, "IPv4"), (self.ipv6, "IPv6")] {
             if share >= 1.0 {
-                warnings
-                    .push(format!("ignore.sources holds every {family} address: no {family} scan is seen"));
+                warnings.push(format!("{SOURCES} hold every {family} address: no {family} scan is seen"));
             } else if share >= Self::MOST {
                 warnings.push(format!(
-                    "ignore.sources holds {:.0} % of all {family} addresses: scans from there are not seen",
+                    "{SOURCES} hold {:.0} % of all {family} addresses: scans from there are not seen",
                     share * 100.0
                 ));
             }

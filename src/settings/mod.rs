@@ -19,7 +19,7 @@ use crate::detect::{Limits, Networks, Parties, Policy, Technique, Techniques};
 use crate::pipeline;
 use crate::publish::sample::Sampling;
 use crate::settings::bounds::{HOLD, IPV6_PREFIX, MAX_SOURCES, MEMORY, MIN_PORTS, QUIET, THRESHOLD, WINDOW};
-use crate::settings::checks::{choose, nanos};
+use crate::settings::checks::{bits, choose, nanos};
 use crate::settings::error::invalid;
 use crate::settings::flags::Flags;
 use crate::system::memory::Wanted;
@@ -62,6 +62,16 @@ impl Settings {
         let policy = policy(&self.flags)?;
         let limits = limits(&self.flags, &policy)?;
         Ok((policy, limits))
+    }
+
+    /// Which of the files that the settings name the user that the process is now may not read, or not use, and why.
+    pub fn unreadable(&self) -> Vec<String> {
+        let config = self.flags.config.file.as_deref().map(may_read);
+        let web = self.web.config_file.as_deref().map(|path| web::ConfigFile::open(path).map(drop));
+        let key = self.flags.fleet.key_file.as_deref();
+        let key =
+            key.map(|path| file::text(path, "--fleet.key-file").map(drop).map_err(|error| error.to_string()));
+        [config, web, key].into_iter().flatten().filter_map(Result::err).collect()
     }
 
     /// What becomes of tunnels.
@@ -119,17 +129,15 @@ impl Settings {
 
 /// Whether the configuration file can be read, and what it names, by the user that the process is now.
 pub(crate) fn may_read(path: &Path) -> Result<(), String> {
-    let file = file::load(path).map_err(|error| error.to_string())?;
-    databases::files(&file.databases, path).iter().try_for_each(|path| {
-        std::fs::File::open(path)
-            .map(drop)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))
-    })
+    let file = file::load(path);
+    file.and_then(|file| databases::may_read(&file.databases, path)).map_err(|error| error.to_string())
 }
 
 /// The files that a configuration file names, if it can be read.
 pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
-    file::load(path).map_or_else(|_| Vec::new(), |file| databases::files(&file.databases, path))
+    let files = |file: file::File| databases::files(&file.databases, path);
+    file::load(path)
+        .map_or_else(|_| Vec::new(), |file| files(file).into_iter().map(|(_, path)| path).collect())
 }
 
 /// The policy that flags, file and defaults make.
@@ -142,7 +150,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let flags = &flags.detection;
     let window_nanos = nanos(choose(&WINDOW, flags.window, file.window, path)?);
     let threshold = choose(&THRESHOLD, flags.threshold, file.threshold, path)?;
-    let ipv6_prefix = choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?;
+    let ipv6_prefix = bits(choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?);
     let first = slower::First { window_nanos, threshold, ipv6_prefix };
     let slower = slower::rules(&first, flags, &file, path)?;
     let home = if flags.home.is_empty() { &file.home } else { &flags.home };
@@ -374,8 +382,10 @@ mod tests {
             let ignored = Ignored::by(&policy);
             ([ignored.ipv4, ignored.ipv6], ignored.ports, ignored.warnings(policy.threshold).join("; "))
         };
-        let v4 = "ignore.sources holds every IPv4 address: no IPv4 scan is seen";
-        let v6 = "ignore.sources holds every IPv6 address: no IPv6 scan is seen";
+        let v4 =
+            "ignored sources (ignore.sources, --ignore.source) hold every IPv4 address: no IPv4 scan is seen";
+        let v6 =
+            "ignored sources (ignore.sources, --ignore.source) hold every IPv6 address: no IPv6 scan is seen";
         for (ignore, shares, ports, warnings) in [
             ("{}", [0.0, 0.0], 0, ""),
             ("{sources: [10.0.0.0/8, 'fc00::/7', 'fe80::/10'], ports: [22]}", [1.0 / 256.0, 0.0], 1, ""),
@@ -388,7 +398,7 @@ mod tests {
                 "{sources: [0.0.0.0/1, 192.0.0.0/2]}",
                 [0.75, 0.0],
                 0,
-                "ignore.sources holds 75 % of all IPv4 addresses: scans from there are not seen",
+                "ignored sources (ignore.sources, --ignore.source) hold 75 % of all IPv4 addresses: scans from there are not seen",
             ),
             (
                 "{ports: [0-65535]}",
@@ -442,7 +452,7 @@ mod tests {
         let error = settings(&format!("--fleet.key-file={}", short.path().display())).unwrap_err();
         assert!(error.contains("must hold 32 hexadecimal digits") && !error.contains("0405"), "{error}");
         let error = settings("--fleet.key-file=/nowhere/fleet.key").unwrap_err();
-        assert_eq!(error, "cannot read /nowhere/fleet.key: no such file");
+        assert_eq!(error, "cannot read /nowhere/fleet.key (--fleet.key-file): no such file");
     }
 
     #[test]

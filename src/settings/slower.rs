@@ -3,7 +3,7 @@
 use super::bounds::{
     Bound, HOP_PREFIX, HOP_THRESHOLD, HOP_WINDOW, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
 };
-use super::checks::{choose, nanos};
+use super::checks::{bits, choose, nanos};
 use super::error::{SettingsError, invalid};
 use super::file::{Detection, Located};
 use super::flags::DetectionFlags;
@@ -78,10 +78,10 @@ fn own_window(mut window_nanos: u64, others: &[Rule]) -> u64 {
 
 /// The bits of a network in which a source may hop; `None` if nobody asked for them and a source has no more.
 fn hop_prefix(first: &First, file: &Detection, path: Option<&Path>) -> Result<Option<u8>, SettingsError> {
-    let prefix = choose(&HOP_PREFIX, None, file.hop_prefix, path)?;
+    let prefix = bits(choose(&HOP_PREFIX, None, file.hop_prefix, path)?);
     if file.hop_prefix.is_some() && prefix >= first.ipv6_prefix {
-        let (name, bits) = (named(&HOP_PREFIX, None, file.hop_prefix, path), first.ipv6_prefix);
-        return invalid(format!("{name} must be less than detection.ipv6_prefix ({bits}), not {prefix}"));
+        let (name, source) = (named(&HOP_PREFIX, None, file.hop_prefix, path), first.ipv6_prefix);
+        return invalid(format!("{name} must be less than detection.ipv6_prefix ({source}), not {prefix}"));
     }
     Ok((prefix < first.ipv6_prefix).then_some(prefix))
 }

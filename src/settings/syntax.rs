@@ -17,19 +17,15 @@ fn whole_number<T: FromStr>(text: &str) -> Option<T> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
+/// Its bounds are those of the setting.
 impl Syntax for u32 {
-    const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
+    const EXPECTED: &'static str = "a whole number like 20";
 
     fn parse(text: &str) -> Result<Self, String> {
-        whole_number(text).ok_or_else(|| expected::<Self>(text))
-    }
-}
-
-impl Syntax for u8 {
-    const EXPECTED: &'static str = "a whole number from 0 to 255";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        whole_number(text).ok_or_else(|| expected::<Self>(text))
+        whole_number(text).ok_or_else(|| match whole_number::<u128>(text) {
+            Some(_) => format!("expected a whole number of at most {}, found {}", u32::MAX, quote(text)),
+            None => expected::<Self>(text),
+        })
     }
 }
 

@@ -58,13 +58,18 @@ pub(crate) fn text(path: &Path) -> Result<String, Fault> {
 
 /// What is in a file of at most so many bytes, or why it cannot be read.
 pub(crate) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let cause = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        _ => error.to_string(),
-    };
     let mut bytes = Vec::new();
+    // One byte more than allowed tells what is too large (or endless) from what just fits.
+    open(path)?.take(most + 1).read_to_end(&mut bytes).map_err(|error| cause(path, &error))?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it is larger than {} KiB", most >> 10));
+    }
+    Ok(bytes)
+}
+
+/// The file, opened to be read, or why it cannot be.
+pub(crate) fn open(path: &Path) -> Result<fs::File, String> {
+    let cause = |error: io::Error| cause(path, &error);
     // A FIFO would keep the reload waiting for its writer, and everything else with it.
     let file = fs::File::options().read(true).custom_flags(NONBLOCK).open(path).map_err(cause)?;
     let kind = file.metadata().map_err(cause)?.file_type();
@@ -72,10 +77,36 @@ pub(crate) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, String> {
         let what = if kind.is_dir() { "it is a directory" } else { "it is not a regular file" };
         return Err(what.to_owned());
     }
-    // One byte more than allowed tells what is too large (or endless) from what just fits.
-    file.take(most + 1).read_to_end(&mut bytes).map_err(cause)?;
-    if bytes.len() as u64 > most {
-        return Err(format!("it is larger than {} KiB", most >> 10));
+    Ok(file)
+}
+
+fn cause(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("no such file{}", link_of(path)),
+        io::ErrorKind::PermissionDenied => format!("permission denied{}", link_of(path)),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
     }
-    Ok(bytes)
+}
+
+/// Where a link leads that could not be followed: the name alone is there for all to see.
+fn link_of(path: &Path) -> String {
+    fs::read_link(path).map_or_else(
+        |_| String::new(),
+        |to| format!(" (it is a link to {})", to.to_string_lossy().escape_debug()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_leads_nowhere_says_where() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/no/such/file", &link).unwrap();
+        assert_eq!(bytes(&link, 1).unwrap_err(), "no such file (it is a link to /no/such/file)");
+        assert_eq!(bytes(&directory.path().join("none"), 1).unwrap_err(), "no such file");
+    }
 }

@@ -54,6 +54,7 @@ fn explain(error: &Error) -> (Option<u64>, String) {
         Error::Unexpected { expected: "string scalar", .. } => {
             "expected one value, found a list or a mapping".to_owned()
         }
+        Error::NullIntoString { .. } => "expected one value, found nothing".to_owned(),
         Error::AliasReplayLimitExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. }
         | Error::AliasReplayStackDepthExceeded { .. }

@@ -34,7 +34,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "portscan_exporter",
-    about = "Passive port-scan detector for people who run Prometheus. It listens, it never sends a packet.",
+    about = "Passive port-scan detector for people who run Prometheus. It listens, and sends nothing but answers to HTTP requests.",
     after_help = "Without a command it captures live and serves metrics until it is told to stop.",
     disable_help_subcommand = true,
     max_term_width = 110
@@ -251,8 +251,12 @@ pub struct LogFlags {
 
 fn whole_number(text: &str) -> Result<u32, String> {
     // `parse` alone would take a sign.
-    let digits = if text.bytes().all(|byte| byte.is_ascii_digit()) { text } else { "" };
-    digits.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = if is_number { text } else { "" };
+    digits.parse().map_err(|_| match is_number {
+        true => format!("expected a whole number of at most {}", u32::MAX),
+        false => String::from("expected a whole number like 20"),
+    })
 }
 
 /// The words of a list, and what each means: another variant is another row.

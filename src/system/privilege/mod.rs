@@ -102,6 +102,16 @@ pub fn confine_thread(options: &Options) -> Result<Confined, ConfineError> {
     Ok(Confined { became, shared, still_root, files, calls })
 }
 
+/// Becomes the user that a start by root would become, for good; `None` if it stays who it is. For a look at what he may read.
+pub fn become_as_at_start(named: Option<&str>) -> Result<Option<String>, ConfineError> {
+    if !user::is_root() {
+        return Ok(None);
+    }
+    let user = user::to_become(named)?;
+    // Root that may not become another stays root at the start, too, and reads all.
+    Ok(user.filter(|user| user.become_it().is_ok()).map(|user| user.name))
+}
+
 /// Another thread would stay what it is, root with all its privileges.
 fn expect_one_thread() -> Result<(), ConfineError> {
     // Without /proc nobody knows.
