@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 to=target/package
 rm -rf "$to"
 mkdir -p "$to"
-${CARGO:-cargo} run --quiet --locked --example pages -- "$to"
+${CARGO:-cargo} run --quiet --locked --profile pages --example pages -- "$to"
 # Of the day of the commit, so that the same sources make the same package.
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 version=$(sed -n '/^\[package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)

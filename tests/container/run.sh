@@ -61,6 +61,22 @@ base=$here/target/lab/base
 }
 podman image exists localhost/base || tar -C "$base" -c . | podman import - localhost/base
 
+# COMPILE=yes: the image is built as `docker build` does it, program and all, with the Rust of this machine in the place of the image
+# that is in a registry. It takes as long as a build from nothing.
+if [ "${COMPILE:-}" = yes ]; then
+    step "the image, compiled"
+    podman image exists localhost/rust || tar -C "$base" -c . |
+        podman import --change 'ENV PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin' - localhost/rust
+    cargo=$store/cargo
+    rm -rf "$cargo" && mkdir -p "$cargo/registry"
+    cp -r "${CARGO_HOME:-$HOME/.cargo}/registry/index" "${CARGO_HOME:-$HOME/.cargo}/registry/cache" "$cargo/registry/"
+    podman build -v "$(rustc --print sysroot):/opt/rust:ro" -v "$cargo:/root/.cargo" --build-arg RUST=localhost/rust \
+        --build-arg REVISION=compiled -f deploy/container/Containerfile -t compiled . >"$store/compiled.log" 2>&1 ||
+        { tail -20 "$store/compiled.log" >&2; fail "it does not build"; }
+    podman run --rm --network host --entrypoint /usr/local/bin/portscan_exporter compiled --version | tee "$store/version"
+    grep -q 'revision: compiled' "$store/version" || fail "another program"
+fi
+
 step "the image"
 [ -x target/dist/portscan_exporter ] || fail "make static first"
 podman build --quiet --build-arg RUST=localhost/base --build-arg PREBUILT=yes -f deploy/container/Containerfile -t portscan_exporter .
@@ -123,4 +139,41 @@ firing() { get '9090/api/v1/alerts' | jq -e '.data.alerts[] | select(.labels.ale
 eventually "the alert" firing
 told() { get '9093/api/v2/alerts' | jq -e '.[] | select(.labels.alertname == "PortScanDetected" and .labels.source == "198.51.100.7")'; }
 eventually "the alert in Alertmanager" told
+podman rm --all --force --time 3 >/dev/null
+
+step "the image with TLS: its health check with the same file"
+web=$store/web
+rm -rf "$web" && mkdir -p "$web"
+openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+    -keyout "$web/server.key" -out "$web/server.pem" 2>/dev/null
+echo 'tls_server_config: {cert_file: server.pem, key_file: server.key}' >"$web/web.yml"
+chown -R 10220:10220 "$web"
+tls=/etc/portscan_exporter_web/web.yml
+# shellcheck disable=SC2086 # a list of flags
+podman run --detach --name exporter --network host $flags -v "$web:/etc/portscan_exporter_web:ro" \
+    --health-cmd="[\"CMD\", \"/usr/local/bin/portscan_exporter\", \"health\", \"--web.config.file=$tls\"]" \
+    portscan_exporter "--web.config.file=$tls" >/dev/null
+well() { podman healthcheck run exporter; }
+eventually "health over TLS" well
+! podman exec exporter /usr/local/bin/portscan_exporter health 2>/dev/null || fail "it does not speak TLS"
+podman rm --force --time 3 exporter >/dev/null
+
+step "the compose files with TLS"
+# The folder of keys, and Prometheus' own file, in a copy.
+copy=$store/copy
+rm -rf "$copy" && mkdir "$copy"
+cp -r alerts grafana deploy "$copy/"
+cp -r "$web" "$copy/deploy/container/web"
+chown -R 10220:10220 "$copy/deploy/container/web"
+sed -i 's,^    #   scheme,    scheme,; s,^    #   tls_config:.*,    tls_config: {ca_file: /etc/prometheus/exporter.pem},' "$copy/deploy/prometheus.yml"
+both="-f $copy/deploy/container/compose.yml -f $copy/deploy/container/compose.tls.yml"
+# shellcheck disable=SC2086 # lists of flags
+docker-compose $both config >/dev/null
+# shellcheck disable=SC2086
+inside t "$here/target/tools/bin/podman-compose" --podman-path "$store/podman" $both up --detach exporter prometheus 2>&1 | sed 's/^/   /'
+container=$(podman ps --format '{{.Names}}' | grep exporter)
+well() { podman healthcheck run "$container"; }
+eventually "health over TLS" well
+scraped() { get '9090/api/v1/query?query=up' | jq -e '.data.result[] | select(.metric.job == "portscan" and .value[1] == "1")'; }
+eventually "a scrape over TLS" scraped
 echo "container: all is as the README says"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """check.py EXPORTER: deploy/kubernetes and the Helm chart, rendered by kubectl and helm and held against the schemas of Kubernetes,
 the Prometheus operator, the exporter itself, and the files that they are made of. What is wrong, one line each."""
-import json, subprocess, sys, tempfile
+import json, socket, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import kubernetes_validate, yaml
@@ -15,6 +15,8 @@ EXPORTER = sys.argv[1]
 VERSIONS = ["1.25", "1.37"]
 RULES = yaml.safe_load((ROOT / "alerts/portscan.rules.yml").read_text())
 DASHBOARDS = {file: (ROOT / "grafana" / file).read_text() for file in ("portscan.json", "fleet.json")}
+# bcrypt, of `secret`.
+HASH = "$2b$05$QhZtQ4u22gJblqt/xOxujul14.spG4AbEqvrufVV5DncoA7WJG9uO"
 wrong = []
 
 
@@ -100,6 +102,63 @@ def pod(found):
     return spec
 
 
+def web_files(directory):
+    """A web configuration with TLS and a password, and what a client shows."""
+    subprocess.run(["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2", "-subj",
+                    "/CN=a", "-keyout", f"{directory}/server.key", "-out", f"{directory}/server.pem"], check=True, capture_output=True)
+    # The password is `secret`.
+    (directory / "web.yml").write_text(
+        "tls_server_config: {cert_file: server.pem, key_file: server.key}\nbasic_auth_users: {kubelet: " + HASH + "}\n")
+    (directory / "client.yml").write_text("basic_auth: {username: kubelet, password: secret}\n")
+    for file in directory.iterdir():
+        file.chmod(0o644)
+    directory.chmod(0o755)
+
+
+def probed(name, found, password):
+    """The exporter of a DaemonSet with TLS, as it runs, answers its probes; it refuses them where they do not show what it asks for."""
+    container = found["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]
+    probes = [container[probe]["exec"]["command"] for probe in ("livenessProbe", "readinessProbe")]
+    if any("httpGet" in container[probe] for probe in ("livenessProbe", "readinessProbe")):
+        wrong.append(f"{name}: the kubelet asks beside the program")
+    with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0)) as free:
+        directory, port = Path(directory), free.getsockname()[1]
+        free.close()
+        web_files(directory)
+        for file, text in found["config"]["data"].items():
+            (directory / file).write_text(text)
+        mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+        same(f"{name}: what is mounted", mounts, {"/etc/portscan_exporter", "/etc/portscan_exporter_web"})
+
+        def here(words):
+            words = [word.replace("/etc/portscan_exporter_web", str(directory)).replace("/etc/portscan_exporter", str(directory))
+                     for word in words if not word.startswith("--web.listen-address")]
+            return [*words, f"--web.listen-address=127.0.0.1:{port}"]
+
+        with subprocess.Popen([EXPORTER, "-i", "lo", "--log.format=logfmt", *here(container["args"])], stderr=subprocess.PIPE,
+                              text=True) as exporter:
+            try:
+                for probe in probes:
+                    answer = ask([EXPORTER, *here(probe[1:])])
+                    if answer.returncode if password else "password" not in answer.stderr:
+                        wrong.append(f"{name}: {probe}: {answer.stderr}")
+            finally:
+                exporter.terminate()
+                said = exporter.communicate()[1]
+            if exporter.returncode:
+                wrong.append(f"{name}: {said}")
+
+
+def ask(command):
+    """What it says, once somebody listens; within 30 s."""
+    for _ in range(150):
+        answer = subprocess.run(command, capture_output=True, text=True)
+        if answer.returncode == 0 or "password" in answer.stderr:
+            break
+        time.sleep(0.2)
+    return answer
+
+
 def words(rules):
     """The rules, each expression as its words: kustomize folds long ones anew, with other line ends."""
     rules = json.loads(json.dumps(rules))
@@ -153,6 +212,17 @@ bare = resources("helm, no operator", template(
     "--set=podMonitor.enabled=false", "--set=prometheusRule.enabled=false", "--set=dashboards.enabled=false"))
 same("no operator: what is left", sorted(bare), ["DaemonSet", "config"])
 run(TOOLS / "helm", "lint", "--strict", CHART)
+
+# TLS, and a password that only the chart's probes were told how to show.
+kustomized = resources("kustomize, TLS", run(TOOLS / "kubectl", "kustomize", ROOT / "deploy/kubernetes-tls"))
+endpoint = json.dumps({"scheme": "https", "tlsConfig": {"serverName": "portscan-exporter", "ca": {
+    "secret": {"name": "portscan-exporter-web", "key": "server.pem"}}}})
+charted = resources("helm, TLS", template("--set=web.secret=portscan-exporter-web", f"--set-json=podMonitor.endpoint={endpoint}"))
+shown = resources("helm, a password", template("--set=web.secret=w", "--set=web.client=client.yml", "--set=port=9999"))
+probed("kustomize, TLS", kustomized, False)
+probed("helm, TLS", charted, False)
+probed("helm, a password", shown, True)
+same("the scrapes of both over TLS", {**kustomized["PodMonitor"]["spec"], "selector": 0}, {**charted["PodMonitor"]["spec"], "selector": 0})
 
 print("\n".join(wrong))
 sys.exit(bool(wrong))

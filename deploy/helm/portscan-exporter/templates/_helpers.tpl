@@ -13,3 +13,14 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
+
+{{- /* The program as a probe: over TLS, and with a password or a certificate. */}}
+{{- define "portscan.health" -}}
+- /usr/local/bin/portscan_exporter
+- health
+- --web.listen-address=127.0.0.1:{{ .Values.port }}
+- --web.config.file=/etc/portscan_exporter_web/web.yml
+{{- with .Values.web.client }}
+- --http.config.file=/etc/portscan_exporter_web/{{ . }}
+{{- end }}
+{{- end }}
