@@ -61,6 +61,11 @@ impl Machine {
         self.run(&["systemctl", "show", "--value", "-p", name, "portscan_exporter"])
     }
 
+    /// What the journal has of the unit: these of its records, by `journalctl`'s own flags.
+    fn journal(&self, which: &[&str]) -> String {
+        self.run(&[&["journalctl", "-u", "portscan_exporter", "-o", "cat", "--no-pager"], which].concat())
+    }
+
     /// The metrics, without a program that the container does not have.
     fn page(&self) -> String {
         let get = "exec 3<>/dev/tcp/127.0.0.1/10220; printf 'GET /metrics HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: \
@@ -113,7 +118,7 @@ fn the_unit_lives_under_a_real_systemd() {
     machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=17", "portscan_exporter"]);
     let own = machine.run(&["cat", &format!("/proc/{first}/status")]);
     assert!(own.contains("NoNewPrivs:\t1\n") && own.contains("Seccomp:\t2\n"), "{own}");
-    let journal = machine.run(&["journalctl", "-u", "portscan_exporter", "-o", "cat", "--no-pager"]);
+    let journal = machine.journal(&[]);
     assert!(journal.contains("files are restricted, system calls restricted"), "{journal}");
 
     // /proc shows little, and still everything it tells of itself.
@@ -192,7 +197,7 @@ fn the_unit_lives_under_a_real_systemd() {
     let built = machine.run(&["systemctl", "--version"]);
     if built.contains("+BPF_FRAMEWORK") {
         assert!(!started.status.success(), "SocketBindDeny= does not hold here: {}", text(&started));
-        let journal = machine.run(&["journalctl", "-u", "portscan_exporter", "-o", "cat", "--no-pager"]);
+        let journal = machine.journal(&[]);
         assert!(journal.contains("cannot listen on 127.0.0.1:10221: "), "{journal}");
     } else {
         // Debian 12 builds its systemd without: there it ignores SocketBindDeny= without a word, as the unit says. What is left is
@@ -204,6 +209,7 @@ fn the_unit_lives_under_a_real_systemd() {
     machine.run(&["bash", "-c", dropin]);
     assert_eq!(machine.property("ActiveState"), "active");
 
+    files_out_of_reach(&machine);
     a_key_that_only_root_can_read(&machine);
 
     // It hangs: the watchdog ends it, and it is started again.
@@ -213,8 +219,49 @@ fn the_unit_lives_under_a_real_systemd() {
         machine.property("ActiveState") == "active"
             && ![hung.as_str(), "0"].contains(&machine.property("MainPID").as_str())
     });
-    let journal = machine.run(&["journalctl", "-u", "portscan_exporter", "-o", "cat", "--no-pager"]);
+    let journal = machine.journal(&[]);
     assert!(journal.contains("Watchdog timeout"), "{journal}");
+}
+
+/// Landlock holds the user of the unit, and root where a drop-in leaves it so: what that user may read, and the exporter need not, it
+/// cannot read. Root is warned of.
+fn files_out_of_reach(machine: &Machine) {
+    const CONFIG: &str = "/etc/portscan_exporter.yml";
+    std::fs::write(
+        machine._flags.path(),
+        format!("ARGS=-i lo --web.listen-address=127.0.0.1:10220 --config.file={CONFIG}\n"),
+    )
+    .unwrap();
+    let refuses = |file: &str, mode: &str| {
+        let link = format!(
+            "rm -f {CONFIG}; echo 'detection: {{}}' >{file}; chmod {mode} {file}; ln -s {file} {CONFIG}"
+        );
+        machine.run(&["bash", "-c", &link]);
+        machine.run(&["kill", "-HUP", &machine.property("MainPID")]);
+        let why = format!(
+            "not reloaded, the old one stays: cannot read {CONFIG}: permission denied (it is a link to {file})"
+        );
+        machine.eventually("the refusal", |machine| machine.journal(&["-p", "err"]).contains(&why));
+    };
+    let restart = |dropin: &str| {
+        let commands = format!(
+            "rm -f {CONFIG}; echo 'detection: {{}}' >{CONFIG}; d=/etc/systemd/system/portscan_exporter.service.d; \
+             printf '[Service]\\n{dropin}\\n' >$d/user.conf; systemctl daemon-reload; systemctl restart portscan_exporter"
+        );
+        machine.run(&["bash", "-c", &commands]);
+        let pid = machine.property("MainPID");
+        machine.run(&["stat", "-c", "%u", &format!("/proc/{pid}")])
+    };
+    assert_ne!(restart(""), "0");
+    refuses("/var/lib/anybodys", "644");
+    assert_eq!(restart("DynamicUser=no"), "0");
+    let warnings = machine.journal(&["-p", "warning"]);
+    assert!(
+        warnings.contains("it stays root, with no privilege but CAP_NET_RAW: cannot become nobody: "),
+        "{warnings}"
+    );
+    refuses("/var/lib/roots", "600");
+    restart("");
 }
 
 /// TLS with the key of a file that the unit's user cannot read: systemd hands it over, as the README says.
