@@ -23,9 +23,12 @@ TEST_PACKAGES = libpcap-dev gcc nmap masscan zmap hping3 ipv6toolkit tcpdump pro
 # What check-image uses beside the tools of the tests.
 IMAGE_PACKAGES = podman crun docker-compose libcap2-bin
 
-# Each of these tools runs for a second: optimising one takes minutes.
+# Each of these tools runs for a second: optimising one takes minutes. One that is installed is not built at all.
 CARGO_TOOLS = target/cargo-tools
 INSTALL_TOOL = $(CARGO) install --quiet --locked --debug --config profile.dev.debug=0 --root $(CARGO_TOOLS)
+DEB_TOOL = 3.8.0
+RPM_TOOL = 0.21.1
+SBOM_TOOL = 0.5.9
 
 .PHONY: run demo build static image check-image deb check-deb rpm sbom release check-reproducible test lint bench build-needs test-needs \
   test-tools
@@ -50,7 +53,7 @@ image: static
 deb: build-needs
 	deploy/reproducible.sh $(CARGO) build --release --locked
 	deploy/package.sh
-	$(INSTALL_TOOL) cargo-deb@3.8.0
+	@$(CARGO) deb --version 2>/dev/null | grep -Fqw $(DEB_TOOL) || $(INSTALL_TOOL) cargo-deb@$(DEB_TOOL)
 	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/reproducible.sh $(CARGO) deb --no-build --no-strip
 
 check-deb: test-needs deb
@@ -59,12 +62,12 @@ check-deb: test-needs deb
 
 rpm: static
 	deploy/package.sh
-	$(INSTALL_TOOL) cargo-generate-rpm@0.21.1
+	@$(CARGO) generate-rpm --version 2>/dev/null | grep -Fqw $(RPM_TOOL) || $(INSTALL_TOOL) cargo-generate-rpm@$(RPM_TOOL)
 	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/reproducible.sh $(CARGO) generate-rpm
 
 sbom: static
 	@command -v jq >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends jq
-	$(INSTALL_TOOL) cargo-cyclonedx@0.5.9
+	@$(CARGO) cyclonedx --version 2>/dev/null | grep -Fqw $(SBOM_TOOL) || $(INSTALL_TOOL) cargo-cyclonedx@$(SBOM_TOOL)
 	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/sbom.sh
 
 # The newest of each: a directory of packages may hold those of other versions.
