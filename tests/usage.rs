@@ -402,8 +402,8 @@ fn an_error_line_cannot_steer_a_terminal_and_is_not_long() {
 
 /// A directory that any user can look into, as /etc is.
 fn public() -> TempDir {
-    let directory = TempDir::new().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let directory = TempDir::new().expect("a directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
     directory
 }
 
