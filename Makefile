@@ -9,6 +9,7 @@
 # make release            all of these with their checksums in target/dist
 # make check-reproducible builds the static program twice, here and elsewhere, and compares the bytes (on Debian)
 # make check-deb          installs, upgrades, removes and purges the package under a real systemd (as root, on Debian)
+# make check-rpm          the same of the RPM
 # make check-image        the image and the compose file, run and scanned without a registry (as root, on Debian)
 .POSIX:
 CARGO ?= cargo
@@ -30,7 +31,7 @@ DEB_TOOL = 3.8.0
 RPM_TOOL = 0.21.1
 SBOM_TOOL = 0.5.9
 
-.PHONY: run demo build static image check-image deb check-deb rpm sbom release check-reproducible test lint bench build-needs test-needs \
+.PHONY: run demo build static image check-image deb check-deb rpm check-rpm sbom release check-reproducible test lint bench build-needs test-needs \
   test-tools
 
 run: build
@@ -64,6 +65,9 @@ rpm: static
 	deploy/package.sh
 	@$(CARGO) generate-rpm --version 2>/dev/null | grep -Fqw $(RPM_TOOL) || $(INSTALL_TOOL) cargo-generate-rpm@$(RPM_TOOL)
 	PATH="$$PWD/$(CARGO_TOOLS)/bin:$$PATH" deploy/reproducible.sh $(CARGO) generate-rpm
+
+check-rpm: test-needs rpm
+	tests/package/rpm.sh
 
 sbom: static
 	@command -v jq >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends jq

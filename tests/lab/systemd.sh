@@ -3,6 +3,8 @@
 # The root is debootstrapped once into target/lab (a minute, 300 MB); each boot gets an overlay that is
 # thrown away, a network of its own (only lo) and a cgroup of its own. Needs root.
 #
+# LAB_PACKAGES=a,b: further packages in the root.
+#
 # usage: systemd.sh up NAME [NSPAWN-OPTION...]   make the root if it is missing, boot, wait until it has booted
 #        systemd.sh sh NAME CMD [ARG...]         run a command inside
 #        systemd.sh down NAME                    power off and leave nothing behind
@@ -14,7 +16,7 @@ verb=${1:?} name=${2:?}
 shift 2
 lab=$(cd "$(dirname "$0")/../.." && pwd)/target/lab
 # libbpf1 is what systemd needs for SocketBindDeny=; Debian's systemd only suggests it.
-packages=systemd,systemd-sysv,dbus,libpcap0.8,libbpf1,iproute2,procps
+packages=systemd,systemd-sysv,dbus,libpcap0.8,libbpf1,iproute2,procps${LAB_PACKAGES:+,$LAB_PACKAGES}
 # Another list is another root.
 root=$lab/root-$(cksum <<<"$packages" | cut -d" " -f1)
 state=$lab/$name

@@ -4,20 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 name=package-$$
-lab() { tests/lab/systemd.sh "$@"; }
-step() { echo "== $*"; }
-fail() {
-    echo "run.sh: $*" >&2
-    lab sh "$name" journalctl --no-pager -n 30 >&2 || :
-    exit 1
-}
-inside() { lab sh "$name" "$@"; }
-eventually() { # WHAT CMD...: within 30 s
-    local what=$1
-    shift
-    for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done
-    fail "waited in vain for $what"
-}
+. tests/package/machine.sh
 
 deb=$(ls -t target/debian/portscan-exporter_*.deb | head -1)
 step "lintian: $deb"
@@ -32,32 +19,16 @@ sed -i 's/^Version: .*/Version: 9.0.0-1/' "$next/DEBIAN/control"
 echo "# A comment that the new version brings." >>"$next/etc/default/portscan_exporter"
 dpkg-deb --root-owner-group -b "$next" target/debian/upgrade.deb >/dev/null
 
-trap 'lab down "$name"' EXIT
-lab up "$name" --bind-ro="$PWD/$deb:/root/first.deb" --bind-ro="$PWD/target/debian/upgrade.deb:/root/next.deb"
-# A way out, and a host beyond it.
-inside ip netns add far
-inside ip link add eth0 type veth peer name far0 netns far
-inside ip addr add 198.51.100.1/24 dev eth0
-inside ip link set eth0 up
-inside ip route add default via 198.51.100.7
-for words in "addr add 198.51.100.7/24 dev far0" "link set far0 up"; do inside ip -n far $words; done
+boot --bind-ro="$PWD/$deb:/root/first.deb" --bind-ro="$PWD/target/debian/upgrade.deb:/root/next.deb"
 
 step "install"
 inside dpkg -i /root/first.deb | tail -3
 [ "$(inside systemctl is-enabled portscan_exporter)" = enabled ] || fail "it would not start at boot"
-# By its address: the container knows no localhost.
-ready() { inside timeout 5 portscan_exporter health --ready --web.listen-address=127.0.0.1:10220; }
 eventually "readiness" ready
-pid() { inside systemctl show --value -p MainPID portscan_exporter; }
 first=$(pid)
-inside grep -q 'CapEff:	0000000000002000' "/proc/$first/status" || fail "it has more than CAP_NET_RAW"
-inside nsenter --net=/run/netns/far bash -c 'for p in {1001..1030}; do : </dev/tcp/198.51.100.1/$p; done 2>/dev/null; true'
-hit() { inside journalctl -u portscan_exporter -o cat PORTSCAN_EVENT=hit | grep 'source=198.51.100.7'; }
-eventually "the hit in the journal" hit
-for file in /usr/share/portscan_exporter/alerts/portscan.rules.yml /usr/share/doc/portscan_exporter/runbooks/PortScanDetected.md \
-    /usr/share/portscan_exporter/grafana/portscan.json /usr/share/bash-completion/completions/portscan_exporter; do
-    inside test -s "$file" || fail "no $file"
-done
+found_a_scan
+has /usr/share/portscan_exporter/alerts/portscan.rules.yml /usr/share/doc/portscan_exporter/runbooks/PortScanDetected.md \
+    /usr/share/portscan_exporter/grafana/portscan.json /usr/share/bash-completion/completions/portscan_exporter
 
 step "its configuration is reloaded"
 inside sed -i 's/sources: \[\]/sources: [198.51.100.7]/' /etc/portscan_exporter/config.yml

@@ -1,0 +1,50 @@
+#!/bin/bash
+# The RPM by `rpm`, under a real systemd, in a container of its own: install, scan, upgrade with a changed configuration, remove. The
+# container is a Debian with rpm in it: nothing of the package depends on another, and its program is static. Needs root; `make check-rpm`
+# builds the package and installs what this needs.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+name=rpm-$$
+. tests/package/machine.sh
+export LAB_PACKAGES=rpm
+
+rpm=$(ls -t target/generate-rpm/*.rpm | grep -v upgrade | head -1)
+# The next version, as a package of the same files.
+next=target/generate-rpm/upgrade.rpm
+PATH="$PWD/target/cargo-tools/bin:$PATH" "${CARGO:-cargo}" generate-rpm --set-metadata 'version = "9.0.0"' --output "$next"
+
+boot --bind-ro="$PWD/$rpm:/root/first.rpm" --bind-ro="$PWD/$next:/root/next.rpm"
+# This rpm knows none of the packages that dpkg has installed.
+tool() { inside rpm --nodeps "$@"; }
+
+step "install: $rpm"
+tool -i /root/first.rpm
+inside systemctl enable --now portscan_exporter
+[ "$(inside systemctl is-enabled portscan_exporter)" = enabled ] || fail "it would not start at boot"
+eventually "readiness" ready
+first=$(pid)
+found_a_scan
+has /usr/share/portscan_exporter/alerts/portscan.rules.yml /usr/share/doc/portscan_exporter/runbooks/PortScanDetected.md \
+    /usr/share/portscan_exporter/grafana/portscan.json /usr/share/man/man8/portscan_exporter.8
+inside rpm -V portscan_exporter || fail "a file is not as the package has it"
+
+step "its configuration is reloaded"
+inside sed -i 's/sources: \[\]/sources: [198.51.100.7]/' /etc/portscan_exporter/config.yml
+inside systemctl reload portscan_exporter
+ignored() { inside portscan_exporter explain 198.51.100.7 --web.listen-address=127.0.0.1:10220 | grep 'ignore.sources'; }
+eventually "the address to be ignored" ignored
+[ "$(pid)" = "$first" ] || fail "a reload restarted it"
+
+step "upgrade: what was changed stays, and the new program runs"
+tool -U /root/next.rpm
+inside grep -q 198.51.100.7 /etc/portscan_exporter/config.yml || fail "the configuration was overwritten"
+eventually "readiness" ready
+[ "$(pid)" != "$first" ] || fail "the old program still runs"
+
+step "remove: it ends, and what was changed is kept beside"
+tool -e portscan_exporter
+! inside systemctl is-active --quiet portscan_exporter || fail "it still runs"
+! inside test -e /usr/bin/portscan_exporter || fail "the program is still there"
+! inside test -e /usr/lib/systemd/system/portscan_exporter.service || fail "the unit is still there"
+inside grep -q 198.51.100.7 /etc/portscan_exporter/config.yml.rpmsave || fail "the configuration is gone"
+echo "rpm: all is as it should be"
