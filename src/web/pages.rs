@@ -83,7 +83,7 @@ fn api() -> Vec<Route<App>> {
             name: "Scans",
             path: String::from("/api/v1/scans"),
             methods: Methods::Read,
-            about: "open and recent scans, in JSON; ?source=, kind=, technique=, interface=, since=, open=, limit=, cursor=",
+            about: "open and recent scans, in JSON; ?source=, since=, open=, limit=, cursor=, kind=, evidence= and other fields of theirs",
             answer: |app, call| Box::pin(async move { app.api.scans(call) }),
         },
         Route {

@@ -74,8 +74,9 @@ fn write_scans(page: &mut String, View { scans, hits, now, .. }: &View<'_>) {
     let (all, most) = (hits.iter().sum::<u64>(), hits.iter().max().copied().unwrap_or(0));
     let _ = write!(
         page,
-        "<p class=\"soft\">{all} hits, at most {most} in one minute; the last minute is on the right.</p>\
-         <h2>Scans</h2>"
+        "<p class=\"soft\">{all} {}, at most {most} in one minute; the last minute is on the right.</p>\
+         <h2>Scans</h2>",
+        if all == 1 { "hit" } else { "hits" }
     );
     if scans.is_empty() {
         page.push_str("<p>None since the start.</p>");
