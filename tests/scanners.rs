@@ -202,6 +202,39 @@ fn what_answered_is_told() {
     });
 }
 
+/// What looks like the packets of a connection, live: the host's own refusals tell, once they are looked for.
+#[test]
+fn an_acknowledgement_of_nothing_is_a_scan_where_the_host_is_seen_to_refuse_it() {
+    in_room("an_acknowledgement_of_nothing_is_a_scan_where_the_host_is_seen_to_refuse_it", |lab| {
+        let exporter = lab.exporter(&["--detection.techniques=all", "--detection.replies"]);
+        let scans = [("198.51.100.71", "-sA"), ("198.51.100.72", "-sW"), ("198.51.100.73", "-sM")];
+        for (source, way) in scans {
+            lab.run("s1", "ip", &["addr", "add", &format!("{source}/24"), "dev", "eth0"]);
+            let command = format!(
+                "nmap -n -Pn -T4 --max-retries=0 -e eth0 -S {source} --send-eth {way} -p1-60 {WATCHED}"
+            );
+            is_scanned_by(
+                lab,
+                &exporter,
+                &Run { source, command, technique: "ack", ports: 60.0, tool: "unknown" },
+            );
+        }
+        let way6 = format!("nmap -6 -n -Pn -T4 --max-retries=0 -sA -p1-60 {WATCHED_V6}");
+        let run =
+            Run { source: "2001:db8:51::/64", command: way6, technique: "ack", ports: 60.0, tool: "unknown" };
+        is_scanned_by(lab, &exporter, &run);
+        // The scanner's kernel refuses the host's SYN-ACKs, and the host is no scanner for it.
+        let _open = lab.serving("t", &["serve", "80", "443", "8080"]);
+        lab.nmap(&["-sS", "-p80,443,8080", WATCHED]);
+        assert_eq!(
+            exporter.value("portscan_hits_total", &["kind=\"vertical\"", "window=\"10s\""]),
+            Some(4.0)
+        );
+        assert_eq!(exporter.value("portscan_probes_ignored_total", &["reason=\"martian\""]), Some(0.0));
+        ends_well(exporter);
+    });
+}
+
 /// As polite as `-T2`, by IPv4 and IPv6: record, API and metrics name exactly the open ports as answered.
 #[test]
 fn what_answered_a_polite_scan_is_told() {

@@ -43,7 +43,8 @@ impl FlagTest {
 }
 
 /// A row is a technique, its class, its label, and its TCP flags: those that are set, of those that are looked at. Where there
-/// are several of these, one must hold; where there are none it is not TCP (`packet::datagram`).
+/// are several of these, one must hold; where there are none its flags do not tell (`pipeline::connections`), or it is not TCP
+/// (`packet::datagram`).
 macro_rules! techniques {
     ($($(#[$doc:meta])* $name:ident, $class:ident, $label:literal $(, $set:expr, of $judged:expr)*;)+) => {
         /// How a probe asks, in nmap's words.
@@ -92,6 +93,9 @@ const FLAGS: u8 = FIN | SYN | RST | PSH | ACK | URG;
 
 // Adding one: a row here, in the order of the labels; a capture with its golden (tests/captures); its label in the README.
 techniques! {
+    /// An acknowledgement of nothing: ACK or FIN with ACK, in no connection (`nmap -sA`, `-sW`, `-sM`). The packets of every connection have
+    /// these flags; what tells is the host's answer.
+    Ack, Odd, "ack";
     /// FIN alone (`nmap -sF`). A stack that closes a connection sets ACK, too.
     Fin, Odd, "fin", FIN, of FLAGS;
     /// A request of ICMP for an echo, the time or the netmask (`nmap -PE`, `ping`): it asks whether a host is there.
@@ -188,6 +192,12 @@ impl Techniques {
     #[must_use]
     pub const fn and(self, others: Self) -> Self {
         Self(self.0 | others.0)
+    }
+
+    /// These without that.
+    #[must_use]
+    pub(crate) const fn without(self, technique: Technique) -> Self {
+        Self(self.0 & !(1 << technique as u16))
     }
 
     /// Whether it is one of them.
@@ -320,13 +330,11 @@ mod tests {
             assert_eq!(set.to_string().parse(), Ok(set));
         }
         assert_eq!(Techniques::DEFAULT.to_string(), "fin,null,odd,sctp,syn,xmas");
-        for text in ["", "syn,", "SYN", "ack", "all,syn"] {
+        for text in ["", "syn,", "SYN", "synack", "all,syn"] {
             let error = text.parse::<Techniques>().expect_err("no techniques");
-            assert!(
-                error.ends_with(
-                    "(known: all, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, xmas)"
-                )
-            );
+            assert!(error.ends_with(
+                "(known: all, or some of ack, fin, icmp, null, odd, protocol, sctp, syn, udp, xmas)"
+            ));
         }
     }
 

@@ -4,6 +4,7 @@ use crate::detect::{Probe, Technique, Techniques};
 use crate::packet::tunnel::{SAMPLE, Tunnels};
 use crate::packet::{LinkType, Signature, Skipped, Timestamp, datagram, decode, tunnel};
 use crate::pipeline::Pipeline;
+use crate::pipeline::connections::Connections;
 use crate::pipeline::conversations::{Conversations, is_for_all};
 
 /// How it is looked for.
@@ -36,6 +37,10 @@ impl Pipeline {
     /// Other techniques from now on.
     pub(super) fn look_for(&mut self, techniques: Techniques) {
         self.techniques = techniques;
+        let has_ack = self.replies && techniques.contains(Technique::Ack);
+        if has_ack != self.connections.is_some() {
+            self.connections = has_ack.then(Connections::new);
+        }
         let has_udp = techniques.contains(Technique::Udp);
         let conversations = &mut self.datagrams.conversations;
         if has_udp != conversations.is_some() {

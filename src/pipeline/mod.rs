@@ -1,11 +1,13 @@
 //! One interface end to end: frames in, scan events and snapshots out. Owns what it touches, takes no lock.
 
+mod connections;
 mod conversations;
 mod datagrams;
+mod known;
 mod live;
 pub(crate) mod vantage;
 
-pub(crate) use conversations::BYTES as CONVERSATION_BYTES;
+pub(crate) use known::BYTES as KNOWN_BYTES;
 pub use live::{LiveSink, Publisher, QUESTIONS, Question, Reload};
 
 use crate::capture::CaptureStatus;
@@ -19,6 +21,7 @@ use crate::packet::tunnel::Tunnels;
 use crate::packet::{
     LinkType, Packet, Signature, Skipped, Techniques, Timestamp, Tool, decode, decode_plain, ipv4_piece,
 };
+use crate::pipeline::connections::Connections;
 use crate::pipeline::datagrams::Datagrams;
 use crate::pipeline::vantage::Vantage;
 use crate::publish::sample::Sample;
@@ -54,6 +57,8 @@ pub struct Pipeline {
     techniques: Techniques,
     /// Whether answers to them are looked for.
     replies: bool,
+    /// Where segments of no connection are looked for.
+    connections: Option<Connections>,
     detector: Detector,
     packets: u64,
     skipped: [u64; Skipped::ALL.len()],
@@ -83,18 +88,21 @@ impl Pipeline {
     }
 
     fn of(detector: Detector) -> Self {
-        Self {
+        let mut pipeline = Self {
             link: LinkType::Ethernet,
             vantage: Vantage::default(),
             datagrams: Datagrams::new(detector.policy().techniques),
             techniques: detector.policy().techniques,
             replies: detector.policy().replies,
+            connections: None,
             detector,
             packets: 0,
             skipped: [0; Skipped::ALL.len()],
             fragments: None,
             sample: None,
-        }
+        };
+        pipeline.look_for(pipeline.techniques);
+        pipeline
     }
 
     /// The same for a capture that stands here; at first it is like a file, which may be from anywhere.
@@ -187,14 +195,26 @@ impl Pipeline {
     fn judge_in(&mut self, link: LinkType, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
         let asked = Probe::of(packet).filter(|probe| self.techniques.contains(probe.technique));
         let Some(probe) = asked else {
-            self.skipped[Skipped::NotProbe as usize] += 1;
-            return if self.replies { Probe::of_reply(packet) } else { None };
+            return self.reply(link, packet, bytes);
         };
         self.place(
             link,
             bytes,
             Probe { tool: Tool::of(link, bytes), signature: Signature::of(link, bytes), ..probe },
         )
+    }
+
+    /// What a packet that asks nothing itself says of those that did.
+    #[inline]
+    fn reply(&mut self, link: LinkType, packet: &Packet, bytes: &[u8]) -> Option<Probe> {
+        let refused = self.connections.as_mut().and_then(|connections| connections.refused(packet));
+        // What others refused this host is nobody's probe.
+        let asked = refused.filter(|asked| self.vantage.judge(link, bytes, asked.source).is_none());
+        if asked.is_some() {
+            return asked;
+        }
+        self.skipped[Skipped::NotProbe as usize] += 1;
+        if self.replies { Probe::of_reply(packet) } else { None }
     }
 
     /// A probe, if it can be one from where we stand.

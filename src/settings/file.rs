@@ -452,13 +452,13 @@ mod tests {
             ("detection:\n  threshold: -1\n", "line 2: expected a whole number like 20, found \"-1\""),
             ("detection:\n  threshold: 20.5\n", "line 2: expected a whole number like 20, found \"20.5\""),
             (
-                "detection:\n  techniques: syn,ack\n",
-                "line 2: unknown technique \"ack\" (known: all, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, \
+                "detection:\n  techniques: syn,tcp\n",
+                "line 2: unknown technique \"tcp\" (known: all, or some of ack, fin, icmp, null, odd, protocol, sctp, syn, udp, \
                  xmas)",
             ),
             (
-                "detection:\n  techniques: [syn, ack]\n",
-                "line 2: unknown technique \"ack\" (known: all, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, \
+                "detection:\n  techniques: [syn, tcp]\n",
+                "line 2: unknown technique \"tcp\" (known: all, or some of ack, fin, icmp, null, odd, protocol, sctp, syn, udp, \
                  xmas)",
             ),
             (

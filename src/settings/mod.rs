@@ -80,15 +80,17 @@ impl Settings {
     }
 
     /// What tables and rings will want, of all interfaces together. To tell answers by UDP from probes each thread has a table and
-    /// a ring of its own beside them.
+    /// a ring of its own beside them, and to tell what is of no connection a table.
     pub fn memory(&self) -> Wanted {
         let is_udp = self.policy.techniques.contains(Technique::Udp);
-        let threads = if is_udp { u64::from(self.flags.capture.threads) } else { 0 };
+        let is_ack = self.policy.techniques.contains(Technique::Ack);
+        let threads = u64::from(self.flags.capture.threads);
+        let (tables, rings) =
+            (threads * (u64::from(is_udp) + u64::from(is_ack)), threads * u64::from(is_udp));
         Wanted {
             interfaces: checks::interfaces(&self.flags.capture),
-            tables: self.limits.total_bytes(&self.policy) as u64
-                + threads * pipeline::CONVERSATION_BYTES as u64,
-            rings: checks::buffer_of_each(&self.flags.capture).0 + threads * u64::from(REQUEST_RING_BYTES),
+            tables: self.limits.total_bytes(&self.policy) as u64 + tables * pipeline::KNOWN_BYTES as u64,
+            rings: checks::buffer_of_each(&self.flags.capture).0 + rings * u64::from(REQUEST_RING_BYTES),
         }
     }
 
@@ -159,7 +161,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         threshold,
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
         parties: Parties::new(ipv6_prefix, file.ipv6_prefixes.clone()),
-        techniques: flags.techniques.or(file.techniques).unwrap_or(Techniques::DEFAULT),
+        techniques: techniques(flags.techniques.or(file.techniques), flags.replies)?,
         replies: flags.replies,
         slower,
         home: Networks::new(home),
@@ -170,6 +172,18 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         ignored_destinations: Networks::new(&ignore.destinations),
         ignored_pairs: ignore.pairs,
     })
+}
+
+/// The techniques that were chosen, as far as they can be seen: `all` is without the one that answers tell where none are seen.
+fn techniques(chosen: Option<Techniques>, replies: bool) -> Result<Techniques, SettingsError> {
+    let chosen = chosen.unwrap_or(Techniques::DEFAULT);
+    if replies || !chosen.contains(Technique::Ack) {
+        Ok(chosen)
+    } else if chosen == Techniques::ALL {
+        Ok(chosen.without(Technique::Ack))
+    } else {
+        invalid("the technique ack needs --detection.replies: what it is shows by the host's answer".into())
+    }
 }
 
 /// The limits, checked against the policy that they must hold.

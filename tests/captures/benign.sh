@@ -158,6 +158,13 @@ if wanted own-connections; then
     at t curl -sS --no-progress-meter -o /dev/null "http://$SRV:[80-80]/[1-30]" "http://$SRV:8080/[1-40]" "http://$SRV:443/[1-30]"
 fi
 
+# Forty streams that are broken off: what still comes is refused, on the port of each.
+if wanted cut-off; then
+  serving srv drip 8090
+  record cut-off t eth0 "tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0" at t sh -c "curl -sS --no-progress-meter -o /dev/null --parallel \
+    --parallel-max 40 --parallel-immediate --max-time 2 'http://$SRV:8090/[1-40]' || [ \$? = 28 ]"
+fi
+
 # A load generator: the first eight hundred packets that open its connections.
 if wanted load-generator; then
   [ "$(at t ss -Hltn 'sport = :8080')" ] || serving t serve 80 443 8080

@@ -99,6 +99,11 @@ record fragments t eth0 "udp or ip[6:2] & 0x3fff != 0" at s1 python3 "$here/traf
 for technique in fin=-sF null=-sN xmas=-sX maimon=-sM ack=-sA window=-sW udp=-sU sctp=-sY; do
   record "${technique%%=*}-scan" t eth0 "ip and not arp" scan "${technique#*=}" -p1-60 $T
 done
+# What the host refused is in these, too: that tells them from packets of a connection.
+for technique in maimon=-sM ack=-sA window=-sW; do
+  way=inout record "answered-${technique%%=*}-scan" t eth0 "tcp" scan "${technique#*=}" -p1-60 $T
+done
+way=inout record answered-ipv6-ack-scan t eth0 "ip6 and tcp" scan -6 -sA -p1-60 $T6
 record odd-scan t eth0 "tcp" scan -sS --scanflags SYNFIN -p1-60 $T
 record odd-rst-scan t eth0 "tcp" scan -sS --scanflags FINRSTURG -p1-60 $T
 record protocol-scan t eth0 "ip" scan -sO $T

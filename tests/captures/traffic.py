@@ -3,6 +3,7 @@
 
   serve PORT...                     accept on the ports, answer one HTTP request a connection, close
   serve-closing PORT                accept and close at once (the server sends the first FIN)
+  drip PORT                         answer each connection with a line a fifth of a second, without end
   connect ADDR PORT N               N connections, one after the other, each closed properly
   refused ADDR PORT N               N connections to a closed port
   abort ADDR PORT N                 N connections ended by RST
@@ -116,6 +117,23 @@ def serve_closing(port):
     ready()
     while True:
         s.accept()[0].close()
+
+
+def drip(port):
+    def answer_slowly(conn):
+        try:
+            conn.recv(4096)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+            while True:
+                conn.sendall(b"ok\n")
+                time.sleep(0.2)
+        except OSError:
+            conn.close()
+
+    s = listen(port)
+    ready()
+    while True:
+        threading.Thread(target=answer_slowly, args=(s.accept()[0],), daemon=True).start()
 
 
 def ftp_server(address, directory):
@@ -447,6 +465,8 @@ def main():
             serve([int(p) for p in a])
         case "serve-closing":
             serve_closing(int(a[0]))
+        case "drip":
+            drip(int(a[0]))
         case "ftp-server":
             ftp_server(*a)
         case "connect" | "refused" | "abort":

@@ -367,8 +367,13 @@ fn write(link: LinkType, Taken { techniques, tunnels, replies }: Taken) -> Vec<I
         LinkType::RawIp => (0, None),
         LinkType::Null | LinkType::Loop => (4, None),
     };
-    let mut write =
-        Writer { code: Assembler::default(), link: header, techniques, tunnels, replies: replies.flags() };
+    let mut write = Writer {
+        code: Assembler::default(),
+        link: header,
+        techniques,
+        tunnels,
+        replies: replies.flags(techniques),
+    };
     if replies == Replies::Leaving {
         write.replies_that_leave(ether_type);
     }

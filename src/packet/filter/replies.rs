@@ -5,7 +5,7 @@ use super::{SNAPLEN, Writer};
 use crate::packet::bpf::{A_TO_X, ADD_X, AND, IF_ANY_BIT, IF_EQUAL, LOAD_HALF, LOAD_WORD, SHIFT_LEFT, X_IS};
 use crate::packet::ip::TCP;
 use crate::packet::link::{IPV4, IPV6, TAGS};
-use crate::packet::{TcpFlags, Techniques};
+use crate::packet::{TcpFlags, Technique, Techniques};
 
 /// Which of what comes of probes is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +31,31 @@ const ANSWERS: u64 = 1 << (TcpFlags::SYN | TcpFlags::ACK) | 1 << (TcpFlags::RST 
 /// Those that end a connection.
 const ENDS: u64 = 1 << (TcpFlags::FIN | TcpFlags::ACK) | 1 << (TcpFlags::RST | TcpFlags::ACK);
 
+/// A host's word that a segment was of no connection (RFC 9293, section 3.10.7.1).
+const REFUSALS: u64 = 1 << TcpFlags::RST;
+
+/// What begins a connection of either side: refusals of what follows say nothing.
+const BEGINNINGS: u64 = 1 << (TcpFlags::SYN | TcpFlags::ACK);
+
 impl Replies {
     /// The combinations of flags that are taken of what arrives, as far as that is told apart.
-    pub(super) const fn flags(self) -> u64 {
+    pub(super) const fn flags(self, techniques: Techniques) -> u64 {
+        let has_ack = techniques.contains(Technique::Ack);
         match self {
             Replies::None => 0,
-            Replies::All => ANSWERS | ENDS,
-            Replies::Leaving => ENDS,
+            Replies::All => ANSWERS | ENDS | if has_ack { REFUSALS } else { 0 },
+            Replies::Leaving => ENDS | if has_ack { BEGINNINGS } else { 0 },
         }
     }
 }
 
+/// Those of what leaves.
+const fn leaving(techniques: Techniques) -> u64 {
+    ANSWERS | if techniques.contains(Technique::Ack) { REFUSALS } else { 0 }
+}
+
 impl Writer {
-    /// What leaves is taken if it answers a SYN. A host writes its answers plainly, with at most one tag in the frame. What arrives goes
+    /// What leaves is taken if it answers a SYN, or a segment of no connection where such are looked for. A host writes its answers plainly, with at most one tag in the frame. What arrives goes
     /// on behind this.
     pub(super) fn replies_that_leave(&mut self, ether_type: Option<u32>) {
         let (leaves, arrives) = (self.label(), self.label());
@@ -52,7 +64,7 @@ impl Writer {
         self.code.go(arrives);
         self.place(leaves);
         let techniques = std::mem::replace(&mut self.techniques, Techniques::of(&[]));
-        let replies = std::mem::replace(&mut self.replies, ANSWERS);
+        let replies = std::mem::replace(&mut self.replies, leaving(techniques));
         self.code.put(X_IS, 0);
         let (ipv4, ipv6) = (self.label(), self.label());
         match ether_type {

@@ -137,7 +137,8 @@ pub struct DetectionFlags {
     /// Distinct ports within it of one network at which it counts as scanning; 0 turns the rule off
     #[arg(long = HOP_THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
     pub hop_threshold: Option<u32>,
-    /// Techniques to look for: `all`, or some of fin, icmp, null, odd, protocol, sctp, syn, udp, xmas
+    /// Techniques to look for: `all`, or some of ack, fin, icmp, null, odd, protocol, sctp, syn, udp, xmas;
+    /// ack takes --detection.replies as well
     /// [default: fin,null,odd,sctp,syn,xmas]
     #[arg(long = "detection.techniques", value_name = "LIST", global = true)]
     pub techniques: Option<Techniques>,

@@ -44,6 +44,7 @@ pub type Scans = &'static [(&'static str, &'static str, u64)];
 
 pub const ALL: &[&str] = &["--detection.techniques=all"];
 pub const REPLIES: &[&str] = &["--detection.replies"];
+pub const ALL_AND_REPLIES: &[&str] = &["--detection.techniques=all", "--detection.replies"];
 pub const TUNNELS: &[&str] = &["--capture.tunnels"];
 pub const SCANNER: &str = "198.51.100.7";
 pub const IN_TUNNEL: &str = "203.0.113.129";
@@ -94,6 +95,11 @@ pub const SCANS: &[(&str, &[&str], Scans)] = &[
     ("maimon-scan.pcap", ALL, &[]),
     ("ack-scan.pcap", ALL, &[]),
     ("window-scan.pcap", ALL, &[]),
+    // Unless the host is seen to refuse them.
+    ("answered-maimon-scan.pcap", ALL_AND_REPLIES, &[(SCANNER, "ack", 60)]),
+    ("answered-ack-scan.pcap", ALL_AND_REPLIES, &[(SCANNER, "ack", 60)]),
+    ("answered-window-scan.pcap", ALL_AND_REPLIES, &[(SCANNER, "ack", 60)]),
+    ("answered-ipv6-ack-scan.pcap", ALL_AND_REPLIES, &[("2001:db8:51::/64", "ack", 60)]),
     // One port of many hosts is no scan of ports.
     ("zmap.pcap", ALL, &[("198.51.100.7", "syn", 1)]),
     // Who looks like a scanner, and is told from one.
