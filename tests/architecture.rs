@@ -282,12 +282,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("events", &[]),
     ("events::record", &["detect", "packet", "text::time"]),
     ("events::flood", &["detect"]),
+    ("events::storm", &["detect", "events::flood", "events::storm::look", "packet"]),
+    ("events::storm::look", &["detect", "packet"]),
     (
         "events::notify",
         &[
             "detect",
             "events::flood",
             "events::record",
+            "events::storm",
             "logger",
             "publish::recent",
             "system::clock",

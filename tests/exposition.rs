@@ -208,6 +208,8 @@ fn state() -> ProcessState {
             (Counter::RecordsInfo, 3),
             (Counter::RecordsDebug, 4),
             (Counter::RecordsSuppressed, 5),
+            (Counter::RecordsFolded, 35),
+            (Counter::Storms, 1),
             (Counter::RecordsRedirected, 6),
             (Counter::RecordsLost, 7),
             (Counter::CutCrowded, 8),

@@ -11,9 +11,12 @@ use fixture::{after, scan};
 use lab::room::{in_bare_room, journald};
 use lab::{PATIENCE, eventually, journal};
 use portscan_exporter::detect::{EventKind, Scan, ScanEvent};
-use portscan_exporter::events::notify::{ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, SUPPRESSED_ID};
+use portscan_exporter::events::notify::{
+    ENDED_ID, GROWN_ID, HIT_ID, Notice, Notifier, STORM_ENDED_ID, STORM_ID, SUPPRESSED_ID,
+};
 use portscan_exporter::events::{BURST, RATE};
 use portscan_exporter::logger::{self, Format, Options};
+use portscan_exporter::packet::Signature;
 use portscan_exporter::system::clock;
 use portscan_exporter::system::counters::Counter;
 use serde_json::{Value, json};
@@ -91,6 +94,14 @@ fn event(kind: EventKind, source: &str) -> ScanEvent {
     ScanEvent { kind, scan }
 }
 
+/// The hit of a scanner that one machine forges, of this number.
+fn decoy(number: u32) -> ScanEvent {
+    let hit = event(EventKind::Hit, &format!("203.0.113.{number}"));
+    let signature = Signature { ttl: 52, window: 1024 };
+    let detected = hit.scan.detected.saturating_add(u64::from(number));
+    ScanEvent { scan: Scan { signature, detected, ..hit.scan }, ..hit }
+}
+
 /// Started by the other tests it is a program: it sends the orders of standard input through the notifier and the logger, and
 /// prints what they counted. Run as a test it starts itself as that program.
 #[test]
@@ -117,6 +128,8 @@ fn program() {
             "flood" => {
                 (0..argument.parse().unwrap()).for_each(|_| send(event(EventKind::Hit, "203.0.113.9")))
             }
+            // Of so many sources, which one machine forges.
+            "storm" => (1..=argument.parse().unwrap()).for_each(|number| send(decoy(number))),
             "info" => log::info!("{argument}"),
             _ => panic!("unknown order {order}"),
         }
@@ -140,6 +153,8 @@ fn program() {
             "redirected": counts.of(Counter::RecordsRedirected),
             "lost": counts.of(Counter::RecordsLost),
             "suppressed": counts.of(Counter::RecordsSuppressed),
+            "folded": counts.of(Counter::RecordsFolded),
+            "storms": counts.of(Counter::Storms),
         })
     );
 }
@@ -236,6 +251,53 @@ fn scans(words: &[&str]) -> (Option<i32>, String, String) {
         Command::new(env!("CARGO_BIN_EXE_portscan_exporter")).arg("scans").args(words).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Forty decoys are five records of their own and those of the storm, which each source finds.
+#[test]
+fn a_storm_is_one_record_and_each_of_its_sources_finds_it() {
+    in_bare_room("a_storm_is_one_record_and_each_of_its_sources_finds_it", || {
+        let _journald = journald();
+        let mut program = Program::start(Format::Journald, Stdio::piped(), &[]);
+        program.order("storm 40");
+        let (counts, stderr) = program.finish();
+        assert_eq!(stderr, "");
+        let told =
+            [&counts["written"]["warning"], &counts["folded"], &counts["storms"], &counts["suppressed"]];
+        assert_eq!(told, [7, 35, 1, 0].map(|count| json!(count)).each_ref());
+
+        assert_eq!(journal_of(5, &[&format!("MESSAGE_ID={HIT_ID}")]).len(), 5);
+        let began = &journal_of(1, &[&format!("MESSAGE_ID={STORM_ID}")])[0];
+        let ended = &journal_of(1, &[&format!("MESSAGE_ID={STORM_ENDED_ID}")])[0];
+        assert_eq!(began["PORTSCAN_STORM"], ended["PORTSCAN_STORM"]);
+        let named = |names: std::ops::RangeInclusive<u32>| -> Vec<String> {
+            names.map(|number| format!("203.0.113.{number}")).collect()
+        };
+        for (record, event, sources) in [(began, "storm", 6), (ended, "storm_ended", 40)] {
+            for (field, value) in [
+                ("PORTSCAN_EVENT", event),
+                ("PORTSCAN_SOURCES", &sources.to_string()),
+                ("PORTSCAN_COMMON", "target_address,ttl,tcp_window,first_port"),
+                ("PORTSCAN_TARGET_ADDRESS", "192.0.2.10"),
+                ("PORTSCAN_TTL", "52"),
+                ("PORTSCAN_SAME_TTL", &sources.to_string()),
+                ("PORTSCAN_SAMPLE_SOURCES", &named(1..=sources).join(",")),
+            ] {
+                assert_eq!(record[field], value, "{field}");
+            }
+            assert_eq!(record["PORTSCAN_SOURCE"], json!(named(1..=sources)));
+        }
+        assert_eq!([&began["PORTSCAN_SUPPRESSED_HITS"], &ended["PORTSCAN_SUPPRESSED_HITS"]], ["1", "34"]);
+        // Who is one of them is found.
+        let of_one = journal(&["PORTSCAN_SOURCE=203.0.113.33"]);
+        assert_eq!(
+            of_one.iter().map(|record| &record["PORTSCAN_EVENT"]).collect::<Vec<_>>(),
+            ["storm_ended"]
+        );
+        let (code, said, errors) = scans(&["--unit="]);
+        assert_eq!((code, said.matches("  vertical  syn").count(), &*errors), (Some(0), 5, ""), "{said}");
+        assert!(said.contains("35 hits more without a record"), "{said}");
+    });
 }
 
 /// Who scanned me, and which ports: one command, of what the journal has.
@@ -354,6 +416,7 @@ fn the_catalog_explains_every_record() {
         .iter()
         .filter_map(|field| field.log)
         .chain(["suppressed", "suppressed_hits", "reason", "blind_seconds", "lost"])
+        .chain(["storm", "common", "latest_hit"])
         .map(|name| format!("PORTSCAN_{}", name.to_uppercase()))
         .collect();
     for name in text.split('@').filter(|word| word.starts_with("PORTSCAN_") && !word.contains(' ')) {

@@ -470,8 +470,41 @@ fn a_storm_of_forged_scanners_hides_no_real_one() {
             [&ended["PORTSCAN_EVIDENCE"], &ended["PORTSCAN_PORTS"], &ended["PORTSCAN_ANSWERED_PORTS"]],
             ["handshake", "50", "22"]
         );
-        let withheld = journal(&["PORTSCAN_EVENT=suppressed"]);
-        assert!(!withheld.is_empty() && withheld.iter().all(|it| it["PORTSCAN_SUPPRESSED_HANDSHAKE"] == "0"));
+        // The forged ones are a storm, but for the few before it was recognised.
+        let storms = journal(&["PORTSCAN_EVENT=storm_ended"]);
+        assert_eq!(storms.len(), 1, "{storms:?}");
+        // Their window is 0, which says nothing.
+        assert_eq!(storms[0]["PORTSCAN_COMMON"], "target_address,ttl,first_port");
+        let told = journal(&["PORTSCAN_EVENT=hit"]).len();
+        assert!(told <= 10, "{told} hits");
+        let records = ["storm", "storm_grown", "storm_ended", "suppressed"]
+            .map(|event| journal(&[&format!("PORTSCAN_EVENT={event}")]))
+            .concat();
+        assert!(records.iter().all(|it| it["PORTSCAN_SUPPRESSED_HANDSHAKE"] == "0"), "{records:?}");
+    });
+}
+
+/// `nmap -D` with forty decoys: one storm, and the hits before it was recognised. The address of the real scanner finds it.
+#[test]
+fn a_scan_with_forty_decoys_is_one_storm() {
+    in_room("a_scan_with_forty_decoys_is_one_storm", |lab| {
+        let exporter = lab.exporter(&[]);
+        lab.nmap(&["-sS", "-p1-100", "--max-retries=0", "-D", "RND:40", WATCHED]);
+        exporter.wait_for("portscan_hits_total", &["kind=\"vertical\"", "window=\"10s\""], 41.0);
+        exporter.wait_for("portscan_storms_total", &[], 1.0);
+        let of_source = ["source=\"198.51.100.7\"", "window=\"10s\""];
+        exporter.wait_for("portscan_source_peak_distinct_ports", &of_source, 100.0);
+        ends_well(exporter);
+        let storms = eventually("the storm in the journal", PATIENCE, || {
+            Some(journal(&["PORTSCAN_EVENT=storm_ended"])).filter(|storms| !storms.is_empty())
+        });
+        let told = ["SOURCES", "COMMON", "TARGET_ADDRESS", "TCP_WINDOW", "SAME_FIRST_PORT", "TOOL"]
+            .map(|name| storms[0][format!("PORTSCAN_{name}")].as_str().unwrap_or_default().to_owned());
+        assert_eq!(told, ["41", "target_address,tcp_window,first_port", WATCHED, "1024", "41", "nmap"]);
+        let of = |event: &str| journal(&[&format!("PORTSCAN_EVENT={event}")]).len();
+        assert_eq!([storms.len(), of("storm"), of("hit"), of("ended"), of("suppressed")], [1, 1, 5, 5, 0]);
+        let found = journal(&["PORTSCAN_SOURCE=198.51.100.7", "PORTSCAN_EVENT=storm_ended"]);
+        assert_eq!(found, storms);
     });
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Withheld {
 }
 
 impl Withheld {
-    fn add(&mut self, event: &ScanEvent) {
+    pub(super) fn add(&mut self, event: &ScanEvent) {
         self.records += 1;
         let of_kind = match event.kind {
             EventKind::Hit => &mut self.hits,

@@ -2,6 +2,7 @@
 
 pub mod record;
 mod flood;
+mod storm;
 pub mod notify;
 mod losses;
 mod outages;

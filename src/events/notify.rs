@@ -4,14 +4,15 @@
 //! Runs on a thread of its own at the end of a bounded queue, so that a slow journal costs records (counted by
 //! the sender) and never packets.
 
-use crate::detect::{EventKind, PortSample, Replies, Scan, ScanEvent};
+use crate::detect::{EventKind, PortSample, Replies, Scan, ScanEvent, Source};
 use crate::events::flood::{BURST, FloodLimit, RATE, Withheld};
 use crate::events::record::{Record, Value, left_out};
-use crate::logger::{self, MESSAGE_ID_KEY, TITLE_KEY};
+use crate::events::storm::{Feature, Report, Storm, Storms};
+use crate::logger::{self, MEMBER_KEY, MESSAGE_ID_KEY, TITLE_KEY};
 use crate::publish::recent::Recent;
 use crate::system::clock;
 use crate::text::units::write_nanos;
-use log::kv::{self, Key, Source, VisitSource};
+use log::kv::{self, Key, VisitSource};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -25,11 +26,21 @@ pub const ENDED_ID: &str = "6c149a0603b84d2f9fee5b12c40e7d7d";
 /// `MESSAGE_ID` of the summary of a flood.
 pub const SUPPRESSED_ID: &str = "b972b20b34cf4395a04213d911037b05";
 
+/// `MESSAGE_ID` of a storm that begins.
+pub const STORM_ID: &str = "514875d2d9e6479d97cf15a13aa00705";
+/// `MESSAGE_ID` of a storm that grew.
+pub const STORM_GROWN_ID: &str = "d3e99595483d4156924eb4f935b5efbf";
+/// `MESSAGE_ID` of a storm that ended.
+pub const STORM_ENDED_ID: &str = "0dbf1d997f8e4668b7b843b65034bd85";
+
 /// Ports shown in the message; the field has all of the sample.
 const MESSAGE_PORTS: usize = 5;
 
 /// Ranges of ports shown in the message of a scan that goes on or has ended; the field has more.
 const MESSAGE_RANGES: usize = 8;
+
+/// Sources of a storm shown in the message; the field has more.
+const MESSAGE_SOURCES: usize = 5;
 
 /// A scan event and the interface it was seen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +55,8 @@ pub struct Notice {
 #[derive(Debug)]
 pub struct Notifier {
     flood: FloodLimit,
-    /// Takes in every scan, also those that the limit withholds.
+    storms: Storms,
+    /// Takes in every scan, also those that have no record of their own.
     recent: Option<Arc<Recent>>,
 }
 
@@ -57,7 +69,7 @@ impl Default for Notifier {
 impl Notifier {
     /// A notifier that has written nothing yet.
     pub fn new() -> Self {
-        Self { flood: FloodLimit::new(clock::steady()), recent: None }
+        Self { flood: FloodLimit::new(clock::steady()), storms: Storms::new(), recent: None }
     }
 
     /// The same that puts every scan among the recent ones, too.
@@ -69,7 +81,8 @@ impl Notifier {
     /// Write what arrives until every sender is gone and the queue is empty.
     pub fn run(mut self, notices: Receiver<Notice>) {
         loop {
-            let notice = match self.flood.summary_due() {
+            let due = [self.flood.summary_due(), self.storms.due_at()].into_iter().flatten().min();
+            let notice = match due {
                 None => notices.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(due) => notices.recv_timeout(due.saturating_duration_since(clock::steady())),
             };
@@ -78,15 +91,20 @@ impl Notifier {
                 recent.put(interface, *event);
             }
             match notice {
+                Ok(notice) if self.storms.fold(&notice.interface, &notice.event, now) => {
+                    logger::count_folded();
+                }
                 Ok(notice) if self.flood.admits(&notice.event, now) => entry(&notice).write(),
                 Ok(_) => logger::count_suppressed(1),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.storms.report(now, write_storm);
             if self.flood.summary_due().is_some_and(|due| due <= now) {
                 self.summarise();
             }
         }
+        self.storms.end(clock::steady(), write_storm);
         self.summarise();
     }
 
@@ -105,6 +123,8 @@ struct Entry<'a> {
     event: &'static str,
     message: String,
     fields: Vec<(&'static str, Value<'a>)>,
+    /// Fields that are text of the record's own.
+    texts: Vec<(&'static str, String)>,
 }
 
 /// The record of a scan.
@@ -120,11 +140,13 @@ fn entry(Notice { interface, event: ScanEvent { kind, scan } }: &Notice) -> Entr
         event: kind.label(),
         message: message(*kind, scan, interface),
         fields: Record { scan, interface, clock_steps: 0 }.logged().collect(),
+        texts: Vec::new(),
     }
 }
 
 /// The record of a flood.
-fn summary(Withheld { records, hits, grown, ended, answered, handshake }: Withheld) -> Entry<'static> {
+fn summary(withheld: Withheld) -> Entry<'static> {
+    let Withheld { records, hits, grown, ended, answered, handshake } = withheld;
     Entry {
         message_id: SUPPRESSED_ID,
         title: String::from("portscan records withheld"),
@@ -133,15 +155,102 @@ fn summary(Withheld { records, hits, grown, ended, answered, handshake }: Withhe
             "portscan records withheld records={records} hits={hits} burst={BURST} rate={RATE}/s grown={grown} ended={ended} \
              answered={answered} handshake={handshake}"
         ),
-        fields: vec![
-            ("suppressed", Value::Count(records)),
-            ("suppressed_hits", Value::Count(hits)),
-            ("suppressed_grown", Value::Count(grown)),
-            ("suppressed_ended", Value::Count(ended)),
-            ("suppressed_answered", Value::Count(answered)),
-            ("suppressed_handshake", Value::Count(handshake)),
-        ],
+        fields: suppressed(withheld).to_vec(),
+        texts: Vec::new(),
     }
+}
+
+/// What has no records of its own.
+fn suppressed(withheld: Withheld) -> [(&'static str, Value<'static>); 6] {
+    let Withheld { records, hits, grown, ended, answered, handshake } = withheld;
+    [
+        ("suppressed", Value::Count(records)),
+        ("suppressed_hits", Value::Count(hits)),
+        ("suppressed_grown", Value::Count(grown)),
+        ("suppressed_ended", Value::Count(ended)),
+        ("suppressed_answered", Value::Count(answered)),
+        ("suppressed_handshake", Value::Count(handshake)),
+    ]
+}
+
+fn write_storm(report: Report, storm: &Storm, withheld: Withheld) {
+    if report == Report::Began {
+        logger::count_storm();
+    }
+    storm_entry(report, storm, withheld).write();
+}
+
+/// The record of a storm.
+fn storm_entry(report: Report, storm: &Storm, withheld: Withheld) -> Entry<'_> {
+    let (message_id, event) = match report {
+        Report::Began => (STORM_ID, "storm"),
+        Report::Grew => (STORM_GROWN_ID, "storm_grown"),
+        Report::Ended => (STORM_ENDED_ID, "storm_ended"),
+    };
+    let named: Vec<String> = storm.named().iter().map(Source::to_string).collect();
+    let common = Feature::ALL.into_iter().filter(|feature| storm.common.has(*feature));
+    let common: Vec<&str> = common.map(Feature::label).collect();
+    let mut fields = vec![
+        ("storm", Value::Id(storm.id)),
+        ("interface", Value::Text(&storm.interface)),
+        ("technique", Value::Text(storm.technique.label())),
+        ("tool", Value::Text(storm.tool.label())),
+        ("sources", Value::Count(storm.sources)),
+    ];
+    fields.extend(
+        in_common(storm)
+            .into_iter()
+            .flat_map(|(name, value, same, count)| [(name, value), (same, Value::Count(count))]),
+    );
+    fields.extend([
+        ("port_ranges", Value::Ranges { ranges: &storm.asked, of: storm.asked.count() }),
+        ("sources_left_out", Value::Rare(storm.sources.saturating_sub(named.len() as u64))),
+        ("started", Value::Time(Some(storm.began))),
+        ("latest_hit", Value::Time(Some(storm.latest))),
+    ]);
+    fields.retain(|(_, value)| *value != Value::Rare(0));
+    fields.extend(suppressed(withheld));
+    let mut texts = vec![("common", common.join(",")), ("sample_sources", named.join(","))];
+    let message = storm_message(event, storm, withheld, &texts[0].1, &named);
+    texts.extend(named.into_iter().map(|source| (MEMBER_KEY, source)));
+    Entry { message_id, title: format!("portscan {event}"), event, message, fields, texts }
+}
+
+/// What the sources of a storm have in common, or most of them, and how many have it: each with the names of its fields.
+fn in_common(storm: &Storm) -> Vec<(&'static str, Value<'static>, &'static str, u64)> {
+    let look = &storm.look;
+    let each = [
+        (Feature::Target, Value::Address(look.target), "same_target_address"),
+        (Feature::Ttl, Value::Count(look.ttl.into()), "same_ttl"),
+        (Feature::Window, Value::Count(look.window.into()), "same_tcp_window"),
+        (Feature::FirstPort, Value::Count(look.first_port.into()), "same_first_port"),
+    ];
+    let is_common = |feature, same| storm.common.has(feature) || 2 * same >= storm.sources;
+    let common = each.into_iter().zip(storm.same).filter(|((feature, ..), same)| is_common(*feature, *same));
+    common.map(|((feature, value, same), count)| (feature.label(), value, same, count)).collect()
+}
+
+/// The sentence about a storm.
+fn storm_message(event: &str, storm: &Storm, withheld: Withheld, common: &str, named: &[String]) -> String {
+    let (sources, technique) = (storm.sources, storm.technique.label());
+    let mut out = format!(
+        "portscan {event} sources={sources} withheld={} technique={technique} interface=",
+        withheld.records
+    );
+    logger::push_logfmt(&mut out, &storm.interface);
+    let _ = write!(out, " common={common}");
+    for (name, value, same, count) in in_common(storm) {
+        let _ = write!(out, " {name}={value}");
+        if count < sources {
+            let _ = write!(out, " {same}={count}");
+        }
+    }
+    if event != "storm" {
+        let _ = write!(out, " duration={}s", seconds(storm.latest.nanos_since(storm.began)));
+    }
+    let shown = &named[..named.len().min(MESSAGE_SOURCES)];
+    let _ = write!(out, " sample_sources={}", shown.join(","));
+    out
 }
 
 impl Entry<'_> {
@@ -157,14 +266,19 @@ impl Entry<'_> {
     }
 }
 
-impl Source for Entry<'_> {
+impl kv::Source for Entry<'_> {
     fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
         for (key, text) in
             [(MESSAGE_ID_KEY, self.message_id), (TITLE_KEY, self.title.as_str()), ("event", self.event)]
         {
             visitor.visit_pair(Key::from(key), text.into())?;
         }
-        self.fields.iter().try_for_each(|(key, value)| visitor.visit_pair(Key::from(*key), value.as_log()))
+        self.fields
+            .iter()
+            .try_for_each(|(key, value)| visitor.visit_pair(Key::from(*key), value.as_log()))?;
+        self.texts
+            .iter()
+            .try_for_each(|(key, text)| visitor.visit_pair(Key::from(*key), text.as_str().into()))
     }
 }
 
@@ -218,6 +332,8 @@ fn seconds(nanos: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::fixture::scan::{after, scan};
+    use crate::packet::Signature;
+    use log::kv::Source as _;
 
     fn notice(kind: EventKind, scan: Scan, interface: &str) -> Notice {
         Notice { interface: interface.into(), event: ScanEvent { kind, scan } }
@@ -309,6 +425,51 @@ mod tests {
         assert!(
             line(&summary)
                 .contains(" event=suppressed suppressed=900 suppressed_hits=450 suppressed_grown=30 ")
+        );
+    }
+
+    #[test]
+    fn a_storm_says_how_many_and_what_they_have_in_common() {
+        let (mut storms, now) = (Storms::new(), clock::steady());
+        let mut told = Vec::new();
+        for number in 1..=8 {
+            let scan = Scan {
+                // One took another way.
+                signature: Signature { ttl: if number == 3 { 51 } else { 52 }, window: 1024 },
+                detected: after(250 * number),
+                ..scan(&format!("198.51.100.{number}"), "192.0.2.10:443")
+            };
+            let event = ScanEvent { kind: EventKind::Hit, scan };
+            assert_eq!(storms.fold(&"eth0".into(), &event, now), number >= 6);
+            let mut tell = |report, storm: &Storm, withheld: Withheld| {
+                let entry = storm_entry(report, storm, withheld);
+                told.push((entry.message.clone(), line(&entry)));
+            };
+            storms.report(now, &mut tell);
+            if number == 8 {
+                storms.end(now, &mut tell);
+            }
+        }
+        assert_eq!(
+            told[0].0,
+            "portscan storm sources=6 withheld=1 technique=syn interface=eth0 \
+             common=target_address,tcp_window,first_port target_address=192.0.2.10 ttl=52 same_ttl=5 \
+             tcp_window=1024 first_port=443 sample_sources=198.51.100.1,198.51.100.2,198.51.100.3,198.51.100.4,198.51.100.5"
+        );
+        assert!(told[1].0.starts_with("portscan storm_ended sources=8 withheld=2 "), "{}", told[1].0);
+        assert!(told[1].0.contains(" first_port=443 duration=1.75s sample_sources="), "{}", told[1].0);
+        assert_eq!(
+            told[1].1,
+            format!(
+                "message_id={STORM_ENDED_ID} title=portscan storm_ended event=storm_ended storm=000000000000001f \
+                 interface=eth0 technique=syn tool=unknown sources=8 target_address=192.0.2.10 same_target_address=8 ttl=52 same_ttl=7 \
+                 tcp_window=1024 same_tcp_window=8 first_port=443 same_first_port=8 port_ranges=21-23,25,80,110,443 \
+                 started=2026-11-23T10:00:00.250000Z latest_hit=2026-11-23T10:00:02.000000Z suppressed=2 \
+                 suppressed_hits=2 suppressed_grown=0 suppressed_ended=0 suppressed_answered=0 \
+                 suppressed_handshake=0 common=target_address,tcp_window,first_port sample_sources={} {} ",
+                (1..=8).map(|n| format!("198.51.100.{n}")).collect::<Vec<_>>().join(","),
+                (1..=8).map(|n| format!("member=198.51.100.{n}")).collect::<Vec<_>>().join(" "),
+            )
         );
     }
 

@@ -3,7 +3,9 @@
 //! The adversary is a local user, who can write any field into the journal, but not the name of the unit: journald writes that.
 
 use super::{Asked, Found, MOST, Told};
-use crate::events::notify::{ENDED_ID, GROWN_ID, HIT_ID, SUPPRESSED_ID};
+use crate::events::notify::{
+    ENDED_ID, GROWN_ID, HIT_ID, STORM_ENDED_ID, STORM_GROWN_ID, STORM_ID, SUPPRESSED_ID,
+};
 use crate::events::record::FIELDS;
 use crate::text::printable;
 use crate::web::SCANS_SCHEMA;
@@ -68,9 +70,10 @@ fn blind(unit: &str, said: &str) -> Option<String> {
 
 pub(super) fn read(asked: &Asked, unit: &str) -> Result<Found, String> {
     let mut command = journalctl(unit);
-    command
-        .arg(format!("--since=@{}", asked.since.nanos() / 1_000_000_000))
-        .args([HIT_ID, GROWN_ID, ENDED_ID, SUPPRESSED_ID].map(|id| format!("MESSAGE_ID={id}")));
+    command.arg(format!("--since=@{}", asked.since.nanos() / 1_000_000_000)).args(
+        [HIT_ID, GROWN_ID, ENDED_ID, SUPPRESSED_ID, STORM_ID, STORM_GROWN_ID, STORM_ENDED_ID]
+            .map(|id| format!("MESSAGE_ID={id}")),
+    );
     let mut journalctl =
         command.spawn().map_err(|error| format!("cannot run journalctl: {error}; {REMEDY}"))?;
     let found = match journalctl.stdout.take() {

@@ -21,6 +21,10 @@ pub(crate) const MESSAGE_ID_KEY: &str = "message_id";
 /// The key-value that is the `msg` of a line, for records whose message repeats their fields: a line has them anyway.
 pub(crate) const TITLE_KEY: &str = "title";
 
+/// A key-value that is one more `PORTSCAN_SOURCE` in the journal, where a field can have many values: so a record of many sources is
+/// found by each of them. A line has no such.
+pub(crate) const MEMBER_KEY: &str = "member";
+
 /// How a record becomes a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
@@ -83,11 +87,12 @@ pub(super) fn datagram(record: &Record<'_>) -> String {
 
 /// `window_seconds` → `PORTSCAN_WINDOW_SECONDS`; `message_id` is the journal's own.
 fn push_field_name(out: &mut String, key: &str) {
-    if key == MESSAGE_ID_KEY {
-        out.push_str("MESSAGE_ID");
-        return;
-    }
     const PREFIX: &str = "PORTSCAN_";
+    let key = match key {
+        MESSAGE_ID_KEY => return out.push_str("MESSAGE_ID"),
+        MEMBER_KEY => "source",
+        key => key,
+    };
     out.push_str(PREFIX);
     out.extend(
         key.chars()
@@ -123,7 +128,7 @@ fn each_pair(record: &Record<'_>, each: impl FnMut(&str, &Value<'_>)) {
 /// The key-values that belong on a line.
 fn each_line_pair(record: &Record<'_>, mut each: impl FnMut(&str, &Value<'_>)) {
     each_pair(record, |key, value| {
-        if ![MESSAGE_ID_KEY, TITLE_KEY].contains(&key) {
+        if ![MESSAGE_ID_KEY, TITLE_KEY, MEMBER_KEY].contains(&key) {
             each(key, value);
         }
     });
@@ -272,6 +277,19 @@ mod tests {
                 );
             });
         }
+    }
+
+    #[test]
+    fn each_member_is_a_source_in_the_journal_and_lines_do_without() {
+        let pairs = [("sources", "2"), (MEMBER_KEY, "198.51.100.7"), (MEMBER_KEY, "198.51.100.8")];
+        with_record(Level::Warn, "storm", &pairs, |record| {
+            let datagram = datagram(record);
+            assert!(
+                datagram.ends_with("\nPORTSCAN_SOURCE=198.51.100.7\nPORTSCAN_SOURCE=198.51.100.8\n"),
+                "{datagram}"
+            );
+        });
+        assert_eq!(line(Layout::Logfmt, "storm", &pairs), "level=warn msg=\"storm\" sources=2\n");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use std::time::Duration;
 use writer::{Lines, Waiting, Writer};
 
 pub(crate) use lines::push_logfmt;
-pub(crate) use lines::{MESSAGE_ID_KEY, TITLE_KEY};
+pub(crate) use lines::{MEMBER_KEY, MESSAGE_ID_KEY, TITLE_KEY};
 
 /// What journald calls the program (`journalctl -t portscan_exporter`).
 pub const SYSLOG_IDENTIFIER: &str = "portscan_exporter";
@@ -182,6 +182,16 @@ pub fn waiting() -> u64 {
 /// Counts records that a flood limit withheld.
 pub(crate) fn count_suppressed(records: u64) {
     ACCOUNT.counters.add(Counter::RecordsSuppressed, records);
+}
+
+/// Counts a record that a storm's record stands for.
+pub(crate) fn count_folded() {
+    ACCOUNT.counters.count(Counter::RecordsFolded);
+}
+
+/// Counts a storm.
+pub(crate) fn count_storm() {
+    ACCOUNT.counters.count(Counter::Storms);
 }
 
 /// Sends the process's log records where `options` says, once `begin` is called.

@@ -50,6 +50,8 @@ counters! {
     RecordsInfo = "portscan_log_records_total" level="info": "Log records written.";
     RecordsDebug = "portscan_log_records_total" level="debug": "Log records written.";
     RecordsSuppressed = "portscan_log_records_suppressed_total": "Log records withheld by the flood limit.";
+    RecordsFolded = "portscan_log_records_folded_total": "Log records of scans that a storm's record stands for.";
+    Storms = "portscan_storms_total": "Storms of scans that look alike, each told by records of its own.";
     RecordsRedirected = "portscan_log_records_redirected_total":
         "Log records written to standard error because journald did not take them.";
     RecordsLost = "portscan_log_records_lost_total": "Log records that neither the journal nor standard error took.";

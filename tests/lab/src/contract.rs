@@ -73,6 +73,8 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_web_tls_handshakes_failed_total", &[]),
     ("portscan_log_records_total", &["level"]),
     ("portscan_log_records_suppressed_total", &[]),
+    ("portscan_log_records_folded_total", &[]),
+    ("portscan_storms_total", &[]),
     ("portscan_log_records_redirected_total", &[]),
     ("portscan_log_records_lost_total", &[]),
     ("portscan_events_lost_total", &["interface"]),

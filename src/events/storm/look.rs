@@ -1,0 +1,133 @@
+//! How scans look, and what those of one machine have in common.
+
+use crate::detect::{Class, Scan, Source};
+use crate::packet::Timestamp;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Hits that are no further apart come at about the same time.
+const SPAN_NANOS: u64 = 10_000_000_000;
+/// Sources that it takes for a storm, by how much they have in common: one thing (the target), two, three, or all.
+const NEEDED: [u32; 5] = [u32::MAX, 24, 12, 6, 6];
+
+/// Something that scans can have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// The host that was asked first.
+    Target,
+    /// The hops that were left.
+    Ttl,
+    /// The TCP window.
+    Window,
+    /// The port that was asked for first: decoys ask for the same ports in the same order.
+    FirstPort,
+}
+
+impl Feature {
+    pub(crate) const ALL: [Feature; 4] = [Feature::Target, Feature::Ttl, Feature::Window, Feature::FirstPort];
+
+    /// The word in records.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Feature::Target => "target_address",
+            Feature::Ttl => "ttl",
+            Feature::Window => "tcp_window",
+            Feature::FirstPort => "first_port",
+        }
+    }
+}
+
+/// Some of the features, a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Features(u8);
+
+impl Features {
+    pub(crate) fn has(self, feature: Feature) -> bool {
+        self.0 & 1 << feature as u8 != 0
+    }
+
+    pub(super) fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Whether all of `others` are among these.
+    pub(super) fn have(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// Sources that it takes for a storm with these in common. Less than two must at least be the target.
+    pub(super) fn needed(self) -> u32 {
+        if self.count() < 2 && !self.has(Feature::Target) { u32::MAX } else { NEEDED[self.count() as usize] }
+    }
+
+    /// Those of these that are among others, too.
+    pub(super) fn and(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
+    /// Every set, the largest first; of those as large, those with the target first.
+    pub(super) fn each() -> impl Iterator<Item = Features> {
+        let sized = |size| {
+            let with =
+                |is_with| move |it: &Features| it.count() == size && it.has(Feature::Target) == is_with;
+            let each = || (1..16).map(Features);
+            each().filter(with(true)).chain(each().filter(with(false)))
+        };
+        (1..=4).rev().flat_map(sized)
+    }
+}
+
+/// How a scan looks: what does not change while it goes on, so that its end is known by it as well as its hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) target: IpAddr,
+    pub(crate) ttl: u8,
+    pub(crate) window: u16,
+    pub(crate) first_port: u16,
+}
+
+impl Look {
+    pub(super) fn of(scan: &Scan) -> Self {
+        let ((target, first_port), signature) = (scan.first_target, scan.signature);
+        Self { target, first_port, ttl: signature.ttl, window: signature.window }
+    }
+
+    /// What two have in common. What a packet does not tell is in common with nothing.
+    pub(super) fn shared(&self, other: &Self) -> Features {
+        let equal = [
+            self.target == other.target,
+            self.ttl == other.ttl && self.ttl > 0,
+            self.window == other.window && self.window > 0,
+            self.first_port == other.first_port,
+        ];
+        Features(equal.into_iter().zip(0..).fold(0, |bits, (equal, place)| bits | u8::from(equal) << place))
+    }
+}
+
+/// A scan as it is compared with others: where it was seen, how it looks, and since when.
+#[derive(Debug, Clone)]
+pub(super) struct Sighting {
+    pub(super) interface: Arc<str>,
+    pub(super) class: Class,
+    pub(super) source: Source,
+    pub(super) look: Look,
+    pub(super) detected: Timestamp,
+}
+
+impl Sighting {
+    pub(super) fn of(interface: &Arc<str>, scan: &Scan) -> Self {
+        Self {
+            interface: Arc::clone(interface),
+            class: scan.technique.class(),
+            source: scan.source,
+            look: Look::of(scan),
+            detected: scan.detected,
+        }
+    }
+
+    /// Whether it came to the same place as another, at about the same time.
+    pub(super) fn is_near(&self, other: &Self) -> bool {
+        let apart = self.detected.nanos().abs_diff(other.detected.nanos());
+        self.interface == other.interface && self.class == other.class && apart <= SPAN_NANOS
+    }
+}

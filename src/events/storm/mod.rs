@@ -1,0 +1,654 @@
+//! Storms: scans of many sources that hit at about the same time and look alike have one record together, not hundreds.
+//!
+//! Who forges addresses (decoys of `nmap -D`, noise to hide in) has one machine that sends: its packets go to the same target, with the
+//! same hops left, TCP window and order of ports, or several of these. The more of them hits share, the fewer it takes to call them a
+//! storm; those before had records of their own.
+//!
+//! Three adversaries. Who forges a storm to hide a real scanner in it cannot fold away a scan whose source completed a handshake: it
+//! always has a record of its own. Who only asks, and looks like the storm around it, can be one of its decoys and can be the one who
+//! reads the answers, and nobody can tell: it is folded, and its address is found as before by its series, among the recent scans, and
+//! in the sample of the storm. Who varies what the packets have in common has more storms, or none; the flood limit takes those.
+
+mod look;
+
+pub(super) use self::look::Feature;
+use self::look::{Features, Look, Sighting};
+use crate::detect::{Class, EventKind, Grade, PortRanges, Scan, ScanEvent, ScanId, Source, Technique, Tool};
+use crate::events::flood::Withheld;
+use crate::packet::Timestamp;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A hit that comes later than this after the latest is of another storm. As long as the quiet that ends a scan.
+const QUIET_NANOS: u64 = 60_000_000_000;
+/// Hits with records of their own that the next is compared with. More than it takes for any storm.
+const COMPARED: usize = 64;
+/// Storms that are kept, also those that are over: their scans may end later. A hit that would begin one more has its own record.
+const STORMS: usize = 16;
+/// Sources that a storm names.
+pub(super) const NAMED: usize = 64;
+/// A storm that grows is reported again after this, then after twice that, and so on.
+const FIRST_REPORT: Duration = Duration::from_secs(10);
+/// A storm whose scans have all ended is over when no source came for this long.
+const CALM: Duration = Duration::from_secs(10);
+/// And in any case after as long without an event: ends can be lost.
+const FORGOTTEN: Duration = Duration::from_secs(3_600);
+
+/// Some sources, each once, drawn by chance: nobody knows whom another takes the place of.
+#[derive(Debug)]
+struct Draw {
+    hasher: RandomState,
+    /// Those whose hashes are smallest, by these.
+    drawn: Vec<(u64, Source)>,
+}
+
+impl Draw {
+    fn new(hasher: &RandomState) -> Self {
+        Self { hasher: hasher.clone(), drawn: Vec::with_capacity(NAMED + 1) }
+    }
+
+    fn put(&mut self, source: Source) {
+        let drawn = (self.hasher.hash_one(source), source);
+        if let Err(at) = self.drawn.binary_search(&drawn)
+            && at < NAMED
+        {
+            self.drawn.insert(at, drawn);
+            self.drawn.truncate(NAMED);
+        }
+    }
+}
+
+/// One storm.
+#[derive(Debug)]
+pub(super) struct Storm {
+    /// That of the scan by which it was recognised.
+    pub(super) id: ScanId,
+    pub(super) interface: Arc<str>,
+    class: Class,
+    pub(super) technique: Technique,
+    pub(super) tool: Tool,
+    /// The ports that the same scan asked for up to its hit.
+    pub(super) asked: PortRanges,
+    /// Its look, of which `common` is what they have in common.
+    pub(super) look: Look,
+    pub(super) common: Features,
+    /// The first hit, the first that is folded, and the latest.
+    pub(super) began: Timestamp,
+    since: Timestamp,
+    pub(super) latest: Timestamp,
+    /// Hits: a source whose scan ended and began again is two.
+    pub(super) sources: u64,
+    /// How many of them have each feature as `look` has it.
+    pub(super) same: [u64; Feature::ALL.len()],
+    named: Draw,
+    /// Since its latest record.
+    withheld: Withheld,
+    /// Folded scans that are open.
+    open: u64,
+    reported: u64,
+    life: Life,
+    /// When its latest hit came, and its latest event.
+    hit_at: Instant,
+    touched: Instant,
+}
+
+/// When a storm is to be reported next.
+#[derive(Debug, Clone, Copy)]
+enum Life {
+    /// At once.
+    Begins,
+    /// If it grew by then; and over what time it may grow then.
+    GoesOn { report: Instant, after: Duration },
+    /// Never again: it is kept for the ends of its scans.
+    Over,
+}
+
+/// Why a storm is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Report {
+    Began,
+    Grew,
+    Ended,
+}
+
+impl Storm {
+    /// The storm that a hit makes, of nobody yet.
+    fn new(scan: &Scan, hit: &Sighting, common: Features, named: Draw, now: Instant) -> Self {
+        Self {
+            id: scan.id,
+            interface: Arc::clone(&hit.interface),
+            class: hit.class,
+            technique: scan.technique,
+            tool: scan.tool,
+            asked: scan.asked,
+            look: hit.look,
+            common,
+            began: hit.detected,
+            since: hit.detected,
+            latest: hit.detected,
+            sources: 0,
+            same: [0; Feature::ALL.len()],
+            named,
+            withheld: Withheld::default(),
+            open: 0,
+            reported: 0,
+            life: Life::Begins,
+            hit_at: now,
+            touched: now,
+        }
+    }
+
+    /// Counts a source.
+    fn count(&mut self, hit: &Sighting) {
+        let shared = hit.look.shared(&self.look);
+        for (same, feature) in self.same.iter_mut().zip(Feature::ALL) {
+            *same += u64::from(shared.has(feature));
+        }
+        self.sources += 1;
+        self.began = self.began.min(hit.detected);
+        self.latest = self.latest.max(hit.detected);
+        self.named.put(hit.source);
+    }
+
+    /// Whether a scan looks like those of the storm: it may lack one of the things that they have in common, if two are left and the
+    /// target is one of them, or if three are. (On the way some packets take another hop, or are lost.)
+    fn is_like(&self, look: &Look) -> bool {
+        let shared = look.shared(&self.look).and(self.common);
+        let may_lack_one = shared.count() >= if shared.has(Feature::Target) { 2 } else { 3 };
+        shared == self.common || may_lack_one && shared.count() + 1 == self.common.count()
+    }
+
+    /// Whether an event is one of the storm's: a hit that comes while it goes on, or what becomes of a scan that did.
+    fn holds(&self, it: &Sighting, kind: EventKind) -> bool {
+        let until = match (kind, self.life) {
+            (EventKind::Hit, Life::Over) => return false,
+            (EventKind::Hit, _) => self.latest.saturating_add(QUIET_NANOS),
+            _ => self.latest,
+        };
+        self.interface == it.interface
+            && self.class == it.class
+            && (self.since..=until).contains(&it.detected)
+            && self.is_like(&it.look)
+    }
+
+    /// Takes in an event that it holds. Whether it has no record of its own for that.
+    fn fold(&mut self, event: &ScanEvent, it: &Sighting, now: Instant) -> bool {
+        let is_proven = event.scan.evidence == Grade::Handshake;
+        match event.kind {
+            EventKind::Hit if is_proven => return false,
+            EventKind::Hit => {
+                self.count(it);
+                self.open += 1;
+                self.hit_at = now;
+            }
+            EventKind::Grown => {}
+            EventKind::Ended => self.open = self.open.saturating_sub(1),
+        }
+        self.touched = now;
+        if !is_proven {
+            self.withheld.add(event);
+        }
+        !is_proven
+    }
+
+    /// When it is over, if nothing more comes.
+    fn ends_at(&self) -> Instant {
+        if self.open == 0 { self.hit_at + CALM } else { self.touched + FORGOTTEN }
+    }
+
+    /// When there is something to report of it, if nothing more comes.
+    fn due_at(&self) -> Option<Instant> {
+        match self.life {
+            Life::Begins => Some(self.hit_at),
+            Life::GoesOn { report, .. } if self.sources > self.reported => Some(report.min(self.ends_at())),
+            Life::GoesOn { .. } => Some(self.ends_at()),
+            Life::Over => None,
+        }
+    }
+
+    /// Reports it: its life goes on, and its account begins anew.
+    fn report(&mut self, now: Instant, is_last: bool) -> (Report, Withheld) {
+        let report = match self.life {
+            Life::Begins if !is_last => Report::Began,
+            Life::GoesOn { .. } if !is_last && now < self.ends_at() => Report::Grew,
+            _ => Report::Ended,
+        };
+        self.life = match (report, self.life) {
+            (Report::Ended, _) => Life::Over,
+            (_, Life::GoesOn { after, .. }) => Life::GoesOn { report: now + after * 2, after: after * 2 },
+            _ => Life::GoesOn { report: now + FIRST_REPORT, after: FIRST_REPORT },
+        };
+        self.reported = self.sources;
+        (report, std::mem::take(&mut self.withheld))
+    }
+
+    /// Some of its sources, in order: all of them, if they are no more than `NAMED`.
+    pub(super) fn named(&self) -> Vec<Source> {
+        let mut named: Vec<Source> = self.named.drawn.iter().map(|&(_, source)| source).collect();
+        named.sort_unstable();
+        named
+    }
+}
+
+/// The storms, and the hits that may become one. Both have room for so many; an event costs a look at each.
+#[derive(Debug)]
+pub(super) struct Storms {
+    storms: Vec<Storm>,
+    /// The latest hits that have records of their own, each source once.
+    lately: VecDeque<Sighting>,
+    hasher: RandomState,
+}
+
+impl Storms {
+    pub(super) fn new() -> Self {
+        let (storms, lately) = (Vec::with_capacity(STORMS), VecDeque::with_capacity(COMPARED));
+        Self { storms, lately, hasher: RandomState::new() }
+    }
+
+    /// Takes in an event. Whether a storm's record stands for it.
+    pub(super) fn fold(&mut self, interface: &Arc<str>, event: &ScanEvent, now: Instant) -> bool {
+        let scan = &event.scan;
+        // What is found by many sources together is one record already.
+        if scan.distinct_sources > 1 {
+            return false;
+        }
+        let it = Sighting::of(interface, scan);
+        if let Some(storm) = self.storms.iter_mut().find(|storm| storm.holds(&it, event.kind)) {
+            return storm.fold(event, &it, now);
+        }
+        if event.kind != EventKind::Hit || scan.evidence == Grade::Handshake {
+            return false;
+        }
+        if let Some(mut storm) = self.recognise(scan, &it, now) {
+            let folded = storm.fold(event, &it, now);
+            self.storms.push(storm);
+            return folded;
+        }
+        self.lately.retain(|lately| lately.source != it.source);
+        if self.lately.len() == COMPARED {
+            self.lately.pop_front();
+        }
+        self.lately.push_back(it);
+        false
+    }
+
+    /// The storm that a hit makes with those before it, if it does and there is a place for it.
+    fn recognise(&mut self, scan: &Scan, hit: &Sighting, now: Instant) -> Option<Storm> {
+        let near = |it: &&Sighting| it.source != hit.source && it.is_near(hit);
+        let near: Vec<(Features, &Sighting)> =
+            self.lately.iter().filter(near).map(|it| (it.look.shared(&hit.look), it)).collect();
+        let alike = |common: Features| near.iter().filter(move |(shared, _)| shared.have(common));
+        let common = Features::each().find(|it| alike(*it).count() as u32 + 1 >= it.needed())?;
+        let mut storm = Storm::new(scan, hit, common, Draw::new(&self.hasher), now);
+        alike(common).for_each(|(_, it)| storm.count(it));
+        self.make_room().then_some(storm)
+    }
+
+    /// Gives up the storm that has been over for longest, where there is no place for another.
+    fn make_room(&mut self) -> bool {
+        if self.storms.len() < STORMS {
+            return true;
+        }
+        let over = self.storms.iter().enumerate().filter(|(_, storm)| matches!(storm.life, Life::Over));
+        let oldest = over.min_by_key(|(_, storm)| storm.touched).map(|(at, _)| at);
+        // In their order: a scan that two storms would hold ends in the one that took its hit.
+        oldest.map(|at| self.storms.remove(at)).is_some()
+    }
+
+    /// When there is something to report, if nothing more comes.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.storms.iter().filter_map(Storm::due_at).min()
+    }
+
+    /// Writes what is to be reported by now.
+    pub(super) fn report(&mut self, now: Instant, mut write: impl FnMut(Report, &Storm, Withheld)) {
+        for storm in self.storms.iter_mut().filter(|storm| storm.due_at().is_some_and(|due| due <= now)) {
+            let (report, withheld) = storm.report(now, false);
+            write(report, storm, withheld);
+        }
+    }
+
+    /// No more events come: writes how each stood then.
+    pub(super) fn end(&mut self, now: Instant, mut write: impl FnMut(Report, &Storm, Withheld)) {
+        for storm in self.storms.iter_mut().filter(|storm| !matches!(storm.life, Life::Over)) {
+            let (report, withheld) = storm.report(now, true);
+            write(report, storm, withheld);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::scan::{after, scan};
+    use crate::packet::Signature;
+    use crate::system::clock;
+    use proptest::prelude::*;
+
+    const ETH0: &str = "eth0";
+
+    /// A hit of the source of this number, so many milliseconds after the start.
+    fn hit(number: u32, millis: u64, target: &str, (ttl, window): (u8, u16)) -> ScanEvent {
+        let source = std::net::Ipv4Addr::from_bits(0xc633_6400 + number).to_string();
+        let detected = after(millis);
+        let signature = Signature { ttl, window };
+        let id = ScanId(number.into());
+        ScanEvent {
+            kind: EventKind::Hit,
+            scan: Scan { id, detected, last_probe: detected, signature, ..scan(&source, target) },
+        }
+    }
+
+    /// The same, as `nmap -D` sends: hops as they come, all else in common.
+    fn decoy(number: u32) -> ScanEvent {
+        hit(number, number.into(), "192.0.2.10:443", (37 + (number % 23) as u8, 1024))
+    }
+
+    fn ended(event: ScanEvent) -> ScanEvent {
+        ScanEvent { kind: EventKind::Ended, ..event }
+    }
+
+    fn proven(event: ScanEvent) -> ScanEvent {
+        ScanEvent { scan: Scan { evidence: Grade::Handshake, ..event.scan }, ..event }
+    }
+
+    /// Storms, and what they reported: why, how many sources, and how many hits and ends it stands for.
+    struct World {
+        storms: Storms,
+        now: Instant,
+        told: Vec<(Report, u64, u64, u64)>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { storms: Storms::new(), now: clock::steady(), told: Vec::new() }
+        }
+
+        /// Whether it has no record of its own.
+        fn fold(&mut self, event: &ScanEvent) -> bool {
+            let folded = self.storms.fold(&ETH0.into(), event, self.now);
+            self.report();
+            folded
+        }
+
+        fn report(&mut self) {
+            let told = &mut self.told;
+            self.storms.report(self.now, |report, storm, withheld| {
+                told.push((report, storm.sources, withheld.hits, withheld.ended));
+            });
+            assert!(self.storms.due_at().is_none_or(|due| due > self.now));
+        }
+
+        /// Time passes; what is due is reported when it is.
+        fn wait(&mut self, time: Duration) {
+            let until = self.now + time;
+            while let Some(due) = self.storms.due_at().filter(|due| *due <= until) {
+                self.now = due;
+                self.report();
+            }
+            self.now = until;
+        }
+    }
+
+    #[test]
+    fn a_scan_with_forty_decoys_is_one_storm_and_the_five_hits_before_it() {
+        let mut world = World::new();
+        let decoys: Vec<ScanEvent> = (0..41).map(decoy).collect();
+        let own = decoys.iter().filter(|hit| !world.fold(hit)).count();
+        assert_eq!((own, &*world.told), (5, &[(Report::Began, 6, 1, 0)][..]));
+        world.wait(Duration::from_secs(60));
+        assert_eq!(world.told[1..], [(Report::Grew, 41, 35, 0)]);
+        let ends = decoys.iter().filter(|hit| !world.fold(&ended(**hit))).count();
+        assert_eq!(ends, 5, "of those whose hits were told");
+        world.wait(Duration::from_secs(1));
+        assert_eq!(world.told[2..], [(Report::Ended, 41, 0, 36)]);
+        let storm = &world.storms.storms[0];
+        let common: Vec<&str> =
+            Feature::ALL.into_iter().filter(|it| storm.common.has(*it)).map(Feature::label).collect();
+        assert_eq!(
+            (common, storm.same[0], storm.same[3]),
+            (vec!["target_address", "tcp_window", "first_port"], 41, 41)
+        );
+        assert_eq!(storm.named().len(), 41, "all of them");
+        // What comes later is another.
+        world.wait(Duration::from_secs(3_600));
+        assert_eq!(
+            (world.told.len(), world.fold(&hit(7, 200_000, "192.0.2.10:443", (50, 1024)))),
+            (3, false)
+        );
+    }
+
+    #[test]
+    fn three_decoys_have_their_records() {
+        let mut world = World::new();
+        assert_eq!((0..4).filter(|n| world.fold(&decoy(*n))).count(), 0);
+    }
+
+    /// The adversary hides his own connections among scanners that he forges to look like them.
+    #[test]
+    fn who_completed_a_handshake_is_never_folded() {
+        let mut world = World::new();
+        for number in 0..500 {
+            let event = decoy(number);
+            if number % 50 == 49 {
+                assert!(!world.fold(&proven(event)) && !world.fold(&ended(proven(event))));
+            } else {
+                assert_eq!(world.fold(&event), number >= 5);
+            }
+        }
+        // Who completes one later has a record from then on.
+        assert!(world.fold(&ended(decoy(7))) && !world.fold(&ended(proven(decoy(8)))));
+    }
+
+    #[test]
+    fn those_who_share_a_target_alone_are_a_storm_when_they_are_many() {
+        let mut world = World::new();
+        let of = |number: u32| {
+            hit(
+                number,
+                10,
+                &format!("192.0.2.10:{}", 1 + number),
+                ((number % 200) as u8 + 1, number as u16 + 1),
+            )
+        };
+        assert_eq!((0..100).filter(|n| !world.fold(&of(*n))).count(), 23);
+        // On a gateway: each another host, and nothing in common.
+        let mut world = World::new();
+        let of = |number: u32| {
+            hit(
+                number,
+                10,
+                &format!("192.0.2.{number}:{}", 1 + number),
+                (number as u8 + 1, number as u16 + 1),
+            )
+        };
+        assert_eq!((0..100).filter(|n| world.fold(&of(*n))).count(), 0);
+    }
+
+    #[test]
+    fn those_who_come_one_by_one_are_none() {
+        let mut world = World::new();
+        for number in 0..100 {
+            assert!(
+                !world.fold(&hit(number, u64::from(number) * 2_001, "192.0.2.10:443", (50, 1024))),
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_scan_by_many_and_another_interface_or_class_are_apart() {
+        let mut world = World::new();
+        (0..6).for_each(|n| _ = world.fold(&decoy(n)));
+        let event = decoy(9);
+        let many = ScanEvent { scan: Scan { distinct_sources: 7, ..event.scan }, ..event };
+        let udp = ScanEvent { scan: Scan { technique: Technique::Udp, ..event.scan }, ..event };
+        assert!(!world.fold(&many) && !world.fold(&udp));
+        assert!(!world.storms.fold(&"eth1".into(), &event, world.now));
+        assert!(world.fold(&event));
+    }
+
+    /// The adversary changes what his packets have in common each time a storm is recognised, and keeps all of them going: there are no
+    /// more than so many, the rest is for the flood limit, and what is reported has a bound.
+    #[test]
+    fn storms_have_a_bound_and_so_has_what_they_report() {
+        let mut world = World::new();
+        for n in 0..20_000 {
+            world.wait(Duration::from_millis(1));
+            let of = n / 10;
+            let target = format!("192.0.{}.{}:{}", of / 256, of % 256, 1 + of % 1_000);
+            world.fold(&hit(n, u64::from(n), &target, ((of % 200) as u8 + 1, 1 + of as u16)));
+        }
+        assert_eq!(world.storms.storms.len(), STORMS);
+        assert!(world.storms.lately.len() <= COMPARED && world.storms.lately.capacity() < 2 * COMPARED);
+        assert!(world.told.len() <= 3 * STORMS, "{}", world.told.len());
+        // Once they are over there is room for others.
+        world.wait(FORGOTTEN + CALM);
+        (30_000..30_006).for_each(|n| _ = world.fold(&hit(n, 80_000, "192.0.2.10:443", (50, 1024))));
+        assert_eq!(
+            (world.storms.storms.len(), world.told.last().map(|told| told.0)),
+            (STORMS, Some(Report::Began))
+        );
+    }
+
+    /// Each source is one of so many by chance, whoever comes first.
+    #[test]
+    fn of_many_sources_a_sample_by_chance_is_named() {
+        let mut late = 0;
+        for _ in 0..20 {
+            let mut world = World::new();
+            (0..1_000).for_each(|n| _ = world.fold(&decoy(n)));
+            let named = world.storms.storms[0].named();
+            assert_eq!(named.len(), NAMED);
+            let middle = decoy(500).scan.source;
+            late += named.iter().filter(|source| **source >= middle).count();
+        }
+        assert!((400..=880).contains(&late), "half of 1,280: {late}");
+    }
+
+    #[test]
+    fn one_that_goes_on_is_reported_ever_less_often() {
+        let mut world = World::new();
+        for n in 0..3_600 {
+            world.wait(Duration::from_secs(1));
+            world.fold(&hit(n, u64::from(n) * 1_000, "192.0.2.10:443", (50, 1024)));
+        }
+        // After 10, 30, 70, … seconds.
+        assert_eq!(world.told.iter().filter(|told| told.0 == Report::Grew).count(), 8);
+        world
+            .storms
+            .end(world.now, |report, storm, _| assert_eq!((report, storm.sources), (Report::Ended, 3_600)));
+        assert_eq!(world.storms.due_at(), None);
+    }
+
+    /// What a hit of the oracle has: target, hops, window and first port by a letter each, or nothing of the hops.
+    type Letters = [u8; 4];
+
+    /// A storm as the oracle sees it.
+    #[derive(Debug)]
+    struct Seen {
+        common: Vec<(usize, u8)>,
+        since: u64,
+        latest: u64,
+        sources: u64,
+    }
+
+    fn have(letters: &Letters, common: &[(usize, u8)]) -> usize {
+        common.iter().filter(|&&(at, letter)| letters[at] == letter && letter != b'-').count()
+    }
+
+    /// Slow and obvious: keeps every hit for ever. Which are folded, and the storms.
+    fn oracle(hits: &[(u64, Letters, bool)]) -> (Vec<bool>, Vec<Seen>) {
+        let sets = ["tlwp", "tlw", "tlp", "twp", "lwp", "tl", "tw", "tp", "lw", "lp", "wp", "t"];
+        let (mut folded, mut storms) = (Vec::new(), Vec::<Seen>::new());
+        for (at, (time, letters, is_proven)) in hits.iter().enumerate() {
+            let of = storms.iter_mut().find(|storm| {
+                let (have, all) = (have(letters, &storm.common), storm.common.len());
+                let has_target = storm.common.iter().any(|&(at, letter)| at == 0 && letters[0] == letter);
+                let is_like = have == all || have + 1 == all && have >= if has_target { 2 } else { 3 };
+                *time <= storm.latest + 60_000 && is_like
+            });
+            if let Some(storm) = of {
+                folded.push(!is_proven);
+                if !is_proven {
+                    (storm.latest, storm.sources) = (*time, storm.sources + 1);
+                }
+                continue;
+            }
+            let alike = |set: &str| {
+                let common: Vec<(usize, u8)> =
+                    set.chars().map(|it| "tlwp".find(it).unwrap()).map(|at| (at, letters[at])).collect();
+                let before = hits[..at].iter().zip(&folded);
+                let own = before.filter(|((then, of, is_proven), folded)| {
+                    !*folded && !is_proven && then + 10_000 >= *time && have(of, &common) == common.len()
+                });
+                (own.count() as u64 + 1, common)
+            };
+            let found = sets.iter().map(|set| alike(set)).find(|(sources, common)| {
+                *sources
+                    >= match common.len() {
+                        1 => 24,
+                        2 => 12,
+                        _ => 6,
+                    }
+            });
+            folded.push(found.is_some() && !is_proven);
+            if let (Some((sources, common)), false) = (found, is_proven) {
+                storms.push(Seen { common, since: *time, latest: *time, sources });
+            }
+        }
+        (folded, storms)
+    }
+
+    fn letters() -> impl Strategy<Value = Letters> {
+        ["[ab]", "[ab-]", "[abc]", "[abcdef]"]
+            .map(|it| proptest::string::string_regex(it).unwrap())
+            .prop_map(|it| it.map(|it| it.as_bytes()[0]))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+        /// What is folded is what the oracle folds; and so is what comes of it, in whichever order it ends.
+        #[test]
+        fn storms_are_those_of_the_oracle(
+            steps in proptest::collection::vec((prop_oneof![9 => 1..1_500_u64, 1 => 20_000..70_000_u64], letters(), prop::bool::weighted(0.1)), 1..60),
+            order in proptest::collection::vec(any::<u32>(), 60),
+        ) {
+            let mut time = 0;
+            let hits: Vec<_> = steps.into_iter().map(|(pause, letters, is_proven)| {
+                time += pause;
+                (time, letters, is_proven)
+            }).collect();
+            let (expected, seen) = oracle(&hits);
+            let mut world = World::new();
+            let event = |number: usize| {
+                let (time, [t, l, w, p], is_proven) = hits[number];
+                let ttl = if l == b'-' { 0 } else { l };
+                let event = hit(number as u32, time, &format!("192.0.2.{t}:{p}"), (ttl, w.into()));
+                if is_proven { proven(event) } else { event }
+            };
+            let folded: Vec<bool> = (0..hits.len()).map(|number| world.fold(&event(number))).collect();
+            prop_assert_eq!(&folded, &expected);
+            let storms = &world.storms.storms;
+            prop_assert_eq!(storms.iter().map(|it| it.sources).collect::<Vec<_>>(), seen.iter().map(|it| it.sources).collect::<Vec<_>>());
+            for (storm, seen) in storms.iter().zip(&seen) {
+                prop_assert_eq!(storm.common.count() as usize, seen.common.len(), "{:?}", seen);
+                prop_assert_eq!(storm.since, after(seen.since));
+                prop_assert!(seen.common.iter().all(|(at, _)| storm.same[*at] >= u64::from(storm.common.needed())));
+            }
+            let mut ends: Vec<usize> = (0..hits.len()).collect();
+            ends.sort_by_key(|at| order[*at]);
+            for at in ends {
+                prop_assert_eq!(world.fold(&ended(event(at))), folded[at], "the end of {}", at);
+            }
+            let hits_told: u64 = world.told.iter().map(|told| told.2).sum();
+            let mut rest = (0, 0);
+            world.storms.end(world.now, |_, _, withheld| rest = (rest.0 + withheld.hits, rest.1 + withheld.ended));
+            let all = folded.iter().filter(|folded| **folded).count() as u64;
+            prop_assert_eq!((hits_told + rest.0, rest.1), (all, all), "each is on an account");
+        }
+    }
+}
