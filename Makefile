@@ -82,7 +82,7 @@ release: deb rpm sbom
 check-reproducible:
 	tests/reproducible/run.sh
 
-check-image: test-needs static
+check-image: test-tools static
 	@dpkg-query -W $(IMAGE_PACKAGES) >/dev/null 2>&1 || \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(IMAGE_PACKAGES)
 	tests/container/run.sh

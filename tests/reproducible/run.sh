@@ -6,7 +6,8 @@ cd "$(dirname "$0")/../.."
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-export PORTSCAN_REVISION=${PORTSCAN_REVISION:-$(git rev-parse --short=12 HEAD)}
+# Told where there is no repository to ask; told here as well, the program would be built again without.
+revision=${PORTSCAN_REVISION:-$(git rev-parse --short=12 HEAD)}
 
 echo "== here: $PWD"
 deploy/static.sh
@@ -21,7 +22,7 @@ cp -r "$cargo_home/registry/index" "$cargo_home/registry/cache" "$copy/cargo/reg
 (
     umask 077
     cd "$elsewhere"
-    CARGO_HOME=$copy/cargo CARGO_NET_OFFLINE=true LC_ALL=C TZ=Pacific/Chatham deploy/static.sh
+    PORTSCAN_REVISION=$revision CARGO_HOME=$copy/cargo CARGO_NET_OFFLINE=true LC_ALL=C TZ=Pacific/Chatham deploy/static.sh
 )
 (cd target/dist && sha256sum portscan_exporter)
 (cd "$elsewhere/target/dist" && sha256sum portscan_exporter)
