@@ -304,8 +304,8 @@ fn a_day_of_mixed_traffic() {
     assert!(door + evidence < spoofed / 50, "{:?}", snapshot.counters.evicted);
     assert_eq!([table, scan, reload], [0; 3]);
     assert_eq!((hits, grown, ended), (24, 24, 24));
-    assert_eq!(snapshot.counters.hits, [24, 0, 0]);
-    assert_eq!((snapshot.open_scans, snapshot.tracked_sources, snapshot.saturated_sources), ([0; 3], 0, 0));
+    assert_eq!(snapshot.counters.hits, [24, 0, 0, 0]);
+    assert_eq!((snapshot.open_scans, snapshot.tracked_sources, snapshot.saturated_sources), ([0; 4], 0, 0));
     assert_eq!(snapshot.peak_distinct_ports, 0);
     // Bursts: one for each spoofed source at least, and as many ports as bursts or more.
     let bursts: u64 = snapshot.counters.bursts.iter().sum();

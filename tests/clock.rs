@@ -149,7 +149,7 @@ impl Wire {
         assert_eq!(self.steps(), steps);
         let told = self.told.lock().unwrap();
         let detection = &told.latest.as_ref().unwrap().detection;
-        assert_eq!((detection.tracked_sources, detection.open_scans), (0, [0; 3]), "{detection:?}");
+        assert_eq!((detection.tracked_sources, detection.open_scans), (0, [0; 4]), "{detection:?}");
         assert_eq!((detection.counters.evicted, told.hits.len()), ([0; 5], hits.len() + 1));
         // What is shown is in the clock's time, not in the detector's own.
         assert!(self.wall().nanos().abs_diff(detection.time.nanos()) < 2 * SECOND);

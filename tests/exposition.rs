@@ -88,14 +88,14 @@ fn scanned() -> InterfaceSnapshot {
                     by_technique(&[("syn", 179)]),
                 ],
                 ignored: [8, 9, 10, 11, 12, 13, 14],
-                hits: [2, 0, 0],
+                hits: [2, 0, 0, 0],
                 evicted: [10, 11, 12, 13, 14],
                 clock_steps: 14,
                 bursts: [40, 20, 5, 4, 3, 2, 1, 0, 1, 1],
                 burst_ports: 4321,
                 cut_short: 15,
             },
-            open_scans: [1, 0, 0],
+            open_scans: [1, 0, 0, 0],
             scans: Vec::new(),
             peak_distinct_ports: 1000,
             tracked_sources: 75,
@@ -150,8 +150,8 @@ fn slower() -> Vec<detect::Snapshot> {
         window_nanos: 300_000_000_000,
         threshold: 25,
         kinds: &[detect::Kind::Horizontal, detect::Kind::Block],
-        counters: counters([0, 5, 6], 30, 31),
-        open_scans: [0, 2, 3],
+        counters: counters([0, 5, 6, 0], 30, 31),
+        open_scans: [0, 2, 3, 0],
         peak_distinct_ports: 254,
         tracked_sources: 32,
         tracked_sources_limit: 98_304,
@@ -161,15 +161,27 @@ fn slower() -> Vec<detect::Snapshot> {
     let slow = detect::Snapshot {
         window_nanos: 3_600_000_000_000,
         threshold: 60,
-        counters: counters([7, 0, 0], 33, 34),
-        open_scans: [4, 0, 0],
+        counters: counters([7, 0, 0, 0], 33, 34),
+        open_scans: [4, 0, 0, 0],
         peak_distinct_ports: 61,
         tracked_sources: 35,
         tracked_sources_limit: 98_304,
         sources: vec![source("203.0.113.79", 61, 1, 61)],
+        ..quiet.clone()
+    };
+    let many = detect::Snapshot {
+        window_nanos: 180_000_000_000,
+        threshold: 100,
+        subject: detect::Subject::Target,
+        kinds: &[detect::Kind::Distributed],
+        counters: counters([0, 0, 0, 8], 36, 37),
+        open_scans: [0, 0, 0, 9],
+        peak_distinct_ports: 192,
+        tracked_sources: 38,
+        tracked_sources_limit: 384,
         ..quiet
     };
-    vec![sweeps, slow]
+    vec![sweeps, slow, many]
 }
 
 fn lost() -> InterfaceSnapshot {
@@ -178,7 +190,7 @@ fn lost() -> InterfaceSnapshot {
     lost.capture.up = false;
     lost.packets = 0;
     lost.detection.counters = Counters::default();
-    lost.detection.open_scans = [0; 3];
+    lost.detection.open_scans = [0; 4];
     lost.detection.peak_distinct_ports = 0;
     lost.detection.named_hits = ByName::default();
     lost.detection.port_sources = PortSources::default();

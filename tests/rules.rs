@@ -503,6 +503,6 @@ proptest! {
         prop_assert_eq!(without(&told), without(&expected));
         let shown = &detector.snapshot().slower[0];
         prop_assert_eq!(shown.counters.hits.iter().sum::<u64>(), expected.len() as u64);
-        prop_assert_eq!(shown.open_scans, [0; 3]);
+        prop_assert_eq!(shown.open_scans, [0; 4]);
     }
 }

@@ -1,7 +1,7 @@
 //! What a start says of itself.
 
 use crate::capture::{self, Live};
-use crate::detect::Limits;
+use crate::detect::{Limits, Policy, Rule, Subject};
 use crate::settings::{Ignored, Settings};
 use crate::system::version;
 use crate::text::units::write_nanos;
@@ -41,9 +41,49 @@ pub(super) fn banner(
         settings.policy.threshold,
         write_nanos(settings.policy.window_nanos)
     );
+    say_other_rules(&settings.policy);
     warn_of(&Ignored::by(&settings.policy).warnings(settings.policy.threshold));
     say_how_many_at_once(settings);
     say_who_can_read(listeners, web_config);
+}
+
+/// Says by which rules behind the first it judges, and which there are none of.
+pub(super) fn say_other_rules(policy: &Policy) {
+    let (rules, none) = other_rules(policy);
+    log::info!(rules = rules.as_str(), none = none.as_str(); "other rules: {rules}");
+    if !none.is_empty() {
+        log::info!(
+            "no rule for {none}: its threshold is 0, its window is not longer than that of the first rule, or (many sources) \
+             --capture.threads splits them"
+        );
+    }
+}
+
+/// The same in words.
+fn other_rules(policy: &Policy) -> (String, String) {
+    let words = |rule: Rule| {
+        let (threshold, window) = (rule.threshold(), write_nanos(rule.window_nanos));
+        match (rule.subject, rule.peers) {
+            (Subject::Network(prefix), _) => {
+                format!("{threshold} ports by an IPv6 /{prefix} within {window}")
+            }
+            (Subject::Target, peers) => {
+                format!("{threshold} ports of one host by {} sources within {window}", peers.unwrap_or(0))
+            }
+            (Subject::Source, Some(_)) => format!("{threshold} hosts within {window}"),
+            (Subject::Source, None) => format!("{threshold} ports within {window}"),
+        }
+    };
+    let has = |is: fn(&Rule) -> bool| policy.behind().any(|rule| is(&rule));
+    let none = [
+        ("sweeps", has(|rule| rule.counts_peers())),
+        ("hopping", has(|rule| matches!(rule.subject, Subject::Network(_)))),
+        ("slow scans", has(|rule| rule.subject == Subject::Source && !rule.counts_peers())),
+        ("many sources", has(|rule| rule.subject == Subject::Target)),
+    ];
+    let none: Vec<_> = none.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
+    let rules: Vec<_> = policy.behind().map(words).collect();
+    (if rules.is_empty() { String::from("none") } else { rules.join(", ") }, none.join(", "))
 }
 
 /// Says where it listens, and who can read what there.
@@ -88,4 +128,22 @@ fn say_how_many_at_once(settings: &Settings) {
         sources, threshold = settings.policy.threshold;
         "at most {sources} sources of an interface can be counted up to this threshold at once; --detection.memory sets how many"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_names_every_rule_and_what_there_is_none_for() {
+        let all = "25 hosts within 5m, 60 ports by an IPv6 /48 within 10m, 60 ports within 1h, 100 ports of one host by 25 sources within 3m";
+        assert_eq!(other_rules(&Policy::standard()), (all.into(), String::new()));
+        // As with a first window of 10 minutes.
+        let policy = Policy { slower: vec![Rule::SLOW], distributed: None, ..Policy::standard() };
+        assert_eq!(
+            other_rules(&policy),
+            ("60 ports within 1h".into(), "sweeps, hopping, many sources".into())
+        );
+        assert_eq!(other_rules(&Policy::default()).0, "none");
+    }
 }

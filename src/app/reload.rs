@@ -1,7 +1,7 @@
 //! The configuration in force, and how another takes its place: read, checked in full, handed to every capture; or the old
 //! one stays.
 
-use super::banner::warn_of;
+use super::banner::{say_other_rules, warn_of};
 use super::threads::CaptureThread;
 use crate::capture::{self, Fanout, Surroundings, Wake};
 use crate::detect::{Detector, Limits, Origin, Policy, Rule};
@@ -48,7 +48,7 @@ pub(super) struct Reloads {
 struct Tables {
     limits: Limits,
     greatest_threshold: u32,
-    slower: Vec<Rule>,
+    behind: Vec<Rule>,
 }
 
 impl Reloads {
@@ -74,11 +74,11 @@ impl Reloads {
         show_ignored(&mut state, Ignored::by(&settings.policy));
         let reach =
             |thread: &CaptureThread| (thread.reloads.clone(), thread.fanout.clone(), thread.wake.clone());
-        let slower = settings.policy.slower.clone();
+        let behind = settings.policy.behind().collect();
         Self {
             settings,
             around: Mutex::new(around),
-            tables: Mutex::new(Tables { limits, greatest_threshold, slower }),
+            tables: Mutex::new(Tables { limits, greatest_threshold, behind }),
             captures: captures.iter().map(reach).collect(),
             state: Mutex::new(state),
             recorded: Mutex::new(None),
@@ -114,6 +114,7 @@ impl Reloads {
             _ if !self.may_record() => {}
             Ok(policy) => {
                 log::info!("configuration reloaded");
+                say_other_rules(policy);
                 warn_of(&Ignored::by(policy).warnings(policy.threshold));
             }
             Err(why) => log::error!("configuration not reloaded, the old one stays: {why}"),
@@ -139,7 +140,8 @@ impl Reloads {
     fn reloads_of(&self, policy: &Policy, hold_nanos: u64) -> Result<Vec<Reload>, String> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = Limits { hold_nanos, ..tables.limits };
-        let fits = policy.threshold <= tables.greatest_threshold && policy.slower == tables.slower;
+        let fits = policy.threshold <= tables.greatest_threshold
+            && policy.behind().eq(tables.behind.iter().copied());
         if fits && limits == tables.limits {
             return Ok(self.captures.iter().map(|_| Reload::Policy(Box::new(policy.clone()))).collect());
         }
@@ -147,7 +149,7 @@ impl Reloads {
         let all: Result<Vec<_>, _> = self.captures.iter().map(one).collect();
         let all = all.map_err(|error| error.to_string())?;
         let greatest_threshold = all.first().map_or(u32::MAX, |one| one.greatest_threshold());
-        *tables = Tables { limits, greatest_threshold, slower: policy.slower.clone() };
+        *tables = Tables { limits, greatest_threshold, behind: policy.behind().collect() };
         Ok(all.into_iter().map(Reload::Tables).collect())
     }
 

@@ -8,6 +8,7 @@ use crate::detect::rule::{Limits, Policy, Rule, Subject};
 use crate::detect::scan::{Scan, ScanEvent};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::{Counters, Ignored, Snapshot, Withdrawn};
+use crate::detect::targets::Targets;
 use crate::detect::time::timeline::{Origin, Timeline};
 use crate::detect::tracker::{Handed, Replied, Tracker, What};
 use crate::detect::tuning::BATCH;
@@ -28,6 +29,8 @@ pub struct Detector {
     first: Tracker,
     /// One for each other rule, the faster before the slower.
     slower: Vec<Tracker>,
+    /// Of the rule for scans by many, which gets what is left.
+    targets: Option<Targets>,
     /// What of the batch is handed down from one to the next.
     handed: Vec<Handed>,
     /// What of the batch is a reply.
@@ -59,7 +62,10 @@ impl Detector {
         let tracker = |rule: &Rule| {
             Tracker::new(*rule, &policy, limits.of_slower(rule, &policy), seed, origin).map(Tracker::behind)
         };
+        let targets =
+            |rule: Rule| Targets::new(rule, &policy, limits.of_slower(&rule, &policy), seed, origin);
         Ok(Self {
+            targets: policy.distributed.map(targets).transpose()?,
             first: Tracker::new(policy.first_rule(), &policy, limits, seed, origin)?,
             slower: policy.slower.iter().map(tracker).collect::<Result<_, _>>()?,
             handed: room_for(BATCH)?,
@@ -145,7 +151,10 @@ impl Detector {
 
     /// Observes what was gathered.
     pub fn flush(&mut self, events: &mut dyn FnMut(ScanEvent)) {
-        let Self { policy, timeline, batch, first, slower, handed, replied, counters, wanted, .. } = self;
+        let Self {
+            policy, timeline, batch, first, slower, targets, handed, replied, counters, wanted, ..
+        } = self;
+        let hands_down = !slower.is_empty() || targets.is_some();
         first.look_up_rest();
         for (at, probe) in batch.iter().enumerate() {
             timeline.packet(probe.time);
@@ -162,9 +171,7 @@ impl Detector {
                 continue;
             }
             let seen = first.observe(at, probe, true, &mut sink);
-            if !slower.is_empty()
-                && let Some(what) = What::after(seen)
-            {
+            if hands_down && let Some(what) = What::after(seen) {
                 handed.push(Handed { at, now: timeline.now(), what });
             }
         }
@@ -175,6 +182,9 @@ impl Detector {
             for tracker in slower.iter_mut().filter(|tracker| tracker.are_networks() == are_networks) {
                 tracker.observe_handed(batch, handed, replied, &mut sink);
             }
+        }
+        if let Some(targets) = targets {
+            targets.observe_handed(batch, handed, &mut sink);
         }
         handed.clear();
         replied.clear();
@@ -201,6 +211,11 @@ impl Detector {
             tracker.pass(sink);
             tracker.tick(sink);
         });
+        let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
+        if let Some(targets) = &mut self.targets {
+            targets.pass(&sink);
+            targets.tick(&mut sink);
+        }
         self.wanted.advance(self.timeline.now());
     }
 
@@ -226,16 +241,19 @@ impl Detector {
         self.timeline.step(nanos);
     }
 
-    /// Takes a new policy with the same slower rules. A new window or aggregation empties the tables: open scans are reported as
+    /// Takes a new policy with the same rules behind the first. A new window or aggregation empties the tables: open scans are reported as
     /// ended. Other slower rules take `resize`.
     /// Sources that it ignores lose their scans and peaks at once.
     pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
-        debug_assert_eq!(policy.slower, self.policy.slower, "other rules take other tables");
+        debug_assert!(policy.behind().eq(self.policy.behind()), "other rules take other tables");
         self.flush(events);
         let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
         self.first.reload(policy.first_rule(), &policy, &mut sink);
         for (tracker, rule) in self.slower.iter_mut().zip(&policy.slower) {
             tracker.reload(*rule, &policy, &mut sink);
+        }
+        if let Some(targets) = &mut self.targets {
+            targets.reload(&self.policy, &policy, &mut sink);
         }
         self.set_policy(policy, events)
     }
@@ -253,6 +271,9 @@ impl Detector {
         self.slower.iter_mut().for_each(|tracker| tracker.close(&mut sink));
         self.slower = other.slower;
         self.slower.iter_mut().for_each(|tracker| tracker.open(&self.first, &mut sink));
+        self.targets.iter_mut().for_each(|targets| targets.empty(&mut sink));
+        self.targets = other.targets;
+        self.targets.iter_mut().for_each(|targets| targets.begin(sink.now()));
         self.limits = other.limits;
         self.wanted.set_hold(self.limits.hold_nanos);
         self.set_policy(other.policy, events)
@@ -289,12 +310,16 @@ impl Detector {
         for tracker in std::iter::once(&self.first).chain(&self.slower) {
             tracker.each_open_scan(&self.timeline, take);
         }
+        if let Some(targets) = &self.targets {
+            targets.each_open_scan(&self.timeline, take);
+        }
     }
 
     /// What it shows of itself, as of the latest `advance`.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.first.snapshot(&self.timeline);
         snapshot.slower = self.slower.iter().map(|tracker| tracker.snapshot(&self.timeline)).collect();
+        snapshot.slower.extend(self.targets.iter().map(|targets| targets.snapshot(&self.timeline)));
         snapshot.counters.merge(&Counters { clock_steps: self.timeline.steps(), ..self.counters });
         snapshot.port_sources = self.wanted.shown();
         snapshot.share_series();

@@ -23,7 +23,7 @@ pub(super) struct Majority<T: Copy, const N: usize> {
 impl<T: Copy + PartialEq, const N: usize> Majority<T, N> {
     /// The first.
     #[inline]
-    pub(super) fn new(first: T) -> Self {
+    pub(super) const fn new(first: T) -> Self {
         Self { winner: first, lead: [1; N] }
     }
 
@@ -84,7 +84,7 @@ impl MainTool {
 
     /// The first.
     #[inline]
-    pub(super) fn new(first: Tool) -> Self {
+    pub(super) const fn new(first: Tool) -> Self {
         Self(1 << 3 | first as u8)
     }
 

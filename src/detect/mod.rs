@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! probes ─▶ detector: the timeline, what is ignored ─▶ tracker, one for each rule ─▶ events, and a snapshot at each tick
-//!                                                          │ what is no scan by it is handed down to the next slower one
+//!                                                          │ what is no scan by it is handed down to the next slower one,
+//!                                                          ▼ and at last to targets: hosts that many ask for a few ports each
 //!             batch: while probes wait, the              table: who has a row, who waits, who must go
 //!             cache fetches their rows                   rows: each source's counts (distinct) and episode, by the verdict
 //!                                                        retired: peaks that outlive their rows
@@ -59,6 +60,7 @@ mod batch;
 mod sink;
 mod wanted;
 mod tracker;
+mod targets;
 mod explain;
 mod snapshot;
 mod merge;
@@ -77,10 +79,10 @@ pub use probe::{Class, Family, Probe, Reply, Signature, Technique, Techniques, T
 pub use provenance::{Country, Databases, Provenance};
 pub use ranges::PortRanges;
 pub use rule::{Limits, MOST_RULES, Policy, Rule, Subject};
-pub use scan::{EventKind, Grade, Kind, PortSample, Replies, Scan, ScanEvent, ScanId, Source};
+pub use scan::{EventKind, Grade, Kind, PortSample, Replies, Scan, ScanEvent, ScanId, Source, SourceSample};
 pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot, Withdrawn};
 pub use time::timeline::Origin;
-pub use tuning::{BATCH, BURST_BOUNDS, NAMED_RANGES, SAMPLE_PORTS, WANTED_EPOCHS};
+pub use tuning::{BATCH, BURST_BOUNDS, MOST_SLOTS, NAMED_RANGES, SAMPLE_PORTS, WANTED_EPOCHS};
 pub use wanted::PortSources;
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct Rule {
     pub window_nanos: u64,
     /// Distinct ports at which a source counts as scanning; where hosts are counted, those at which a sweep is a block.
     pub ports: Option<u32>,
-    /// Distinct hosts at which a source counts as scanning, if the rule counts hosts.
+    /// Distinct hosts at which a source counts as scanning, if the rule counts hosts. Of a target, distinct sources.
     pub peers: Option<u32>,
     /// How long the count must stay below the threshold for a scan to end, in nanoseconds.
     pub quiet_nanos: u64,
@@ -45,29 +45,39 @@ impl Rule {
     pub const HOP: Self =
         Self { subject: Subject::Network(48), ..Self::of_ports(60, 600 * SECOND, 100 * SECOND) };
 
+    /// The rule for scans by many that the exporter starts with: 100 ports of one host within 3 minutes, each counted for the source that
+    /// asked first, by 25 sources.
+    pub const DISTRIBUTED: Self = Self {
+        subject: Subject::Target,
+        window_nanos: 180 * SECOND,
+        ports: Some(100),
+        peers: Some(25),
+        quiet_nanos: 60 * SECOND,
+    };
+
     /// So many ports within a window.
     pub const fn of_ports(ports: u32, window_nanos: u64, quiet_nanos: u64) -> Self {
         Self { subject: Subject::Source, window_nanos, ports: Some(ports), peers: None, quiet_nanos }
     }
 
-    /// The count at which a source scans, of what the rule counts.
+    /// The count at which it is a scan, of what the rule counts.
     #[inline]
     pub fn threshold(&self) -> u32 {
-        self.peers.or(self.ports).unwrap_or(u32::MAX)
+        self.peers.filter(|_| self.counts_peers()).or(self.ports).unwrap_or(u32::MAX)
     }
 
     /// How many bits of an IPv6 address say whose count it is, where a source has so many.
     pub(super) fn prefix(&self, ipv6_prefix: u8) -> u8 {
         match self.subject {
             Subject::Network(prefix) => prefix,
-            Subject::Source => ipv6_prefix,
+            Subject::Source | Subject::Target => ipv6_prefix,
         }
     }
 
-    /// Whether it counts hosts, not ports.
+    /// Whether it counts the hosts of a source, not ports.
     #[inline]
     pub fn counts_peers(&self) -> bool {
-        self.peers.is_some()
+        self.peers.is_some() && self.subject != Subject::Target
     }
 }
 
@@ -80,8 +90,10 @@ pub struct Policy {
     pub threshold: u32,
     /// How long the count must stay below the threshold for a scan of the first rule to end, in nanoseconds.
     pub quiet_nanos: u64,
-    /// The other rules, each with a longer window than those before it; at most `MOST_RULES` less one.
+    /// The other rules about sources, each with a longer window than those before it; at most `MOST_RULES` less two.
     pub slower: Vec<Rule>,
+    /// The rule for scans by many, which comes last.
+    pub distributed: Option<Rule>,
     /// What is inside, for rules that count hosts; empty if nobody said.
     pub home: Networks,
     /// Which addresses of IPv6 are one source.
@@ -111,6 +123,7 @@ impl Default for Policy {
             threshold: 20,
             quiet_nanos: 60_000_000_000,
             slower: Vec::new(),
+            distributed: None,
             home: Networks::default(),
             parties: Parties::of(64),
             techniques: Techniques::DEFAULT,
@@ -126,12 +139,16 @@ impl Default for Policy {
 }
 
 /// The most rules of a policy.
-pub const MOST_RULES: usize = 4;
+pub const MOST_RULES: usize = 5;
 
 impl Policy {
-    /// What the exporter starts with: the default, and behind it rules for sweeps and for hopping, and a slow one.
+    /// What the exporter starts with: the default, and behind it rules for sweeps and for hopping, a slow one, and one for scans by many.
     pub fn standard() -> Self {
-        Self { slower: vec![Rule::SWEEP, Rule::HOP, Rule::SLOW], ..Self::default() }
+        Self {
+            slower: vec![Rule::SWEEP, Rule::HOP, Rule::SLOW],
+            distributed: Some(Rule::DISTRIBUTED),
+            ..Self::default()
+        }
     }
 
     /// The rule that comes first, and that no other changes anything of.
@@ -141,7 +158,12 @@ impl Policy {
 
     /// All of them, the first one first.
     pub fn rules(&self) -> impl Iterator<Item = Rule> {
-        std::iter::once(self.first_rule()).chain(self.slower.iter().copied())
+        std::iter::once(self.first_rule()).chain(self.behind())
+    }
+
+    /// All but the first.
+    pub fn behind(&self) -> impl Iterator<Item = Rule> {
+        self.slower.iter().copied().chain(self.distributed)
     }
 
     /// Bits of an IPv6 address that all that counts together by some rule has in common: threads share sources by these.
@@ -208,7 +230,7 @@ impl Limits {
     /// The limits of each rule behind the first of a policy. Peaks of a long window are kept for as long, and only sources that scanned
     /// get a series.
     pub fn of_slower(&self, rule: &Rule, policy: &Policy) -> Self {
-        let all: usize = policy.slower.iter().map(|rule| rule.subject.weight()).sum();
+        let all: usize = policy.behind().map(|rule| rule.subject.weight()).sum();
         Self {
             memory_bytes: self.memory_bytes / 3 / all.max(1) * rule.subject.weight(),
             hold_nanos: self.hold_nanos.max(rule.window_nanos),
@@ -219,8 +241,8 @@ impl Limits {
 
     /// Bytes for the tables of all rules of a policy.
     pub fn total_bytes(&self, policy: &Policy) -> usize {
-        let slower = if policy.slower.is_empty() { 0 } else { self.memory_bytes / 3 };
-        self.memory_bytes.saturating_add(slower)
+        let behind = if policy.behind().next().is_none() { 0 } else { self.memory_bytes / 3 };
+        self.memory_bytes.saturating_add(behind)
     }
 
     /// How many sources can be counted up to a threshold at once, where that needs more than the short list that each source

@@ -6,11 +6,11 @@ use crate::detect::party::{Parties, Party};
 use crate::detect::probe::{Class, Signature, Technique, Tool};
 use crate::detect::provenance::Provenance;
 use crate::detect::ranges::PortRanges;
-use crate::detect::tuning::SAMPLE_PORTS;
+use crate::detect::tuning::{SAMPLE_PORTS, SAMPLE_SOURCES};
 use crate::packet::Timestamp;
 use ipnet::IpNet;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Who scans: an IPv4 address, or an IPv6 network (a /64 by default). Ordered IPv4 first, then by value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,10 @@ pub struct Source {
 }
 
 impl Source {
+    /// Not one source but many: those of a scan that is known by its target. It has no address, so that who takes one from a record
+    /// to block it finds none.
+    pub const MANY: Source = Source { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 };
+
     /// The source an address counts for, where an IPv6 network of so many bits is one party, but for the exceptions of the standards.
     pub fn of(address: IpAddr, ipv6_prefix: u8) -> Self {
         Self::by(address, &Parties::of(ipv6_prefix))
@@ -67,10 +71,12 @@ impl Source {
     }
 }
 
-/// `198.51.100.7`, or `2001:db8::/64` for an aggregated IPv6 source.
+/// `198.51.100.7`, or `2001:db8::/64` for an aggregated IPv6 source, or `many`.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_network() {
+        if *self == Self::MANY {
+            f.write_str("many")
+        } else if self.is_network() {
             write!(f, "{}/{}", self.address, self.prefix)
         } else {
             write!(f, "{}", self.address)
@@ -87,11 +93,13 @@ pub enum Kind {
     Horizontal,
     /// Many of both.
     Block,
+    /// Many ports of one host, each source few of them.
+    Distributed,
 }
 
 impl Kind {
     /// Every kind that is detected.
-    pub const ALL: [Kind; 3] = [Kind::Vertical, Kind::Horizontal, Kind::Block];
+    pub const ALL: [Kind; 4] = [Kind::Vertical, Kind::Horizontal, Kind::Block, Kind::Distributed];
 
     /// The label in metrics, records and reports.
     pub const fn label(self) -> &'static str {
@@ -99,6 +107,7 @@ impl Kind {
             Kind::Vertical => "vertical",
             Kind::Horizontal => "horizontal",
             Kind::Block => "block",
+            Kind::Distributed => "distributed",
         }
     }
 }
@@ -134,6 +143,50 @@ impl PortSample {
     }
 }
 
+/// Some of the sources of a scan by many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceSample {
+    addresses: [IpAddr; SAMPLE_SOURCES],
+    len: u8,
+    next: u8,
+}
+
+impl SourceSample {
+    /// None of them.
+    pub const NONE: Self =
+        Self { addresses: [IpAddr::V4(Ipv4Addr::UNSPECIFIED); SAMPLE_SOURCES], len: 0, next: 0 };
+
+    /// One more; where there is no room, in place of the oldest.
+    pub(super) fn push(&mut self, address: IpAddr) {
+        if self.as_slice().contains(&address) {
+            return;
+        }
+        self.addresses[usize::from(self.next)] = address;
+        self.next = (self.next + 1) % SAMPLE_SOURCES as u8;
+        self.len = (self.len + 1).min(SAMPLE_SOURCES as u8);
+    }
+
+    /// The same in ascending order.
+    pub(super) fn sorted(mut self) -> Self {
+        self.addresses[..usize::from(self.len)].sort_unstable();
+        self.next = self.len % SAMPLE_SOURCES as u8;
+        self
+    }
+
+    /// The addresses.
+    pub fn as_slice(&self) -> &[IpAddr] {
+        &self.addresses[..usize::from(self.len)]
+    }
+}
+
+impl FromIterator<IpAddr> for SourceSample {
+    fn from_iter<T: IntoIterator<Item = IpAddr>>(addresses: T) -> Self {
+        let mut sample = Self::NONE;
+        addresses.into_iter().for_each(|address| sample.push(address));
+        sample.sorted()
+    }
+}
+
 /// The name of an episode, the same in every record of it: who, in which class, and when the hit came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScanId(pub u64);
@@ -154,6 +207,11 @@ impl ScanId {
         let class = (class as u64) << 56;
         Self(mix(mix(mix(bits as u64) ^ (bits >> 64) as u64 ^ class) ^ detected.nanos()))
     }
+
+    /// The same of a scan by many, by the host that they ask: another than that of a scan by this host.
+    pub(super) fn of_target(host: IpAddr, class: Class, detected: Timestamp) -> Self {
+        Self(!Self::of(Source::of(host, 128), class, detected).0)
+    }
 }
 
 impl fmt::Display for ScanId {
@@ -169,7 +227,7 @@ pub struct Scan {
     pub id: ScanId,
     /// Who scans.
     pub source: Source,
-    /// The full address that reached the threshold (differs from `source` for an IPv6 network).
+    /// The full address that reached the threshold (differs from `source` for an IPv6 network). Of a scan by many it is one of them.
     pub source_address: IpAddr,
     /// What the operator calls the source.
     pub name: Option<Name>,
@@ -199,7 +257,8 @@ pub struct Scan {
     pub lower_bound: bool,
     /// The greatest count within one window.
     pub peak_distinct_ports: u32,
-    /// Sources that took part: 1, or those of a network that hops; exact up to 7, an estimate (± 18 %) above.
+    /// Sources that took part: 1, or those of a network that hops (exact up to 7, an estimate, ± 18 %, above), or of a scan by many
+    /// (an estimate, ± 3 %).
     pub distinct_sources: u32,
     /// Distinct hosts asked since `started`; exact up to 7, an estimate (± 18 %) above.
     pub distinct_hosts: u32,
@@ -214,6 +273,8 @@ pub struct Scan {
     pub sample_ports: PortSample,
     /// The ports as ranges: all of them, or those that say most.
     pub asked: PortRanges,
+    /// Some of the sources of a scan by many.
+    pub sample_sources: SourceSample,
     /// The tool, as its packets tell.
     pub tool: Tool,
     /// How sure that is; `None` if it is unknown.

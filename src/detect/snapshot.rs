@@ -229,9 +229,14 @@ impl Snapshot {
         std::iter::once(self).chain(&self.slower)
     }
 
-    /// Whether the rule counts hosts, not ports.
+    /// Whether the rule counts the ports of a source.
+    pub fn counts_ports(&self) -> bool {
+        self.kinds.contains(&Kind::Vertical)
+    }
+
+    /// Whether the rule counts the hosts of a source.
     pub fn counts_hosts(&self) -> bool {
-        !self.kinds.contains(&Kind::Vertical)
+        self.kinds.contains(&Kind::Horizontal)
     }
 
     /// Shares the series among the rules, by the rank of the sources. Under one rule all stay that it chose.

@@ -8,6 +8,9 @@ pub enum Subject {
     /// An IPv6 network of this many bits: who changes his /64 with each probe is one there. It takes many sources in it: what one
     /// of them does alone is for the rules of sources.
     Network(u8),
+    /// A host that is asked: many sources that each ask for a few ports of it are one scan. It takes what no rule about sources has
+    /// found.
+    Target,
 }
 
 impl Subject {
@@ -16,14 +19,15 @@ impl Subject {
         match self {
             Subject::Source => "source",
             Subject::Network(_) => "network",
+            Subject::Target => "target",
         }
     }
 
-    /// Its part of the memory that the slower rules have together. Networks that hop are few.
+    /// Its part of the memory that the slower rules have together. Networks that hop are few, and so are hosts.
     pub(super) const fn weight(self) -> usize {
         match self {
             Subject::Source => 7,
-            Subject::Network(_) => 1,
+            Subject::Network(_) | Subject::Target => 1,
         }
     }
 }

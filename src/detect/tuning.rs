@@ -135,6 +135,29 @@ pub(super) const THINNED_AFTER: u64 = 8;
 /// And not beyond one in two to this power: at a million new sources a second some hundred remain, which any doorkeeper holds.
 pub(super) const MOST_THINNED_BITS: u32 = 12;
 
+// ---- Hosts that many ask for a few ports each.
+
+/// Places for the ports of a host. A power of two; with more there are fewer hosts in the memory.
+pub(super) const SLOTS: usize = 256;
+
+/// Ports of a host that count at once, at most: three quarters of the places, so that the way to each stays short. A threshold can be no
+/// greater.
+pub const MOST_SLOTS: usize = 192;
+
+/// Hosts of which one must go for a new one. With fewer, hosts that are asked a lot push one another out by chance; with more each
+/// new host costs as many looks.
+pub(super) const TARGET_WAYS: usize = 8;
+
+/// The share of the memory for the ports and sources of open scans by many. With less fewer are counted exactly at once; with
+/// more there are fewer hosts.
+pub(super) const WIDE_SHARE: (usize, usize) = (1, 8);
+
+/// Registers of the estimate of the sources of a scan by many: its error is 3 %.
+pub(super) const SOURCE_REGISTERS: usize = 1_024;
+
+/// Sources of a scan by many that a record names. With more it outgrows a line of a log.
+pub(super) const SAMPLE_SOURCES: usize = 8;
+
 // ---- What came back.
 
 /// Quanta that a port has to answer: a tenth of the window, a second by the first rule. With fewer, browsers that open many

@@ -1,20 +1,25 @@
-//! The verdict: what the counts of a source come to, by a rule.
+//! The verdict: what the counts of a source or of a host come to, by a rule.
 
-use crate::detect::rule::Rule;
+use crate::detect::rule::{Rule, Subject};
 use crate::detect::scan::Kind;
 
-/// What was counted for one source within the window.
+/// What was counted for one source or host within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Distinct ports.
     pub ports: u32,
-    /// Distinct hosts, as far as they speak for a sweep; 0 where the rule does not count them.
+    /// Distinct hosts, as far as they speak for a sweep, or distinct sources of a host; 0 where the rule does not count them.
     pub peers: u32,
 }
 
 /// The kind of scan that the counts are, or `None` if they are below the threshold.
 #[inline]
 pub(super) fn kind(rule: &Rule, counts: Counts) -> Option<Kind> {
+    if rule.subject == Subject::Target {
+        let least = rule.ports.zip(rule.peers);
+        let is_scan = least.is_some_and(|(ports, peers)| counts.ports >= ports && counts.peers >= peers);
+        return is_scan.then_some(Kind::Distributed);
+    }
     let Some(peers) = rule.peers else {
         return rule.ports.is_some_and(|ports| counts.ports >= ports).then_some(Kind::Vertical);
     };
@@ -28,6 +33,7 @@ pub(super) fn kind(rule: &Rule, counts: Counts) -> Option<Kind> {
 /// The kinds that a rule can find.
 pub(super) fn kinds(rule: &Rule) -> &'static [Kind] {
     match (rule.peers, rule.ports) {
+        _ if rule.subject == Subject::Target => &[Kind::Distributed],
         (None, _) => &[Kind::Vertical],
         (Some(_), None) => &[Kind::Horizontal],
         (Some(_), Some(_)) => &[Kind::Horizontal, Kind::Block],

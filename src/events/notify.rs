@@ -317,7 +317,10 @@ fn message(event: EventKind, scan: &Scan, interface: &str) -> String {
     if scan.lower_bound {
         out.push_str(" lower_bound=true");
     }
-    if scan.source.is_network() || scan.source.address != scan.source_address {
+    if scan.source == Source::MANY {
+        let sample = Value::Sources(&scan.sample_sources);
+        let _ = write!(out, " sources={} sample_sources={sample}", scan.distinct_sources);
+    } else if scan.source.is_network() || scan.source.address != scan.source_address {
         let _ = write!(out, " address={}", scan.source_address);
     }
     out

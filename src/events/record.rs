@@ -1,7 +1,7 @@
 //! The record of a scan: each of its fields once, with its names and how it is read. The journal, lines of logfmt and JSON, the
 //! JSON and the table of `replay` are all written from this list, so they cannot say different things.
 
-use crate::detect::{PortRanges, PortSample, Replies, Scan, ScanId, Source};
+use crate::detect::{PortRanges, PortSample, Replies, Scan, ScanId, Source, SourceSample};
 use crate::packet::Timestamp;
 use crate::text::time::Rfc3339;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
@@ -123,6 +123,12 @@ pub static FIELDS: &[Field] = &[
         .json(24, "distinct_sources"),
     field(|it| Value::Rare(it.scan.signature.ttl.into())).log("ttl").json(40, "ttl"),
     field(|it| Value::Rare(it.scan.signature.window.into())).log("tcp_window").json(41, "tcp_window"),
+    field(|it| match it.scan.source {
+        Source::MANY => Value::Sources(&it.scan.sample_sources),
+        _ => Value::Nothing,
+    })
+    .log("sample_sources")
+    .json(42, "sample_sources"),
 ];
 
 const fn field(read: for<'a> fn(&Record<'a>) -> Value<'a>) -> Field {
@@ -275,6 +281,8 @@ pub enum Value<'a> {
         /// How many ports there are.
         of: u32,
     },
+    /// Some addresses of many.
+    Sources(&'a SourceSample),
     /// Something to mind; lines of the log have it only then.
     Mark(bool),
     /// A number that is left out if it is 0.
@@ -324,18 +332,19 @@ impl fmt::Display for Value<'_> {
             Value::Seconds(nanos) | Value::Duration { nanos, .. } => seconds(nanos).fmt(f),
             Value::Time(Some(time)) => Rfc3339(time).fmt(f),
             Value::Time(None) | Value::Nothing => Ok(()),
-            Value::Sample { lowest, .. } => write_ports(f, lowest.as_slice()),
+            Value::Sample { lowest, .. } => write_list(f, lowest.as_slice()),
             Value::Ranges { ranges, .. } => ranges.fmt(f),
+            Value::Sources(sample) => write_list(f, sample.as_slice()),
             Value::Mark(mark) => mark.fmt(f),
         }
     }
 }
 
 /// `21,22,23`.
-fn write_ports(f: &mut fmt::Formatter<'_>, ports: &[u16]) -> fmt::Result {
-    for (at, port) in ports.iter().enumerate() {
+fn write_list(f: &mut fmt::Formatter<'_>, items: &[impl fmt::Display]) -> fmt::Result {
+    for (at, item) in items.iter().enumerate() {
         let comma = if at > 0 { "," } else { "" };
-        write!(f, "{comma}{port}")?;
+        write!(f, "{comma}{item}")?;
     }
     Ok(())
 }
@@ -354,6 +363,7 @@ impl Serialize for Value<'_> {
             },
             Value::Time(None) | Value::Nothing => serializer.serialize_none(),
             Value::Sample { lowest, .. } => lowest.as_slice().serialize(serializer),
+            Value::Sources(sample) => sample.as_slice().serialize(serializer),
             Value::Mark(mark) => serializer.serialize_bool(mark),
             Value::Source(_)
             | Value::Address(_)

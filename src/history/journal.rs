@@ -171,8 +171,8 @@ fn typed(text: Option<&str>, written: &Value) -> Option<Value> {
         return Some(Value::Bool(text == "true"));
     }
     if is("array") {
-        let numbers = text.split(',').filter_map(|part| part.parse::<u64>().ok());
-        return Some(numbers.map(Value::from).collect::<Vec<_>>().into());
+        let value = |part: &str| part.parse::<u64>().map_or_else(|_| Value::from(part), Value::from);
+        return Some(text.split(',').filter(|part| !part.is_empty()).map(value).collect::<Vec<_>>().into());
     }
     Some(text.into())
 }

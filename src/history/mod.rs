@@ -61,9 +61,12 @@ impl Asked {
             let text = scan.get(name)?.as_str()?;
             text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
         };
+        let sampled = |address: &Value| address.as_str().and_then(|it| it.parse::<IpAddr>().ok());
+        let sample = scan.get("sample_sources").and_then(Value::as_array).into_iter().flatten();
         ["source", "source_address"]
             .into_iter()
             .filter_map(network)
+            .chain(sample.filter_map(sampled).map(IpNet::from))
             .any(|network| asked.contains(&network) || network.contains(&asked))
     }
 }

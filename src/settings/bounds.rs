@@ -1,6 +1,7 @@
 //! What each number may be: one row each, with its name, bounds, default, and why. The checks, `--help` and the README's table
 //! are written from these rows.
 
+use crate::detect::MOST_SLOTS;
 use crate::text::units::{ByteSize, OneIn, write_duration};
 use std::time::Duration;
 
@@ -187,6 +188,36 @@ pub(super) const HOP_PREFIX: Bound<u32> = Bound {
     set_by: SetBy::File,
 };
 
+pub(super) const DISTRIBUTED_WINDOW: Bound<Duration> = Bound {
+    name: "detection.distributed-window",
+    least: Duration::from_secs(10),
+    greatest: HOUR,
+    default: Duration::from_secs(180),
+    unless: "",
+    why: "of the rule for scans of one host by many; longer than detection.window, and where the default is not, there is none; a longer one takes the noise of a public address for a scan",
+    set_by: SetBy::Both,
+};
+
+pub(super) const DISTRIBUTED_THRESHOLD: Bound<u32> = Bound {
+    name: "detection.distributed-threshold",
+    least: 0,
+    greatest: MOST_SLOTS as u32,
+    default: 100,
+    unless: "",
+    why: "ports within it of one host, each counted for the source that asked first; 0: no such rule; 0 with several threads, of which none sees all sources: asking for both is refused",
+    set_by: SetBy::Both,
+};
+
+pub(super) const DISTRIBUTED_SOURCES: Bound<u32> = Bound {
+    name: "detection.distributed-sources",
+    least: 2,
+    greatest: MOST_SLOTS as u32,
+    default: 25,
+    unless: "",
+    why: "sources that asked first for one of them or more; fewer take a few busy clients for a scan",
+    set_by: SetBy::File,
+};
+
 pub(super) const QUIET: Bound<Duration> = Bound {
     name: "detection.quiet",
     least: SECOND,
@@ -334,6 +365,9 @@ pub fn rows() -> Vec<Row> {
         Row::of(&HOP_WINDOW),
         Row::of(&HOP_THRESHOLD),
         Row::of(&HOP_PREFIX),
+        Row::of(&DISTRIBUTED_WINDOW),
+        Row::of(&DISTRIBUTED_THRESHOLD),
+        Row::of(&DISTRIBUTED_SOURCES),
         Row::of(&QUIET),
         Row::of(&IPV6_PREFIX),
         Row::of(&MEMORY),

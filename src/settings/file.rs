@@ -80,6 +80,15 @@ pub struct Detection {
     /// Bits of such a network.
     #[serde(default, deserialize_with = "located")]
     pub hop_prefix: Option<Located<u32>>,
+    /// The span of the rule for scans of one host by many.
+    #[serde(default, deserialize_with = "located")]
+    pub distributed_window: Option<Located<Duration>>,
+    /// Distinct ports within it; 0 is none.
+    #[serde(default, deserialize_with = "located")]
+    pub distributed_threshold: Option<Located<u32>>,
+    /// Distinct sources that asked first for them.
+    #[serde(default, deserialize_with = "located")]
+    pub distributed_sources: Option<Located<u32>>,
     /// What is inside, for the rule for sweeps.
     #[serde(default, deserialize_with = "networks")]
     pub home: Vec<IpNet>,
@@ -441,7 +450,7 @@ mod tests {
         for (text, message) in [
             (
                 "detection:\n  window: 5s\n  treshold: 20\n",
-                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
+                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
             ),
             ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, names, databases, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
@@ -583,7 +592,12 @@ mod tests {
         assert_eq!(nanos(file.detection.quiet), u128::from(policy.quiet_nanos));
         assert_eq!(file.detection.threshold.unwrap().value, policy.threshold);
         assert_eq!(file.detection.ipv6_prefix.unwrap().value, u32::from(policy.parties.ipv6_prefix()));
-        let [sweep, hop, slow] = crate::detect::Policy::standard().slower[..] else { panic!("three rules") };
+        let standard = crate::detect::Policy::standard();
+        let [sweep, hop, slow] = standard.slower[..] else { panic!("three rules") };
+        let distributed = standard.distributed.unwrap();
+        assert_eq!(nanos(file.detection.distributed_window), u128::from(distributed.window_nanos));
+        assert_eq!(file.detection.distributed_threshold.map(|t| t.value), distributed.ports);
+        assert_eq!(file.detection.distributed_sources.map(|t| t.value), distributed.peers);
         assert_eq!(nanos(file.detection.hop_window), u128::from(hop.window_nanos));
         assert_eq!(file.detection.hop_threshold.map(|t| t.value), hop.ports);
         assert_eq!(file.detection.hop_prefix.map(|t| Subject::Network(t.value as u8)), Some(hop.subject));

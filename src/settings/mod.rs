@@ -144,6 +144,7 @@ pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
 
 /// The policy that flags, file and defaults make.
 fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
+    let threads = flags.capture.threads;
     let path = flags.config.file.as_deref();
     let file::File { detection: file, names, databases, ignore } =
         path.map(file::load).transpose()?.unwrap_or_default();
@@ -155,6 +156,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let ipv6_prefix = bits(choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?);
     let first = slower::First { window_nanos, threshold, ipv6_prefix };
     let slower = slower::rules(&first, flags, &file, path)?;
+    let distributed = slower::distributed(&first, &slower, threads, flags, &file, path)?;
     let home = if flags.home.is_empty() { &file.home } else { &flags.home };
     Ok(Policy {
         window_nanos,
@@ -164,6 +166,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         techniques: techniques(flags.techniques.or(file.techniques), flags.replies)?,
         replies: flags.replies,
         slower,
+        distributed,
         home: Networks::new(home),
         names,
         databases: databases::load(&databases, path)?,

@@ -1,7 +1,8 @@
-//! The rules behind the first: for sweeps, for sources that hop, and a slow one.
+//! The rules behind the first: for sweeps, for sources that hop, a slow one, and one for scans by many.
 
 use super::bounds::{
-    Bound, HOP_PREFIX, HOP_THRESHOLD, HOP_WINDOW, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
+    Bound, DISTRIBUTED_SOURCES, DISTRIBUTED_THRESHOLD, DISTRIBUTED_WINDOW, HOP_PREFIX, HOP_THRESHOLD,
+    HOP_WINDOW, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
 };
 use super::checks::{bits, choose, nanos};
 use super::error::{SettingsError, invalid};
@@ -60,12 +61,53 @@ pub(super) fn rules(
     rules.sort_by_key(|rule| rule.window_nanos);
     // The window is their label.
     match rules.windows(2).find(|pair| pair[0].window_nanos == pair[1].window_nanos) {
-        Some(pair) => invalid(format!(
-            "the windows of the slower rules (detection.slow_window, sweep_window, hop_window) must differ, and two are {}",
-            write_nanos(pair[0].window_nanos)
-        )),
+        Some(pair) => invalid(differ(pair[0].window_nanos)),
         None => Ok(rules),
     }
+}
+
+/// The rule for scans of one host by many, if there is one. Threads share the sources, so none sees all of one host.
+pub(super) fn distributed(
+    first: &First,
+    others: &[Rule],
+    threads: u32,
+    flags: &DetectionFlags,
+    file: &Detection,
+    path: Option<&Path>,
+) -> Result<Option<Rule>, SettingsError> {
+    let (flag, in_file) = (flags.distributed_threshold, file.distributed_threshold);
+    let ports = number(&DISTRIBUTED_THRESHOLD, flag, in_file, path)?;
+    let (window_flag, in_file) = (flags.distributed_window, file.distributed_window);
+    let window = window(&DISTRIBUTED_WINDOW, window_flag, in_file, first.window_nanos, path)?;
+    let sources = choose(&DISTRIBUTED_SOURCES, None, file.distributed_sources, path)?;
+    let Some((ports, window_nanos)) = ports.zip(window) else { return Ok(None) };
+    if threads > 1 {
+        let is_asked_for = flag.is_some() || file.distributed_threshold.is_some();
+        return match is_asked_for {
+            true => invalid(format!(
+                "{} finds scans by many sources, and --capture.threads={threads} splits sources among threads, of which none sees all: one thread, or a threshold of 0",
+                named(&DISTRIBUTED_THRESHOLD, flag, file.distributed_threshold, path)
+            )),
+            false => Ok(None),
+        };
+    }
+    let is_asked_for = window_flag.is_some() || in_file.is_some();
+    let window_nanos = if is_asked_for { window_nanos } else { own_window(window_nanos, others) };
+    if others.iter().any(|rule| rule.window_nanos == window_nanos) {
+        return invalid(differ(window_nanos));
+    }
+    let quiet_nanos = window_nanos / 3;
+    let rule =
+        Rule { window_nanos, ports: Some(ports), peers: Some(sources), quiet_nanos, ..Rule::DISTRIBUTED };
+    Ok(Some(rule))
+}
+
+/// Why two rules cannot have one window.
+fn differ(window_nanos: u64) -> String {
+    format!(
+        "the windows of the slower rules (detection.slow_window, sweep_window, hop_window, distributed_window) must differ, and two are {}",
+        write_nanos(window_nanos)
+    )
 }
 
 /// A window that nobody asked for gives way to one that somebody did.
@@ -164,10 +206,11 @@ mod tests {
                 (Subject::Network(prefix), _) => format!("ports of a /{prefix}"),
                 (Subject::Source, true) => String::from("hosts"),
                 (Subject::Source, false) => String::from("ports"),
+                (Subject::Target, _) => format!("ports by {}", rule.peers.unwrap()),
             };
             format!("{} {what} within {}", rule.threshold(), write_nanos(rule.window_nanos))
         };
-        Ok(policy.slower.iter().map(written).collect())
+        Ok(policy.behind().map(|rule| written(&rule)).collect())
     }
 
     #[test]
@@ -176,26 +219,37 @@ mod tests {
         const SWEEP: &str = "25 hosts within 5m";
         const HOP: &str = "60 ports of a /48 within 10m";
         const SLOW: &str = "60 ports within 1h";
-        assert_eq!(told(""), format!("{SWEEP}, {HOP}, {SLOW}"));
-        assert_eq!(told("--detection.slow-threshold=0"), format!("{SWEEP}, {HOP}"));
-        assert_eq!(told("--detection.sweep-threshold=0"), format!("{HOP}, {SLOW}"));
-        assert_eq!(told("--detection.hop-threshold=0"), format!("{SWEEP}, {SLOW}"));
-        let none = "--detection.sweep-threshold=0 --detection.slow-threshold=0 --detection.hop-threshold=0";
+        const MANY: &str = "100 ports by 25 within 3m";
+        assert_eq!(told(""), format!("{SWEEP}, {HOP}, {SLOW}, {MANY}"));
+        assert_eq!(told("--detection.slow-threshold=0"), format!("{SWEEP}, {HOP}, {MANY}"));
+        assert_eq!(told("--detection.sweep-threshold=0"), format!("{HOP}, {SLOW}, {MANY}"));
+        assert_eq!(told("--detection.hop-threshold=0"), format!("{SWEEP}, {SLOW}, {MANY}"));
+        assert_eq!(told("--detection.distributed-threshold=0"), format!("{SWEEP}, {HOP}, {SLOW}"));
+        assert_eq!(told("--capture.threads=2"), format!("{SWEEP}, {HOP}, {SLOW}"));
+        let none = "--detection.sweep-threshold=0 --detection.slow-threshold=0 --detection.hop-threshold=0 \
+                    --detection.distributed-threshold=0";
         assert_eq!(told(none), "");
         assert_eq!(
             told("--detection.threshold=100"),
-            format!("{SWEEP}, 300 ports of a /48 within 10m, 300 ports within 1h")
+            format!("{SWEEP}, 300 ports of a /48 within 10m, 300 ports within 1h, {MANY}")
         );
-        assert_eq!(told("--detection.slow-threshold=20"), format!("{SWEEP}, {HOP}, 20 ports within 1h"));
+        assert_eq!(
+            told("--detection.slow-threshold=20"),
+            format!("{SWEEP}, {HOP}, 20 ports within 1h, {MANY}")
+        );
         assert_eq!(
             told(
                 "--detection.slow-window=10m --detection.slow-threshold=30 --detection.sweep-window=1h --detection.sweep-threshold=9"
             ),
-            "30 ports within 10m, 60 ports of a /48 within 15m, 9 hosts within 1h"
+            format!("30 ports within 10m, 60 ports of a /48 within 15m, 9 hosts within 1h, {MANY}")
         );
         assert_eq!(
             told("--detection.hop-window=2m --detection.hop-threshold=30"),
-            format!("30 ports of a /48 within 2m, {SWEEP}, {SLOW}")
+            format!("30 ports of a /48 within 2m, {SWEEP}, {SLOW}, {MANY}")
+        );
+        assert_eq!(
+            told("--detection.hop-window=3m --detection.distributed-threshold=50"),
+            format!("60 ports of a /48 within 3m, {SWEEP}, {SLOW}, 50 ports by 25 within 4m30s")
         );
     }
 
@@ -213,7 +267,21 @@ mod tests {
             ),
             (
                 "--detection.slow-window=5m",
-                "the windows of the slower rules (detection.slow_window, sweep_window, hop_window) must differ, and two are 5m",
+                "the windows of the slower rules (detection.slow_window, sweep_window, hop_window, distributed_window) must differ, and two are 5m",
+            ),
+            (
+                "--detection.distributed-window=5m",
+                "the windows of the slower rules (detection.slow_window, sweep_window, hop_window, distributed_window) must differ, \
+                 and two are 5m",
+            ),
+            (
+                "--detection.distributed-threshold=100 --capture.threads=2",
+                "--detection.distributed-threshold finds scans by many sources, and --capture.threads=2 splits sources among \
+                 threads, of which none sees all: one thread, or a threshold of 0",
+            ),
+            (
+                "--detection.distributed-threshold=193",
+                "--detection.distributed-threshold must be from 0 to 192, not 193",
             ),
             ("--detection.slow-window=59s", "--detection.slow-window must be from 1m to 24h, not 59s"),
         ] {

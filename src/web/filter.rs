@@ -1,7 +1,7 @@
 //! Which scans are asked for: the query of `/api/v1/scans` and `/api/v1/events`.
 
 use super::limits::SCANS_PAGE;
-use crate::detect::{Grade, Kind, Technique};
+use crate::detect::{Grade, Kind, Source, Technique};
 use crate::events::record::{JSON, Record};
 use crate::packet::Timestamp;
 use crate::system::clock;
@@ -93,6 +93,9 @@ impl Filter {
         let scan = record.scan;
         let is_of = |asked: &IpNet| {
             // An address of an IPv6 source stands for all of it.
+            if scan.source == Source::MANY {
+                return scan.sample_sources.as_slice().iter().any(|address| asked.contains(address));
+            }
             let source = IpNet::new(scan.source.address, scan.source.prefix);
             asked.contains(&scan.source_address)
                 || source.is_ok_and(|source| asked.contains(&source) || source.contains(asked))

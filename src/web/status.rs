@@ -52,6 +52,7 @@ struct Rule {
 pub(super) struct ByRule {
     #[serde(skip)]
     pub(super) window_nanos: u64,
+    subject: &'static str,
     window_seconds: f64,
     pub(super) threshold: u32,
     pub(super) counts: &'static str,
@@ -153,6 +154,7 @@ impl ByRule {
     fn of(rule: &detect::Snapshot) -> Self {
         Self {
             window_nanos: rule.window_nanos,
+            subject: rule.subject.label(),
             window_seconds: rule.window_nanos as f64 / 1e9,
             threshold: rule.threshold,
             counts: counts(rule),

@@ -1,7 +1,9 @@
 //! A scan for tests. What a test is about, it says by name:
 //! `Scan { probes: 2011, ..scan("198.51.100.7", "192.0.2.10:22") }`.
 
-use portscan_exporter::detect::{Kind, PortRanges, PortSample, Scan, ScanId, Source, Technique};
+use portscan_exporter::detect::{
+    Kind, PortRanges, PortSample, Scan, ScanId, Source, SourceSample, Technique,
+};
 use portscan_exporter::packet::Timestamp;
 use std::net::SocketAddr;
 
@@ -42,6 +44,7 @@ pub(crate) fn scan(source: &str, target: &str) -> Scan {
         target,
         sample_ports: PortSample::lowest([80, 22, 25, 21, 23, 110, 443]),
         asked: PortRanges::of([21, 22, 23, 25, 80, 110, 443]),
+        sample_sources: SourceSample::NONE,
         tool: Default::default(),
         provenance: Default::default(),
         tool_confidence: None,

@@ -241,7 +241,7 @@ impl Rows {
     pub(crate) fn count(&mut self, at: u32, probe: &Probe, sink: &mut EventSink<'_>) -> Seen {
         // Of a network it is the sources in it that are told apart.
         let part = match self.rule.subject {
-            Subject::Source => probe.host,
+            Subject::Source | Subject::Target => probe.host,
             Subject::Network(_) => Source::by(probe.source, &self.parts).address,
         };
         let host = match part {

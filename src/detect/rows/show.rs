@@ -3,7 +3,7 @@
 use super::Rows;
 use crate::detect::retired::Candidate;
 use crate::detect::row::Row;
-use crate::detect::scan::{Kind, Scan, ScanId, Source};
+use crate::detect::scan::{Kind, Scan, ScanId, Source, SourceSample};
 use crate::detect::time::timeline::Timeline;
 use crate::detect::tuning::EPOCHS;
 use crate::packet::Timestamp;
@@ -42,6 +42,7 @@ impl Rows {
             first_target: row.first_target(),
             sample_ports,
             asked,
+            sample_sources: SourceSample::NONE,
             tool,
             tool_confidence,
             signature: row.signature,

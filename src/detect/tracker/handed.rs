@@ -114,17 +114,18 @@ impl Tracker {
         }
     }
 
-    /// The same for a rule about networks. It is beside the others: it hands down what it got, and what they find of one source is not
-    /// forgotten of its network.
+    /// The same for a rule about networks. It comes behind the others, and what they find of one source is not forgotten of its
+    /// network. It hands down what is no scan by it.
     fn observe_networks(
         &mut self,
         batch: &Batch,
-        list: &[Handed],
+        list: &mut Vec<Handed>,
         mut replied: &[Replied],
         sink: &mut EventSink<'_>,
     ) {
         let mut mine = [0; BATCH];
         let mut len = 0;
+        let mut is_found = [false; BATCH];
         for (at, handed) in list.iter().enumerate() {
             let Some(probe) = batch.at(handed.at).filter(|_| handed.what != What::Forget) else { continue };
             if self.rows.concerns(probe) {
@@ -140,10 +141,13 @@ impl Tracker {
             self.answer_before(handed.at, batch, &mut replied, sink);
             sink.now = handed.now;
             self.pass(sink);
-            self.observe(at, probe, handed.what == What::Count, sink);
+            let seen = self.observe(at, probe, handed.what == What::Count, sink);
+            is_found[listed % BATCH] = matches!(seen, Seen::Hit | Seen::Scanning);
         }
         self.answer_before(BATCH, batch, &mut replied, sink);
         self.end_batch();
+        let mut found = is_found.iter();
+        list.retain(|_| found.next() != Some(&true));
     }
 
     /// Does with a probe, which was looked up under this number, what is to be done. What the next rule does with it.

@@ -24,7 +24,7 @@ impl Tracker {
     /// Whether its rule judges the source of an address: that for hopping leaves out IPv4, and what is one party by more than a prefix.
     pub(crate) fn judges(&self, address: IpAddr) -> bool {
         match self.rows.rule.subject {
-            Subject::Source => true,
+            Subject::Source | Subject::Target => true,
             Subject::Network(_) => Source::may_hop(address, &self.rows.parties),
         }
     }

@@ -11,9 +11,9 @@ pub use commands::{
 pub use early_exit::EarlyExit;
 
 use super::bounds::{
-    self, BUFFER_SIZE, FLEET_MAX_SOURCES, HOLD, HOP_THRESHOLD, HOP_WINDOW, MAX_INTERFACES, MAX_REQUESTS,
-    MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
-    THREADS, THRESHOLD, WINDOW,
+    self, BUFFER_SIZE, DISTRIBUTED_THRESHOLD, DISTRIBUTED_WINDOW, FLEET_MAX_SOURCES, HOLD, HOP_THRESHOLD,
+    HOP_WINDOW, MAX_INTERFACES, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE, SLOW_THRESHOLD,
+    SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW, THREADS, THRESHOLD, WINDOW,
 };
 use super::syntax::parse_network;
 use crate::capture::{Direction, Fragments};
@@ -137,6 +137,12 @@ pub struct DetectionFlags {
     /// Distinct ports within it of one network at which it counts as scanning; 0 turns the rule off
     #[arg(long = HOP_THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
     pub hop_threshold: Option<u32>,
+    /// Window of the rule for scans of one host by many sources of a few ports each
+    #[arg(long = DISTRIBUTED_WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
+    pub distributed_window: Option<Duration>,
+    /// Distinct ports within it of one host at which many sources count as one scan; 0 turns the rule off
+    #[arg(long = DISTRIBUTED_THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
+    pub distributed_threshold: Option<u32>,
     /// Techniques to look for: `all`, or some of ack, fin, icmp, null, odd, protocol, sctp, syn, udp, xmas;
     /// ack takes --detection.replies as well
     /// [default: fin,null,odd,sctp,syn,xmas]
@@ -382,6 +388,18 @@ mod tests {
                 "None",
                 "--detection.hop-threshold=9",
                 "Some(9)",
+            ),
+            (
+                |f| format!("{:?}", f.detection.distributed_window),
+                "None",
+                "--detection.distributed-window=2m",
+                "Some(120s)",
+            ),
+            (
+                |f| format!("{:?}", f.detection.distributed_threshold),
+                "None",
+                "--detection.distributed-threshold=90",
+                "Some(90)",
             ),
             (
                 |f| f.detection.techniques.map_or("None".into(), |t| t.to_string()),

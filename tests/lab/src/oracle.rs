@@ -3,7 +3,7 @@
 
 use portscan_exporter::detect::{
     EventKind, Family, Kind, Limits, Pair, PairTo, Policy, PortRanges, PortSample, PortSources, Probe, Scan,
-    ScanEvent, Source, Technique, WANTED_EPOCHS,
+    ScanEvent, Source, SourceSample, Technique, WANTED_EPOCHS,
 };
 use portscan_exporter::packet::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,6 +195,7 @@ impl Oracle {
             lower_bound: false,
             sample_ports: PortSample::lowest(open.union.iter().copied()),
             asked: PortRanges::of(open.union.iter().copied()),
+            sample_sources: SourceSample::NONE,
             tool: Default::default(),
             provenance: Default::default(),
             tool_confidence: None,

@@ -25,7 +25,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "Distinct ports within the window at which a source counts as scanning.",
         |view, samples| {
             view.each_rule(|_, window, rule| {
-                if !rule.counts_hosts() {
+                if rule.counts_ports() {
                     samples.count(&[window], rule.threshold.into());
                 }
             });

@@ -76,7 +76,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "The most distinct ports any source probed within the window, at any time within the hold.",
         |view, samples| {
             view.each_rule(|name, window, rule| {
-                if !rule.counts_hosts() {
+                if rule.counts_ports() {
                     samples.count(&[name, window], rule.peak_distinct_ports.into());
                 }
             });

@@ -55,6 +55,7 @@ pub struct Case {
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a case has a few hundred steps")]
 pub enum Step {
     Probe(Probe),
     /// Time passes without a packet, until here.

@@ -1,0 +1,282 @@
+//! Scans by many sources of a few ports each: by source there is nothing to see, so here the hosts that are asked have rows.
+//!
+//! A host has for each port that it is asked for within the window the source that asked first. A busy server has few ports and
+//! many sources, so few owners; a client of many services that is not yet a scanner owns its ports alone. Only where many
+//! own many it is a scan by many.
+//!
+//! It gets what no rule about sources has found: a source with an open scan does not feed it, and the ports of one that is found
+//! are forgotten at the host where that was.
+//!
+//! The adversary chooses all sources, and on a gateway all hosts. There are only so many hosts; a new one takes the place of the one
+//! of least ports, and of equals the one that was asked longest ago, among eight that a keyed hash puts together.
+
+mod life;
+mod row;
+mod show;
+mod slots;
+mod wide;
+
+use self::row::Target;
+use self::slots::Recorded;
+use self::wide::WidePool;
+use crate::detect::batch::Batch;
+use crate::detect::distinct::peaks::OverallPeak;
+use crate::detect::memory::{OutOfMemory, prefetch, vec_of};
+use crate::detect::networks::Networks;
+use crate::detect::party::Parties;
+use crate::detect::probe::{Class, Probe};
+use crate::detect::rule::{Limits, Policy, Rule};
+use crate::detect::scan::{EventKind, Kind, Source};
+use crate::detect::sink::EventSink;
+use crate::detect::snapshot::{Counters, Evicted};
+use crate::detect::time::present::Present;
+use crate::detect::time::timeline::Origin;
+use crate::detect::tracker::{Handed, What};
+use crate::detect::tuning::{QUANTA, STRONG, TARGET_WAYS, WIDE_SHARE};
+use crate::detect::verdict::{self, Counts};
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
+/// The hosts that are asked, by one rule. All memory is reserved by `new`.
+#[derive(Debug)]
+pub(super) struct Targets {
+    rule: Rule,
+    limits: Limits,
+    parties: Parties,
+    /// What is inside; empty if nobody said. Other hosts do not count.
+    home: Networks,
+    present: Present,
+    /// Finds hosts.
+    hasher: foldhash::quality::FixedState,
+    /// Tells sources apart. The report on a file must not depend on the seed.
+    source_hasher: foldhash::quality::FixedState,
+    /// Spreads the ports of a host.
+    port_key: u32,
+    /// Of each row the hash of its host, or 0 if it is free: a set is a few of them, side by side.
+    tags: Vec<u32>,
+    rows: Vec<Target>,
+    /// The row of the latest probe: a flood is often one of one host.
+    latest: usize,
+    wide: WidePool,
+    /// The quantum of the latest sweep.
+    swept: u64,
+    open: u64,
+    counters: Counters,
+    overall: OverallPeak,
+}
+
+impl Targets {
+    /// With all its memory, or an error if the system refuses any of it. `seed` keys the hashes of what comes from the wire.
+    pub(super) fn new(
+        rule: Rule,
+        policy: &Policy,
+        limits: Limits,
+        seed: u64,
+        origin: Origin,
+    ) -> Result<Self, OutOfMemory> {
+        let hasher = foldhash::quality::FixedState::with_seed(seed);
+        let source_hasher = match origin {
+            Origin::Live => hasher.clone(),
+            Origin::File | Origin::Sorted => foldhash::quality::FixedState::with_seed(0),
+        };
+        let wide_bytes = limits.memory_bytes / WIDE_SHARE.1 * WIDE_SHARE.0;
+        let wide = (wide_bytes / WidePool::BYTES).max(1);
+        let left = limits.memory_bytes.saturating_sub(wide * WidePool::BYTES);
+        let sets = (left / (size_of::<Target>() + size_of::<u32>()) / TARGET_WAYS).max(1);
+        Ok(Self {
+            rule,
+            limits,
+            parties: policy.parties.clone(),
+            home: policy.home.clone(),
+            present: Present::new(rule.window_nanos, limits.hold_nanos),
+            port_key: source_hasher.hash_one(seed) as u32 | 1,
+            hasher,
+            source_hasher,
+            tags: vec_of(sets * TARGET_WAYS, 0)?,
+            rows: vec_of(sets * TARGET_WAYS, Target::NONE)?,
+            latest: 0,
+            wide: WidePool::new(wide)?,
+            swept: 0,
+            open: 0,
+            counters: Counters::default(),
+            overall: OverallPeak::NONE,
+        })
+    }
+
+    /// Observes what the rules about sources leave of a batch.
+    pub(super) fn observe_handed(&mut self, batch: &Batch, handed: &[Handed], sink: &mut EventSink<'_>) {
+        for handed in handed {
+            let Some(probe) = batch.at(handed.at) else { continue };
+            if !self.home.is_empty() && !self.home.contains(probe.host) {
+                continue;
+            }
+            sink.now = handed.now;
+            self.pass(sink);
+            match handed.what {
+                What::Forget => self.forget(probe, sink),
+                What::Count | What::CountNew => self.observe(probe, sink),
+            }
+        }
+    }
+
+    /// Time passes.
+    #[inline]
+    pub(super) fn pass(&mut self, sink: &EventSink<'_>) {
+        if self.present.is_over(sink.now()) {
+            self.present.set(sink.now());
+        }
+    }
+
+    fn observe(&mut self, probe: &Probe, sink: &mut EventSink<'_>) {
+        let class = probe.technique.class();
+        let latest = &self.rows[self.latest];
+        let at = if latest.is_used && latest.host == probe.host && latest.class == class {
+            self.latest
+        } else {
+            self.find_or_admit(probe, class, sink)
+        };
+        self.latest = at;
+        self.settle(at, sink);
+        self.count(at, probe, sink);
+    }
+
+    /// Counts a probe for a row that was brought to the present.
+    fn count(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
+        let (quantum, owner) = (self.present.quantum, self.owner(probe.source));
+        let row = &mut self.rows[at];
+        if row.slots.len() == 0 && !row.episode.is_open() || row.probes == 0 {
+            row.begin(probe, sink.now());
+        } else {
+            row.technique.vote(probe.technique);
+            row.tool.vote(probe.tool);
+        }
+        row.probes += 1;
+        row.last_probe = sink.now();
+        let recorded = row.slots.record(probe.port, owner, quantum, self.port_key);
+        match recorded {
+            Recorded::Fresh => row.sources.push(probe.source),
+            Recorded::Again => {}
+            Recorded::Full => row.is_cut = true,
+        }
+        if let Some(place) = row.wide {
+            self.wide.add(place, probe.port, self.source_hasher.hash_one(owner));
+        }
+        let ports = row.slots.len();
+        self.overall.reach(self.present.epoch, ports);
+        // Only a new port can make it a scan, and only then are owners counted.
+        let verdict = match recorded {
+            Recorded::Fresh if row.episode.is_above() => Some(Kind::Distributed),
+            Recorded::Fresh if self.rule.ports.is_some_and(|least| ports >= least) => {
+                verdict::kind(&self.rule, Counts { ports, peers: row.slots.owners() })
+            }
+            _ => None,
+        };
+        let size = row.wide.map_or(ports, |place| self.wide.ports(place));
+        match row.episode.observe(verdict, ports, size) {
+            Some(EventKind::Hit) => self.open(at, probe, sink),
+            Some(kind) => sink.report(kind, self.scan(at, sink.timeline)),
+            None => {}
+        }
+    }
+
+    /// A probe opened the scan of a row.
+    fn open(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
+        let row = &mut self.rows[at];
+        row.detected = (sink.now(), probe.source);
+        row.wide = self.wide.take();
+        row.is_cut |= row.wide.is_none();
+        if let Some(place) = row.wide {
+            for slot in row.slots.iter() {
+                self.wide.add(place, slot.port, self.source_hasher.hash_one(slot.owner));
+            }
+        }
+        self.counters.hits[Kind::Distributed as usize] += 1;
+        self.open += 1;
+        sink.report(EventKind::Hit, self.scan(at, sink.timeline));
+    }
+
+    /// A source was found by itself: the ports that it owns at this host are part of its own scan.
+    fn forget(&mut self, probe: &Probe, sink: &mut EventSink<'_>) {
+        let class = probe.technique.class();
+        if let Some(at) = self.find(probe.host, class) {
+            self.settle(at, sink);
+            let owner = self.owner(probe.source);
+            self.rows[at].slots.forget(owner, self.port_key);
+        }
+    }
+
+    /// What a source is told apart by: an IPv4 address is its own 32 bits.
+    #[inline]
+    fn owner(&self, source: IpAddr) -> u32 {
+        match Source::by(source, &self.parties).address {
+            IpAddr::V4(v4) => v4.to_bits(),
+            IpAddr::V6(v6) => self.source_hasher.hash_one(v6.to_bits()) as u32,
+        }
+    }
+
+    // ---- Where a host is.
+
+    /// The first row of its set, and its tag there.
+    #[inline]
+    fn set_of(&self, host: IpAddr, class: Class) -> (usize, u32) {
+        let bits = match host {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        let hash = self.hasher.hash_one((bits, class as u8));
+        let sets = (self.tags.len() / TARGET_WAYS) as u64;
+        let set = ((hash >> 32) * sets) >> 32;
+        (set as usize * TARGET_WAYS, hash as u32 | 1)
+    }
+
+    fn find(&self, host: IpAddr, class: Class) -> Option<usize> {
+        let (first, tag) = self.set_of(host, class);
+        self.find_in(first, tag, host, class)
+    }
+
+    #[inline]
+    fn find_in(&self, first: usize, tag: u32, host: IpAddr, class: Class) -> Option<usize> {
+        let is_its = |row: &Target| row.is_used && row.host == host && row.class == class;
+        (first..first + TARGET_WAYS).find(|&at| self.tags[at] == tag && is_its(&self.rows[at]))
+    }
+
+    fn find_or_admit(&mut self, probe: &Probe, class: Class, sink: &mut EventSink<'_>) -> usize {
+        let (first, tag) = self.set_of(probe.host, class);
+        prefetch(&self.tags[first]);
+        if let Some(at) = self.find_in(first, tag, probe.host, class) {
+            return at;
+        }
+        let set = first..first + TARGET_WAYS;
+        let at = set.clone().find(|&at| !self.rows[at].is_used).unwrap_or_else(|| {
+            let worth = |at: usize| {
+                let row = &self.rows[at];
+                let is_over = self.present.quantum - row.quantum > QUANTA;
+                (row.episode.is_open(), if is_over { 0 } else { row.slots.len() }, row.last_probe)
+            };
+            set.min_by_key(|&at| worth(at)).unwrap_or(first)
+        });
+        self.evict(at, sink);
+        self.rows[at].take(probe, self.present.quantum);
+        self.tags[at] = tag;
+        at
+    }
+
+    /// Gives up the host of a row, if it has one: an open scan is reported as ended now.
+    fn evict(&mut self, at: usize, sink: &mut EventSink<'_>) {
+        if !self.rows[at].is_used {
+            return;
+        }
+        self.settle(at, sink);
+        let row = &self.rows[at];
+        let least = self.rule.ports.unwrap_or(u32::MAX);
+        let reason = if row.episode.is_open() {
+            Evicted::Scan
+        } else if row.slots.len() * STRONG.1 >= least * STRONG.0 {
+            Evicted::Evidence
+        } else {
+            Evicted::Table
+        };
+        self.counters.evicted[reason as usize] += 1;
+        self.vacate(at, sink);
+    }
+}

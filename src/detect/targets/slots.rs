@@ -1,0 +1,255 @@
+//! The ports that a host was asked for within the window, each with the source that asked first: a port that everybody asks for has
+//! one owner, however many come.
+
+use crate::detect::tuning::{MOST_SLOTS, QUANTA, SLOTS};
+
+/// Words of the bits that say which places are taken.
+const WORDS: usize = SLOTS / 64;
+
+/// A port within the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// The port.
+    pub port: u16,
+    /// The quantum of its latest probe, as far as two bytes have it. Who has a row keeps none longer than a window.
+    stamp: u16,
+    /// Who asked first.
+    pub owner: u32,
+}
+
+impl Slot {
+    const FREE: Slot = Slot { port: 0, stamp: 0, owner: 0 };
+
+    /// Quanta since its latest probe.
+    #[inline]
+    fn age(&self, quantum: u64) -> u16 {
+        (quantum as u16).wrapping_sub(self.stamp)
+    }
+}
+
+/// What became of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// It counts already, for who asked first.
+    Again,
+    /// It counts from now on.
+    Fresh,
+    /// There is no room for it.
+    Full,
+}
+
+/// A hash table of ports. The adversary chooses the ports, but not the key by which they are spread; and there are never more than
+/// `MOST_SLOTS` steps to one.
+#[derive(Debug, Clone)]
+pub(super) struct Slots {
+    taken: [u64; WORDS],
+    slots: [Slot; SLOTS],
+    len: usize,
+}
+
+impl Slots {
+    /// None.
+    pub(super) const NONE: Slots = Slots { taken: [0; WORDS], slots: [Slot::FREE; SLOTS], len: 0 };
+
+    /// How many ports there are.
+    #[inline]
+    pub(super) fn len(&self) -> u32 {
+        self.len as u32
+    }
+
+    /// Each of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Slot> {
+        (0..WORDS).flat_map(move |word| {
+            let mut left = self.taken[word];
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros() as usize;
+                left &= left.wrapping_sub(1);
+                (bit < 64).then(|| self.slots[word * 64 + bit])
+            })
+        })
+    }
+
+    #[inline]
+    fn is_taken(&self, at: usize) -> bool {
+        self.taken[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    /// A source asked for a port.
+    #[inline]
+    pub(super) fn record(&mut self, port: u16, owner: u32, quantum: u64, key: u32) -> Recorded {
+        let stamp = quantum as u16;
+        let mut at = place(port, key);
+        while self.is_taken(at) {
+            let slot = &mut self.slots[at];
+            if slot.port == port {
+                slot.stamp = stamp;
+                return Recorded::Again;
+            }
+            at = (at + 1) % SLOTS;
+        }
+        if self.len == MOST_SLOTS {
+            return Recorded::Full;
+        }
+        self.put(at, Slot { port, stamp, owner });
+        Recorded::Fresh
+    }
+
+    fn put(&mut self, at: usize, slot: Slot) {
+        self.slots[at] = slot;
+        self.taken[at / 64] |= 1 << (at % 64);
+        self.len += 1;
+    }
+
+    /// Lets go of all.
+    pub(super) fn clear(&mut self) {
+        (self.taken, self.len) = ([0; WORDS], 0);
+    }
+
+    /// Keeps only some.
+    fn retain(&mut self, key: u32, keep: impl Fn(&Slot) -> bool) {
+        if self.iter().all(|slot| keep(&slot)) {
+            return;
+        }
+        let mut kept = [Slot::FREE; MOST_SLOTS];
+        let mut len = 0;
+        for slot in self.iter().filter(keep) {
+            kept[len] = slot;
+            len += 1;
+        }
+        self.clear();
+        for slot in &kept[..len] {
+            let mut at = place(slot.port, key);
+            while self.is_taken(at) {
+                at = (at + 1) % SLOTS;
+            }
+            self.put(at, *slot);
+        }
+    }
+
+    /// Lets go of those that have left the window by this quantum, after one in which none had.
+    pub(super) fn expire(&mut self, from: u64, to: u64, key: u32) {
+        if to - from > QUANTA {
+            self.clear();
+        } else {
+            self.retain(key, |slot| u64::from(slot.age(to)) <= QUANTA);
+        }
+    }
+
+    /// Lets go of the ports of a source.
+    pub(super) fn forget(&mut self, owner: u32, key: u32) {
+        self.retain(key, |slot| slot.owner != owner);
+    }
+
+    /// How many will still be within the window in this quantum, if nothing comes after the other, in which all were.
+    pub(super) fn left_at(&self, from: u64, then: u64) -> u32 {
+        let passed = then - from;
+        self.iter().filter(|slot| u64::from(slot.age(from)) + passed <= QUANTA).count() as u32
+    }
+
+    /// How many have asked first for one of them.
+    pub(super) fn owners(&self) -> u32 {
+        let mut owners = [0; MOST_SLOTS];
+        for (place, slot) in owners.iter_mut().zip(self.iter()) {
+            *place = slot.owner;
+        }
+        let owners = &mut owners[..self.len];
+        owners.sort_unstable();
+        owners.chunk_by(|one, next| one == next).count() as u32
+    }
+
+    /// How many ports, and how many owners, were last seen so many quanta before this one, in which all are within the window.
+    pub(super) fn by_age(&self, quantum: u64) -> [[u32; QUANTA as usize + 1]; 2] {
+        let mut ages = [(0, 0); MOST_SLOTS];
+        for (place, slot) in ages.iter_mut().zip(self.iter()) {
+            *place = (slot.owner, slot.age(quantum));
+        }
+        let ages = &mut ages[..self.len];
+        ages.sort_unstable();
+        let mut counts = [[0; QUANTA as usize + 1]; 2];
+        let of = |age: u16| usize::from(age).min(QUANTA as usize);
+        for owner in ages.chunk_by(|one, next| one.0 == next.0) {
+            owner.iter().for_each(|(_, age)| counts[0][of(*age)] += 1);
+            counts[1][of(owner[0].1)] += 1;
+        }
+        counts
+    }
+}
+
+/// Where a port belongs.
+#[inline]
+fn place(port: u16, key: u32) -> usize {
+    // The key is odd: an attacker who does not know it cannot have ports in one place.
+    (u32::from(port).wrapping_add(1).wrapping_mul(key) >> 16) as usize % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    const KEY: u32 = 0x9e37_79b1;
+
+    #[test]
+    fn who_asks_first_has_the_port_until_it_leaves_the_window() {
+        let mut slots = Slots::NONE;
+        assert_eq!(slots.record(443, 1, 0, KEY), Recorded::Fresh);
+        assert_eq!(slots.record(443, 2, 60, KEY), Recorded::Again);
+        slots.expire(60, 120, KEY);
+        assert_eq!((slots.len(), slots.owners()), (1, 1));
+        slots.expire(120, 121, KEY);
+        assert_eq!((slots.len(), slots.owners()), (0, 0));
+        assert_eq!(slots.record(443, 2, 121, KEY), Recorded::Fresh);
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let mut slots = Slots::NONE;
+        for port in 0..MOST_SLOTS as u16 {
+            assert_eq!(slots.record(port, u32::from(port / 2), 7, KEY), Recorded::Fresh, "{port}");
+        }
+        assert_eq!(slots.record(9_999, 5, 7, KEY), Recorded::Full);
+        assert_eq!(slots.record(5, 5, 7, KEY), Recorded::Again);
+        assert_eq!((slots.len(), slots.owners()), (MOST_SLOTS as u32, MOST_SLOTS as u32 / 2));
+        slots.forget(0, KEY);
+        assert_eq!((slots.len(), slots.owners()), (MOST_SLOTS as u32 - 2, MOST_SLOTS as u32 / 2 - 1));
+        assert_eq!(slots.record(9_999, 5, 7, KEY), Recorded::Fresh);
+    }
+
+    proptest! {
+        /// Against a map.
+        #[test]
+        fn it_is_a_map_of_ports(
+            steps in prop::collection::vec((0..40_u64, 0..300_u16, 0..20_u32, any::<bool>()), 1..400),
+            key in any::<u32>(),
+        ) {
+            let key = key | 1;
+            let (mut slots, mut map, mut quantum) = (Slots::NONE, BTreeMap::<u16, (u64, u32)>::new(), 0);
+            for (after, port, owner, forgets) in steps {
+                let to = quantum + after * after / 60;
+                slots.expire(quantum, to, key);
+                quantum = to;
+                map.retain(|_, (then, _)| quantum - *then <= QUANTA);
+                if forgets && port < 9 {
+                    slots.forget(owner, key);
+                    map.retain(|_, (_, of)| *of != owner);
+                }
+                let is_full = map.len() == MOST_SLOTS;
+                let expected = match map.get_mut(&port) {
+                    Some((then, _)) => { *then = quantum; Recorded::Again }
+                    None if is_full => Recorded::Full,
+                    None => { map.insert(port, (quantum, owner)); Recorded::Fresh }
+                };
+                prop_assert_eq!(slots.record(port, owner, quantum, key), expected);
+                let owners: BTreeSet<u32> = map.values().map(|(_, owner)| *owner).collect();
+                prop_assert_eq!((slots.len() as usize, slots.owners() as usize), (map.len(), owners.len()));
+                prop_assert_eq!(slots.iter().map(|slot| slot.port).collect::<BTreeSet<_>>(), map.keys().copied().collect());
+                let left = map.values().filter(|(then, _)| quantum + 30 - then <= QUANTA).count();
+                prop_assert_eq!(slots.left_at(quantum, quantum + 30) as usize, left);
+                let [ports, by_owner] = slots.by_age(quantum);
+                prop_assert_eq!(ports.iter().sum::<u32>() as usize, map.len());
+                prop_assert_eq!(by_owner.iter().sum::<u32>() as usize, owners.len());
+            }
+        }
+    }
+}
