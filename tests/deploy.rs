@@ -104,6 +104,7 @@ fn alertmanager_accepts_its_configuration_and_routes_every_alert() {
         ("alertname=PortScanFleetSweep severity=warning source=203.0.113.191", "nobody"),
         ("alertname=PortScanFleetSampleDiffers severity=warning", "health"),
         ("alertname=PortScanStorm severity=critical", "scans"),
+        ("alertname=PortScanDistributed severity=warning", "scans"),
         ("alertname=PortScanUnexplained severity=warning", "scans"),
         ("alertname=PortScanSourcesSuppressed severity=warning", "scans"),
         ("alertname=PortScanExporterDown severity=critical", "health"),
@@ -196,4 +197,8 @@ fn the_webhook_prints_what_alertmanager_posts_and_refuses_the_rest() {
         "source": "198.51.100.7", "instance": "web1:10220"}}]}"#;
     assert_eq!(post(body.len(), body), "200");
     assert_eq!(lines.next().unwrap().unwrap(), "firing PortScanDetected critical 198.51.100.7 web1:10220");
+    let body = r#"{"alerts": [{"status": "firing", "labels": {"alertname": "PortScanDistributed", "severity": "warning",
+        "instance": "web1:10220"}}]}"#;
+    assert_eq!(post(body.len(), body), "200");
+    assert_eq!(lines.next().unwrap().unwrap(), "firing PortScanDistributed warning many web1:10220");
 }

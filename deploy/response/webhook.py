@@ -23,7 +23,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
             alerts = json.loads(self.rfile.read(length))["alerts"]
             for alert in alerts:
                 labels = alert["labels"]
-                source = labels.get("source", "many" if labels["alertname"] == "PortScanStorm" else "-")
+                of_many = labels["alertname"] in ("PortScanStorm", "PortScanDistributed")
+                source = labels.get("source", "many" if of_many else "-")
                 print(alert["status"], labels["alertname"], labels.get("severity", "-"), source, labels.get("instance", "-"), flush=True)
         except (ValueError, KeyError, TypeError):
             return self.send_error(400)

@@ -10,7 +10,7 @@ fn response(file: &str) -> String {
     format!("{HERE}/deploy/response/{file}")
 }
 
-/// Lines as syslog writes them: of a real hit over IPv4, of one over IPv6, and what must not be taken for one.
+/// Lines as syslog writes them: of a real hit over IPv4, of one over IPv6, of one by many, and what must not be taken for one.
 fn fail2ban_finds(lab: &Lab, messages: &[String]) {
     let directory = lab.directory.path();
     let common = "/etc/fail2ban/filter.d/common.conf";
@@ -36,9 +36,9 @@ fn fail2ban_finds(lab: &Lab, messages: &[String]) {
         .output()
         .expect("this test needs fail2ban");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("7 lines, 0 ignored, 2 matched, 5 missed"), "{said}");
+    assert!(said.contains("8 lines, 0 ignored, 2 matched, 6 missed"), "{said}");
     let matched = said.split("Missed line(s)").next().unwrap();
-    assert!(!matched.contains("203.0.113.9"), "{said}");
+    assert!(!matched.contains("203.0.113.9") && !matched.contains("many"), "{said}");
     let jail = std::fs::read_to_string(response("fail2ban-jail.conf")).unwrap();
     assert!(jail.contains("enabled = false") && jail.contains("ignoreip = "));
 }
@@ -85,6 +85,17 @@ fn banned(lab: &Lab) -> String {
     String::from_utf8(sets).unwrap()
 }
 
+/// Sixty-four addresses ask for two or three ports each.
+fn scan_by_many(lab: &Lab) {
+    let router = lab.run("gw", "cat", &["/sys/class/net/a0/address"]).stdout;
+    let mac = String::from_utf8(router).unwrap().trim().replace(':', "-");
+    let command = format!(
+        "timeout 5 masscan --range {WATCHED} -p1-160 --rate 1000 --wait 0 -e eth0 \
+         --source-ip 198.51.100.128-198.51.100.191 --router-mac {mac} || [ $? = 124 ]"
+    );
+    lab.run("s1", "sh", &["-c", &command]);
+}
+
 fn act_on_scans(lab: &Lab) {
     let _open = lab.serving("t", &["serve", "22"]);
     let exporter = lab.exporter(&["--detection.replies"]);
@@ -104,11 +115,14 @@ fn act_on_scans(lab: &Lab) {
     exporter.wait_for("portscan_hits_total", &[], 1.0);
     lab.nmap(&["-6", "-sS", "-p1-30", WATCHED_V6]);
     exporter.wait_for("portscan_hits_total", &[], 2.0);
-    let records = eventually("both hits in the journal", PATIENCE, || {
-        Some(journal(&["PORTSCAN_EVENT=hit"])).filter(|records| records.len() == 2)
+    scan_by_many(lab);
+    exporter.wait_for("portscan_hits_total", &["kind=\"distributed\""], 1.0);
+    let records = eventually("the hits in the journal", PATIENCE, || {
+        Some(journal(&["PORTSCAN_EVENT=hit"])).filter(|records| records.len() == 3)
     });
     let messages: Vec<_> =
         records.iter().map(|record| record["MESSAGE"].as_str().unwrap().to_owned()).collect();
+    assert!(messages[2].starts_with("portscan hit source=many "), "{messages:?}");
     fail2ban_finds(lab, &messages);
     records.iter().for_each(loki_can_be_fed);
 
@@ -123,6 +137,7 @@ fn act_on_scans(lab: &Lab) {
     });
     assert!(!banned(lab).contains("198.51.100.7 expires"), "the others are not: {}", banned(lab));
     let (_eager, lines) = feed("yes");
+    // Nobody for the scan by many.
     let said: Vec<_> = lines.take(3).map(Result::unwrap).collect();
     assert_eq!(said, ["banned 198.51.100.7", "banned 2001:db8:51::/64", "banned 198.51.100.8"]);
     let sets = banned(lab);
