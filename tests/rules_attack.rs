@@ -72,8 +72,8 @@ impl Among {
     /// How many are found, how many others, and how many were given up that may have been scanning.
     fn run(&self) -> (usize, usize, u64) {
         let policy = Policy { slower: vec![self.rule], ..Policy::default() };
-        // Where there are three slower rules, this one has seven parts of fifteen.
-        let limits = Limits { memory_bytes: (self.mebibytes << 20) * 22 / 48, ..Limits::default() };
+        // With the rules of a start this one has seven parts of sixteen.
+        let limits = Limits { memory_bytes: (self.mebibytes << 20) * 7 / 16, ..Limits::default() };
         let mut detector = Detector::new(policy, limits, 1, Origin::File);
         let (mut found, mut others) = (BTreeSet::new(), BTreeSet::new());
         let scanners: BTreeSet<_> =
