@@ -297,6 +297,13 @@ fn a_storm_is_one_record_and_each_of_its_sources_finds_it() {
         let (code, said, errors) = scans(&["--unit="]);
         assert_eq!((code, said.matches("  vertical  syn").count(), &*errors), (Some(0), 5, ""), "{said}");
         assert!(said.contains("35 hits more without a record"), "{said}");
+        let storm = format!("journalctl PORTSCAN_STORM={}\n", began["PORTSCAN_STORM"].as_str().unwrap());
+        let line = format!("1 storm of sources that look alike: {storm}");
+        for (source, is_in) in [("203.0.113.33", true), ("203.0.113.0/24", true), ("198.51.100.0/24", false)]
+        {
+            let (_, said, _) = scans(&["--unit=", "--source", source]);
+            assert_eq!(said.contains(&line), is_in, "{source}: {said}");
+        }
     });
 }
 

@@ -111,6 +111,12 @@ fn of_records(records: impl BufRead, asked: &Asked) -> std::io::Result<Found> {
     for line in records.split(b'\n') {
         let Ok(record) = serde_json::from_slice::<Map<String, Value>>(&line?) else { continue };
         let text = |name: &str| record.get(name).and_then(Value::as_str);
+        if let Some(storm) = text("PORTSCAN_STORM")
+            && found.storms.len() < MOST
+            && asked.is_in(record.get("PORTSCAN_SOURCE"))
+        {
+            found.storms.insert(storm.to_owned());
+        }
         if let Some(hits) = text("PORTSCAN_SUPPRESSED_HITS") {
             found.withheld += hits.parse::<u64>().unwrap_or(0);
             continue;

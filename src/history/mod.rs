@@ -11,6 +11,7 @@ use crate::system::clock;
 use crate::web::{Credentials, ListenAddress};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// The most scans that are shown: a journal can have a year of them.
@@ -34,6 +35,8 @@ struct Found {
     is_cut: bool,
     /// Hits of which no record was written, since they came in a flood.
     withheld: u64,
+    /// Storms in which a source was that is asked for, as far as they name it.
+    storms: BTreeSet<String>,
 }
 
 /// What to print; or why there is nothing. Without an exporter it reads the journal.
@@ -54,6 +57,13 @@ pub fn run(flags: &ScansFlags, exporter: Option<(ListenAddress, Credentials)>) -
 }
 
 impl Asked {
+    /// The same of a storm, by the sources that its record names: one, or a list.
+    fn is_in(&self, named: Option<&Value>) -> bool {
+        let named = named.map(|named| named.as_array().map_or(std::slice::from_ref(named), Vec::as_slice));
+        let is = |source: &Value| self.is_of(&Told::from_iter([(String::from("source"), source.clone())]));
+        named.unwrap_or_default().iter().any(is)
+    }
+
     /// Whether the scan is of the source that is asked for: an address of it, or all of a network.
     fn is_of(&self, scan: &Told) -> bool {
         let Some(asked) = self.source else { return true };

@@ -67,6 +67,15 @@ pub(super) fn text(found: &Found, since: Timestamp, teller: &str) -> String {
             counted(usize::try_from(found.withheld).unwrap_or(usize::MAX), "hit")
         );
     }
+    // A name in the journal is a stranger's: anybody can write a field there.
+    if let Some(storm) = found.storms.first() {
+        let which = match found.storms.len() {
+            1 => format!("PORTSCAN_STORM={}", printable(storm)),
+            _ => String::from("PORTSCAN_EVENT=storm_ended"),
+        };
+        let storms = counted(found.storms.len(), "storm");
+        let _ = writeln!(text, "{storms} of sources that look alike: journalctl {which}");
+    }
     text
 }
 
@@ -170,7 +179,11 @@ mod tests {
         scans[0].insert(String::from("tool"), "nmap".into());
         scans[0].insert(String::from("answered_ports"), "22,80-82".into());
         scans[0].insert(String::from("answered"), 40.into());
-        let shown = text(&Found { scans, is_cut: false, withheld: 3 }, after(0), "the journal");
+        let shown = text(
+            &Found { scans, is_cut: false, withheld: 3, storms: std::iter::once("1f".into()).collect() },
+            after(0),
+            "the journal",
+        );
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             lines[0],
@@ -215,7 +228,13 @@ mod tests {
             shown.contains("\n2 scans by 2 sources since 2026-11-23 10:00:00 UTC: what the journal has\n"),
             "{shown}"
         );
-        assert!(shown.ends_with("3 hits more without a record: they came in a flood\n"), "{shown}");
+        assert!(
+            shown.ends_with(
+                "3 hits more without a record: they came in a flood\n\
+                 1 storm of sources that look alike: journalctl PORTSCAN_STORM=1f\n"
+            ),
+            "{shown}"
+        );
         let none = text(&Found::default(), after(0), "the journal");
         assert_eq!(none, "no scans since 2026-11-23 10:00:00 UTC in what the journal has\n");
     }
