@@ -1,6 +1,15 @@
 //! The alerting rules: promtool finds them sound, each is proven to fire and to be silent, and the proofs can fail.
 
+#[path = "support/snapshot.rs"]
+mod support;
+
 use lab::contract::{assert_within, promtool};
+use portscan_exporter::detect::{
+    Alerts, ByRule, Detector, Kind, Limits, Name, Names, Origin, Policy, PublishedSource, Source, Subject,
+    Tracked,
+};
+use portscan_exporter::packet::Timestamp;
+use portscan_exporter::publish::explain::{Answer, Reply};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -446,6 +455,30 @@ fn a_number_of_the_scan_rules_that_is_one_off_fails_the_tests() {
             ("        keep_firing_for: 2m\n", ""),
             ("        keep_firing_for: 10m\n", "        keep_firing_for: 2m\n"),
             ("process_start_time_seconds < 600", "process_start_time_seconds < 60000"),
+            (
+                "          < on (job, instance, interface, source) group_left ()",
+                "          <= on (job, instance, interface, source) group_left ()",
+            ),
+            ("            10 * max by (job, instance", "            9.99 * max by (job, instance"),
+            ("            10 * max by (job, instance", "            10.01 * max by (job, instance"),
+            (
+                "(max by (job, source) (portscan_source_alert",
+                "(1 + max by (job, source) (portscan_source_alert",
+            ),
+            (
+                "(max by (job, source) (portscan_source_alert",
+                "(-1 + max by (job, source) (portscan_source_alert",
+            ),
+            (
+                "(10 * max by (job, source) (portscan_source_alert",
+                "(10.01 * max by (job, source) (portscan_source_alert",
+            ),
+            ("> 65536\n        keep", "> 65537\n        keep"),
+            ("> 65536\n        keep", "> 99\n        keep"),
+            (
+                "              unless on (job, instance, interface, source, window)\n              instance_source:portscan_source_peak_distinct_ports:expected\n",
+                "",
+            ),
         ],
     );
 }
@@ -472,4 +505,164 @@ fn a_number_of_the_health_rules_that_is_off_fails_the_tests() {
             ("count_values by (job, key) (\"share\", portscan", "count by (job, key) (portscan"),
         ],
     );
+}
+
+/// A source as the alerts and `explain` see it.
+struct Seen {
+    source: Source,
+    counts_hosts: bool,
+    peak: u32,
+    /// How many answered, how many did not, and the most of one host.
+    replies: Option<(u32, u32, u32)>,
+    alerts: Option<Alerts>,
+}
+
+impl Seen {
+    /// Every combination of what the rules compare with the numbers around each.
+    fn all() -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        let mut put = |counts_hosts, peak, replies, alerts| {
+            let source = Source::of(std::net::Ipv4Addr::from(0xc612_0000 + all.len() as u32).into(), 64);
+            all.push(Self { source, counts_hosts, peak, replies, alerts });
+        };
+        for alerts in [None, Some(Alerts::From(20)), Some(Alerts::From(100)), Some(Alerts::Muted)] {
+            for peak in [19, 20, 99, 100, 199, 200, 999, 1000, 65_536] {
+                put(false, peak, None, alerts);
+                for answered in [0, (peak - 1) / 2, peak.div_ceil(2), peak] {
+                    for unanswered in [0, 19, 20, 199, 200].into_iter().filter(|ports| *ports <= peak) {
+                        put(false, peak, Some((answered, unanswered, 2)), alerts);
+                        put(false, peak, Some((answered, unanswered, 3)), alerts);
+                    }
+                }
+            }
+            [24, 25, 250].into_iter().for_each(|peak| put(true, peak, None, alerts));
+        }
+        all
+    }
+
+    /// What Prometheus has of it.
+    fn series(&self) -> Vec<Value> {
+        let source = self.source;
+        let labels = format!("job=\"portscan\",instance=\"web1\",interface=\"eth0\",source=\"{source}\"");
+        let window = if self.counts_hosts { "5m" } else { "10s" };
+        let mut series = Vec::new();
+        let mut put = |name: &str, more: &str, value: u32| {
+            series.push(json!({"series": format!("{name}{{{labels}{more}}}"), "values": value.to_string()}));
+        };
+        let by_window = format!(",window=\"{window}\"");
+        let peak = if self.counts_hosts { "hosts" } else { "ports" };
+        put(&format!("portscan_source_peak_distinct_{peak}"), &by_window, self.peak);
+        if let Some((answered, unanswered, per_host)) = self.replies {
+            put("portscan_source_answered_ports", &by_window, answered);
+            put("portscan_source_peak_unanswered_ports", &by_window, unanswered);
+            put("portscan_source_peak_ports_per_host", "", per_host);
+        }
+        if let Some(alerts) = self.alerts {
+            put("portscan_source_alert_threshold_ports", ",name=\"office\"", alerts.least_ports());
+        }
+        series
+    }
+
+    /// The alert that `explain` names, and its severity.
+    fn explained(&self) -> Option<(String, String)> {
+        let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+        thread_local! {
+            static IDLE: Detector = Detector::new(Policy::default(), Limits { memory_bytes: 4 << 20, ..Limits::default() }, 7, Origin::Live);
+        }
+        let mut explanation = IDLE.with(|idle| idle.explain(self.source.address.into()));
+        (explanation.alerts, explanation.tracked) = (self.alerts, Tracked::Table);
+        let row = PublishedSource {
+            source: self.source,
+            name: Name::new("office"),
+            provenance: Default::default(),
+            distinct_ports: self.peak,
+            peak_distinct_ports: self.peak,
+            distinct_hosts: 1,
+            ports_of_busiest_host: self.replies.map_or(0, |(.., per_host)| per_host),
+            last_hit: None,
+            last_probe: Timestamp::new(1_700_000_000, 0),
+            tool: Default::default(),
+            answered_ports: self.replies.map(|(answered, ..)| answered),
+            peak_unanswered_ports: self.replies.map(|(_, unanswered, _)| unanswered),
+            evidence: Default::default(),
+        };
+        let mut shown = support::quiet("eth0").detection;
+        shown.names = Names::default();
+        if self.counts_hosts {
+            explanation.slower.push(ByRule {
+                subject: Subject::Source,
+                window_nanos: 300_000_000_000,
+                threshold: 25,
+                counts_hosts: true,
+                source: self.source,
+                tracked: Tracked::Table,
+                count: self.peak,
+                peak: self.peak,
+                open_scan: true,
+                last_hit: None,
+                evidence: None,
+            });
+            let mut sweeps = support::quiet("eth0").detection;
+            (sweeps.window_nanos, sweeps.threshold) = (300_000_000_000, 25);
+            sweeps.kinds = &[Kind::Horizontal];
+            sweeps.sources.push(row);
+            shown.slower.push(sweeps);
+        } else {
+            explanation.peak_distinct_ports = self.peak;
+            shown.sources.push(row);
+        }
+        assert_eq!(explanation.max_sources, limits.max_sources as u64);
+        let reply = Reply {
+            interface: "eth0",
+            state: "capturing",
+            explanation: Some(explanation),
+            snapshot: Some(&shown),
+        };
+        let mut answer = Answer::of(self.source.address.into(), [reply]);
+        let known = answer.interfaces.pop().and_then(|interface| interface.known).expect("it answered");
+        known.alert.zip(known.severity)
+    }
+}
+
+/// `explain` says on a host what Prometheus makes of its numbers: the same alert, the most severe of those that fire.
+#[test]
+fn explain_names_the_alert_that_fires() {
+    let all = Seen::all();
+    let mut samples = Vec::new();
+    for seen in &all {
+        let Some((alert, severity)) = seen.explained() else { continue };
+        let mut fires = |severity: &str| {
+            let source = seen.source;
+            let labels = format!("{{alertname=\"{alert}\",severity=\"{severity}\",source=\"{source}\"}}");
+            samples.push(json!({"labels": labels, "value": 1}));
+        };
+        fires(&severity);
+        if severity == "critical" {
+            fires("warning");
+        }
+    }
+    assert!(samples.len() > 300, "{} alerts", samples.len());
+    let threshold = |what: &str, window: &str, value: u32| {
+        let labels = format!("{{job=\"portscan\",instance=\"web1\",window=\"{window}\"}}");
+        json!({"series": format!("portscan_threshold_{what}{labels}"), "values": value.to_string()})
+    };
+    let mut series: Vec<Value> = all.iter().flat_map(Seen::series).collect();
+    series.extend([threshold("ports", "10s", 20), threshold("hosts", "5m", 25)]);
+    let which = "alertstate=\"firing\",alertname=~\"PortScan(Detected|Sweep|Expected)\"";
+    let file = json!({
+        "rule_files": ["portscan.rules.yml"],
+        "evaluation_interval": "15s",
+        "tests": [{
+            "name": "what explain says",
+            "interval": "1m",
+            "input_series": series,
+            "promql_expr_test": [{
+                "expr": format!("count by (alertname, severity, source) (ALERTS{{{which}}})"),
+                "eval_time": "0s",
+                "exp_samples": samples,
+            }],
+        }],
+    });
+    let (fine, said) = unit_tests(&[("explained.test.yml", &file.to_string())], RULES);
+    assert!(fine, "{said}");
 }

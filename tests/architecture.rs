@@ -221,6 +221,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "detect::explain",
         &[
             "detect::ignore",
+            "detect::names",
             "detect::rule",
             "detect::scan",
             "detect::snapshot",
@@ -374,7 +375,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["capture", "detect", "logger", "settings::syntax", "system::version", "text::time", "text::units"],
     ),
     ("settings::syntax", &["detect", "text", "text::units", "text::yaml"]),
-    ("settings::file", &["detect", "settings::syntax", "system::files", "text", "text::yaml"]),
+    ("settings::named", &["detect", "settings::syntax", "text::yaml"]),
+    (
+        "settings::file",
+        &["detect", "settings::named", "settings::syntax", "system::files", "text", "text::yaml"],
+    ),
     ("settings::databases", &["detect", "settings::file", "system::files", "text", "text::yaml"]),
     (
         "settings",
@@ -386,6 +391,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "settings::databases",
             "settings::file",
             "settings::flags",
+            "settings::named",
             "settings::syntax",
             "system::memory",
             "text",

@@ -6,7 +6,7 @@ mod support;
 
 use portscan_exporter::capture::{CaptureStatus, PlaceCounts};
 use portscan_exporter::detect::{
-    self, ByName, Counters, Limits, Name, PortSources, PublishedSource, Source, Technique,
+    self, ByName, Counters, Limits, Name, Names, PortSources, PublishedSource, Source, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use portscan_exporter::publish::metrics::{self, Build, ProcessState, Usage};
@@ -107,6 +107,12 @@ fn scanned() -> InterfaceSnapshot {
                 source("203.0.113.9", 6, 6, 2, None),
             ],
             published_sources_limit: 100,
+            names: Names::default().with_alerts(
+                Name::new("internal_scanner")
+                    .map(|name| (name, detect::Alerts::From(100)))
+                    .into_iter()
+                    .collect(),
+            ),
             named_hits: ByName::new(Name::new("internal_scanner").map(|name| (name, 3))),
             suppressed_sources: 16,
             port_sources: PortSources::of((1..=30).map(|port| (port, 1)).chain([(22, 8), (443, 1)])),
@@ -192,7 +198,7 @@ fn lost() -> InterfaceSnapshot {
     lost.detection.counters = Counters::default();
     lost.detection.open_scans = [0; 4];
     lost.detection.peak_distinct_ports = 0;
-    lost.detection.named_hits = ByName::default();
+    (lost.detection.named_hits, lost.detection.names) = (ByName::default(), Names::default());
     lost.detection.port_sources = PortSources::default();
     lost.detection.sources.clear();
     lost.detection.slower.clear();
@@ -316,7 +322,7 @@ fn no_page_has_more_series_than_the_readme_says() {
     full.detection.slower.iter_mut().for_each(|rule| rule.sources.clear());
     full.sample = None;
     // The operator's names, not an attacker's.
-    full.detection.named_hits = ByName::default();
+    (full.detection.named_hits, full.detection.names) = (ByName::default(), Names::default());
     let page = metrics::render(&[Arc::new(full)], Some(&state()));
     let series = String::from_utf8(page).unwrap().lines().filter(|line| !line.starts_with('#')).count();
     let readme = include_str!("../README.md");

@@ -2,8 +2,9 @@
 //! some microseconds: a lookup in the directory, the list of ignored networks, and the retired peaks.
 
 use crate::detect::ignore::Pair;
+use crate::detect::names::{Alerts, Name};
 use crate::detect::rule::{Limits, Policy, Subject};
-use crate::detect::scan::{Replies, Source};
+use crate::detect::scan::{Grade, Replies, Source};
 use crate::detect::snapshot::Ignored;
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
@@ -60,6 +61,8 @@ pub struct ByRule {
     pub open_scan: bool,
     /// Its latest hit, as long as the peak that came with it is kept.
     pub last_hit: Option<Timestamp>,
+    /// Whether it proved to be at its address, as far as this rule knows.
+    pub evidence: Option<Grade>,
 }
 
 impl ByRule {
@@ -86,6 +89,7 @@ impl ByRule {
             count: candidate.map_or(0, |candidate| candidate.ports),
             peak: candidate.map_or(0, |candidate| candidate.peak.max(candidate.ports)),
             last_hit: candidate.and_then(|candidate| candidate.last_hit).map(|at| timeline.to_capture(at)),
+            evidence: candidate.map(|candidate| candidate.evidence),
         }
     }
 
@@ -96,6 +100,7 @@ impl ByRule {
         self.peak = self.peak.max(other.peak);
         self.open_scan |= other.open_scan;
         self.last_hit = self.last_hit.max(other.last_hit);
+        self.evidence = self.evidence.max(other.evidence);
     }
 }
 
@@ -118,6 +123,12 @@ pub struct Explanation {
     pub min_ports: u32,
     /// The most sources that get a series.
     pub max_sources: u64,
+    /// What it is called.
+    pub name: Option<Name>,
+    /// What its name asks of alerts.
+    pub alerts: Option<Alerts>,
+    /// Whether it proved to be at its address, as long as its peak is kept; `None` if nothing is known of it.
+    pub evidence: Option<Grade>,
     /// Why its probes do not count, if none does.
     pub ignored: Option<Ignored>,
     /// The network of the policy that ignores it.
@@ -177,6 +188,7 @@ impl Explanation {
         self.last_probe = self.last_probe.max(other.last_probe);
         self.open_scan |= other.open_scan;
         self.replies = self.replies.or(other.replies);
+        self.evidence = self.evidence.max(other.evidence);
     }
 }
 
@@ -208,6 +220,7 @@ pub(super) fn explain(
     explanation.distinct_hosts = candidate.hosts;
     explanation.last_hit = candidate.last_hit.map(|at| timeline.to_capture(at));
     explanation.last_probe = Some(timeline.to_capture(candidate.last_probe));
+    explanation.evidence = Some(candidate.evidence);
     explanation
 }
 
@@ -221,6 +234,7 @@ fn untracked(
 ) -> Explanation {
     let ignored_network = policy.ignored_sources.holding(asked);
     let (rule, source) = (tracker.rule(), tracker.source(asked.addr()));
+    let name = policy.names.of(source.network());
     Explanation {
         time: timeline.to_capture(timeline.now()),
         source,
@@ -230,6 +244,9 @@ fn untracked(
         hold_nanos: limits.hold_nanos,
         min_ports: limits.min_ports,
         max_sources: limits.max_sources as u64,
+        name,
+        alerts: name.and_then(|name| policy.names.alerts(name)),
+        evidence: None,
         ignored: ignored_network.map(|_| Ignored::Source),
         ignored_network,
         ignored_ports: distinct(policy),

@@ -99,6 +99,7 @@ impl Snapshot {
             published_sources_limit,
             suppressed_sources,
             port_sources,
+            names: _,
             slower: _,
         } = self;
         port_sources.merge(&other.port_sources);

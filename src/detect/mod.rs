@@ -71,7 +71,7 @@ pub use explain::{ByRule, Explanation, Tracked};
 pub use ignore::{Pair, PairTo, Pairs};
 pub use majority::Confidence;
 pub use memory::OutOfMemory;
-pub use names::{ByName, Name, Names};
+pub use names::{Alerts, ByName, Name, Names};
 pub use networks::Networks;
 pub use party::{Parties, Prefixes};
 pub(crate) use probe::Ipv4Probe;

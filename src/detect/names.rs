@@ -1,4 +1,5 @@
-//! What the operator calls networks: `monitoring`, `internal_scanner`. A name changes nothing of what is found, and is shown with it.
+//! What the operator calls networks: `monitoring`, `internal_scanner`. A name changes nothing of what is found, and is shown with it;
+//! what it asks of alerts is published, and the alerts heed it.
 
 use ipnet::IpNet;
 use std::cmp::Reverse;
@@ -40,10 +41,31 @@ impl fmt::Debug for Name {
     }
 }
 
+/// When alerts are for sources of a name, and not only for people who look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alerts {
+    /// From so many ports on, by whichever rule; at least the threshold.
+    From(u32),
+    /// Never.
+    Muted,
+}
+
+impl Alerts {
+    /// The ports from which on alerts are for a source; muted, more than there are.
+    pub const fn least_ports(self) -> u32 {
+        match self {
+            Alerts::From(ports) => ports,
+            Alerts::Muted => (1 << 16) + 1,
+        }
+    }
+}
+
 /// Named networks. A source is called by the smallest of them that holds all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Names {
     named: Arc<Vec<(IpNet, Name)>>,
+    /// Of names that ask for something else than the rules.
+    alerts: Arc<BTreeMap<Name, Alerts>>,
     /// What those are that nobody named.
     marked: Arc<Vec<(IpNet, Name)>>,
 }
@@ -55,7 +77,23 @@ impl Names {
     /// These, in any order; of the same network the first counts.
     pub fn new(mut networks: Vec<(IpNet, Name)>) -> Self {
         networks.sort_by_key(|(network, _)| Reverse(network.prefix_len()));
-        Self { named: Arc::new(networks), marked: Arc::default() }
+        Self { named: Arc::new(networks), ..Self::default() }
+    }
+
+    /// The same, with what some names ask of alerts.
+    #[must_use]
+    pub fn with_alerts(self, alerts: BTreeMap<Name, Alerts>) -> Self {
+        Self { alerts: Arc::new(alerts), ..self }
+    }
+
+    /// What sources of this name ask of alerts; `None` is what all do.
+    pub fn alerts(&self, name: Name) -> Option<Alerts> {
+        self.alerts.get(&name).copied()
+    }
+
+    /// The named networks, the smallest first.
+    pub fn networks(&self) -> impl Iterator<Item = (IpNet, Name)> {
+        self.named.iter().copied()
     }
 
     /// The same, with what some addresses are that have no name; of the same address the first counts.

@@ -1,6 +1,6 @@
 //! What a detector shows of itself at a tick: plain values, immutable once made.
 
-use crate::detect::names::{ByName, Name};
+use crate::detect::names::{Alerts, ByName, Name, Names};
 use crate::detect::party::Parties;
 use crate::detect::probe::{Family, Probe, Technique, Tool};
 use crate::detect::provenance::Provenance;
@@ -197,6 +197,8 @@ pub struct Snapshot {
     pub hold_nanos: u64,
     /// Totals.
     pub counters: Counters,
+    /// What sources are called.
+    pub names: Names,
     /// Hits of sources that have a name, by it.
     pub named_hits: ByName,
     /// Open scans by `Kind as usize`.
@@ -237,6 +239,11 @@ impl Snapshot {
     /// Whether the rule counts the hosts of a source.
     pub fn counts_hosts(&self) -> bool {
         self.kinds.contains(&Kind::Horizontal)
+    }
+
+    /// What the name of a source asks of alerts.
+    pub fn alerts(&self, source: &PublishedSource) -> Option<Alerts> {
+        source.name.and_then(|name| self.names.alerts(name))
     }
 
     /// Shares the series among the rules, by the rank of the sources. Under one rule all stay that it chose.

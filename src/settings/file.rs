@@ -1,20 +1,19 @@
 //! The YAML file: the detection policy, and what is a list. Strict, so that a slip of the pen is an error
 //! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
 
-use crate::detect::{Name, Names, Pair, PairTo, Pairs, Prefixes, Techniques};
+use super::named::Named;
+pub use super::syntax::{Located, MAX_NETWORKS};
+use crate::detect::{Pair, PairTo, Pairs, Prefixes, Techniques};
 use crate::system::files;
 use crate::text::printable;
 use crate::text::yaml::{self, Scalar, Spanned, Syntax, or_default};
 use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The most networks in `ignore.sources`: each is compared with the source of every probe.
-pub const MAX_NETWORKS: usize = 1000;
 
 /// A configuration file, as written: what it does not say is `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
@@ -24,8 +23,8 @@ pub struct File {
     #[serde(default, deserialize_with = "or_default")]
     pub detection: Detection,
     /// `names:`, what networks are called.
-    #[serde(default, deserialize_with = "names")]
-    pub names: Names,
+    #[serde(default, deserialize_with = "or_default")]
+    pub names: Named,
     /// `databases:`, what else is known of addresses.
     #[serde(default, deserialize_with = "or_default")]
     pub databases: Databases,
@@ -135,15 +134,6 @@ struct WrittenPair {
     destination: Option<Scalar<IpNet>>,
 }
 
-/// A value and the line it stands on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Located<T> {
-    /// The value.
-    pub value: T,
-    /// The line, from 1.
-    pub line: u64,
-}
-
 /// Why a configuration file, or another file that a setting names, cannot be used; shows as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
@@ -183,6 +173,11 @@ pub fn load(path: &Path) -> Result<File, ConfigError> {
 pub fn text(path: &Path, setting: &'static str) -> Result<String, ConfigError> {
     let setting = Some(setting);
     files::text(path).map_err(|(line, what)| ConfigError { setting, path: path.to_owned(), line, what })
+}
+
+/// A value that only the whole configuration can judge is no good.
+pub(super) fn wrong(path: Option<&Path>, line: u64, what: String) -> ConfigError {
+    ConfigError { setting: None, path: path.unwrap_or(Path::new("")).to_owned(), line: Some(line), what }
 }
 
 /// The configuration in a text, or the line that is wrong and why.
@@ -310,34 +305,6 @@ fn prefixes<'de, D: Deserializer<'de>>(from: D) -> Result<Prefixes, D::Error> {
         }
     };
     Ok(Prefixes::new(written.into_iter().map(prefix).collect::<Result<Vec<_>, _>>()?))
-}
-
-fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Names, D::Error> {
-    let written =
-        Option::<BTreeMap<Scalar<Name>, Vec<Scalar<IpNet>>>>::deserialize(from)?.unwrap_or_default();
-    let all: Vec<(IpNet, Name)> = written
-        .into_iter()
-        .flat_map(|(name, networks)| networks.into_iter().map(move |network| (network.0, name.0)))
-        .collect();
-    let names: BTreeSet<Name> = all.iter().map(|(_, name)| *name).collect();
-    if names.len() > Names::MOST || all.len() > MAX_NETWORKS {
-        let (names, networks) = (names.len(), all.len());
-        return Err(de::Error::custom(format!(
-            "{names} names for {networks} networks; at most {} for {MAX_NETWORKS}",
-            Names::MOST
-        )));
-    }
-    let mut known = BTreeMap::new();
-    for (network, name) in &all {
-        if let Some(other) = known.insert(network, name) {
-            return Err(de::Error::custom(if name == other {
-                format!("{network} is given twice")
-            } else {
-                format!("{network} is called {}, and {} as well", other.as_str(), name.as_str())
-            }));
-        }
-    }
-    Ok(Names::new(all))
 }
 
 fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Pairs, D::Error> {

@@ -8,6 +8,7 @@ mod error;
 pub mod file;
 pub mod flags;
 mod ignored;
+mod named;
 mod slower;
 mod syntax;
 
@@ -168,7 +169,7 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
         slower,
         distributed,
         home: Networks::new(home),
-        names,
+        names: names.judged(threshold).map_err(|(line, what)| file::wrong(path, line, what))?,
         databases: databases::load(&databases, path)?,
         ignored_sources: Networks::new(&ignored_sources),
         ignored_ports: ignore.ports,

@@ -10,6 +10,18 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// The most networks in `ignore.sources`: each is compared with the source of every probe.
+pub const MAX_NETWORKS: usize = 1000;
+
+/// A value and the line it stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// The line, from 1.
+    pub line: u64,
+}
+
 /// Decimal digits and nothing else; `parse` alone would take a sign. Not `020` either: YAML 1.1 means 16 by it, and
 /// the operator may mean 20.
 fn whole_number<T: FromStr>(text: &str) -> Option<T> {

@@ -1,6 +1,6 @@
 //! `/api/v1/status`: what the exporter does and how it fares, as JSON; and why it is not well, if it is not.
 
-use crate::detect::{self, Evicted, Kind};
+use crate::detect::{self, Alerts, Evicted, Kind, Names};
 use crate::publish::recent::{Fill, SCANS};
 use crate::publish::snapshot::InterfaceSnapshot;
 use crate::publish::store::CaptureState;
@@ -33,6 +33,34 @@ struct Policy {
     ipv6_prefixes: BTreeMap<String, u8>,
     /// All of them, the first one too.
     rules: Vec<Rule>,
+    /// What networks are called.
+    names: BTreeMap<String, Named>,
+}
+
+/// What stands behind a name of the configuration.
+#[derive(Serialize, Default)]
+struct Named {
+    networks: Vec<String>,
+    /// From how many ports on alerts are for it, where it has a threshold of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<u32>,
+    muted: bool,
+}
+
+impl Named {
+    fn all(names: &Names) -> BTreeMap<String, Self> {
+        let mut all: BTreeMap<String, Self> = BTreeMap::new();
+        for (network, name) in names.networks() {
+            let named = all.entry(name.as_str().to_owned()).or_default();
+            named.networks.push(network.to_string());
+            match names.alerts(name) {
+                Some(Alerts::From(ports)) => named.threshold = Some(ports),
+                Some(Alerts::Muted) => named.muted = true,
+                None => {}
+            }
+        }
+        all
+    }
 }
 
 /// A rule.
@@ -123,6 +151,7 @@ impl Status {
             ipv6_prefix: snapshot.detection.parties.ipv6_prefix(),
             ipv6_prefixes: snapshot.detection.parties.prefixes().iter().copied().map(by_network).collect(),
             rules: snapshot.detection.rules().map(Rule::of).collect(),
+            names: Named::all(&snapshot.detection.names),
         });
         let recent_scans = Kept { kept: fill.scans, limit: SCANS, evicted: fill.evicted };
         Self { version: version::VERSION, revision: version::REVISION, policy, interfaces, recent_scans, web }

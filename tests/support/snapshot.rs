@@ -30,6 +30,7 @@ pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
             saturated_sources: 0,
             sources: Vec::new(),
             published_sources_limit: 100,
+            names: Default::default(),
             named_hits: Default::default(),
             suppressed_sources: 0,
             port_sources: Default::default(),

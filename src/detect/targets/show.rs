@@ -99,6 +99,7 @@ impl Targets {
             suppressed_sources: 0,
             parties: self.parties.clone(),
             port_sources: PortSources::default(),
+            names: Default::default(),
             named_hits: Default::default(),
             slower: Vec::new(),
         }

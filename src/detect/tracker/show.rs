@@ -71,6 +71,7 @@ impl Tracker {
             parties: self.rows.parts.clone(),
             hold_nanos: self.limits.hold_nanos,
             counters: self.rows.counters,
+            names: self.rows.names.clone(),
             named_hits: self.rows.named_hits.clone(),
             open_scans: self.rows.open_scans(),
             scans,

@@ -52,6 +52,18 @@ pub struct Known {
     pub window_seconds: f64,
     /// How long a peak is published.
     pub hold_seconds: f64,
+    /// What the configuration calls it, else `gateway`, `resolver` or `own`.
+    #[serde(default)]
+    pub source_name: Option<String>,
+    /// From how many ports on alerts are for it, where its name has a threshold of its own.
+    #[serde(default)]
+    pub alert_threshold_ports: Option<u32>,
+    /// Whether its name is muted.
+    #[serde(default)]
+    pub muted: bool,
+    /// `spoofable` or `handshake`, as long as its peak is kept.
+    #[serde(default)]
+    pub evidence: Option<String>,
     /// `source`, `own` or `martian`, if its probes do not count.
     pub ignored: Option<String>,
     /// The entry of `ignore.sources` that holds it.
@@ -124,6 +136,12 @@ pub struct KnownRule {
     pub last_hit: Option<String>,
     /// Whether it has series by this rule.
     pub published: bool,
+    /// Ports that answered, as its series has them; where replies are looked for.
+    #[serde(default)]
+    pub answered_ports: Option<u32>,
+    /// Ports that were long without an answer.
+    #[serde(default)]
+    pub peak_unanswered_ports: Option<u32>,
     /// The rule of `alerts/portscan.rules.yml` that fires on them, if one does.
     pub alert: Option<String>,
     /// Its severity.

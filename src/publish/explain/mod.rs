@@ -1,11 +1,12 @@
 //! Why there is, or is no, alert for an address: what the captures know of it, as JSON (`answer`) and in words (`words`).
 
+mod alert;
 mod answer;
 mod words;
 
 pub use answer::{Answer, Interface, Known, KnownRule};
 
-use crate::detect::{self, ByRule, Explanation, Subject};
+use crate::detect::{self, Alerts, ByRule, Explanation, Subject};
 use crate::text::time::rfc3339;
 use ipnet::IpNet;
 use std::time::Duration;
@@ -69,24 +70,6 @@ fn seconds(nanos: u64) -> f64 {
     Duration::from_nanos(nanos).as_secs_f64()
 }
 
-/// The rule that fires for a peak: of two with one name, the more severe.
-fn alert(
-    (peak, threshold): (u32, u32),
-    counts_hosts: bool,
-    published: bool,
-    max_sources: u64,
-) -> Option<(&'static str, &'static str)> {
-    match (published, peak >= threshold) {
-        (_, false) => None,
-        (true, true) if counts_hosts => Some(("PortScanSweep", "warning")),
-        (true, true) if peak >= threshold.saturating_mul(10) => Some(("PortScanDetected", "critical")),
-        (true, true) => Some(("PortScanDetected", "warning")),
-        // With 0 it is as it was meant that none has series: then its hit has no explanation among the series.
-        (false, true) if max_sources == 0 => Some(("PortScanUnexplained", "warning")),
-        (false, true) => Some(("PortScanSourcesSuppressed", "warning")),
-    }
-}
-
 impl KnownRule {
     fn of(rule: &ByRule, explanation: &Explanation, snapshot: Option<&detect::Snapshot>) -> Self {
         let is_it = |shown: &&detect::Snapshot| {
@@ -94,8 +77,8 @@ impl KnownRule {
             shown == (rule.subject, rule.window_nanos, rule.counts_hosts)
         };
         let shown = snapshot.and_then(|snapshot| snapshot.rules().find(is_it));
-        let published = shown.is_some_and(|shown| shown.sources.iter().any(|row| row.source == rule.source));
-        let fires = alert((rule.peak, rule.threshold), rule.counts_hosts, published, explanation.max_sources);
+        let row = shown.and_then(|shown| shown.sources.iter().find(|row| row.source == rule.source));
+        let fires = alert::of(rule, row, explanation.alerts, explanation.max_sources);
         Self {
             subject: rule.subject.label().to_owned(),
             source: rule.source.to_string(),
@@ -107,10 +90,21 @@ impl KnownRule {
             peak: rule.peak,
             open_scan: rule.open_scan,
             last_hit: rule.last_hit.map(rfc3339),
-            published,
+            published: row.is_some(),
+            answered_ports: row.and_then(|row| row.answered_ports),
+            peak_unanswered_ports: row.and_then(|row| row.peak_unanswered_ports),
             alert: fires.map(|(name, _)| name.to_owned()),
             severity: fires.map(|(_, severity)| severity.to_owned()),
         }
+    }
+
+    /// The one of which the alert is most severe, of equals the fastest.
+    fn firing(rules: &[Self]) -> Option<&Self> {
+        let how_bad = |rule: &&Self| {
+            let severity = rule.severity.as_deref();
+            ["info", "warning", "critical"].iter().position(|&known| Some(known) == severity)
+        };
+        rules.iter().rev().filter(|rule| rule.alert.is_some()).max_by_key(how_bad)
     }
 
     /// All rules of a detector, the first one too.
@@ -126,6 +120,7 @@ impl KnownRule {
             peak: explanation.peak_distinct_ports,
             open_scan: explanation.open_scan,
             last_hit: explanation.last_hit,
+            evidence: explanation.evidence,
         };
         let all = std::iter::once(&first).chain(&explanation.slower);
         all.map(|rule| Self::of(rule, explanation, snapshot)).collect()
@@ -136,8 +131,7 @@ impl Known {
     fn of(explanation: &Explanation, snapshot: Option<&detect::Snapshot>) -> Self {
         let rules = KnownRule::all(explanation, snapshot);
         let published = rules.iter().any(|rule| rule.published);
-        // Of several the fastest says most.
-        let fires = rules.iter().find(|rule| rule.alert.is_some());
+        let fires = KnownRule::firing(&rules);
         let (alert, severity) =
             fires.map_or((None, None), |rule| (rule.alert.clone(), rule.severity.clone()));
         let publication = match published {
@@ -149,6 +143,8 @@ impl Known {
             false => "beyond_max_sources",
         };
         let replies = explanation.replies.as_ref();
+        let by_rules = explanation.slower.iter().map(|rule| rule.evidence);
+        let evidence = by_rules.chain([explanation.evidence]).flatten().max();
         let range = |&(first, last): &(u16, u16)| match first == last {
             true => first.to_string(),
             false => format!("{first}-{last}"),
@@ -166,6 +162,13 @@ impl Known {
             threshold: explanation.threshold,
             window_seconds: seconds(explanation.window_nanos),
             hold_seconds: seconds(explanation.hold_nanos),
+            source_name: explanation.name.map(|name| name.as_str().to_owned()),
+            alert_threshold_ports: match explanation.alerts {
+                Some(Alerts::From(ports)) => Some(ports),
+                _ => None,
+            },
+            muted: explanation.alerts == Some(Alerts::Muted),
+            evidence: evidence.map(|evidence| evidence.label().to_owned()),
             ignored: explanation.ignored.map(|reason| reason.label().to_owned()),
             ignored_network: explanation.ignored_network.map(written),
             ignored_ports: explanation.ignored_ports,
@@ -191,7 +194,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{Ignored, Limits, Pair, PairTo, PortRanges, Replies, Source, Tracked};
+    use crate::detect::{Grade, Ignored, Limits, Name, Pair, PairTo, PortRanges, Replies, Source, Tracked};
     use crate::fixture::snapshot as fixture;
     use crate::packet::Timestamp;
 
@@ -206,6 +209,9 @@ mod tests {
             hold_nanos: limits.hold_nanos,
             min_ports: limits.min_ports,
             max_sources: limits.max_sources as u64,
+            name: None,
+            alerts: None,
+            evidence: None,
             ignored: None,
             ignored_network: None,
             ignored_ports: 0,
@@ -349,6 +355,7 @@ mod tests {
             peak,
             open_scan: peak >= threshold,
             last_hit: None,
+            evidence: None,
         };
         let told = |hosts, ports| {
             let slower = vec![by_rule(true, 25, 300, hosts), by_rule(false, 60, 3600, ports)];
@@ -403,6 +410,7 @@ mod tests {
             peak: 70,
             open_scan: true,
             last_hit: None,
+            evidence: None,
         };
         let mut snapshot = fixture::quiet("eth0").detection;
         let mut shown = fixture::quiet("eth0").detection;
@@ -502,12 +510,74 @@ mod tests {
         }
     }
 
+    /// Who half of the ports answered is no scanner most often, and who is expected has a name: the answer says which.
+    #[test]
+    fn it_says_why_an_alert_is_only_info_and_whether_to_act_on_the_address() {
+        let told = |alerts, name: &str, answered: Option<(u32, u32)>, evidence| {
+            let explanation =
+                Explanation { name: Name::new(name), alerts, evidence: Some(evidence), ..explanation(25) };
+            let mut row = published(&explanation);
+            (row.answered_ports, row.peak_unanswered_ports) = answered.unzip();
+            let mut snapshot = fixture::quiet("eth0").detection;
+            snapshot.sources.push(row);
+            let snapshot = Some(&snapshot);
+            let explanation = Some(explanation);
+            let told = Interface::of(Reply { interface: "eth0", state: "capturing", explanation, snapshot });
+            Answer { asked: String::from("198.51.100.7"), interfaces: vec![told] }
+        };
+        let (forged, proved) = (Grade::Spoofable, Grade::Handshake);
+        for (answer, why, lines) in [
+            (
+                told(None, "", Some((12, 13)), forged),
+                "PortScanDetected (warning) fires: it probed 25 ports, and 20 within 10s are a scan\n",
+                "",
+            ),
+            (
+                told(None, "", Some((13, 12)), proved),
+                "PortScanDetected (info) fires: it probed 25 ports, and 20 within 10s are a scan; but half of them or more answered",
+                "  address     handshake: it read an answer, so it is no forgery\n",
+            ),
+            (
+                told(Some(Alerts::From(26)), "office", None, forged),
+                "PortScanExpected (info) fires: it probed 25 ports, and 20 within 10s are a scan; but office has a threshold of 26 ports (names)\n",
+                "  called      office: alerts from 26 ports on\n",
+            ),
+            (told(Some(Alerts::From(25)), "office", None, forged), "PortScanDetected (warning) fires", ""),
+            (
+                told(Some(Alerts::Muted), "scanner", None, forged),
+                "a scan; but scanner is muted (names)\n",
+                "  called      scanner: muted\n",
+            ),
+            (
+                told(None, "gateway", None, forged),
+                "PortScanDetected (warning) fires",
+                "  address     spoofable: only probes were seen, and anybody can have sent them; do not block by it; this host's gateway: \
+                 blocking it cuts the host off\n",
+            ),
+            (told(None, "own", None, forged), "fires", "do not block by it; this host's own address\n"),
+        ] {
+            let text = answer.text();
+            assert!(text.contains(why) && text.contains(lines), "{text}");
+        }
+        let json = serde_json::to_value(told(Some(Alerts::From(26)), "office", Some((25, 0)), proved))
+            .expect("JSON");
+        let known = &json["interfaces"][0]["known"];
+        let fields =
+            ["source_name", "alert_threshold_ports", "muted", "evidence"].map(|field| known[field].clone());
+        assert_eq!(serde_json::json!(fields), serde_json::json!(["office", 26, false, "handshake"]));
+        let rule = &known["rules"][0];
+        let fields =
+            ["answered_ports", "peak_unanswered_ports", "alert", "severity"].map(|field| rule[field].clone());
+        assert_eq!(serde_json::json!(fields), serde_json::json!([25, 0, "PortScanExpected", "info"]));
+    }
+
     #[test]
     fn the_alerts_it_names_exist() {
         let rules = include_str!("../../../alerts/portscan.rules.yml");
         for name in [
             "PortScanDetected",
             "PortScanSweep",
+            "PortScanExpected",
             "PortScanUnexplained",
             "PortScanSourcesSuppressed",
             "PortScanFleet",

@@ -75,6 +75,40 @@ impl Known {
         format!("{who} probed {peak} {counts}, and {threshold} within {window} are a {what}")
     }
 
+    /// Why it is not as bad as that.
+    fn but(&self, alert: &str, severity: &str) -> String {
+        let name = self.source_name.as_deref().unwrap_or_default();
+        match (alert, severity, self.alert_threshold_ports) {
+            ("PortScanExpected", _, Some(ports)) => {
+                format!("; but {name} has a threshold of {ports} ports (names)")
+            }
+            ("PortScanExpected", ..) => format!("; but {name} is muted (names)"),
+            (_, "info", _) => {
+                String::from("; but half of them or more answered, as a client of many services has it")
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Whether one may act on its address.
+    fn address(&self) -> Option<String> {
+        let mark = match self.source_name.as_deref() {
+            Some("gateway") => Some("this host's gateway: blocking it cuts the host off"),
+            Some("resolver") => Some("this host's resolver: blocking it takes its names away"),
+            Some("own") => Some("this host's own address"),
+            _ => None,
+        };
+        let evidence = match self.evidence.as_deref() {
+            Some("handshake") => Some("handshake: it read an answer, so it is no forgery"),
+            Some(_) => {
+                Some("spoofable: only probes were seen, and anybody can have sent them; do not block by it")
+            }
+            None => None,
+        };
+        let said: Vec<&str> = evidence.into_iter().chain(mark).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+
     /// What it may ask for without being counted: `; 198.51.100.7 to port 9100 does not count (ignore.pairs)`.
     fn by_pairs(&self) -> String {
         match self.ignored_pairs.as_slice() {
@@ -88,11 +122,11 @@ impl Known {
     pub(super) fn why(&self, explanation: &Explanation) -> String {
         let rule = format!("{} within {}", self.threshold, span(self.window_seconds));
         let peak = self.peak_distinct_ports;
-        let fires = self.rules.iter().find(|rule| rule.alert.is_some());
+        let fires = KnownRule::firing(&self.rules);
         match (explanation.ignored, &self.alert, &self.severity) {
             (_, Some(alert), Some(severity)) if fires.is_some_and(|rule| rule.published) => {
                 let scanned = fires.map(|rule| Self::scanned(rule, &self.source)).unwrap_or_default();
-                format!("{alert} ({severity}) fires: {scanned}")
+                format!("{alert} ({severity}) fires: {scanned}{}", self.but(alert, severity))
             }
             (_, Some(alert), _) if self.max_sources == 0 => {
                 format!(
@@ -196,9 +230,19 @@ impl Known {
             ("ignored", ignored),
             ("all ports", ports),
         ];
+        if let Some(name) = &self.source_name {
+            let alerts = match self.alert_threshold_ports {
+                Some(ports) => format!(": alerts from {ports} ports on"),
+                None if self.muted => String::from(": muted"),
+                None => String::new(),
+            };
+            rows.insert(1, ("called", format!("{name}{alerts}")));
+        }
+        rows.extend(self.address().map(|said| ("address", said)));
         // Of a network no hosts are counted.
         if !self.is_network() {
-            rows.insert(3, ("hosts", self.distinct_hosts.to_string()));
+            let after_rule = 1 + rows.iter().position(|(name, _)| *name == "rule").unwrap_or(0);
+            rows.insert(after_rule, ("hosts", self.distinct_hosts.to_string()));
         }
         if !self.ignored_pairs.is_empty() {
             rows.push(("pairs", format!("do not count: {}", some(&self.ignored_pairs, "; "))));

@@ -44,6 +44,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_source_peak_distinct_hosts", &["interface", "source", "window"]),
     ("portscan_source_peak_ports_per_host", &["interface", "source"]),
     ("portscan_source_last_hit_timestamp_seconds", &["interface", "source"]),
+    ("portscan_source_alert_threshold_ports", &["interface", "name", "source"]),
     (
         "portscan_source_info",
         &["interface", "source", "name", "tool", "evidence", "country", "known_scanner"],

@@ -227,6 +227,19 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
     gauge(
+        "portscan_source_alert_threshold_ports",
+        &["interface", "name", "source"],
+        "From how many ports on alerts are for the source, by the configuration (names); 65537, more than there are: it is muted.",
+        |view, samples| {
+            view.each_source(|interface, _, rule, source| {
+                if let (Some(name), Some(alerts)) = (source.name, rule.alerts(source)) {
+                    let labels = [interface, name.as_str(), &source.source.to_string()];
+                    samples.count(&labels, alerts.least_ports().into());
+                }
+            });
+        },
+    ),
+    gauge(
         "portscan_source_info",
         &["country", "evidence", "interface", "known_scanner", "name", "source", "tool"],
         "What the configuration calls the source (names), what its databases say of it, by which tool it scans, as its packets tell, and whether it completed a handshake; always 1, and only where any of these is known.",
