@@ -352,9 +352,10 @@ impl Detector {
 mod tests {
     use super::*;
     use crate::detect::explain::Tracked;
+    use crate::detect::names::{Name, Names};
     use crate::detect::networks::Networks;
     use crate::detect::probe::Technique;
-    use crate::detect::scan::{EventKind, Kind};
+    use crate::detect::scan::{EventKind, Kind, Scan};
     use crate::detect::snapshot::Evicted;
     use crate::detect::tuning::SCANS_SHOWN;
     use crate::detect::world::{World, syn};
@@ -522,6 +523,36 @@ mod tests {
             "by source, and by port wherever they come from"
         );
         assert_eq!(counters.probes[0][Technique::Syn as usize], 121);
+    }
+
+    /// A reload that names a network anew says so of scans that begin then.
+    #[test]
+    fn a_scan_keeps_what_was_in_force_when_it_began() {
+        let named = |name: &str, policy: Policy| {
+            let names =
+                vec![("198.51.100.0/24".parse().expect("a network"), Name::new(name).expect("a name"))];
+            Policy { names: Names::new(names), ..policy }
+        };
+        let called = |scan: Scan| scan.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default();
+        let world = World::by(named("before", Policy::default())).scan(SCANNER, 1..=30).over("1s").wait("1s");
+        let world = world.reload(named("between", Policy::default()));
+        let world =
+            world.reload(named("after", Policy::default())).scan(SCANNER, 31..=60).over("1s").wait("1s");
+        assert_eq!(world.snapshot().scans.into_iter().map(called).collect::<Vec<_>>(), ["before"]);
+        let shown = world.snapshot().sources[0].name;
+        assert_eq!(shown.as_ref().map(Name::as_str), Some("after"), "its series are of now");
+        // It ends by itself; it is ignored; the tables are emptied: all under its own name.
+        let ignored_sources = Networks::new(&["198.51.100.7/32".parse().expect("a network")]);
+        let ignored = named("new", Policy { ignored_sources, ..Policy::default() });
+        let emptied = named("new", Policy { window_nanos: 5_000_000_000, ..Policy::default() });
+        for (policy, next) in [(named("new", Policy::default()), "new"), (emptied, "new"), (ignored, "")] {
+            let world = World::by(named("before", Policy::default())).scan(SCANNER, 1..=30).over("1s");
+            let world = world.reload(policy).wait("10m");
+            assert_eq!(world.scans(EventKind::Ended).into_iter().map(called).collect::<Vec<_>>(), ["before"]);
+            let world = world.scan(SCANNER, 1..=30).over("1s");
+            let hits: Vec<_> = world.scans(EventKind::Hit).into_iter().map(called).collect();
+            assert_eq!(hits.get(1).map_or("", String::as_str), next);
+        }
     }
 
     /// Today's monitoring host is ignored as soon as somebody thinks of it; its neighbour goes on.

@@ -233,3 +233,7 @@ pub const NAMED_RANGES: usize = 16;
 
 /// Upper bounds of the burst histogram; half-integers, so that `le` means exactly "fewer than", in Prometheus 2 and 3 alike.
 pub const BURST_BOUNDS: [f64; 9] = [1.5, 2.5, 4.5, 9.5, 19.5, 49.5, 99.5, 499.5, 999.5];
+
+/// Open scans that keep what their sources were called before a reload, of each rule. An attacker has a hundred thousand open, and all of
+/// them would take ten MiB beside the tables; with fewer an ordinary network's scans would change their names while they go on.
+pub(super) const ATTRIBUTED: usize = 1024;

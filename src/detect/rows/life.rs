@@ -121,6 +121,7 @@ impl Rows {
         self.open_scans[row.episode.kind() as usize] -= 1;
         row.episode.end();
         self.store.end_union(&mut row.ports, at, row.quantum);
+        self.forget_attribution(at);
         // What comes next is a new run of probes, even if the last port has not left the window yet.
         self.finish_burst(at);
     }

@@ -1,6 +1,7 @@
 //! What is counted in the rows of one rule, and judged: a probe is counted for its row, ports leave the window, scans open and
 //! end. Who gets a row is the tracker's business.
 
+mod attributed;
 mod life;
 mod proof;
 mod replies;
@@ -26,6 +27,7 @@ use crate::detect::snapshot::Counters;
 use crate::detect::time::present::Present;
 use crate::detect::tuning::INSIDE_FACTOR;
 use crate::detect::verdict::{self, Counts};
+use attributed::Attributed;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
@@ -59,6 +61,8 @@ pub(super) struct Rows {
     pub named_hits: ByName,
     /// What else is known of their addresses.
     pub databases: Databases,
+    /// What that was of scans that are open, where a reload says otherwise since.
+    attributed: Attributed,
     /// The rule by which they are judged.
     pub rule: Rule,
     /// Which addresses of IPv6 have a row together.
@@ -98,6 +102,7 @@ impl Rows {
             names: policy.names.clone(),
             named_hits: ByName::of(&policy.names),
             databases: policy.databases.clone(),
+            attributed: Attributed::default(),
             rule,
             parties: policy.parties.by(rule.prefix(policy.parties.ipv6_prefix())),
             parts: policy.parties.clone(),

@@ -17,12 +17,13 @@ impl Rows {
         let detected = self.detected(row, timeline);
         let (sample_ports, asked) = self.store.named(&row.ports, at);
         let (tool, tool_confidence) = row.tool.told();
+        let (name, provenance) = self.attribution(at, row);
         Scan {
             id: ScanId::of(source, row.class(), detected),
             source,
             source_address: row.address,
-            name: self.names.of(source.network()),
-            provenance: self.databases.of(row.address),
+            name,
+            provenance,
             kind: row.episode.kind(),
             technique: row.technique.winner(),
             window_nanos: self.rule.window_nanos,

@@ -16,9 +16,7 @@ impl Tracker {
         }
         self.take_rule(rule, &policy.parties);
         self.rows.home = policy.home.clone();
-        self.rows.names = policy.names.clone();
-        self.rows.named_hits.rename(&policy.names);
-        self.rows.databases = policy.databases.clone();
+        self.rows.call_by(&policy.names, &policy.databases);
         if is_other {
             self.start_over(sink.now());
         }
@@ -35,9 +33,7 @@ impl Tracker {
         self.rows.min_ports = self.limits.min_ports;
         self.take_rule(other.rows.rule, &other.rows.parts);
         self.rows.home = other.rows.home.clone();
-        self.rows.names = other.rows.names.clone();
-        self.rows.named_hits.rename(&other.rows.names);
-        self.rows.databases = other.rows.databases.clone();
+        self.rows.call_by(&other.rows.names, &other.rows.databases);
         // Places follow from the hash, so its keys come with them.
         (self.hasher, self.directory) = (other.hasher, other.directory);
         (self.free, self.capacity, self.queue) = (other.free, other.capacity, other.queue);
