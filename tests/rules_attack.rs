@@ -3,6 +3,11 @@
 
 #![allow(clippy::print_stdout, reason = "figures are worth reading when they are asked for")]
 
+#[path = "support/page.rs"]
+mod page;
+#[path = "support/snapshot.rs"]
+mod support;
+
 use lab::traffic::{Attack, Flood, SECOND, START, Space};
 use portscan_exporter::detect::{
     BATCH, Detector, EventKind, Evicted, Limits, Origin, Policy, Probe, Rule, ScanEvent, Source,
@@ -104,7 +109,10 @@ impl Among {
         }
         batch.extend(scans);
         detector.observe(&batch, &mut told);
-        let evicted = detector.snapshot().slower[0].counters.evicted;
+        detector.advance(Timestamp(START + self.rule.window_nanos), &mut told);
+        let snapshot = detector.snapshot();
+        assert!(page::bounded(support::quiet("eth0"), &snapshot) > 0, "a scanner has its series");
+        let evicted = snapshot.slower[0].counters.evicted;
         (found.len(), others.len(), evicted[Evicted::Evidence as usize] + evicted[Evicted::Scan as usize])
     }
 }

@@ -7,7 +7,7 @@ use crate::system::files;
 use crate::text::quote;
 use crate::text::yaml::Syntax as _;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use maxminddb::Reader;
+use maxminddb::{LookupResult, Reader, WithinOptions};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -18,6 +18,9 @@ const MOST_BYTES: u64 = 128 << 20;
 
 /// The most names in a list of scanners: each can be the value of a label.
 const MOST_SCANNERS: usize = 64;
+
+/// Records that are looked at when a database is opened: some name no country, hardly a thousand on end.
+const LOOKED_AT: usize = 1000;
 
 /// What a database of MaxMind's format is for.
 #[derive(Clone, Copy)]
@@ -40,6 +43,14 @@ impl Kind {
         match self {
             Kind::Country => "databases.country",
             Kind::Asn => "databases.asn",
+        }
+    }
+
+    /// What its records hold.
+    const fn field(self) -> &'static str {
+        match self {
+            Kind::Country => "a country (country.iso_code)",
+            Kind::Asn => "a number (autonomous_system_number)",
         }
     }
 
@@ -143,19 +154,48 @@ fn open(path: &Path, kind: Kind) -> Result<Reader<Vec<u8>>, ConfigError> {
     if !is_of_kind {
         return Err(wrong(format!("it has no {}: its type is {}", kind.holds(), quote(says))));
     }
+    if tells_nothing(&reader, kind) {
+        return Err(wrong(format!("none of its first {LOOKED_AT} records holds {}", kind.field())));
+    }
     Ok(reader)
+}
+
+/// Whether there are records, and the first of them hold nothing that can be read. The type says what a file is for; whoever writes one
+/// himself may have put another shape into it, and would wait for countries for ever.
+fn tells_nothing(reader: &Reader<Vec<u8>>, kind: Kind) -> bool {
+    let Ok(records) = reader.networks(WithinOptions::default()) else { return true };
+    let mut looked_at = 0;
+    for record in records.take(LOOKED_AT) {
+        looked_at += 1;
+        let tells = record.is_ok_and(|record| match kind {
+            Kind::Country => country_in(&record).is_some(),
+            Kind::Asn => asn_in(&record).is_some(),
+        });
+        if tells {
+            return false;
+        }
+    }
+    looked_at > 0
 }
 
 // A record that cannot be read says nothing.
 
 fn country_of(reader: &Reader<Vec<u8>>, address: IpAddr) -> Option<Country> {
-    let record: CountryRecord<'_> = reader.lookup(address).ok()?.decode().ok()??;
+    country_in(&reader.lookup(address).ok()?)
+}
+
+fn country_in(record: &LookupResult<'_, Vec<u8>>) -> Option<Country> {
+    let record: CountryRecord<'_> = record.decode().ok()??;
     let code = |of: Option<Code<'_>>| of.and_then(|code| code.iso_code.and_then(Country::new));
     code(record.country).or_else(|| code(record.registered_country))
 }
 
 fn asn_of(reader: &Reader<Vec<u8>>, address: IpAddr) -> Option<u32> {
-    let record: AsnRecord = reader.lookup(address).ok()?.decode().ok()??;
+    asn_in(&reader.lookup(address).ok()?)
+}
+
+fn asn_in(record: &LookupResult<'_, Vec<u8>>) -> Option<u32> {
+    let record: AsnRecord = record.decode().ok()??;
     record.autonomous_system_number.map(|number| number.0)
 }
 
@@ -314,7 +354,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_the_file() {
         let many: String = (0..=MOST_SCANNERS).map(|n| format!("192.0.2.{n},n{n}\n")).collect();
-        let files: [(&str, &[u8]); 8] = [
+        let shapeless = [(net("192.0.2.0/24"), Value::Map(vec![("country", Value::Text("DE"))]))];
+        let files: [(&str, &[u8]); 10] = [
+            ("shape.mmdb", &mmdb::write("My-Country", &shapeless)),
+            ("empty.mmdb", &mmdb::write("My-ASN", &[])),
             ("asn.mmdb", &systems()),
             ("country.mmdb", &countries("GeoIP2-City")),
             ("text.mmdb", b"country,code\n"),
@@ -334,6 +377,10 @@ mod tests {
             (
                 named("", "country.mmdb", ""),
                 "cannot read DIR/country.mmdb (databases.asn): it has no autonomous systems: its type is \"GeoIP2-City\"",
+            ),
+            (
+                named("shape.mmdb", "empty.mmdb", ""),
+                "cannot read DIR/shape.mmdb (databases.country): none of its first 1000 records holds a country (country.iso_code)",
             ),
             (named("no.mmdb", "", ""), "cannot read DIR/no.mmdb (databases.country): no such file"),
             (named(".", "", ""), "cannot read DIR/. (databases.country): it is a directory"),
@@ -362,6 +409,7 @@ mod tests {
             let said = load(&names, Some(&config)).expect_err(expected).to_string();
             assert_eq!(said.replace(&*directory.path().to_string_lossy(), "DIR"), expected);
         }
+        assert!(load(&named("", "empty.mmdb", ""), Some(&config)).is_ok(), "of nobody it knows anything");
         let said = load(&named("text.mmdb", "", ""), Some(&config)).expect_err("text").to_string();
         assert!(
             said.contains("text.mmdb (databases.country): it is no database in MaxMind's format (.mmdb): "),

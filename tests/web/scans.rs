@@ -1,7 +1,7 @@
 //! The API of scans.
 
 use super::{ClientLimits, PATIENCE, Server, one_ready_interface, options, send};
-use portscan_exporter::detect::{EventKind, Scan, ScanEvent, ScanId};
+use portscan_exporter::detect::{EventKind, Grade, Scan, ScanEvent, ScanId};
 use portscan_exporter::events::record::JSON;
 use portscan_exporter::publish::metrics::ProcessState;
 use portscan_exporter::publish::recent::Recent;
@@ -69,6 +69,15 @@ fn scans_are_found_by_page_by_filter_and_by_tag() {
     assert_eq!(sources(&json(&server, "/api/v1/scans?source=198.51.100.4")), of(&[4]));
     assert_eq!(sources(&json(&server, "/api/v1/scans?interface=eth1&kind=vertical")), of(&[2]));
     assert_eq!(sources(&json(&server, "/api/v1/scans?since=1s")), of(&[]));
+    // Whom one may ban: who completed a handshake.
+    let mut proved = event(EventKind::Hit, 6, 20);
+    proved.scan.evidence = Grade::Handshake;
+    recent.put(&Arc::from("eth2"), proved);
+    let answer = json(&server, "/api/v1/scans?evidence=handshake");
+    assert_eq!((sources(&answer), &answer["scans"][0]["evidence"]), (of(&[6]), &"handshake".into()));
+    assert_eq!(sources(&json(&server, "/api/v1/scans?evidence=spoofable")), of(&[2, 5, 4, 3, 2, 1]));
+    assert_eq!(sources(&json(&server, "/api/v1/scans?evidence=handshake&interface=eth0")), of(&[]));
+    let all = json(&server, "/api/v1/scans");
     // Page by page.
     let (mut path, mut seen) = (String::from("/api/v1/scans?limit=2"), Vec::new());
     loop {
