@@ -70,18 +70,19 @@ pub static FIELDS: &[Field] = &[
     field(|it| Value::Ranges { ranges: &it.scan.asked, of: it.scan.distinct_ports })
         .log("port_ranges")
         .json(22, "ports")
-        .column(12, "SAMPLE"),
+        .column(13, "SAMPLE"),
     field(|it| Value::Rare(left_out(&it.scan.asked, it.scan.distinct_ports).into()))
         .log("ports_left_out")
         .json(23, "ports_left_out"),
-    field(|it| Value::Text(it.scan.tool.label())).log("tool").json(31, "tool"),
+    field(|it| Value::Text(it.scan.tool.label())).log("tool").json(31, "tool").column(12, "TOOL"),
     field(|it| it.scan.tool_confidence.map_or(Value::Nothing, |it| Value::Text(it.label())))
         .log("tool_confidence")
         .json(32, "tool_confidence"),
     field(|it| Value::Text(it.scan.evidence.label())).log("evidence").json(33, "evidence"),
     field(|it| it.answers(|of| Value::Ranges { ranges: &of.answered, of: of.answered_count }))
         .log("answered_ports")
-        .json(26, "answered_ports"),
+        .json(26, "answered_ports")
+        .column(14, "ANSWERED"),
     field(|it| it.answers(|of| Value::Ranges { ranges: &of.refused, of: of.refused_count }))
         .log("refused_ports")
         .json(27, "refused_ports"),

@@ -25,6 +25,9 @@ pub(crate) struct Totals {
     pub remarks: Vec<String>,
 }
 
+/// Columns that are there only if one of the scans has something in them.
+const IF_KNOWN: [&str; 2] = ["TOOL", "ANSWERED"];
+
 /// The table of `replay --format text`: give it scans and captures, in any order, then show it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
@@ -89,6 +92,10 @@ fn write_aligned(
     columns: &[(&'static str, &'static Field)],
     records: &[Record<'_>],
 ) -> fmt::Result {
+    // What is known of few captures has a column where it is known.
+    let says = |field: &Field| records.iter().any(|it| !["", "unknown"].contains(&&*cell(field.of(it))));
+    let columns: Vec<_> =
+        columns.iter().filter(|(name, field)| !IF_KNOWN.contains(name) || says(field)).collect();
     let of = |record| columns.iter().map(|(_, field)| cell(field.of(record))).collect::<Vec<_>>();
     let mut rows = vec![columns.iter().map(|(header, _)| (*header).to_owned()).collect()];
     rows.extend(records.iter().map(of));
@@ -182,6 +189,7 @@ fn sample(ranges: &PortRanges, distinct_ports: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::{Replies, Tool};
     use crate::fixture::scan::{START, after, scan};
     use std::time::Duration;
 
@@ -197,6 +205,24 @@ mod tests {
             asked: PortRanges::of([21, 22, 23, 25, 80, 443]),
             ..scan(source, "192.0.2.10:22")
         }
+    }
+
+    #[test]
+    fn tool_and_answers_have_a_column_where_they_are_known() {
+        let table = |scan: Scan| {
+            let mut table = Table::new(&[String::from("a.pcap")]);
+            table.scan(0, &scan);
+            table.to_string()
+        };
+        let header = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        let bare = table(ended("198.51.100.7"));
+        assert!(header(&bare).ends_with("FIRST TARGET   SAMPLE"), "{bare}");
+        let replies = Replies { answered: PortRanges::of([22, 80]), answered_count: 2, ..Replies::default() };
+        let full = table(Scan { tool: Tool::Nmap, replies: Some(replies), ..ended("198.51.100.7") });
+        assert!(header(&full).ends_with("FIRST TARGET   TOOL  SAMPLE             ANSWERED"), "{full}");
+        assert!(full.contains("  nmap  21-23,25,80,443,…  22,80\n"), "{full}");
+        let none = table(Scan { replies: Some(Replies::default()), ..ended("198.51.100.7") });
+        assert_eq!(header(&none), header(&bare), "nothing answered");
     }
 
     #[test]

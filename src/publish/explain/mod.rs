@@ -331,6 +331,13 @@ mod tests {
             ),
             (ignored(Ignored::Own, None), false, None, "below_min_ports", "connections to itself"),
             (ignored(Ignored::Martian, None), false, None, "below_min_ports", "it is a martian"),
+            (
+                Explanation { name: Name::new("own"), ..ignored(Ignored::Martian, None) },
+                false,
+                None,
+                "below_min_ports",
+                "it is the host's own address",
+            ),
         ] {
             let Interface { known, why: sentence, .. } = answer(explanation, published);
             let known = known.expect("it answered");

@@ -90,6 +90,26 @@ impl Known {
         }
     }
 
+    /// Its name, and what that asks of alerts.
+    fn called(&self) -> Option<String> {
+        let alerts = match self.alert_threshold_ports {
+            Some(ports) => format!(": alerts from {ports} ports on"),
+            None if self.muted => String::from(": muted"),
+            None => String::new(),
+        };
+        self.source_name.as_ref().map(|name| format!("{name}{alerts}"))
+    }
+
+    /// Whether it has series, or why not.
+    fn series(&self) -> String {
+        match self.publication.as_str() {
+            "published" => String::from("published"),
+            "below_threshold" => String::from("none: a network that hops gets series once it scans"),
+            "below_min_ports" => format!("none: its peak is below --publish.min-ports ({})", self.min_ports),
+            _ => format!("none: it is beyond --publish.max-sources ({})", self.max_sources),
+        }
+    }
+
     /// Whether one may act on its address.
     fn address(&self) -> Option<String> {
         let mark = match self.source_name.as_deref() {
@@ -144,6 +164,9 @@ impl Known {
             (Some(Ignored::Own), ..) => {
                 String::from("no alert: the host's connections to itself do not count")
             }
+            (Some(_), ..) if self.source_name.as_deref() == Some("own") => String::from(
+                "no alert: it is the host's own address, which nothing that comes in can really have (a martian), so it points to nobody",
+            ),
             (Some(_), ..) => String::from(
                 "no alert: it is a martian, an address that no packet can really come from, so it points to nobody",
             ),
@@ -190,12 +213,6 @@ impl Known {
     fn rows(&self) -> Vec<(&'static str, String)> {
         let least = if self.lower_bound { "at least " } else { "" };
         let never = |time: &Option<String>| time.clone().unwrap_or_else(|| String::from("none known"));
-        let publication = match self.publication.as_str() {
-            "published" => String::from("published"),
-            "below_threshold" => String::from("none: a network that hops gets series once it scans"),
-            "below_min_ports" => format!("none: its peak is below --publish.min-ports ({})", self.min_ports),
-            _ => format!("none: it is beyond --publish.max-sources ({})", self.max_sources),
-        };
         let ignored = match (&self.ignored, &self.ignored_network) {
             (None, _) => String::from("no"),
             (Some(_), Some(network)) => format!("by {network} in ignore.sources"),
@@ -226,17 +243,12 @@ impl Known {
             ("last hit", never(&self.last_hit)),
             ("open scan", String::from(if self.open_scan { "yes" } else { "no" })),
             ("tracked", self.tracked.clone()),
-            ("series", publication),
+            ("series", self.series()),
             ("ignored", ignored),
             ("all ports", ports),
         ];
-        if let Some(name) = &self.source_name {
-            let alerts = match self.alert_threshold_ports {
-                Some(ports) => format!(": alerts from {ports} ports on"),
-                None if self.muted => String::from(": muted"),
-                None => String::new(),
-            };
-            rows.insert(1, ("called", format!("{name}{alerts}")));
+        if let Some(called) = self.called() {
+            rows.insert(1, ("called", called));
         }
         rows.extend(self.address().map(|said| ("address", said)));
         // Of a network no hosts are counted.
