@@ -158,9 +158,9 @@ impl Parties {
         if one == other {
             return true;
         }
-        let party = self.party(one);
-        // A network can lie in another one whose parties are larger.
-        (one.to_bits() ^ other.to_bits()) & party.mask == 0 && self.party(other) == party
+        // A network can lie in another one whose parties are larger, or that counts other bits of an address.
+        let [(this, one), (that, other)] = [one, other].map(|it| (self.party(it), it.to_bits()));
+        this.prefix == that.prefix && one & this.mask == other & that.mask
     }
 }
 
