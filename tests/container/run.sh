@@ -151,7 +151,7 @@ chown -R 10220:10220 "$web"
 tls=/etc/portscan_exporter_web/web.yml
 # shellcheck disable=SC2086 # a list of flags
 podman run --detach --name exporter --network host $flags -v "$web:/etc/portscan_exporter_web:ro" \
-    --health-cmd="[\"CMD\", \"/usr/local/bin/portscan_exporter\", \"health\", \"--web.config.file=$tls\"]" \
+    --health-cmd="[\"/usr/local/bin/portscan_exporter\", \"health\", \"--web.config.file=$tls\"]" \
     portscan_exporter "--web.config.file=$tls" >/dev/null
 well() { podman healthcheck run exporter; }
 eventually "health over TLS" well
