@@ -66,7 +66,7 @@ impl Named {
 /// A rule.
 #[derive(Serialize)]
 struct Rule {
-    /// Of whom: `source`, or `network` of IPv6.
+    /// Of whom: `source`, `network` of IPv6, or `target`.
     subject: &'static str,
     threshold: u32,
     /// Of what.
@@ -80,7 +80,7 @@ struct Rule {
 pub(super) struct ByRule {
     #[serde(skip)]
     pub(super) window_nanos: u64,
-    subject: &'static str,
+    pub(super) subject: &'static str,
     window_seconds: f64,
     pub(super) threshold: u32,
     pub(super) counts: &'static str,

@@ -222,8 +222,8 @@ fn write_rules(page: &mut String, interfaces: &[Interface]) {
         let more =
             [rule.hits, rule.open_scans, rule.peak.into(), rule.tracked_sources, rule.tracked_sources_limit];
         let same = |(known, _): &&mut (&ByRule, _)| {
-            (known.window_nanos, known.counts, known.threshold)
-                == (rule.window_nanos, rule.counts, rule.threshold)
+            (known.window_nanos, known.counts, known.threshold, known.subject)
+                == (rule.window_nanos, rule.counts, rule.threshold, rule.subject)
         };
         match rules.iter_mut().find(same) {
             None => rules.push((rule, more)),
@@ -243,7 +243,13 @@ fn write_rules(page: &mut String, interfaces: &[Interface]) {
     }
     page.push_str("</tr></thead><tbody>");
     for (rule, [hits, open, peak, tracked, limit]) in rules {
-        let what = format!("{} {} within {}", rule.threshold, rule.counts, write_nanos(rule.window_nanos));
+        let of_whom = match rule.subject {
+            "network" => " by an IPv6 network that hops",
+            "target" => " of one host by many sources",
+            _ => "",
+        };
+        let (ports, window) = (rule.threshold, write_nanos(rule.window_nanos));
+        let what = format!("{ports} {} within {window}{of_whom}", rule.counts);
         let cells = [
             what,
             rule.kinds.join(", "),
