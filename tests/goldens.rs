@@ -16,7 +16,7 @@ fn each_tool_is_told_by_its_packets() {
             }
             "ipv6-fin-scan.pcap" | "scan-delay.pcap" | "decoys.pcap" => "nmap",
             "answered-syn-scan.pcap" => "nmap",
-            "masscan-ipv6.pcap" | "block.pcap" => "masscan",
+            "masscan-ipv6.pcap" | "block.pcap" | "distributed.pcap" => "masscan",
             "scan6.pcap" => "scan6",
             "hping3.pcap" | "hping3-xmas.pcap" => "hping3",
             "zmap.pcap" => "zmap",

@@ -328,6 +328,30 @@ fn who_hides_is_one_scan() {
     });
 }
 
+/// Thirty sources that ask for four ports each: none of them is a scanner, and all of them together are one.
+#[test]
+fn a_scan_that_many_sources_share_is_one() {
+    in_room("a_scan_that_many_sources_share_is_one", |lab| {
+        let exporter = lab.exporter(&[]);
+        for last in 100..130 {
+            lab.run("s1", "ip", &["addr", "add", &format!("198.51.100.{last}/24"), "dev", "eth0"]);
+        }
+        let nmap = "nmap -n -Pn -T4 --max-retries=0 -e eth0 -S 198.51.100.$((100+n)) --send-eth -sS -p$((4*n+1))-$((4*n+4))";
+        let command =
+            format!("seq 0 29 | xargs -P6 -I% sh -c 'n=%; exec timeout 20 {nmap} {WATCHED} >/dev/null'");
+        lab.run("s1", "sh", &["-c", &command]);
+        exporter.wait_for("portscan_hits_total", &["kind=\"distributed\""], 1.0);
+        exporter.wait_for("portscan_probes_total", &["technique=\"syn\"", "family=\"ipv4\""], 120.0);
+        assert_eq!(exporter.sum("portscan_hits_total"), 1.0);
+        ends_well(exporter);
+        let shared = ended("many", "180");
+        let expected = ["distributed", "120", "1", &*shared[0][3], "nmap"].map(str::to_owned);
+        assert_eq!(shared, [expected]);
+        // How many sources there were is an estimate.
+        assert!((29..=31).contains(&shared[0][3].parse::<u32>().unwrap()), "{shared:?}");
+    });
+}
+
 /// On a gateway: one port of 32 hosts by two scanners, and 24 ports of 32 hosts, slowly.
 #[test]
 fn sweeps_and_blocks_are_seen_on_a_gateway() {

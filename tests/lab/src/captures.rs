@@ -68,6 +68,8 @@ pub const SCANS: &[(&str, &[&str], Scans)] = &[
     ("block.pcap", &[], &[(SCANNER, "syn", 24)]),
     // Never 20 ports by one /64.
     ("ipv6-hop.pcap", &[], &[("2001:db8:51::/48", "syn", 70)]),
+    // Two or three ports by each of 59 sources.
+    ("distributed.pcap", &[], &[("many", "syn", 160)]),
     ("answered-syn-scan.pcap", REPLIES, &[(SCANNER, "syn", 30)]),
     ("answered-connect-scan.pcap", REPLIES, &[(SCANNER, "syn", 30)]),
     ("answered-ipv6-connect-scan.pcap", REPLIES, &[("2001:db8:51::/64", "syn", 30)]),
