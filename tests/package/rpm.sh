@@ -11,7 +11,7 @@ export LAB_PACKAGES=rpm
 rpm=$(ls -t target/generate-rpm/*.rpm | grep -v upgrade | head -1)
 # The next version, as a package of the same files.
 next=target/generate-rpm/upgrade.rpm
-PATH="$PWD/target/cargo-tools/bin:$PATH" "${CARGO:-cargo}" generate-rpm --set-metadata 'version = "9.0.0"' --output "$next"
+PATH="$PWD/target/cargo-tools/bin:$PATH" "${CARGO:-cargo}" generate-rpm --payload-compress none --set-metadata 'version = "9.0.0"' --output "$next"
 
 boot --bind-ro="$PWD/$rpm:/root/first.rpm" --bind-ro="$PWD/$next:/root/next.rpm"
 # This rpm knows none of the packages that dpkg has installed.
@@ -26,7 +26,7 @@ first=$(pid)
 found_a_scan
 has /usr/share/portscan_exporter/alerts/portscan.rules.yml /usr/share/doc/portscan_exporter/runbooks/PortScanDetected.md \
     /usr/share/portscan_exporter/grafana/portscan.json /usr/share/man/man8/portscan_exporter.8
-inside rpm -V portscan_exporter || fail "a file is not as the package has it"
+tool -V portscan_exporter || fail "a file is not as the package has it"
 
 step "its configuration is reloaded"
 inside sed -i 's/sources: \[\]/sources: [198.51.100.7]/' /etc/portscan_exporter/config.yml
