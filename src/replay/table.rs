@@ -1,6 +1,6 @@
 //! The table that `replay` prints for people.
 
-use crate::detect::{PortRanges, Scan};
+use crate::detect::{PortRanges, Scan, Source};
 use crate::events::record::{COLUMNS, Field, Record, Value, left_out};
 use crate::packet::Timestamp;
 use crate::text::printable;
@@ -145,7 +145,10 @@ fn write_totals(
     }
     if found > 0 && found == shown.len() as u64 {
         let sources: BTreeSet<_> = shown.iter().map(|scan| scan.source).collect();
-        write!(f, " by {}", counted(sources.len() as u64, "source"))?;
+        // Of a scan by many nobody knows which of them somebody else's are, too.
+        if !sources.contains(&Source::MANY) {
+            write!(f, " by {}", counted(sources.len() as u64, "source"))?;
+        }
     }
     let name = |file: &usize| printable(&files[*file].0);
     let names = match capture.files.as_slice() {
