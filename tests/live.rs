@@ -312,7 +312,10 @@ fn explain_says_why_there_is_no_alert() {
             lab.run("s2", "nmap", &["-n", "-Pn", "-T4", "-sS", "-p1-30", WATCHED]);
             expect("198.51.100.8", "no alert: its probes do not count, 198.51.100.8 is in ignore.sources");
             expect("192.0.2.99", "no alert: it is not tracked");
-            expect(WATCHED, "no alert: it is a martian");
+            expect(
+                WATCHED,
+                "no alert: it is the host's own address, which nothing that comes in can really have",
+            );
             lab.nmap(&["-sS", "-p100-130", WATCHED]);
             expect("198.51.100.7", "PortScanDetected (warning) fires: it probed ");
             println!("{}", explain("198.51.100.7", &[]));

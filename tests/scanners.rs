@@ -647,7 +647,8 @@ fn databases_are_read_again_at_a_reload() {
         let ended = eventually("the end in the journal", PATIENCE, || journal(&matches).pop());
         assert_eq!(
             (&ended["PORTSCAN_COUNTRY"], &ended["PORTSCAN_KNOWN_SCANNER"]),
-            (&"FR".into(), &"research".into())
+            (&"DE".into(), &"research".into()),
+            "as it was when the scan began"
         );
     });
 }

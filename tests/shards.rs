@@ -84,11 +84,15 @@ fn one_two_and_four_threads_find_the_same() {
     // Every source has another number of ports, and so another rank: no two orders are right.
     let mut frames = Vec::new();
     for n in 0..48_u16 {
-        frames.extend((0..n + 2).map(|port| syn(&[], v4(n.into()), 1000 + port)));
+        // They have nothing in common, so each has a record of its own, in whatever order they are found.
+        let alone = |tags: &[u16], source: IpAddr, port| {
+            frames::apart(n as u8, frames::syn_packet(source, port), tags)
+        };
+        frames.extend((0..n + 2).map(|port| alone(&[], v4(n.into()), 1000 + port)));
         // Different hosts of one /64 are one source.
         frames.extend((0..n + 52).map(|port| {
             let tags: &[u16] = [&[][..], &[0x8100], &[0x88a8, 0x8100], &[0x9100]][usize::from(n) % 4];
-            syn(tags, v6(n.into(), u128::from(port) + 1), 2000 + port)
+            alone(tags, v6(n.into(), u128::from(port) + 1), 2000 + port)
         }));
     }
     let injected = frames.len();

@@ -43,8 +43,14 @@ pub fn cpu_seconds(exporter: &Exporter) -> f64 {
 /// A scan of 25 ports from an address that has not scanned before, put on the watched host's own network.
 pub fn scan() -> String {
     static NEXT: AtomicU8 = AtomicU8::new(1);
-    let source = Ipv4Addr::new(203, 0, 113, NEXT.fetch_add(1, Ordering::Relaxed));
-    lab::inject("lab-srv", (1..26).map(|port| lab::frames::syn(source, &[], port)).collect());
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let source = Ipv4Addr::new(203, 0, 113, number);
+    // It has nothing in common with others, so it has a record of its own, however many there are.
+    let ports = u16::from(number)..u16::from(number) + 25;
+    lab::inject(
+        "lab-srv",
+        ports.map(|port| lab::frames::apart(number, lab::frames::syn_packet(source, port), &[])).collect(),
+    );
     source.to_string()
 }
 

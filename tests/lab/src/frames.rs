@@ -75,6 +75,17 @@ pub fn syn(source: impl Into<IpAddr>, tags: &[u16], port: u16) -> Vec<u8> {
     to_all(tagged(tags, ether_type(&packet), &packet))
 }
 
+/// A frame with this packet, of which another number has another target and another TTL: so scanners have nothing in common.
+pub fn apart(number: u8, mut packet: Vec<u8>, tags: &[u16]) -> Vec<u8> {
+    let (ttl, last) = if packet[0] >> 4 == 6 { (7, 39) } else { (8, 19) };
+    packet[ttl] = 30 + number % 200;
+    packet[last] = number;
+    if ttl == 8 {
+        sum(&mut packet);
+    }
+    to_all(tagged(tags, ether_type(&packet), &packet))
+}
+
 /// A frame for every host of a network.
 pub fn to_all(mut frame: Vec<u8>) -> Vec<u8> {
     frame[..6].fill(0xff);
