@@ -8,9 +8,9 @@ name=rpm-$$
 . tests/package/machine.sh
 export LAB_PACKAGES=rpm
 
-rpm=$(ls -t target/generate-rpm/*.rpm | grep -v upgrade | head -1)
-# The next version, as a package of the same files.
-next=target/generate-rpm/upgrade.rpm
+rpm=$(ls -t target/generate-rpm/*.rpm | head -1)
+# The next version, as a package of the same files; not beside it, or `make release` would take it for the newest.
+next=target/package/upgrade.rpm
 PATH="$PWD/target/cargo-tools/bin:$PATH" "${CARGO:-cargo}" generate-rpm --payload-compress none --set-metadata 'version = "9.0.0"' --output "$next"
 
 boot --bind-ro="$PWD/$rpm:/root/first.rpm" --bind-ro="$PWD/$next:/root/next.rpm"
