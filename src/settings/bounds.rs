@@ -134,7 +134,7 @@ pub(super) const SLOW_THRESHOLD: Bound<u32> = Bound {
     greatest: 65_536,
     default: 60,
     unless: "",
-    why: "ports within it; 0: no slow rule; at least detection.threshold, and three times that unless it is given; a lower one takes monitoring for scanners",
+    why: "ports within it; 0: no slow rule; at least detection.threshold; unless it is given, three times detection.threshold where that is more than 60; a lower one takes monitoring for scanners",
     set_by: SetBy::Both,
 };
 
@@ -174,7 +174,7 @@ pub(super) const HOP_THRESHOLD: Bound<u32> = Bound {
     greatest: 65_536,
     default: 60,
     unless: "",
-    why: "ports within it of one network, at most half of them by one source; 0: no such rule; at least detection.threshold, and three times that unless it is given",
+    why: "ports within it of one network, at most half of them by one source; 0: no such rule; at least detection.threshold; unless it is given, three times detection.threshold where that is more than 60",
     set_by: SetBy::Both,
 };
 
