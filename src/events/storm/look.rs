@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 /// Hits that are no further apart come at about the same time.
 const SPAN_NANOS: u64 = 10_000_000_000;
-/// Sources that it takes for a storm, by how much they have in common: one thing (the target), two, three, or all.
-const NEEDED: [u32; 5] = [u32::MAX, 24, 12, 6, 6];
+/// Sources that it takes for a storm, by how much they have in common: two things, three, or all. One is too little, even if it is the
+/// target: a forger who varies all else would have every scan of that host folded into his storm.
+const NEEDED: [u32; 5] = [u32::MAX, u32::MAX, 12, 6, 6];
 
 /// Something that scans can have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +56,9 @@ impl Features {
         self.0 & others.0 == others.0
     }
 
-    /// Sources that it takes for a storm with these in common. Less than two must at least be the target.
+    /// Sources that it takes for a storm with these in common.
     pub(super) fn needed(self) -> u32 {
-        if self.count() < 2 && !self.has(Feature::Target) { u32::MAX } else { NEEDED[self.count() as usize] }
+        NEEDED[self.count() as usize]
     }
 
     /// Those of these that are among others, too.
@@ -73,7 +74,7 @@ impl Features {
             let each = || (1..16).map(Features);
             each().filter(with(true)).chain(each().filter(with(false)))
         };
-        (1..=4).rev().flat_map(sized)
+        (2..=4).rev().flat_map(sized)
     }
 }
 
