@@ -186,6 +186,7 @@ impl Storm {
             // It has its own records, and its end is one of those that are waited for.
             EventKind::Hit if is_proven => {
                 self.open += 1;
+                self.latest = self.latest.max(it.detected);
                 return false;
             }
             EventKind::Hit => {
@@ -431,6 +432,23 @@ mod tests {
             (world.told.len(), world.fold(&hit(7, 200_000, "192.0.2.10:443", (50, 1024)))),
             (3, false)
         );
+    }
+
+    /// Whose ends are not the storm's do not end it: each of its own is in one of its records.
+    #[test]
+    fn who_proved_himself_does_not_end_the_storm_of_others() {
+        let mut world = World::new();
+        assert_eq!((0..16).filter(|n| world.fold(&decoy(*n))).count(), 11);
+        assert!((16..25).all(|n| !world.fold(&proven(decoy(n)))));
+        world.wait(Duration::from_secs(60));
+        assert!((16..25).all(|n| !world.fold(&ended(proven(decoy(n))))));
+        for n in 5..16 {
+            world.wait(Duration::from_secs(60));
+            assert!(world.fold(&ended(decoy(n))), "{n}");
+        }
+        world.wait(Duration::from_secs(60));
+        let ends: u64 = world.told.iter().map(|told| told.3).sum();
+        assert_eq!((world.told.last().map(|told| told.0), ends), (Some(Report::Ended), 11));
     }
 
     #[test]
