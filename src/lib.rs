@@ -25,7 +25,7 @@
 //! *Source*: the address a packet came from; IPv6 by /64. *Target*: the address and port it asked for. *Probe*: a packet that
 //! asks "is something there?". *Window*: the sliding span in which distinct ports are counted. *Threshold*: the count at
 //! which a source scans. *Rule*: a window and a threshold, of ports or of hosts; there is a list of them. *Sweep*: many hosts, by few ports. *Class*:
-//! techniques that are counted together. *Hit*: the moment it gets there. *Scan*: the episode a hit opens, and quiet closes. *Hold*: how long
+//! techniques that are counted together. *Hit*: the moment it gets there. *Scan*: the episode a hit opens, and quiet closes; *distributed*, if many sources share it. *Storm*: scans of many sources that look alike. *Hold*: how long
 //! a peak stays published. *Backscatter*: replies to someone else's packets, never a probe.
 //!
 //! # Rooms, in the order of the flow
@@ -37,7 +37,7 @@
 //! | [`detect`] | the core: pure, deterministic, bounded |
 //! | [`pipeline`] | one interface end to end, and which sources it cannot see where it stands |
 //! | [`publish`] | what an interface shows, where the latest is put, the metrics, the recent scans, the fleet's sample, why there is no alert |
-//! | [`events`] | records of scans, and of what is not seen |
+//! | [`events`] | records of scans, one for a storm of them, and of what is not seen |
 //! | [`logger`] | where records go |
 //! | [`web`] | the pages and the API, who may ask (TLS, passwords), and the client of one |
 //! | [`settings`] | flags, file, and what they mean together |
