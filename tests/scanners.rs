@@ -321,10 +321,10 @@ fn who_hides_is_one_scan() {
         for decoy in ["198.51.100.63", "198.51.100.101", "198.51.100.102", "203.0.113.5"] {
             assert_eq!(ended(decoy, "10"), scan("30", "", "nmap"), "{decoy}");
         }
-        // How many sources a network had is an estimate.
+        // How many sources a network had is an estimate: within three standard errors, of 18 %.
         let hopped = ended("2001:db8:60::/48", "600");
         assert_eq!(hopped, scan("24", &hopped[0][3], "nmap"));
-        assert!((18..=30).contains(&hopped[0][3].parse::<u32>().unwrap()), "{hopped:?}");
+        assert!((11..=37).contains(&hopped[0][3].parse::<u32>().unwrap()), "{hopped:?}");
     });
 }
 
