@@ -308,8 +308,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("events", &[]),
     ("events::record", &["detect", "packet", "text::time"]),
     ("events::flood", &["detect"]),
-    ("events::storm", &["detect", "events::flood", "events::storm::look", "packet"]),
-    ("events::storm::look", &["detect", "packet"]),
+    (
+        "events::storm",
+        &["detect", "events::flood", "events::storm::look", "events::storm::outstanding", "packet"],
+    ),
+    ("events::storm::look", &["detect", "events::storm::outstanding", "packet"]),
+    ("events::storm::outstanding", &["detect"]),
     (
         "events::notify",
         &[

@@ -11,7 +11,7 @@ use lab::spaces::{Ended, Pair, run_in};
 use lab::{PATIENCE, eventually, frames, mmdb};
 use portscan_exporter::system::clock;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -505,6 +505,65 @@ fn a_storm_of_forged_scanners_hides_no_real_one() {
             .map(|event| journal(&[&format!("PORTSCAN_EVENT={event}")]))
             .concat();
         assert!(records.iter().all(|it| it["PORTSCAN_SUPPRESSED_HANDSHAKE"] == "0"), "{records:?}");
+    });
+}
+
+/// The packet of a scanner that is forged to look like one by nmap, as it comes from the other side of a router.
+fn forged_nmap(source: Ipv4Addr, port: u16) -> Vec<u8> {
+    let mut segment = frames::segment(port, frames::SYN);
+    // A window of 1024, and of the options the segment size.
+    (segment[12], segment[14]) = (6 << 4, 4);
+    segment.extend([2, 4, 5, 0xb4]);
+    let mut packet = frames::ipv4(frames::TCP, &segment);
+    packet[12..16].copy_from_slice(&source.octets());
+    frames::sum(&mut packet);
+    frames::to_all(frames::ethernet(frames::IPV4, &packet))
+}
+
+/// The adversary forges fifteen hundred scanners that look like his own scan in all that makes a storm, and in its tool. He completes no
+/// handshake; but he asks for more ports than they do, or, with as many, a port answers him: he has a record of his own.
+#[test]
+fn who_does_more_than_the_storm_around_him_has_his_own_record() {
+    in_room("who_does_more_than_the_storm_around_him_has_his_own_record", |lab| {
+        const FORGED: u32 = 1_500;
+        let _open = lab.serving("t", &["serve", "22"]);
+        lab.run("s1", "ip", &["addr", "add", "198.51.100.71/24", "dev", "eth0"]);
+        let runs: [(&[&str], _, _, _); 2] = [
+            (&[], "198.51.100.7", "-p1-1000", [json!("1000"), Value::Null]),
+            (&["--detection.replies"], "198.51.100.71", "-p1-60", [json!("60"), json!("22")]),
+        ];
+        for (flags, source, ports, told) in runs {
+            let exporter = lab.exporter(flags);
+            let storm = std::thread::spawn(|| {
+                let sources = (0..FORGED).map(|n| Ipv4Addr::from_bits(0xcb00_7100 + n));
+                let scan = |source| (1..=60).map(move |port| forged_nmap(source, port));
+                lab::inject("lab-srv", sources.flat_map(scan).collect());
+            });
+            let of_vertical = ["kind=\"vertical\"", "window=\"10s\""];
+            eventually("the storm", PATIENCE, || {
+                exporter.value("portscan_hits_total", &of_vertical).filter(|hits| *hits >= 200.0)
+            });
+            // In order, with the TTL of the forged ones behind the router.
+            let words =
+                ["-sS", "-r", "--ttl=65", "--max-retries=0", "-e", "eth0", "-S", source, ports, WATCHED];
+            lab.nmap(&words);
+            storm.join().unwrap();
+            exporter.wait_for("portscan_hits_total", &of_vertical, f64::from(FORGED + 1));
+            ends_well(exporter);
+            let matches = [&*format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=ended"];
+            let ended = eventually("his record", PATIENCE, || journal(&matches).into_iter().next());
+            assert_eq!([&ended["PORTSCAN_PORTS"], &ended["PORTSCAN_ANSWERED_PORTS"]], told.each_ref());
+            let looks =
+                ["TTL", "TCP_WINDOW", "TOOL", "EVIDENCE"].map(|name| &ended[format!("PORTSCAN_{name}")]);
+            assert_eq!(looks, ["64", "1024", "nmap", "spoofable"]);
+            let storm = journal(&["PORTSCAN_EVENT=storm_ended"]).pop().unwrap();
+            let told =
+                ["COMMON", "KIND", "WINDOW_SECONDS", "TOOL"].map(|name| &storm[format!("PORTSCAN_{name}")]);
+            assert_eq!(told, ["target_address,ttl,tcp_window,first_port", "vertical", "10", "nmap"]);
+        }
+        assert_eq!(journal(&["PORTSCAN_EVENT=storm"]).len(), 2);
+        let others = journal(&["PORTSCAN_EVENT=ended"]).len() - 2;
+        assert!(others <= 2 * 5 + 2, "{others} of those before a storm was recognised");
     });
 }
 

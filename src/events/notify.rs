@@ -7,7 +7,7 @@
 use crate::detect::{EventKind, PortSample, Replies, Scan, ScanEvent, Source};
 use crate::events::flood::{BURST, FloodLimit, RATE, Withheld};
 use crate::events::record::{Record, Value, left_out};
-use crate::events::storm::{Feature, Report, Storm, Storms};
+use crate::events::storm::{Fate, Feature, Report, Storm, Storms};
 use crate::logger::{self, MEMBER_KEY, MESSAGE_ID_KEY, TITLE_KEY};
 use crate::publish::recent::Recent;
 use crate::system::clock;
@@ -16,6 +16,7 @@ use log::kv::{self, Key, VisitSource};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 
 /// `MESSAGE_ID` of a hit: `journalctl MESSAGE_ID=…` lists every hit, and only hits.
 pub const HIT_ID: &str = "77723d15ac7a46e48ee0333a766d69d4";
@@ -91,27 +92,51 @@ impl Notifier {
                 recent.put(interface, *event);
             }
             match notice {
-                Ok(notice) if self.storms.fold(&notice.interface, &notice.event, now) => {
-                    logger::count_folded();
-                }
-                Ok(notice) if self.flood.admits(&notice.event, now) => entry(&notice).write(),
-                Ok(_) => logger::count_suppressed(1),
+                Ok(notice) => self.take_in(&notice, now),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.settle(now, false);
             self.storms.report(now, write_storm);
             if self.flood.summary_due().is_some_and(|due| due <= now) {
                 self.summarise();
             }
         }
-        self.storms.end(clock::steady(), write_storm);
+        let now = clock::steady();
+        self.settle(now, true);
+        self.storms.end(now, write_storm);
         self.summarise();
+    }
+
+    fn take_in(&mut self, notice: &Notice, now: Instant) {
+        match self.storms.fold(&notice.interface, &notice.event, now) {
+            Fate::Own => write(&mut self.flood, notice, now),
+            Fate::Waits => {}
+            Fate::Folded => logger::count_folded(1),
+        }
+    }
+
+    /// Writes what stands out of the storms.
+    fn settle(&mut self, now: Instant, is_last: bool) {
+        let Self { flood, storms, .. } = self;
+        logger::count_folded(storms.settle(now, is_last, |interface, event| {
+            write(flood, &Notice { interface: Arc::clone(interface), event }, now);
+        }));
     }
 
     fn summarise(&mut self) {
         if let Some(withheld) = self.flood.take() {
             summary(withheld).write();
         }
+    }
+}
+
+/// The record of a scan, within the flood limit.
+fn write(flood: &mut FloodLimit, notice: &Notice, now: Instant) {
+    if flood.admits(&notice.event, now) {
+        entry(notice).write();
+    } else {
+        logger::count_suppressed(1);
     }
 }
 
@@ -193,6 +218,8 @@ fn storm_entry(report: Report, storm: &Storm, withheld: Withheld) -> Entry<'_> {
     let mut fields = vec![
         ("storm", Value::Id(storm.id)),
         ("interface", Value::Text(&storm.interface)),
+        ("window_seconds", Value::Seconds(storm.window_nanos)),
+        ("kind", storm.kind.map_or(Value::Nothing, |kind| Value::Text(kind.label()))),
         ("technique", Value::Text(storm.technique.label())),
         ("tool", Value::Text(storm.tool.label())),
         ("sources", Value::Count(storm.sources)),
@@ -208,8 +235,9 @@ fn storm_entry(report: Report, storm: &Storm, withheld: Withheld) -> Entry<'_> {
         ("started", Value::Time(Some(storm.began))),
         ("latest_hit", Value::Time(Some(storm.latest))),
     ]);
-    fields.retain(|(_, value)| *value != Value::Rare(0));
     fields.extend(suppressed(withheld));
+    fields.push(("suppressed_outstanding", Value::Rare(storm.left_out)));
+    fields.retain(|(_, value)| !value.is_nothing());
     let mut texts = vec![("common", common.join(",")), ("sample_sources", named.join(","))];
     let message = storm_message(event, storm, withheld, &texts[0].1, &named);
     texts.extend(named.into_iter().map(|source| (MEMBER_KEY, source)));
@@ -232,11 +260,13 @@ fn in_common(storm: &Storm) -> Vec<(&'static str, Value<'static>, &'static str, 
 
 /// The sentence about a storm.
 fn storm_message(event: &str, storm: &Storm, withheld: Withheld, common: &str, named: &[String]) -> String {
-    let (sources, technique) = (storm.sources, storm.technique.label());
-    let mut out = format!(
-        "portscan {event} sources={sources} withheld={} technique={technique} interface=",
-        withheld.records
-    );
+    let (sources, window, technique) =
+        (storm.sources, write_nanos(storm.window_nanos), storm.technique.label());
+    let mut out = format!("portscan {event} sources={sources} withheld={} window={window}", withheld.records);
+    if let Some(kind) = storm.kind {
+        let _ = write!(out, " kind={}", kind.label());
+    }
+    let _ = write!(out, " technique={technique} interface=");
     logger::push_logfmt(&mut out, &storm.interface);
     let _ = write!(out, " common={common}");
     for (name, value, same, count) in in_common(storm) {
@@ -443,7 +473,8 @@ mod tests {
                 ..scan(&format!("198.51.100.{number}"), "192.0.2.10:443")
             };
             let event = ScanEvent { kind: EventKind::Hit, scan };
-            assert_eq!(storms.fold(&"eth0".into(), &event, now), number >= 6);
+            let fate = storms.fold(&"eth0".into(), &event, now);
+            assert_eq!(fate, if number >= 6 { Fate::Folded } else { Fate::Own });
             let mut tell = |report, storm: &Storm, withheld: Withheld| {
                 let entry = storm_entry(report, storm, withheld);
                 told.push((entry.message.clone(), line(&entry)));
@@ -455,7 +486,7 @@ mod tests {
         }
         assert_eq!(
             told[0].0,
-            "portscan storm sources=6 withheld=1 technique=syn interface=eth0 \
+            "portscan storm sources=6 withheld=1 window=10s kind=vertical technique=syn interface=eth0 \
              common=target_address,tcp_window,first_port target_address=192.0.2.10 ttl=52 same_ttl=5 \
              tcp_window=1024 first_port=443 sample_sources=198.51.100.1,198.51.100.2,198.51.100.3,198.51.100.4,198.51.100.5"
         );
@@ -465,7 +496,7 @@ mod tests {
             told[1].1,
             format!(
                 "message_id={STORM_ENDED_ID} title=portscan storm_ended event=storm_ended storm=000000000000001f \
-                 interface=eth0 technique=syn tool=unknown sources=8 target_address=192.0.2.10 same_target_address=8 ttl=52 same_ttl=7 \
+                 interface=eth0 window_seconds=10 kind=vertical technique=syn tool=unknown sources=8 target_address=192.0.2.10 same_target_address=8 ttl=52 same_ttl=7 \
                  tcp_window=1024 same_tcp_window=8 first_port=443 same_first_port=8 port_ranges=21-23,25,80,110,443 \
                  started=2026-11-23T10:00:00.250000Z latest_hit=2026-11-23T10:00:02.000000Z suppressed=2 \
                  suppressed_hits=2 suppressed_grown=0 suppressed_ended=0 suppressed_answered=0 \

@@ -299,7 +299,7 @@ fn seconds(nanos: u64) -> f64 {
 
 impl Value<'_> {
     /// Whether there is nothing to say.
-    fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         matches!(self, Value::Time(None) | Value::Mark(false) | Value::Rare(0) | Value::Nothing)
     }
 

@@ -184,9 +184,9 @@ pub(crate) fn count_suppressed(records: u64) {
     ACCOUNT.counters.add(Counter::RecordsSuppressed, records);
 }
 
-/// Counts a record that a storm's record stands for.
-pub(crate) fn count_folded() {
-    ACCOUNT.counters.count(Counter::RecordsFolded);
+/// Counts records that a storm's record stands for.
+pub(crate) fn count_folded(records: u64) {
+    ACCOUNT.counters.add(Counter::RecordsFolded, records);
 }
 
 /// Counts a storm.

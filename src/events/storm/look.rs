@@ -1,6 +1,7 @@
 //! How scans look, and what those of one machine have in common.
 
-use crate::detect::{Class, Scan, Source};
+use crate::detect::{Class, Kind, Scan, Source};
+use crate::events::storm::outstanding::Worth;
 use crate::packet::Timestamp;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -110,8 +111,12 @@ impl Look {
 pub(super) struct Sighting {
     pub(super) interface: Arc<str>,
     pub(super) class: Class,
+    /// Of the rule that found it.
+    pub(super) window_nanos: u64,
+    pub(super) kind: Kind,
     pub(super) source: Source,
     pub(super) look: Look,
+    pub(super) worth: Worth,
     pub(super) detected: Timestamp,
 }
 
@@ -120,15 +125,19 @@ impl Sighting {
         Self {
             interface: Arc::clone(interface),
             class: scan.technique.class(),
+            window_nanos: scan.window_nanos,
+            kind: scan.kind,
             source: scan.source,
             look: Look::of(scan),
+            worth: Worth::of(scan),
             detected: scan.detected,
         }
     }
 
-    /// Whether it came to the same place as another, at about the same time.
+    /// Whether it came to the same place as another, at about the same time, and was found by the same rule.
     pub(super) fn is_near(&self, other: &Self) -> bool {
         let apart = self.detected.nanos().abs_diff(other.detected.nanos());
-        self.interface == other.interface && self.class == other.class && apart <= SPAN_NANOS
+        let found = |it: &Self| (it.class, it.window_nanos);
+        self.interface == other.interface && found(self) == found(other) && apart <= SPAN_NANOS
     }
 }

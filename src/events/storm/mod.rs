@@ -5,19 +5,24 @@
 //! storm; those before had records of their own.
 //!
 //! Three adversaries. Who forges a storm to hide a real scanner in it cannot fold away a scan whose source completed a handshake: it
-//! always has a record of its own. Who only asks, and looks like the storm around it, can be one of its decoys and can be the one who
+//! always has a record of its own. Nor one that does more than those around it (`outstanding`). Who only asks, and does what the storm
+//! around it does, can be one of its decoys and can be the one who
 //! reads the answers, and nobody can tell: it is folded, and its address is found as before by its series, among the recent scans, and
 //! in the sample of the storm. Who varies what the packets have in common has more storms, or none; the flood limit takes those.
 
 mod look;
+mod outstanding;
 
 pub(super) use self::look::Feature;
 use self::look::{Features, Look, Sighting};
-use crate::detect::{Class, EventKind, Grade, PortRanges, Scan, ScanEvent, ScanId, Source, Technique, Tool};
+use self::outstanding::{Outstanding, Settled};
+use crate::detect::{
+    Class, EventKind, Grade, Kind, PortRanges, Scan, ScanEvent, ScanId, Source, Technique, Tool,
+};
 use crate::events::flood::Withheld;
 use crate::packet::Timestamp;
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,8 +32,6 @@ const QUIET_NANOS: u64 = 60_000_000_000;
 const COMPARED: usize = 64;
 /// Storms that are kept, also those that are over: their scans may end later. A hit that would begin one more has its own record.
 const STORMS: usize = 16;
-/// Sources that a storm names.
-pub(super) const NAMED: usize = 64;
 /// A storm that grows is reported again after this, then after twice that, and so on,
 const FIRST_REPORT: Duration = Duration::from_secs(10);
 /// but no later than this after its last record: what nobody told yet is lost if the program ends.
@@ -38,30 +41,6 @@ const CALM: Duration = Duration::from_secs(10);
 /// And in any case after as long without an event: ends can be lost.
 const FORGOTTEN: Duration = Duration::from_secs(3_600);
 
-/// Some sources, each once, drawn by chance: nobody knows whom another takes the place of.
-#[derive(Debug)]
-struct Draw {
-    hasher: RandomState,
-    /// Those whose hashes are smallest, by these.
-    drawn: Vec<(u64, Source)>,
-}
-
-impl Draw {
-    fn new(hasher: &RandomState) -> Self {
-        Self { hasher: hasher.clone(), drawn: Vec::with_capacity(NAMED + 1) }
-    }
-
-    fn put(&mut self, source: Source) {
-        let drawn = (self.hasher.hash_one(source), source);
-        if let Err(at) = self.drawn.binary_search(&drawn)
-            && at < NAMED
-        {
-            self.drawn.insert(at, drawn);
-            self.drawn.truncate(NAMED);
-        }
-    }
-}
-
 /// One storm.
 #[derive(Debug)]
 pub(super) struct Storm {
@@ -69,6 +48,10 @@ pub(super) struct Storm {
     pub(super) id: ScanId,
     pub(super) interface: Arc<str>,
     class: Class,
+    /// The window of the rule.
+    pub(super) window_nanos: u64,
+    /// If it is that of all.
+    pub(super) kind: Option<Kind>,
     pub(super) technique: Technique,
     pub(super) tool: Tool,
     /// The ports that the same scan asked for up to its hit.
@@ -84,7 +67,9 @@ pub(super) struct Storm {
     pub(super) sources: u64,
     /// How many of them have each feature as `look` has it.
     pub(super) same: [u64; Feature::ALL.len()],
-    named: Draw,
+    outstanding: Outstanding,
+    /// Scans that stood out and have no records of their own, since its latest record.
+    pub(super) left_out: u64,
     /// Since its latest record.
     withheld: Withheld,
     /// Folded scans that are open.
@@ -117,11 +102,13 @@ pub(super) enum Report {
 
 impl Storm {
     /// The storm that a hit makes, of nobody yet.
-    fn new(scan: &Scan, hit: &Sighting, common: Features, named: Draw, now: Instant) -> Self {
+    fn new(scan: &Scan, hit: &Sighting, common: Features, outstanding: Outstanding, now: Instant) -> Self {
         Self {
             id: scan.id,
             interface: Arc::clone(&hit.interface),
             class: hit.class,
+            window_nanos: hit.window_nanos,
+            kind: Some(scan.kind),
             technique: scan.technique,
             tool: scan.tool,
             asked: scan.asked,
@@ -132,7 +119,8 @@ impl Storm {
             latest: hit.detected,
             sources: 0,
             same: [0; Feature::ALL.len()],
-            named,
+            outstanding,
+            left_out: 0,
             withheld: Withheld::default(),
             open: 0,
             reported: 0,
@@ -151,7 +139,8 @@ impl Storm {
         self.sources += 1;
         self.began = self.began.min(hit.detected);
         self.latest = self.latest.max(hit.detected);
-        self.named.put(hit.source);
+        self.kind = self.kind.filter(|kind| *kind == hit.kind);
+        self.outstanding.draw(hit.source, hit.worth);
     }
 
     /// Whether a scan looks like those of the storm: it may lack one of the things that they have in common, if two are left and the
@@ -170,24 +159,24 @@ impl Storm {
             _ => self.latest,
         };
         self.interface == it.interface
-            && self.class == it.class
+            && (self.class, self.window_nanos) == (it.class, it.window_nanos)
             && (self.since..=until).contains(&it.detected)
             && self.is_like(&it.look)
     }
 
-    /// Takes in an event that it holds. Whether it has no record of its own for that.
-    fn fold(&mut self, event: &ScanEvent, it: &Sighting, now: Instant) -> bool {
+    /// Takes in an event that it holds.
+    fn fold(&mut self, event: &ScanEvent, it: &Sighting, now: Instant) -> Fate {
         let is_proven = event.scan.evidence == Grade::Handshake;
         if matches!(self.life, Life::Over) {
             // No record of the storm comes that could stand for it.
-            return false;
+            return Fate::Own;
         }
         match event.kind {
             // It has its own records, and its end is one of those that are waited for.
             EventKind::Hit if is_proven => {
                 self.open += 1;
                 self.latest = self.latest.max(it.detected);
-                return false;
+                return Fate::Own;
             }
             EventKind::Hit => {
                 self.count(it);
@@ -198,10 +187,31 @@ impl Storm {
             EventKind::Ended => self.open = self.open.saturating_sub(1),
         }
         self.touched = now;
-        if !is_proven {
-            self.withheld.add(event);
+        self.outstanding.update(it.source, it.worth);
+        if self.outstanding.is_told(event) || is_proven {
+            return Fate::Own;
         }
-        !is_proven
+        match self.outstanding.put(event, now) {
+            Some(folded) => {
+                self.withheld.add(&folded);
+                Fate::Folded
+            }
+            None => Fate::Waits,
+        }
+    }
+
+    /// When those that stand out are to be told.
+    fn settles_at(&self) -> Option<Instant> {
+        self.outstanding.due_at().map(|due| due.min(self.ends_at()))
+    }
+
+    /// Tells those that stand out, by its account. How many have no record of their own.
+    fn settle(&mut self, tell: &mut impl FnMut(&Arc<str>, ScanEvent)) -> u64 {
+        let Settled { told, folded, left_out } = self.outstanding.settle();
+        told.into_iter().for_each(|event| tell(&self.interface, event));
+        folded.iter().for_each(|event| self.withheld.add(event));
+        self.left_out += left_out;
+        folded.len() as u64
     }
 
     /// When it is over, if nothing more comes.
@@ -220,7 +230,7 @@ impl Storm {
     }
 
     /// Reports it: its life goes on, and its account begins anew.
-    fn report(&mut self, now: Instant, is_last: bool) -> (Report, Withheld) {
+    fn report(&mut self, now: Instant, is_last: bool) -> Report {
         let report = match self.life {
             Life::Begins if !is_last => Report::Began,
             Life::GoesOn { .. } if !is_last && now < self.ends_at() => Report::Grew,
@@ -235,15 +245,29 @@ impl Storm {
             _ => Life::GoesOn { report: now + FIRST_REPORT, after: FIRST_REPORT },
         };
         self.reported = self.sources;
-        (report, std::mem::take(&mut self.withheld))
+        report
     }
 
-    /// Some of its sources, in order: all of them, if they are no more than `NAMED`.
-    pub(super) fn named(&self) -> Vec<Source> {
-        let mut named: Vec<Source> = self.named.drawn.iter().map(|&(_, source)| source).collect();
-        named.sort_unstable();
-        named
+    /// Its account begins anew.
+    fn clear_account(&mut self) {
+        (self.withheld, self.left_out) = (Withheld::default(), 0);
     }
+
+    /// Some of its sources, in order: all of them, if they are few.
+    pub(super) fn named(&self) -> Vec<Source> {
+        self.outstanding.drawn()
+    }
+}
+
+/// What becomes of the record of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is written.
+    Own,
+    /// It may be written later.
+    Waits,
+    /// The record of a storm stands for it, or for one that waited before.
+    Folded,
 }
 
 /// The storms, and the hits that may become one. Both have room for so many; an event costs a look at each.
@@ -261,19 +285,21 @@ impl Storms {
         Self { storms, lately, hasher: RandomState::new() }
     }
 
-    /// Takes in an event. Whether a storm's record stands for it.
-    pub(super) fn fold(&mut self, interface: &Arc<str>, event: &ScanEvent, now: Instant) -> bool {
+    /// Takes in an event.
+    pub(super) fn fold(&mut self, interface: &Arc<str>, event: &ScanEvent, now: Instant) -> Fate {
         let scan = &event.scan;
         // What is found by many sources together is one record already.
         if scan.distinct_sources > 1 {
-            return false;
+            return Fate::Own;
         }
         let it = Sighting::of(interface, scan);
         if let Some(storm) = self.storms.iter_mut().find(|storm| storm.holds(&it, event.kind)) {
             return storm.fold(event, &it, now);
         }
         if event.kind != EventKind::Hit || scan.evidence == Grade::Handshake {
-            return false;
+            // Of those whose hits came before the storm was recognised it stands for nothing, but others are compared with them.
+            self.storms.iter_mut().for_each(|storm| storm.outstanding.update(it.source, it.worth));
+            return Fate::Own;
         }
         if let Some(mut storm) = self.recognise(scan, &it, now) {
             let folded = storm.fold(event, &it, now);
@@ -285,7 +311,7 @@ impl Storms {
             self.lately.pop_front();
         }
         self.lately.push_back(it);
-        false
+        Fate::Own
     }
 
     /// The storm that a hit makes with those before it, if it does and there is a place for it.
@@ -295,7 +321,7 @@ impl Storms {
             self.lately.iter().filter(near).map(|it| (it.look.shared(&hit.look), it)).collect();
         let alike = |common: Features| near.iter().filter(move |(shared, _)| shared.have(common));
         let common = Features::each().find(|it| alike(*it).count() as u32 + 1 >= it.needed())?;
-        let mut storm = Storm::new(scan, hit, common, Draw::new(&self.hasher), now);
+        let mut storm = Storm::new(scan, hit, common, Outstanding::new(&self.hasher), now);
         alike(common).for_each(|(_, it)| storm.count(it));
         self.make_room().then_some(storm)
     }
@@ -311,30 +337,44 @@ impl Storms {
         oldest.map(|at| self.storms.remove(at)).is_some()
     }
 
-    /// When there is something to report, if nothing more comes.
+    /// When there is something to tell, if nothing more comes.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        self.storms.iter().filter_map(Storm::due_at).min()
+        self.storms.iter().flat_map(|storm| [storm.due_at(), storm.settles_at()]).flatten().min()
+    }
+
+    /// Tells those that stand out by now, or in any case if no more events come. How many turn out to have no record of their own.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        is_last: bool,
+        mut tell: impl FnMut(&Arc<str>, ScanEvent),
+    ) -> u64 {
+        let is_due = |storm: &&mut Storm| is_last || storm.settles_at().is_some_and(|due| due <= now);
+        self.storms.iter_mut().filter(is_due).map(|storm| storm.settle(&mut tell)).sum()
     }
 
     /// Writes what is to be reported by now.
     pub(super) fn report(&mut self, now: Instant, mut write: impl FnMut(Report, &Storm, Withheld)) {
         for storm in self.storms.iter_mut().filter(|storm| storm.due_at().is_some_and(|due| due <= now)) {
-            let (report, withheld) = storm.report(now, false);
-            write(report, storm, withheld);
+            let report = storm.report(now, false);
+            write(report, storm, storm.withheld);
+            storm.clear_account();
         }
     }
 
     /// No more events come: writes how each stood then.
     pub(super) fn end(&mut self, now: Instant, mut write: impl FnMut(Report, &Storm, Withheld)) {
         for storm in self.storms.iter_mut().filter(|storm| !matches!(storm.life, Life::Over)) {
-            let (report, withheld) = storm.report(now, true);
-            write(report, storm, withheld);
+            let report = storm.report(now, true);
+            write(report, storm, storm.withheld);
+            storm.clear_account();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::outstanding::{DRAWN, TOLD};
     use super::*;
     use crate::fixture::scan::{after, scan};
     use crate::packet::Signature;
@@ -373,21 +413,24 @@ mod tests {
         storms: Storms,
         now: Instant,
         told: Vec<(Report, u64, u64, u64)>,
+        /// Those that stood out.
+        apart: Vec<ScanEvent>,
     }
 
     impl World {
         fn new() -> Self {
-            Self { storms: Storms::new(), now: clock::steady(), told: Vec::new() }
+            Self { storms: Storms::new(), now: clock::steady(), told: Vec::new(), apart: Vec::new() }
         }
 
         /// Whether it has no record of its own.
         fn fold(&mut self, event: &ScanEvent) -> bool {
-            let folded = self.storms.fold(&ETH0.into(), event, self.now);
+            let fate = self.storms.fold(&ETH0.into(), event, self.now);
             self.report();
-            folded
+            fate != Fate::Own
         }
 
         fn report(&mut self) {
+            self.storms.settle(self.now, false, |_, event| self.apart.push(event));
             let told = &mut self.told;
             self.storms.report(self.now, |report, storm, withheld| {
                 told.push((report, storm.sources, withheld.hits, withheld.ended));
@@ -426,6 +469,7 @@ mod tests {
             (vec!["target_address", "tcp_window", "first_port"], 41, 41)
         );
         assert_eq!(storm.named().len(), 41, "all of them");
+        assert_eq!(world.apart, [], "each did as much");
         // What comes later is another.
         world.wait(Duration::from_secs(3_600));
         assert_eq!(
@@ -511,14 +555,15 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_by_many_and_another_interface_or_class_are_apart() {
+    fn a_scan_by_many_and_another_interface_class_or_rule_are_apart() {
         let mut world = World::new();
         (0..6).for_each(|n| _ = world.fold(&decoy(n)));
         let event = decoy(9);
         let many = ScanEvent { scan: Scan { distinct_sources: 7, ..event.scan }, ..event };
         let udp = ScanEvent { scan: Scan { technique: Technique::Udp, ..event.scan }, ..event };
-        assert!(!world.fold(&many) && !world.fold(&udp));
-        assert!(!world.storms.fold(&"eth1".into(), &event, world.now));
+        let slow = ScanEvent { scan: Scan { window_nanos: 3_600_000_000_000, ..event.scan }, ..event };
+        assert!(!world.fold(&many) && !world.fold(&udp) && !world.fold(&slow));
+        assert_eq!(world.storms.fold(&"eth1".into(), &event, world.now), Fate::Own);
         assert!(world.fold(&event));
     }
 
@@ -553,11 +598,67 @@ mod tests {
             let mut world = World::new();
             (0..1_000).for_each(|n| _ = world.fold(&decoy(n)));
             let named = world.storms.storms[0].named();
-            assert_eq!(named.len(), NAMED);
+            assert_eq!(named.len(), DRAWN);
             let middle = decoy(500).scan.source;
             late += named.iter().filter(|source| **source >= middle).count();
         }
         assert!((400..=880).contains(&late), "half of 1,280: {late}");
+    }
+
+    /// The adversary's own scan is one of the storm that he forges, and does more than they do: its record comes once the others have
+    /// shown what they do, or ended, and what happens to it from then on has records, too.
+    #[test]
+    fn who_stands_out_has_records_of_his_own() {
+        let ended_with = |event: ScanEvent, ports| {
+            ended(ScanEvent { scan: Scan { distinct_ports: ports, ..event.scan }, ..event })
+        };
+        for is_long in [false, true] {
+            let mut world = World::new();
+            assert_eq!((0..500).filter(|n| world.fold(&decoy(*n))).count(), 495);
+            let grown = decoy(250).scan;
+            let grown = ScanEvent { kind: EventKind::Grown, scan: Scan { distinct_ports: 200, ..grown } };
+            assert!(world.fold(&grown), "it waits");
+            if is_long {
+                world.wait(Duration::from_secs(29));
+                assert_eq!(world.apart, []);
+                world.wait(Duration::from_secs(1));
+                assert_eq!(world.apart, [grown]);
+            }
+            for n in 5..500 {
+                let end = ended_with(decoy(n), if n == 250 { 1_000 } else { 60 });
+                assert_eq!(world.fold(&end), n != 250 || !is_long, "{n}");
+            }
+            world.wait(Duration::from_secs(60));
+            assert_eq!(world.told.last().map(|told| told.0), Some(Report::Ended));
+            let apart: Vec<_> = world.apart.iter().map(|it| (it.kind, it.scan.id)).collect();
+            let kind = if is_long { EventKind::Grown } else { EventKind::Ended };
+            assert_eq!(apart, [(kind, ScanId(250))]);
+            // Hits, and ends but for his, of which one record is on the account before he had one of his own.
+            let (hits, ends) =
+                world.told.iter().fold((0, 0), |(hits, ends), told| (hits + told.2, ends + told.3));
+            assert_eq!((hits, ends), (495, 494));
+        }
+    }
+
+    /// The adversary's forged scans all stand out, storm after storm: there are no more records than that.
+    #[test]
+    fn many_who_stand_out_have_few_records() {
+        let mut world = World::new();
+        for n in 0..3_000_u32 {
+            let hit = decoy(n % 1_500);
+            let scan = Scan {
+                id: ScanId(n.into()),
+                distinct_ports: 20 << (n % 12),
+                distinct_hosts: 1 << (2 * (11 - n % 12)),
+                tool: Tool::ALL[n as usize / 12 % Tool::ALL.len()],
+                ..hit.scan
+            };
+            world.fold(&ScanEvent { scan, ..hit });
+            world.wait(Duration::from_millis(20));
+        }
+        world.wait(Duration::from_secs(3_700));
+        // Within 60 s they are settled thrice at most.
+        assert!((1..=3 * TOLD).contains(&world.apart.len()), "{}", world.apart.len());
     }
 
     #[test]
@@ -678,6 +779,7 @@ mod tests {
             }
             let hits_told: u64 = world.told.iter().map(|told| told.2).sum();
             let mut rest = (0, 0);
+            world.storms.settle(world.now, true, |_, event| panic!("{event:?} stands out"));
             world.storms.end(world.now, |_, _, withheld| rest = (rest.0 + withheld.hits, rest.1 + withheld.ended));
             let all = folded.iter().filter(|folded| **folded).count() as u64;
             prop_assert_eq!((hits_told + rest.0, rest.1), (all, all), "each is on an account");
