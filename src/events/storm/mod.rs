@@ -38,8 +38,10 @@ const FIRST_REPORT: Duration = Duration::from_secs(10);
 const LATEST_REPORT: Duration = Duration::from_secs(300);
 /// A storm whose scans have all ended is over when no source came for this long.
 const CALM: Duration = Duration::from_secs(10);
-/// And in any case after as long without an event: ends can be lost.
-const FORGOTTEN: Duration = Duration::from_secs(3_600);
+/// And in any case after as long without an event: ends can be lost. A slow scan may have none for hours.
+const FORGOTTEN: Duration = Duration::from_secs(86_400);
+/// One without an event for as long is given up where there is no place for another.
+const IDLE: Duration = Duration::from_secs(3_600);
 
 /// One storm.
 #[derive(Debug)]
@@ -79,6 +81,8 @@ pub(super) struct Storm {
     /// When its latest hit came, and its latest event.
     hit_at: Instant,
     touched: Instant,
+    /// Whether its place is needed.
+    is_given_up: bool,
 }
 
 /// When a storm is to be reported next.
@@ -127,6 +131,7 @@ impl Storm {
             life: Life::Begins,
             hit_at: now,
             touched: now,
+            is_given_up: false,
         }
     }
 
@@ -216,7 +221,11 @@ impl Storm {
 
     /// When it is over, if nothing more comes.
     fn ends_at(&self) -> Instant {
-        if self.open == 0 { self.hit_at + CALM } else { self.touched + FORGOTTEN }
+        match self.open {
+            _ if self.is_given_up => self.touched,
+            0 => self.hit_at + CALM,
+            _ => self.touched + FORGOTTEN,
+        }
     }
 
     /// When there is something to report of it, if nothing more comes.
@@ -323,18 +332,24 @@ impl Storms {
         let common = Features::each().find(|it| alike(*it).count() as u32 + 1 >= it.needed())?;
         let mut storm = Storm::new(scan, hit, common, Outstanding::new(&self.hasher), now);
         alike(common).for_each(|(_, it)| storm.count(it));
-        self.make_room().then_some(storm)
+        self.make_room(now).then_some(storm)
     }
 
-    /// Gives up the storm that has been over for longest, where there is no place for another.
-    fn make_room(&mut self) -> bool {
+    /// Gives up the storm that has been over for longest, where there is no place for another. If none is over, the one without an event
+    /// for longest is to end, so that there is a place for the next.
+    fn make_room(&mut self, now: Instant) -> bool {
         if self.storms.len() < STORMS {
             return true;
         }
         let over = self.storms.iter().enumerate().filter(|(_, storm)| matches!(storm.life, Life::Over));
         let oldest = over.min_by_key(|(_, storm)| storm.touched).map(|(at, _)| at);
-        // In their order: a scan that two storms would hold ends in the one that took its hit.
-        oldest.map(|at| self.storms.remove(at)).is_some()
+        if let Some(at) = oldest {
+            // In their order: a scan that two storms would hold ends in the one that took its hit.
+            self.storms.remove(at);
+        } else if let Some(idle) = self.storms.iter_mut().min_by_key(|storm| storm.touched) {
+            idle.is_given_up = idle.touched + IDLE <= now;
+        }
+        oldest.is_some()
     }
 
     /// When there is something to tell, if nothing more comes.
@@ -603,6 +618,43 @@ mod tests {
             late += named.iter().filter(|source| **source >= middle).count();
         }
         assert!((400..=880).contains(&late), "half of 1,280: {late}");
+    }
+
+    /// Decoys of a slow scan: it asks for a port every quarter of a minute, for hours, and there is nothing to report until it ends.
+    #[test]
+    fn slow_scans_end_in_the_storm_that_took_their_hits() {
+        let mut world = World::new();
+        assert_eq!((0..40).filter(|n| world.fold(&decoy(*n))).count(), 35);
+        world.wait(Duration::from_secs(5 * 3_600));
+        assert_eq!((5..40).filter(|n| world.fold(&ended(decoy(*n)))).count(), 35);
+        world.wait(CALM);
+        assert_eq!(world.told.last(), Some(&(Report::Ended, 40, 0, 35)));
+    }
+
+    /// As many storms as there are places, none of which ends. One without an event for an hour makes room for another.
+    #[test]
+    fn a_storm_without_an_event_for_an_hour_makes_room() {
+        let mut world = World::new();
+        let of = |number: u32| {
+            let of = number / 6;
+            hit(
+                number,
+                10 * u64::from(number),
+                &format!("192.0.2.{of}:{}", 1 + of),
+                (1 + of as u8, 1 + of as u16),
+            )
+        };
+        let storms = STORMS as u32;
+        (0..6 * storms).for_each(|n| _ = world.fold(&of(n)));
+        world.wait(Duration::from_secs(60));
+        assert_eq!((world.storms.storms.len(), world.told.len()), (STORMS, STORMS));
+        // Too early: those have records of their own.
+        assert_eq!((6 * storms..6 * storms + 6).filter(|n| world.fold(&of(*n))).count(), 0);
+        world.wait(IDLE);
+        let late = 6 * storms + 6..6 * storms + 18;
+        assert_eq!(late.clone().filter(|n| world.fold(&of(*n))).count(), 1);
+        let told: Vec<Report> = world.told[STORMS..].iter().map(|told| told.0).collect();
+        assert_eq!((world.storms.storms.len(), told), (STORMS, vec![Report::Ended, Report::Began]));
     }
 
     /// The adversary's own scan is one of the storm that he forges, and does more than they do: its record comes once the others have
