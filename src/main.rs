@@ -50,6 +50,7 @@ fn run() -> ExitCode {
         for warning in Ignored::by(&settings.policy).warnings(settings.policy.threshold) {
             say(&format!("warning: the configuration blinds: {warning}"));
         }
+        settings.idle(&settings.policy).iter().for_each(|warning| say(&format!("warning: {warning}")));
     }
     if settings.flags.config.check {
         return check(&settings);

@@ -58,6 +58,12 @@ fn bad_flags_are_refused() {
         ),
         ("replay a.pcap -i eth0", "unexpected argument '-i' found (try --help)"),
         ("-i eth0 replay a.pcap", "--capture.interface has no meaning for replay"),
+        ("--capture.threads=2 replay a.pcap", "--capture.threads has no meaning for replay"),
+        ("--web.max-requests=40 replay a.pcap", "--web.max-requests has no meaning for replay"),
+        ("--user=nobody replay a.pcap", "--user has no meaning for replay"),
+        ("explain 198.51.100.7 --detection.window=5s", "--detection.window has no meaning for explain"),
+        ("--config.file=c.yml health", "--config.file has no meaning for health"),
+        ("scans --publish.hold=1m", "--publish.hold has no meaning for scans"),
         ("replay - a.pcap -", "standard input (-) can be read only once"),
         ("explain", "the following required arguments were not provided: <ADDRESS> (try --help)"),
         (
@@ -159,6 +165,27 @@ fn bad_flags_are_refused() {
         (
             "--capture.threads=16",
             "--capture.threads=16 need --detection.memory of at least 64MiB, which they share, not 48MiB",
+        ),
+        // What cannot be beside another.
+        (
+            "--detection.replies --capture.direction=out",
+            "--detection.replies has no effect with --capture.direction=out: what answers to a packet that leaves comes in, and is not captured; use in, or inout",
+        ),
+        (
+            "--detection.replies --detection.techniques=ack,syn --capture.direction=out",
+            "--detection.replies has no effect with --capture.direction=out: what answers to a packet that leaves comes in, and is not captured; use in, or inout",
+        ),
+        (
+            "--detection.techniques=ack,syn --capture.direction=out",
+            "the technique ack needs --detection.replies: what it is shows by the host's answer",
+        ),
+        (
+            "--detection.replies --detection.techniques=udp",
+            "--detection.replies has no effect: it looks for what answers to syn and ack, and neither is in detection.techniques",
+        ),
+        (
+            "--fleet.key-file=gone.key --detection.techniques=udp",
+            "--fleet.key-file has no effect: a fleet samples sources of SYN, and syn is not in detection.techniques",
         ),
         ("--detection.window=500ms", "--detection.window must be from 1s to 1h, not 500ms"),
         ("--detection.window=2h", "--detection.window must be from 1s to 1h, not 2h"),
@@ -417,6 +444,31 @@ fn a_check_warns_of_lists_that_blind() {
     let warning = "portscan_exporter: warning: the configuration blinds: ignored sources (ignore.sources, \
                    --ignore.source) hold every IPv4 address: no IPv4 scan is seen\n";
     assert_eq!(said, (0, "configuration is valid\n".to_owned(), warning.to_owned()));
+    let said = exporter(&["--config.check", "-i", "eth0", "--capture.max-interfaces=9"], directory.path());
+    let warning = "portscan_exporter: warning: --capture.max-interfaces has no effect: no --capture.interface is a pattern\n";
+    assert_eq!(said, (0, "configuration is valid\n".to_owned(), warning.to_owned()));
+}
+
+/// The example asks for every rule by its number: a thread that sees a part of the sources cannot have one of them, and the line says so.
+#[test]
+fn the_example_asks_for_what_several_threads_cannot_have() {
+    let directory = public();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/config.example.yml");
+    fs::copy(example, directory.path().join("example.yml")).unwrap();
+    let text = fs::read_to_string(example).unwrap();
+    let line = 1 + text.lines().position(|line| line == "  distributed_threshold: 100").expect("it is there");
+    let words = ["--config.check", "--config.file=example.yml", "--capture.threads=2"];
+    expect_refused(
+        &words,
+        directory.path(),
+        &format!(
+            "invalid configuration example.yml: line {line}: detection.distributed_threshold is of the rule for scans by many \
+             sources, and --capture.threads=2 splits sources among threads, of which none sees all: use one thread, or turn the rule \
+             off (--detection.distributed-threshold=0)"
+        ),
+    );
+    let words = [&words[..], &["--detection.distributed-threshold=0"]].concat();
+    assert_eq!(exporter(&words, directory.path()).0, 0);
 }
 
 /// Root reads all, and the exporter that it starts is somebody else: each file of which he would complain, and only those.

@@ -42,7 +42,7 @@ pub(super) fn banner(
         write_nanos(settings.policy.window_nanos)
     );
     say_other_rules(&settings.policy);
-    warn_of(&Ignored::by(&settings.policy).warnings(settings.policy.threshold));
+    warn_of(settings, &settings.policy);
     say_how_many_at_once(settings);
     say_who_can_read(listeners, web_config);
 }
@@ -108,10 +108,13 @@ fn say_who_can_read(listeners: &web::Listeners, config: Option<&web::ConfigFile>
     }
 }
 
-/// Says which lists most likely hold more than was meant.
-pub(super) fn warn_of(warnings: &[String]) {
-    for warning in warnings {
+/// Says which lists of a policy most likely hold more than was meant, and what has no effect.
+pub(super) fn warn_of(settings: &Settings, policy: &Policy) {
+    for warning in Ignored::by(policy).warnings(policy.threshold) {
         log::warn!("the configuration blinds: {warning}");
+    }
+    for warning in settings.idle(policy) {
+        log::warn!("{warning}");
     }
 }
 

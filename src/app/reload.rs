@@ -115,7 +115,7 @@ impl Reloads {
             Ok(policy) => {
                 log::info!("configuration reloaded");
                 say_other_rules(policy);
-                warn_of(&Ignored::by(policy).warnings(policy.threshold));
+                warn_of(&self.settings, policy);
             }
             Err(why) => log::error!("configuration not reloaded, the old one stays: {why}"),
         }

@@ -214,7 +214,7 @@ pub(super) const DISTRIBUTED_SOURCES: Bound<u32> = Bound {
     greatest: MOST_SLOTS as u32,
     default: 25,
     unless: "",
-    why: "sources that asked first for one of them or more; fewer take a few busy clients for a scan",
+    why: "sources that asked first for one of them or more, at most as many as ports: where the default is more, it gives way; fewer take a few busy clients for a scan",
     set_by: SetBy::File,
 };
 

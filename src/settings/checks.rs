@@ -6,7 +6,7 @@ use super::bounds::{
 use super::error::{SettingsError, invalid};
 use super::file::{self, Located};
 use super::flags::{CaptureFlags, Command, Flags, WebFlags};
-use crate::capture::Patterns;
+use crate::capture::{Direction, Patterns};
 use crate::detect::Limits;
 use crate::publish::sample::{Key, Sampling};
 use crate::text::units::{ByteSize, OneIn};
@@ -146,6 +146,13 @@ pub(super) fn shares(flags: &Flags) -> Result<(), SettingsError> {
                 .into(),
         );
     }
+    if flags.detection.replies && flags.capture.direction == Direction::Out {
+        return invalid(
+            "--detection.replies has no effect with --capture.direction=out: what answers to a packet that leaves comes in, and is \
+             not captured; use in, or inout"
+                .into(),
+        );
+    }
     let shows_none = |interface: &&String| ["any", "lo"].contains(&interface.as_str());
     if let Some(interface) =
         flags.capture.interfaces.iter().find(shows_none).filter(|_| flags.detection.replies)
@@ -245,9 +252,6 @@ pub(super) fn command(flags: &Flags) -> Result<(), SettingsError> {
         Some(Command::Scans(_)) => ("scans", None),
         Some(Command::Replay(replay)) => ("replay", Some(replay)),
     };
-    if !flags.capture.interfaces.is_empty() {
-        return invalid(format!("--capture.interface has no meaning for {command}"));
-    }
     let Some(replay) = replay else {
         // Before the command it says where to listen, not whom to ask; taken for the other it would be ignored.
         if flags.web.systemd_socket || flags.web.listen_addresses != [":10220"] {

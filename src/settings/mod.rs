@@ -7,6 +7,7 @@ mod databases;
 mod error;
 pub mod file;
 pub mod flags;
+mod idle;
 mod ignored;
 mod named;
 mod slower;
@@ -63,6 +64,11 @@ impl Settings {
         let policy = policy(&self.flags)?;
         let limits = limits(&self.flags, &policy)?;
         Ok((policy, limits))
+    }
+
+    /// Warnings of what has no effect beside this policy.
+    pub fn idle(&self, policy: &Policy) -> Vec<String> {
+        idle::warnings(&self.flags, policy)
     }
 
     /// Which of the files that the settings name the user that the process is now may not read, or not use, and why.
@@ -145,7 +151,7 @@ pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
 
 /// The policy that flags, file and defaults make.
 fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
-    let threads = flags.capture.threads;
+    let (threads, is_of_fleet) = (flags.capture.threads, flags.fleet.key_file.is_some());
     let path = flags.config.file.as_deref();
     let file::File { detection: file, names, databases, ignore } =
         path.map(file::load).transpose()?.unwrap_or_default();
@@ -156,15 +162,16 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     let threshold = choose(&THRESHOLD, flags.threshold, file.threshold, path)?;
     let ipv6_prefix = bits(choose(&IPV6_PREFIX, None, file.ipv6_prefix, path)?);
     let first = slower::First { window_nanos, threshold, ipv6_prefix };
-    let slower = slower::rules(&first, flags, &file, path)?;
-    let distributed = slower::distributed(&first, &slower, threads, flags, &file, path)?;
+    let said = slower::Said { first, flags, file: &file, path };
+    let slower = said.rules()?;
+    let distributed = said.distributed(&slower, threads)?;
     let home = if flags.home.is_empty() { &file.home } else { &flags.home };
     Ok(Policy {
         window_nanos,
         threshold,
         quiet_nanos: nanos(choose(&QUIET, None, file.quiet, path)?),
         parties: Parties::new(ipv6_prefix, file.ipv6_prefixes.clone()),
-        techniques: techniques(flags.techniques.or(file.techniques), flags.replies)?,
+        techniques: techniques(flags.techniques.or(file.techniques), flags.replies, is_of_fleet)?,
         replies: flags.replies,
         slower,
         distributed,
@@ -178,9 +185,27 @@ fn policy(flags: &Flags) -> Result<Policy, SettingsError> {
     })
 }
 
-/// The techniques that were chosen, as far as they can be seen: `all` is without the one that answers tell where none are seen.
-fn techniques(chosen: Option<Techniques>, replies: bool) -> Result<Techniques, SettingsError> {
+/// The techniques that were chosen, as far as they can be seen: `all` is without the one that answers tell where none are seen. What
+/// looks at SYN alone must have some.
+fn techniques(
+    chosen: Option<Techniques>,
+    replies: bool,
+    is_of_fleet: bool,
+) -> Result<Techniques, SettingsError> {
     let chosen = chosen.unwrap_or(Techniques::DEFAULT);
+    let has_syn = chosen.contains(Technique::Syn);
+    if is_of_fleet && !has_syn {
+        return invalid(
+            "--fleet.key-file has no effect: a fleet samples sources of SYN, and syn is not in detection.techniques"
+                .into(),
+        );
+    }
+    if replies && !has_syn && !chosen.contains(Technique::Ack) {
+        return invalid(
+            "--detection.replies has no effect: it looks for what answers to syn and ack, and neither is in detection.techniques"
+                .into(),
+        );
+    }
     if replies || !chosen.contains(Technique::Ack) {
         Ok(chosen)
     } else if chosen == Techniques::ALL {

@@ -1,8 +1,12 @@
 //! The rules behind the first: for sweeps, for sources that hop, a slow one, and one for scans by many.
+//!
+//! Who gives a number of a rule wants that rule: where it cannot be, that is an error, and not a rule that is silently missing. A threshold
+//! of 0 is how to say that there is to be none, and then its other numbers need only be within their bounds. Where nobody gives one, the
+//! rule gives way.
 
 use super::bounds::{
     Bound, DISTRIBUTED_SOURCES, DISTRIBUTED_THRESHOLD, DISTRIBUTED_WINDOW, HOP_PREFIX, HOP_THRESHOLD,
-    HOP_WINDOW, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
+    HOP_WINDOW, Quantity, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
 };
 use super::checks::{bits, choose, nanos};
 use super::error::{SettingsError, invalid};
@@ -24,82 +28,107 @@ pub(super) struct First {
     pub(super) ipv6_prefix: u8,
 }
 
-/// The rules that flags and file ask for behind the first one, the faster before the slower.
-pub(super) fn rules(
-    first: &First,
-    flags: &DetectionFlags,
-    file: &Detection,
-    path: Option<&Path>,
-) -> Result<Vec<Rule>, SettingsError> {
-    let mut rules = Vec::new();
-    let hosts = number(&SWEEP_THRESHOLD, flags.sweep_threshold, file.sweep_threshold, path)?;
-    let window_of = |bound, flag, file| window(bound, flag, file, first.window_nanos, path);
-    let window = window_of(&SWEEP_WINDOW, flags.sweep_window, file.sweep_window)?;
-    if let Some((hosts, window_nanos)) = hosts.zip(window) {
-        rules.push(Rule {
-            window_nanos,
-            ports: Some(first.threshold.min(MOST_BLOCK_PORTS)),
-            peers: Some(hosts),
-            ..Rule::SWEEP
-        });
-    }
-    let ports = ports(&SLOW_THRESHOLD, first, flags.slow_threshold, file.slow_threshold, path)?;
-    let window = window_of(&SLOW_WINDOW, flags.slow_window, file.slow_window)?;
-    if let Some((ports, window_nanos)) = ports.zip(window) {
-        // A scanner that asks once a minute falls below the threshold now and then.
-        rules.push(Rule::of_ports(ports, window_nanos, window_nanos / 6));
-    }
-    let ports = self::ports(&HOP_THRESHOLD, first, flags.hop_threshold, file.hop_threshold, path)?;
-    let window = window_of(&HOP_WINDOW, flags.hop_window, file.hop_window)?;
-    let prefix = hop_prefix(first, file, path)?;
-    if let (Some(ports), Some(window_nanos), Some(prefix)) = (ports, window, prefix) {
-        let is_asked_for = flags.hop_window.is_some() || file.hop_window.is_some();
-        let window_nanos = if is_asked_for { window_nanos } else { own_window(window_nanos, &rules) };
-        let rule = Rule::of_ports(ports, window_nanos, window_nanos / 6);
-        rules.push(Rule { subject: Subject::Network(prefix), ..rule });
-    }
-    rules.sort_by_key(|rule| rule.window_nanos);
-    // The window is their label.
-    match rules.windows(2).find(|pair| pair[0].window_nanos == pair[1].window_nanos) {
-        Some(pair) => invalid(differ(pair[0].window_nanos)),
-        None => Ok(rules),
-    }
+/// What flags and file say, beside which first rule.
+pub(super) struct Said<'a> {
+    pub(super) first: First,
+    pub(super) flags: &'a DetectionFlags,
+    pub(super) file: &'a Detection,
+    pub(super) path: Option<&'a Path>,
 }
 
-/// The rule for scans of one host by many, if there is one. Threads share the sources, so none sees all of one host.
-pub(super) fn distributed(
-    first: &First,
-    others: &[Rule],
-    threads: u32,
-    flags: &DetectionFlags,
-    file: &Detection,
-    path: Option<&Path>,
-) -> Result<Option<Rule>, SettingsError> {
-    let (flag, in_file) = (flags.distributed_threshold, file.distributed_threshold);
-    let ports = number(&DISTRIBUTED_THRESHOLD, flag, in_file, path)?;
-    let (window_flag, in_file) = (flags.distributed_window, file.distributed_window);
-    let window = window(&DISTRIBUTED_WINDOW, window_flag, in_file, first.window_nanos, path)?;
-    let sources = choose(&DISTRIBUTED_SOURCES, None, file.distributed_sources, path)?;
-    let Some((ports, window_nanos)) = ports.zip(window) else { return Ok(None) };
-    if threads > 1 {
-        let is_asked_for = flag.is_some() || file.distributed_threshold.is_some();
-        return match is_asked_for {
-            true => invalid(format!(
-                "{} finds scans by many sources, and --capture.threads={threads} splits sources among threads, of which none sees all: one thread, or a threshold of 0",
-                named(&DISTRIBUTED_THRESHOLD, flag, file.distributed_threshold, path)
-            )),
-            false => Ok(None),
-        };
+impl<'a> Said<'a> {
+    fn of<T: 'static>(
+        &self,
+        bound: &'static Bound<T>,
+        flag: Option<T>,
+        file: Option<Located<T>>,
+    ) -> Setting<'a, T> {
+        Setting { bound, flag, file, path: self.path }
     }
-    let is_asked_for = window_flag.is_some() || in_file.is_some();
-    let window_nanos = if is_asked_for { window_nanos } else { own_window(window_nanos, others) };
-    if others.iter().any(|rule| rule.window_nanos == window_nanos) {
-        return invalid(differ(window_nanos));
+
+    /// The rules that are asked for behind the first one, the faster before the slower; but for the one for scans by many.
+    pub(super) fn rules(&self) -> Result<Vec<Rule>, SettingsError> {
+        let mut rules: Vec<Rule> = self.sweep()?.into_iter().chain(self.slow()?).collect();
+        rules.extend(self.hop(&rules)?);
+        rules.sort_by_key(|rule| rule.window_nanos);
+        // The window is their label.
+        match rules.windows(2).find(|pair| pair[0].window_nanos == pair[1].window_nanos) {
+            Some(pair) => invalid(differ(pair[0].window_nanos)),
+            None => Ok(rules),
+        }
     }
-    let quiet_nanos = window_nanos / 3;
-    let rule =
-        Rule { window_nanos, ports: Some(ports), peers: Some(sources), quiet_nanos, ..Rule::DISTRIBUTED };
-    Ok(Some(rule))
+
+    fn sweep(&self) -> Result<Option<Rule>, SettingsError> {
+        let threshold = self.of(&SWEEP_THRESHOLD, self.flags.sweep_threshold, self.file.sweep_threshold);
+        let window = self.of(&SWEEP_WINDOW, self.flags.sweep_window, self.file.sweep_window);
+        let (hosts, _) = (threshold.number()?, window.value()?);
+        let Some(hosts) = hosts else { return Ok(None) };
+        let window = window.longer_than(&self.first, threshold.given())?;
+        Ok(window.map(|window_nanos| Rule {
+            window_nanos,
+            ports: Some(self.first.threshold.min(MOST_BLOCK_PORTS)),
+            peers: Some(hosts),
+            ..Rule::SWEEP
+        }))
+    }
+
+    fn slow(&self) -> Result<Option<Rule>, SettingsError> {
+        let threshold = self.of(&SLOW_THRESHOLD, self.flags.slow_threshold, self.file.slow_threshold);
+        let window = self.of(&SLOW_WINDOW, self.flags.slow_window, self.file.slow_window);
+        let (ports, _) = (threshold.ports(&self.first)?, window.value()?);
+        let Some(ports) = ports else { return Ok(None) };
+        let window = window.longer_than(&self.first, threshold.given())?;
+        // A scanner that asks once a minute falls below the threshold now and then.
+        Ok(window.map(|window_nanos| Rule::of_ports(ports, window_nanos, window_nanos / 6)))
+    }
+
+    fn hop(&self, others: &[Rule]) -> Result<Option<Rule>, SettingsError> {
+        let threshold = self.of(&HOP_THRESHOLD, self.flags.hop_threshold, self.file.hop_threshold);
+        let window = self.of(&HOP_WINDOW, self.flags.hop_window, self.file.hop_window);
+        let prefix = self.of(&HOP_PREFIX, None, self.file.hop_prefix);
+        let (ports, _, _) = (threshold.ports(&self.first)?, window.value()?, prefix.value()?);
+        let Some(ports) = ports else { return Ok(None) };
+        let bits = prefix.shorter_than(&self.first, threshold.given().or(window.given()))?;
+        let nanos = window.longer_than(&self.first, threshold.given().or(prefix.given()))?;
+        let Some((bits, nanos)) = bits.zip(nanos) else { return Ok(None) };
+        let window_nanos = if window.is_given() { nanos } else { own_window(nanos, others) };
+        let rule = Rule::of_ports(ports, window_nanos, window_nanos / 6);
+        Ok(Some(Rule { subject: Subject::Network(bits), ..rule }))
+    }
+
+    /// The rule for scans of one host by many, if there is one. Threads share the sources, so none sees all of one host.
+    pub(super) fn distributed(&self, others: &[Rule], threads: u32) -> Result<Option<Rule>, SettingsError> {
+        let (flags, file) = (self.flags, self.file);
+        let threshold =
+            self.of(&DISTRIBUTED_THRESHOLD, flags.distributed_threshold, file.distributed_threshold);
+        let window = self.of(&DISTRIBUTED_WINDOW, flags.distributed_window, file.distributed_window);
+        let sources = self.of(&DISTRIBUTED_SOURCES, None, file.distributed_sources);
+        let (ports, _, fewest) = (threshold.number()?, window.value()?, sources.value()?);
+        let Some(ports) = ports else { return Ok(None) };
+        if threads > 1 {
+            let given = threshold.given().or(window.given()).or(sources.given());
+            return given.map_or(Ok(None), |name| {
+                invalid(format!(
+                    "{name} is of the rule for scans by many sources, and --capture.threads={threads} splits sources among \
+                     threads, of which none sees all: use one thread, or turn the rule off (--detection.distributed-threshold=0)"
+                ))
+            });
+        }
+        let window_of = window.longer_than(&self.first, threshold.given().or(sources.given()))?;
+        let Some(window_nanos) = window_of else { return Ok(None) };
+        let window_nanos = if window.is_given() { window_nanos } else { own_window(window_nanos, others) };
+        if others.iter().any(|rule| rule.window_nanos == window_nanos) {
+            return invalid(differ(window_nanos));
+        }
+        if let Some(name) = sources.given().filter(|_| fewest > ports) {
+            return invalid(format!(
+                "{name} must be at most distributed_threshold ({ports}), or that has no effect: each source counts with a port \
+                 or more, not {fewest}"
+            ));
+        }
+        let (peers, quiet_nanos) = (Some(fewest.min(ports)), window_nanos / 3);
+        Ok(Some(Rule { window_nanos, ports: Some(ports), peers, quiet_nanos, ..Rule::DISTRIBUTED }))
+    }
 }
 
 /// Why two rules cannot have one window.
@@ -118,75 +147,103 @@ fn own_window(mut window_nanos: u64, others: &[Rule]) -> u64 {
     window_nanos
 }
 
-/// The bits of a network in which a source may hop; `None` if nobody asked for them and a source has no more.
-fn hop_prefix(first: &First, file: &Detection, path: Option<&Path>) -> Result<Option<u8>, SettingsError> {
-    let prefix = bits(choose(&HOP_PREFIX, None, file.hop_prefix, path)?);
-    if file.hop_prefix.is_some() && prefix >= first.ipv6_prefix {
-        let (name, source) = (named(&HOP_PREFIX, None, file.hop_prefix, path), first.ipv6_prefix);
-        return invalid(format!("{name} must be less than detection.ipv6_prefix ({source}), not {prefix}"));
-    }
-    Ok((prefix < first.ipv6_prefix).then_some(prefix))
+/// One number: what a flag and the file say of it.
+struct Setting<'a, T: 'static> {
+    bound: &'static Bound<T>,
+    flag: Option<T>,
+    file: Option<Located<T>>,
+    path: Option<&'a Path>,
 }
 
-/// The ports of a slower rule. Fewer than those of the first would be there first in every fast scan, and it would be two.
-fn ports(
-    bound: &Bound<u32>,
-    first: &First,
-    flag: Option<u32>,
-    file: Option<Located<u32>>,
-    path: Option<&Path>,
-) -> Result<Option<u32>, SettingsError> {
-    let threshold = first.threshold;
-    let Some(ports) = number(bound, flag, file, path)? else { return Ok(None) };
-    match flag.is_some() || file.is_some() {
-        // Who has raised the first threshold does not want to hear of fewer ports by another rule.
-        false => Ok(Some(ports.max(3 * threshold).min(bound.greatest))),
-        true if ports < threshold => invalid(format!(
-            "{} must be at least the detection threshold ({threshold}), or each fast scan is two, not {ports}",
-            named(bound, flag, file, path)
-        )),
-        true => Ok(Some(ports)),
+impl<T: Quantity> Setting<'_, T> {
+    /// What it is, within its bounds.
+    fn value(&self) -> Result<T, SettingsError> {
+        choose(self.bound, self.flag, self.file, self.path)
     }
-}
 
-/// Where a setting was made, to begin a message with.
-fn named<T>(bound: &Bound<T>, flag: Option<T>, file: Option<Located<T>>, path: Option<&Path>) -> String {
-    match (flag, file, path) {
-        (None, Some(Located { line, .. }), Some(path)) => {
-            let path = printable(&path.to_string_lossy());
-            format!("invalid configuration {path}: line {line}: {}", bound.key())
+    /// Whether somebody asked for it.
+    fn is_given(&self) -> bool {
+        self.flag.is_some() || self.file.is_some()
+    }
+
+    /// Where somebody asked for it, to begin a message with.
+    fn given(&self) -> Option<String> {
+        self.is_given().then(|| self.name())
+    }
+
+    fn name(&self) -> String {
+        match (self.flag, self.file, self.path) {
+            (None, Some(Located { line, .. }), Some(path)) => {
+                let path = printable(&path.to_string_lossy());
+                format!("invalid configuration {path}: line {line}: {}", self.bound.key())
+            }
+            _ => format!("--{}", self.bound.name),
         }
-        _ => format!("--{}", bound.name),
     }
 }
 
-/// A threshold, or `None` if it is 0. (One port or one host is no scan.)
-fn number(
-    bound: &Bound<u32>,
-    flag: Option<u32>,
-    file: Option<Located<u32>>,
-    path: Option<&Path>,
-) -> Result<Option<u32>, SettingsError> {
-    match choose(bound, flag, file, path)? {
-        1 => invalid(format!("{} must be 0, or 2 or more, not 1", named(bound, flag, file, path))),
-        value => Ok((value > 0).then_some(value)),
+impl Setting<'_, u32> {
+    /// A threshold, or `None` if it is 0. (One port or one host is no scan.)
+    fn number(&self) -> Result<Option<u32>, SettingsError> {
+        match self.value()? {
+            1 => invalid(format!("{} must be 0, or 2 or more, not 1", self.name())),
+            value => Ok((value > 0).then_some(value)),
+        }
+    }
+
+    /// The ports of a slower rule. Fewer than those of the first would be there first in every fast scan, and it would be two.
+    fn ports(&self, first: &First) -> Result<Option<u32>, SettingsError> {
+        let threshold = first.threshold;
+        let Some(ports) = self.number()? else { return Ok(None) };
+        match self.given() {
+            // Who has raised the first threshold does not want to hear of fewer ports by another rule.
+            None => Ok(Some(ports.max(3 * threshold).min(self.bound.greatest))),
+            Some(name) if ports < threshold => invalid(format!(
+                "{name} must be at least the detection threshold ({threshold}), or each fast scan is two, not {ports}"
+            )),
+            Some(_) => Ok(Some(ports)),
+        }
+    }
+
+    /// The bits of a network in which a source may hop; `None` if nobody asked for the rule and a source has no more.
+    fn shorter_than(&self, first: &First, wanted: Option<String>) -> Result<Option<u8>, SettingsError> {
+        let (prefix, of_source) = (bits(self.value()?), first.ipv6_prefix);
+        if prefix < of_source {
+            return Ok(Some(prefix));
+        }
+        match (self.given(), wanted) {
+            (Some(name), _) => {
+                invalid(format!("{name} must be less than detection.ipv6_prefix ({of_source}), not {prefix}"))
+            }
+            (None, Some(name)) => invalid(format!(
+                "{name} has no effect: a network in which a source hops ({}, by default {prefix}) has no fewer bits than a source \
+                 (detection.ipv6_prefix: {of_source}); give fewer",
+                self.bound.key()
+            )),
+            (None, None) => Ok(None),
+        }
     }
 }
 
-/// A window, in nanoseconds; `None` if nobody asked for it and that of the first rule is as long.
-fn window(
-    bound: &Bound<Duration>,
-    flag: Option<Duration>,
-    file: Option<Located<Duration>>,
-    first_nanos: u64,
-    path: Option<&Path>,
-) -> Result<Option<u64>, SettingsError> {
-    let nanos = nanos(choose(bound, flag, file, path)?);
-    if nanos <= first_nanos && (flag.is_some() || file.is_some()) {
-        let (name, window) = (named(bound, flag, file, path), write_nanos(first_nanos));
-        return invalid(format!("{name} must be longer than the detection window ({window})"));
+impl Setting<'_, Duration> {
+    /// A window, in nanoseconds; `None` if nobody asked for the rule and that of the first rule is as long.
+    fn longer_than(&self, first: &First, wanted: Option<String>) -> Result<Option<u64>, SettingsError> {
+        let nanos = nanos(self.value()?);
+        if nanos > first.window_nanos {
+            return Ok(Some(nanos));
+        }
+        let window = write_nanos(first.window_nanos);
+        match (self.given(), wanted) {
+            (Some(name), _) => invalid(format!("{name} must be longer than the detection window ({window})")),
+            (None, Some(name)) => invalid(format!(
+                "{name} has no effect: the window of its rule (--{}, by default {}) is not longer than the detection window \
+                 ({window}); give a longer one",
+                self.bound.name,
+                write_nanos(nanos)
+            )),
+            (None, None) => Ok(None),
+        }
     }
-    Ok((nanos > first_nanos).then_some(nanos))
 }
 
 #[cfg(test)]
@@ -196,6 +253,15 @@ mod tests {
     use crate::settings::flags;
     use crate::text::units::write_nanos;
     use std::ffi::OsString;
+    use std::io::Write as _;
+
+    /// The same with a file of which this is `detection`, named `FILE` in what is said.
+    fn rules_with(words: &str, detection: &str) -> Result<Vec<String>, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "detection: {{{detection}}}").unwrap();
+        let path = file.path().display().to_string();
+        rules(&format!("{words} --config.file={path}")).map_err(|why| why.replace(&path, "FILE"))
+    }
 
     fn rules(words: &str) -> Result<Vec<String>, String> {
         let words = std::iter::once("portscan_exporter").chain(words.split_whitespace()).map(OsString::from);
@@ -276,8 +342,23 @@ mod tests {
             ),
             (
                 "--detection.distributed-threshold=100 --capture.threads=2",
-                "--detection.distributed-threshold finds scans by many sources, and --capture.threads=2 splits sources among \
-                 threads, of which none sees all: one thread, or a threshold of 0",
+                "--detection.distributed-threshold is of the rule for scans by many sources, and --capture.threads=2 splits sources \
+                 among threads, of which none sees all: use one thread, or turn the rule off (--detection.distributed-threshold=0)",
+            ),
+            (
+                "--detection.distributed-window=2m --capture.threads=2",
+                "--detection.distributed-window is of the rule for scans by many sources, and --capture.threads=2 splits sources \
+                 among threads, of which none sees all: use one thread, or turn the rule off (--detection.distributed-threshold=0)",
+            ),
+            (
+                "--detection.sweep-threshold=30 --detection.window=10m",
+                "--detection.sweep-threshold has no effect: the window of its rule (--detection.sweep-window, by default 5m) is not \
+                 longer than the detection window (10m); give a longer one",
+            ),
+            (
+                "--detection.slow-threshold=90 --detection.window=1h",
+                "--detection.slow-threshold has no effect: the window of its rule (--detection.slow-window, by default 1h) is not \
+                 longer than the detection window (1h); give a longer one",
             ),
             (
                 "--detection.distributed-threshold=193",
@@ -287,5 +368,74 @@ mod tests {
         ] {
             assert_eq!(rules(words).expect_err(words), why);
         }
+    }
+
+    /// The file asks for a rule as the flags do, and names its line.
+    #[test]
+    fn a_file_that_asks_for_a_rule_that_cannot_be_is_refused() {
+        const SPLIT: &str = "is of the rule for scans by many sources, and --capture.threads=2 splits sources among threads, of which \
+                             none sees all: use one thread, or turn the rule off (--detection.distributed-threshold=0)";
+        let split = |key: &str| format!("invalid configuration FILE: line 1: detection.{key} {SPLIT}");
+        let shows = |words: &str, detection: &str, why: &str| {
+            assert_eq!(rules_with(words, detection).expect_err(detection), why, "{words}");
+        };
+        for (key, value) in
+            [("distributed_threshold", "100"), ("distributed_window", "2m"), ("distributed_sources", "30")]
+        {
+            shows("--capture.threads=2", &format!("{key}: {value}"), &split(key));
+        }
+        shows(
+            "",
+            "distributed_sources: 30, window: 3m",
+            "invalid configuration FILE: line 1: detection.distributed_sources has no effect: the window of its rule \
+             (--detection.distributed-window, by default 3m) is not longer than the detection window (3m); give a longer one",
+        );
+        shows(
+            "--detection.distributed-threshold=20",
+            "distributed_sources: 21",
+            "invalid configuration FILE: line 1: detection.distributed_sources must be at most distributed_threshold (20), or \
+             that has no effect: each source counts with a port or more, not 21",
+        );
+        for asked in ["hop_threshold: 70", "hop_window: 20m"] {
+            let key = asked.split(':').next().unwrap();
+            shows(
+                "",
+                &format!("{asked}, ipv6_prefix: 48"),
+                &format!(
+                    "invalid configuration FILE: line 1: detection.{key} has no effect: a network in which a source hops \
+                     (detection.hop_prefix, by default 48) has no fewer bits than a source (detection.ipv6_prefix: 48); give fewer"
+                ),
+            );
+        }
+        shows(
+            "",
+            "hop_prefix: 48, ipv6_prefix: 48",
+            "invalid configuration FILE: line 1: detection.hop_prefix must be less than detection.ipv6_prefix (48), not 48",
+        );
+    }
+
+    /// A threshold of 0 turns a rule off, whatever else a file that several hosts share says of it. What is out of bounds is refused all
+    /// the same.
+    #[test]
+    fn what_is_turned_off_is_not_asked_for() {
+        let all = "sweep_window: 1m, slow_window: 2m, hop_window: 2m, hop_prefix: 64, distributed_window: 1m, \
+                   distributed_sources: 30";
+        let off = "--detection.window=5m --capture.threads=2 --detection.sweep-threshold=0 --detection.slow-threshold=0 \
+                   --detection.hop-threshold=0 --detection.distributed-threshold=0";
+        assert_eq!(rules_with(off, all), Ok(Vec::new()));
+        for wrong in ["sweep_window: 9s", "slow_window: 59s", "hop_prefix: 15", "distributed_sources: 1"] {
+            assert!(rules_with(off, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// No more sources than ports can share a scan: a default gives way.
+    #[test]
+    fn fewer_ports_need_no_more_sources() {
+        let many = |ports: u32| {
+            let rules = rules(&format!("--detection.distributed-threshold={ports}")).unwrap();
+            rules.into_iter().find(|rule| rule.contains(" by ")).unwrap()
+        };
+        assert_eq!(many(25), "25 ports by 25 within 3m");
+        assert_eq!(many(20), "20 ports by 20 within 3m");
     }
 }

@@ -22,7 +22,7 @@ use crate::logger::Format;
 use crate::logger::level::LEVELS;
 use crate::text::units::{ByteSize, OneIn, parse_duration};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
 use log::LevelFilter;
 use std::collections::BTreeMap;
@@ -289,7 +289,32 @@ const FRAGMENTS: &[(&str, Fragments)] = &[("reassemble", Fragments::Reassemble),
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Flags, EarlyExit> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(words).map_err(EarlyExit::of)?;
-    Flags::from_arg_matches(&matches).map_err(EarlyExit::of)
+    match idle(&command, &matches) {
+        Some(why) => Err(EarlyExit::BadUsage(why)),
+        None => Flags::from_arg_matches(&matches).map_err(EarlyExit::of),
+    }
+}
+
+/// Of the flags that stand before a command or are for all, those that it heeds; the others would be given in vain.
+fn is_heeded(command: &str, long: &str) -> bool {
+    const REPLAY: &[&str] =
+        &["capture.tunnels", "config.", "detection.", "fleet.", "ignore.", "log.", "publish."];
+    // Where to listen, and how: `checks` says that these belong behind the command.
+    const CLIENT: &[&str] =
+        &["config.check", "log.", "web.config.file", "web.listen-address", "web.systemd-socket"];
+    let heeded = if CLIENTS.contains(&command) { CLIENT } else { REPLAY };
+    heeded.iter().any(|start| long.starts_with(start))
+}
+
+/// Why a flag has no meaning, if one is given to a command that does not heed it.
+fn idle(root: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let name = matches.subcommand_name()?;
+    let is_given = |arg: &&Arg| {
+        matches.value_source(arg.get_id().as_str()) == Some(clap::parser::ValueSource::CommandLine)
+    };
+    let longs = root.get_arguments().filter(is_given).filter_map(Arg::get_long);
+    let mut in_vain = longs.filter(|long| *long != "version" && !is_heeded(name, long));
+    in_vain.next().map(|long| format!("--{long} has no meaning for {name}"))
 }
 
 /// The command as clap knows it: for the manual page and shell completions.
