@@ -1,4 +1,5 @@
-# Sourced by the checks of packages: a machine of tests/lab/systemd.sh by the name of $name, a host beyond it, and waiting.
+# Sourced by the checks of packages: a machine of tests/lab/systemd.sh by the name of $name, a host beyond it, waiting, and what every package
+# must do there.
 lab() { tests/lab/systemd.sh "$@"; }
 step() { echo "== $*"; }
 fail() {
@@ -41,4 +42,40 @@ found_a_scan() { # its user has one capability, and it sees thirty closed ports 
 
 has() { # FILE...
     for file in "$@"; do inside test -s "$file" || fail "no $file"; done
+}
+
+sums() { (cd "$1" && find . -type f -exec sha256sum {} + | sort); }
+
+# What the checks of every kind of package have in common: what it does once it is installed and enabled, when its configuration changes,
+# and when the next version comes. Between them $first is the process that runs.
+works() { # FILE...: which the package has, beside those of every package
+    [ "$(inside systemctl is-enabled portscan_exporter)" = enabled ] || fail "it would not start at boot"
+    eventually "readiness" ready
+    first=$(pid)
+    found_a_scan
+    has /usr/share/portscan_exporter/alerts/portscan.rules.yml /usr/share/doc/portscan_exporter/runbooks/PortScanDetected.md \
+        /usr/share/portscan_exporter/grafana/portscan.json "$@"
+    # The examples to which README and runbooks send operators: all of them, and the one program among them can be run.
+    local response=/usr/share/portscan_exporter/response
+    [ "$(inside sh -c "$(declare -f sums); sums $response")" = "$(sums deploy/response)" ] || fail "not all of deploy/response is in $response"
+    inside test -x "$response/portscan-ban" || fail "portscan-ban cannot be run"
+}
+
+ignored() { inside portscan_exporter explain 198.51.100.7 --web.listen-address=127.0.0.1:10220 | grep 'ignore.sources'; }
+reloads() {
+    inside sed -i 's/sources: \[\]/sources: [198.51.100.7]/' /etc/portscan_exporter/config.yml
+    inside systemctl reload portscan_exporter
+    eventually "the address to be ignored" ignored
+    [ "$(pid)" = "$first" ] || fail "a reload restarted it"
+}
+
+is_upgraded() {
+    inside grep -q 198.51.100.7 /etc/portscan_exporter/config.yml || fail "the configuration was overwritten"
+    eventually "readiness" ready
+    [ "$(pid)" != "$first" ] || fail "the old program still runs"
+}
+
+is_removed() {
+    ! inside systemctl is-active --quiet portscan_exporter || fail "it still runs"
+    ! inside test -e /usr/bin/portscan_exporter || fail "the program is still there"
 }
