@@ -328,7 +328,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("events::losses", &["detect", "publish::snapshot"]),
-    ("events::outages", &["events::losses", "logger", "publish::store"]),
+    ("events::outages", &["capture", "events::losses", "logger", "publish::store"]),
     (
         "events::blindness",
         &["events::losses", "events::outages", "publish::store", "publish::snapshot", "system::counters"],

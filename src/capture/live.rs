@@ -5,7 +5,7 @@
 use super::due::{Due, ROUTE_LOOK, Retry};
 use super::group::{Fanout, Group, LOOPBACK};
 use super::handle::{ANY, BATCH, Dispatched, Handle, wait};
-use super::{CaptureStatus, Direction, FrameSink, Wake};
+use super::{CaptureStatus, Direction, FrameSink, NOTHING_MATCHES, Wake};
 use crate::packet::LinkType;
 use crate::system::clock;
 use std::sync::Arc;
@@ -22,9 +22,6 @@ const LOOK_FOR_HANDLE: Duration = Duration::from_millis(50);
 
 /// How often a place without an interface looks whether there is one for it.
 const LOOK_FOR_INTERFACE: Duration = Duration::from_secs(1);
-
-/// Why the first place does not capture where nothing matches.
-pub(super) const NOTHING_MATCHES: &str = "no interface matches";
 
 /// How long a stopping capture waits for the block the kernel is still filling.
 const LAST_BLOCK: Duration = Duration::from_millis(150);

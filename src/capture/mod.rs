@@ -44,6 +44,9 @@ use crate::text::printable;
 use std::fmt;
 use std::path::PathBuf;
 
+/// Why the first place does not capture where no interface matches: what a sink's `lost` then hears.
+pub(crate) const NOTHING_MATCHES: &str = "no interface matches";
+
 /// Where frames go. The capture knows nothing of what becomes of them.
 pub trait FrameSink {
     /// A source of frames was opened (again); what follows has this link layer.

@@ -2,9 +2,9 @@
 
 use super::group::Group;
 use super::interfaces::names;
-use super::live::{Live, NOTHING_MATCHES};
+use super::live::Live;
 use super::places::{Patterns, Places};
-use super::{CaptureError, CaptureStatus, LiveOptions};
+use super::{CaptureError, CaptureStatus, LiveOptions, NOTHING_MATCHES};
 use std::sync::Arc;
 
 /// Why a capture that was just made does not capture.

@@ -2,6 +2,7 @@
 //! who has the other end of a cable can take it out and put it in all day.
 
 use super::losses::{AGAIN, seconds};
+use crate::capture::NOTHING_MATCHES;
 use crate::logger;
 use crate::publish::store::CaptureState;
 use std::time::{Duration, Instant};
@@ -13,9 +14,6 @@ pub(crate) const UP_ID: &str = "6f87ddce5d4a4ba8b7aceb1e53b65699";
 
 /// Why nothing arrives though the capture stands: nothing need be done to get it back.
 const LINK_DOWN: &str = "link down";
-
-/// Why a pattern captures nothing: nothing was there to be lost. (As `capture` says it.)
-const NO_MATCH: &str = "no interface matches";
 
 /// Outages that are reported at once; then one every `AGAIN`.
 const OUTAGES: f64 = 5.0;
@@ -188,7 +186,8 @@ impl Outages {
 /// The sentence on an outage that begins, with those before it that were not reported.
 fn lost(interface: &str, reason: &str, before: u64, seconds: u64) -> String {
     let (what, then) = match reason {
-        NO_MATCH => ("waits", "it begins as soon as one does"),
+        // Nothing was there to be lost.
+        NOTHING_MATCHES => ("waits", "it begins as soon as one does"),
         LINK_DOWN => ("stopped", "it goes on when the link is back"),
         // Where the default route has moved away it does not come back: it goes on elsewhere.
         _ => ("lost", "trying to capture again"),
