@@ -107,7 +107,8 @@ def namespaces():
     watched = subprocess.Popen(unshare + ["sh", "-c", room], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     started.append(watched)
     if watched.stdout.readline() != b"here\n":
-        fail("cannot make a network namespace (run it as root): " + watched.stderr.read().decode().strip())
+        root = f"as root: sudo python3 {' '.join(sys.argv)}"
+        fail(f"cannot make a network namespace ({root}): " + watched.stderr.read().decode().strip())
     enter = [program("nsenter"), "--net"] + ([] if os.geteuid() == 0 else ["--user", "--preserve-credentials"])
     inside = [*enter, "-t", str(watched.pid)]
     scanner = subprocess.Popen([*inside, "unshare", "--net", "sh", "-c", room], stdout=subprocess.PIPE, start_new_session=True)

@@ -42,6 +42,34 @@ fn the_series_are_as_many_as_it_says() {
     assert!(README.contains(&format!("at most {more} series for each host with one interface")), "{more}");
 }
 
+/// To a heading of the page, or to a file.
+#[test]
+fn every_link_leads_somewhere() {
+    let mut followed = 0;
+    for (folder, page) in [(".", README), ("docs", MIGRATION)] {
+        // As GitHub makes them of headings.
+        let anchor = |heading: &str| {
+            let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+            heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+        };
+        let headings = page.lines().filter(|line| line.starts_with('#'));
+        let anchors: Vec<String> =
+            headings.map(|line| anchor(line.trim_start_matches('#').trim_start())).collect();
+        for link in page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap_or_default()) {
+            match link.strip_prefix('#') {
+                Some(to) => assert!(anchors.iter().any(|anchor| anchor == to), "no heading for #{to}"),
+                None if link.starts_with("https://") => continue,
+                None => {
+                    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(link);
+                    assert!(file.exists(), "no {}", file.display());
+                }
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 30, "does this test still read the pages? {followed}");
+}
+
 /// What follows a command in its usage: long flags.
 fn flags(words: &[&str]) -> Vec<String> {
     let help =
