@@ -69,14 +69,17 @@ class Tests:
         command = self.jobs[name] if waits else ["nice", "-n", "5", *self.jobs[name]]
         log = OUTPUT / f"{name}.log"
         with log.open("wb") as output:
-            status = subprocess.run(
+            process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-            ).returncode
+            )
+            _, status, used = os.wait4(process.pid, 0)
+        process.returncode = status  # it was waited for
         said = log.read_text(errors="replace")
         counts = re.findall(r"^test result: \w+\. (\d+ passed; \d+ failed; \d+ ignored)", said, re.MULTILINE)
         with self.lock:
             word = "FAILED" if status else "ok"
-            print(f"{word:6} {name:14} {time.monotonic() - start:6.1f} s  {', '.join(counts)}", flush=True)
+            took, cpu = time.monotonic() - start, used.ru_utime + used.ru_stime
+            print(f"{word:6} {name:14} {took:6.1f} s  {cpu:6.1f} s of CPU  {', '.join(counts)}", flush=True)
             if status:
                 self.failed[name] = said
 
