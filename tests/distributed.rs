@@ -1,7 +1,7 @@
 //! Scans by many sources of a few ports each: exact against a slow oracle, one finding each, and silent where many ask a host for what it has.
 
 use portscan_exporter::detect::{
-    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Rule, ScanEvent, Source, Technique,
+    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Rule, ScanEvent, Signature, Source, Technique, Tool,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
@@ -48,17 +48,19 @@ fn by_many(events: &[ScanEvent]) -> Vec<ScanEvent> {
     events.iter().filter(|event| event.scan.kind == Kind::Distributed).copied().collect()
 }
 
-/// What is said of a scan by many: when, why, of whom, how many ports and probes now and in all, how many in one window.
-type Said = (u64, &'static str, IpAddr, [u64; 4], BTreeSet<u16>);
+/// What is said of a scan by many: when, why, of whom, how many ports and probes now and in all, how many in one window, since when.
+type Said = (u64, &'static str, IpAddr, [u64; 5], BTreeSet<u16>);
+
+/// When a scan began is looked for among so many stretches of a fifteenth of the window.
+const STRETCHES: u64 = 16;
 
 /// A host, with every port and who asked first.
 #[derive(Default)]
 struct Host {
     ports: BTreeMap<u16, (IpAddr, u64)>,
     settled: u64,
-    last_probe: u64,
-    /// The probes of the run that goes on.
-    run: u64,
+    /// The probes that are for new ports or by who asked first for one, since the scan before: when, in which stretch, and whether for a new port.
+    asked: Vec<(u64, u64, bool)>,
     open: Option<Open>,
 }
 
@@ -68,6 +70,9 @@ struct Open {
     union: BTreeSet<u16>,
     peak: usize,
     tell_at: usize,
+    started: u64,
+    probes: usize,
+    last_probe: u64,
 }
 
 /// The rule as it is meant: every port in a map, recounted with each probe.
@@ -102,22 +107,34 @@ impl Oracle {
         if let Some(ended) = ended.filter(|&ended| ended <= now) {
             let live = host.ports.values().filter(|(_, then)| ended / self.quantum - then <= QUANTA).count();
             let open = host.open.take().expect("it is there");
-            self.say(
-                ended.max(host.last_probe),
-                "ended",
-                address,
-                [live, host.run as usize, open.union.len(), open.peak],
-                open.union,
-            );
-            host.run = 0;
+            let counts = [live, open.probes, open.union.len(), open.peak];
+            self.say(ended.max(open.last_probe), "ended", address, counts, open.started, open.union);
+            host.asked.clear();
         }
         host.ports.retain(|_, (_, then)| to - *then <= QUANTA);
         host.settled = now;
         self.hosts.insert(address, host);
     }
 
-    fn say(&mut self, at: u64, what: &'static str, host: IpAddr, counts: [usize; 4], union: BTreeSet<u16>) {
-        self.said.push((at, what, host, counts.map(|count| count as u64), union));
+    fn say(
+        &mut self,
+        at: u64,
+        what: &'static str,
+        host: IpAddr,
+        counts: [usize; 4],
+        started: u64,
+        union: BTreeSet<u16>,
+    ) {
+        let [ports, probes, all, peak] = counts.map(|count| count as u64);
+        self.said.push((at, what, host, [ports, probes, all, peak, started], union));
+    }
+
+    /// When a scan that is found now began, and its probes since: with the first port that was new within the window or up to a fifteenth
+    /// earlier.
+    fn beginning(host: &Host, stretch: u64) -> (u64, usize) {
+        let is_first = |&(_, then, is_new): &(u64, u64, bool)| is_new && then + STRETCHES > stretch;
+        let first = host.asked.iter().position(is_first).expect("the port of the hit was new");
+        (host.asked[first].0, host.asked.len() - first)
     }
 
     fn observe(&mut self, probe: &Probe, of: Source) {
@@ -125,24 +142,38 @@ impl Oracle {
         self.settle(probe.host, now);
         let mut host = self.hosts.remove(&probe.host).unwrap_or_default();
         let quantum = now / self.quantum;
-        if host.ports.is_empty() && host.open.is_none() {
-            host.run = 0;
-        }
-        host.run += 1;
-        host.last_probe = now;
         host.settled = now;
+        if host.ports.is_empty() && host.open.is_none() {
+            host.asked.clear();
+        }
         let is_full = host.ports.len() == MOST_PORTS;
-        match host.ports.get_mut(&probe.port) {
-            Some((_, then)) => *then = quantum,
-            None if is_full => {}
-            None => drop(host.ports.insert(probe.port, (of.address, quantum))),
+        // Whether it is of the scan, and if so for a new port.
+        let asked = match host.ports.get_mut(&probe.port) {
+            Some((owner, then)) => {
+                *then = quantum;
+                (*owner == of.address).then_some(false)
+            }
+            None if is_full => Some(false),
+            None => {
+                host.ports.insert(probe.port, (of.address, quantum));
+                Some(true)
+            }
+        };
+        let stretch = quantum * (STRETCHES - 1) / QUANTA;
+        match (&mut host.open, asked) {
+            (Some(open), Some(_)) => (open.probes, open.last_probe) = (open.probes + 1, now),
+            (None, Some(is_new)) => host.asked.push((now, stretch, is_new)),
+            (_, None) => {}
         }
         let (ports, is_scan) = (host.ports.len(), self.is_scan(&host, quantum));
         let mut say = None;
         match &mut host.open {
             None if is_scan => {
                 let union: BTreeSet<u16> = host.ports.keys().copied().collect();
-                host.open = Some(Open { fell: None, peak: ports, tell_at: union.len() * 10, union });
+                let (started, probes) = Self::beginning(&host, stretch);
+                let tell_at = union.len() * 10;
+                host.open =
+                    Some(Open { fell: None, peak: ports, tell_at, union, started, probes, last_probe: now });
                 say = Some("hit");
             }
             None => {}
@@ -160,7 +191,8 @@ impl Oracle {
         }
         if let (Some(what), Some(open)) = (say, &host.open) {
             let union = open.union.clone();
-            self.say(now, what, probe.host, [ports, host.run as usize, union.len(), open.peak], union);
+            let counts = [ports, open.probes, union.len(), open.peak];
+            self.say(now, what, probe.host, counts, open.started, union);
         }
         self.hosts.insert(probe.host, host);
     }
@@ -190,6 +222,7 @@ fn said(events: &[ScanEvent]) -> Vec<Said> {
                 scan.probes,
                 scan.distinct_ports.into(),
                 scan.peak_distinct_ports.into(),
+                scan.started.nanos(),
             ];
             (at.nanos(), kind.label(), scan.target.0, counts, ports)
         })
@@ -353,6 +386,36 @@ fn a_thousand_ports_by_five_hundred_sources_of_two_each_are_one_scan() {
     );
     let sources = events[2].scan.distinct_sources;
     assert!((450..=550).contains(&sources), "{sources}");
+}
+
+/// A public server has visitors, before a scan and while it is open: when that began, its probes, sources, last probe and tool are its own.
+#[test]
+fn a_scan_of_a_public_server_is_told_without_its_visitors() {
+    const SCAN: u64 = START + 600 * SECOND;
+    let mut probes: Vec<_> = (0..60_000_u32)
+        .map(|n| {
+            let port = if n % 3 == 0 { 80 } else { 443 };
+            let of = source(1_000 + noise(n) % 20_000);
+            probe(START + u64::from(n) * SECOND / 50, of, SERVER, port, Technique::Syn)
+        })
+        .collect();
+    // Thirty sources ask for five ports each, twice.
+    let scan = (0..300_u32).map(|n| Probe {
+        tool: Tool::Nmap,
+        signature: Signature { window: 1_024, ttl: 50 },
+        ..probe(SCAN + u64::from(n) * SECOND / 2, source(n / 2 % 30), SERVER, 1_000 + (n / 2) as u16, Technique::Syn)
+    });
+    probes.extend(scan);
+    probes.sort_by_key(|probe| probe.time);
+    let (_, events) = events_of(&Policy::standard(), &probes, 32, 3);
+    let told = by_many(&events);
+    let told = told.iter().find(|event| event.kind == EventKind::Ended).expect("it ended").scan;
+    assert_eq!(told.started, Timestamp(SCAN));
+    assert_eq!((told.distinct_ports, told.probes), (152, 300), "with the two that are visited");
+    assert_eq!(told.last_probe, Timestamp(SCAN + 299 * SECOND / 2));
+    assert!((30..=33).contains(&told.distinct_sources), "{}", told.distinct_sources);
+    assert_eq!((told.tool, told.signature.ttl, told.first_target.1), (Tool::Nmap, 50, 1_000));
+    assert!(told.sample_sources.as_slice().iter().all(|&of| of < source(30)), "{:?}", told.sample_sources);
 }
 
 #[test]

@@ -43,6 +43,17 @@ impl<T: Copy + PartialEq, const N: usize> Majority<T, N> {
         self.lead = leads;
     }
 
+    /// Takes in what most were of others, which were counted by themselves.
+    pub(super) fn merge(&mut self, others: Self) {
+        let (mine, theirs) = (self.lead, others.lead);
+        let (Some(&lead), Some(&other)) = (mine.first(), theirs.first()) else { return };
+        let is_same = { self.winner } == { others.winner };
+        self.lead = mine.map(|_| if is_same { lead.saturating_add(other) } else { lead.abs_diff(other) });
+        if !is_same && other > lead {
+            self.winner = others.winner;
+        }
+    }
+
     /// What most were.
     pub(super) fn winner(&self) -> T {
         self.winner
@@ -99,6 +110,16 @@ impl MainTool {
         } else {
             *self = Self::new(another);
         }
+    }
+
+    /// Takes in what most were of others, which were counted by themselves.
+    pub(super) fn merge(&mut self, others: Self) {
+        let [(winner, lead), (other, theirs)] = [self.0, others.0].map(|packed| (packed & 7, packed >> 3));
+        self.0 = match winner == other {
+            true => (lead + theirs).min(Self::MOST) << 3 | winner,
+            false if theirs > lead => (theirs - lead) << 3 | other,
+            false => (lead - theirs) << 3 | winner,
+        };
     }
 
     /// Which it was, and how sure that is; unknown where it is not.

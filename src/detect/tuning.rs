@@ -144,6 +144,10 @@ pub(super) const SLOTS: usize = 256;
 /// greater.
 pub const MOST_SLOTS: usize = 192;
 
+/// Stretches of time in which new ports of a host are kept apart, to say when a scan by many began. One less must divide the quanta of a
+/// window; with fewer a beginning is less exact, with more there are fewer hosts.
+pub(super) const STRETCHES: usize = 16;
+
 /// Hosts of which one must go for a new one. With fewer, hosts that are asked a lot push one another out by chance; with more each
 /// new host costs as many looks.
 pub(super) const TARGET_WAYS: usize = 8;

@@ -59,8 +59,7 @@ impl Targets {
         sink.report(EventKind::Ended, scan);
         let row = &mut self.rows[at];
         row.episode.end();
-        // What comes next is a new run of probes.
-        row.probes = 0;
+        row.start_over();
         if let Some(place) = row.wide.take() {
             self.wide.give_back(place);
         }

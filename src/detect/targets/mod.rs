@@ -10,6 +10,7 @@
 //! The adversary chooses all sources, and on a gateway all hosts. There are only so many hosts; a new one takes the place of the one
 //! of least ports, and of equals the one that was asked longest ago, among eight that a keyed hash puts together.
 
+mod lately;
 mod life;
 mod row;
 mod show;
@@ -144,23 +145,20 @@ impl Targets {
     fn count(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
         let (quantum, owner) = (self.present.quantum, self.owner(probe.source));
         let row = &mut self.rows[at];
-        if row.slots.len() == 0 && !row.episode.is_open() || row.probes == 0 {
-            row.begin(probe, sink.now());
-        } else {
-            row.technique.vote(probe.technique);
-            row.tool.vote(probe.tool);
-        }
-        row.probes += 1;
         row.last_probe = sink.now();
+        if row.slots.len() == 0 && !row.episode.is_open() {
+            row.start_over();
+        }
         let recorded = row.slots.record(probe.port, owner, quantum, self.port_key);
         match recorded {
+            // Visitors of what the host has are no part of a scan, before it and while it is open.
+            Recorded::Visited => return,
             Recorded::Fresh => row.sources.push(probe.source),
             Recorded::Again => {}
-            Recorded::Full => row.is_cut = true,
+            Recorded::Full => row.full = Some(quantum),
         }
-        if let Some(place) = row.wide {
-            self.wide.add(place, probe.port, self.source_hasher.hash_one(owner));
-        }
+        self.belongs(at, probe, recorded, sink.now());
+        let row = &mut self.rows[at];
         let ports = row.slots.len();
         self.overall.reach(self.present.epoch, ports);
         // Only a new port can make it a scan, and only then are owners counted.
@@ -179,12 +177,36 @@ impl Targets {
         }
     }
 
+    /// A probe is of the scan of a row, or of one that may be found.
+    #[inline]
+    fn belongs(&mut self, at: usize, probe: &Probe, recorded: Recorded, now: u64) {
+        let row = &mut self.rows[at];
+        if row.episode.is_open() {
+            row.run.push(probe);
+            row.probes += 1;
+            row.last_of_scan = now;
+            row.is_cut |= recorded == Recorded::Full;
+        } else if recorded == Recorded::Fresh {
+            row.lately.new_port(probe, now, self.present.quantum_nanos);
+        } else {
+            row.lately.again(probe);
+        }
+        if let Some(place) = row.wide.filter(|_| recorded != Recorded::Again) {
+            let owner = self.owner(probe.source);
+            self.wide.add(place, probe.port, self.source_hasher.hash_one(owner));
+        }
+    }
+
     /// A probe opened the scan of a row.
     fn open(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
         let row = &mut self.rows[at];
         row.detected = (sink.now(), probe.source);
+        row.run = row.lately.whole(sink.now(), self.present.quantum_nanos);
+        (row.probes, row.last_of_scan) = (row.run.probes.into(), sink.now());
         row.wide = self.wide.take();
-        row.is_cut |= row.wide.is_none();
+        // A port for which there was no room within the window is missing.
+        let lacks = row.full.is_some_and(|full| self.present.quantum - full <= QUANTA);
+        row.is_cut = lacks || row.wide.is_none();
         if let Some(place) = row.wide {
             for slot in row.slots.iter() {
                 self.wide.add(place, slot.port, self.source_hasher.hash_one(slot.owner));

@@ -1,9 +1,9 @@
 //! A host that is asked, and the scan of it by many, if one is open.
 
+use super::lately::{Lately, Run};
 use super::slots::Slots;
 use crate::detect::episode::Episode;
-use crate::detect::majority::{MainTechnique, MainTool};
-use crate::detect::probe::{Class, Probe, Signature, Technique, Tool};
+use crate::detect::probe::{Class, Probe};
 use crate::detect::scan::SourceSample;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -20,28 +20,26 @@ pub(super) struct Target {
     pub slots: Slots,
     /// The quantum to which they were brought.
     pub quantum: u64,
-    /// Since when something is within the window, in nanoseconds.
-    pub since: u64,
-    /// The port of the first probe since.
-    pub first_port: u16,
-    /// Its signature.
-    pub signature: Signature,
-    /// Probes since.
-    pub probes: u64,
-    /// The latest, in nanoseconds.
+    /// What was new lately, as long as no scan is open.
+    pub lately: Lately,
+    /// The latest probe, in nanoseconds.
     pub last_probe: u64,
+    /// The quantum in which there was last no room for a port.
+    pub full: Option<u64>,
     /// When the open scan was detected, in nanoseconds, and the full address that did it.
     pub detected: (u64, IpAddr),
     /// The open scan.
     pub episode: Episode,
+    /// Its probes: those for new ports, and those of who asked for one first. Visitors' are not among them.
+    pub run: Run,
+    /// How many.
+    pub probes: u64,
+    /// The latest of them, in nanoseconds.
+    pub last_of_scan: u64,
     /// Its ports and sources, if there was a place.
     pub wide: Option<u16>,
-    /// Whether there were more ports than could be kept since.
+    /// Whether it had more ports than could be kept.
     pub is_cut: bool,
-    /// How most probes asked since.
-    pub technique: MainTechnique,
-    /// By which tool most were sent since.
-    pub tool: MainTool,
     /// The latest owners of ports.
     pub sources: SourceSample,
 }
@@ -54,33 +52,29 @@ impl Target {
         class: Class::Syn,
         slots: Slots::NONE,
         quantum: 0,
-        since: 0,
-        first_port: 0,
-        signature: Signature { window: 0, ttl: 0 },
-        probes: 0,
+        lately: Lately::NONE,
         last_probe: 0,
+        full: None,
         detected: (0, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         episode: Episode::NONE,
+        run: Run::NONE,
+        probes: 0,
+        last_of_scan: 0,
         wide: None,
         is_cut: false,
-        technique: MainTechnique::new(Technique::Syn),
-        tool: MainTool::new(Tool::Unknown),
         sources: SourceSample::NONE,
     };
 
-    /// A run of probes begins with this one.
-    pub(super) fn begin(&mut self, probe: &Probe, now: u64) {
-        (self.since, self.first_port, self.probes) = (now, probe.port, 0);
-        self.signature = probe.signature;
-        self.technique = MainTechnique::new(probe.technique);
-        self.tool = MainTool::new(probe.tool);
-        (self.is_cut, self.sources) = (false, SourceSample::NONE);
+    /// What was asked is over, or told: what comes next begins anew.
+    pub(super) fn start_over(&mut self) {
+        (self.lately, self.sources, self.full) = (Lately::NONE, SourceSample::NONE, None);
     }
 
     /// It is another host now, of which nothing is known.
     pub(super) fn take(&mut self, probe: &Probe, quantum: u64) {
         self.slots.clear();
         (self.is_used, self.host, self.class) = (true, probe.host, probe.technique.class());
-        (self.quantum, self.episode, self.probes) = (quantum, Episode::NONE, 0);
+        (self.quantum, self.episode) = (quantum, Episode::NONE);
+        self.start_over();
     }
 }

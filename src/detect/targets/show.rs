@@ -14,9 +14,9 @@ impl Targets {
     /// The open scan of a row as it stands.
     pub(super) fn scan(&self, at: usize, timeline: &Timeline) -> Scan {
         let row = &self.rows[at];
-        let started = timeline.to_capture(row.since);
+        let started = timeline.to_capture(row.run.since);
         let detected = timeline.to_capture(row.detected.0).max(started);
-        let (tool, tool_confidence) = row.tool.told();
+        let (tool, tool_confidence) = row.run.tool.told();
         let mut listed = Vec::new();
         match row.wide {
             Some(place) => listed.extend(self.wide.each_port(place)),
@@ -32,11 +32,11 @@ impl Targets {
             name: None,
             provenance: Provenance::default(),
             kind: Kind::Distributed,
-            technique: row.technique.winner(),
+            technique: row.run.technique.winner(),
             window_nanos: self.rule.window_nanos,
             started,
             detected,
-            last_probe: timeline.to_capture(row.last_probe).max(detected),
+            last_probe: timeline.to_capture(row.last_of_scan).max(detected),
             ended: None,
             probes: row.probes,
             ports: row.slots.len(),
@@ -46,14 +46,14 @@ impl Targets {
             distinct_sources: sources,
             distinct_hosts: 1,
             busiest_host_ports: ports.max(row.episode.peak()),
-            target: (row.host, row.first_port),
-            first_target: (row.host, row.first_port),
+            target: (row.host, row.run.first_port),
+            first_target: (row.host, row.run.first_port),
             sample_ports: PortSample::lowest(listed.iter().copied()),
             asked: PortRanges::of(listed),
             sample_sources: row.sources.sorted(),
             tool,
             tool_confidence,
-            signature: row.signature,
+            signature: row.run.signature,
             evidence: Grade::default(),
             replies: None,
         }

@@ -30,8 +30,10 @@ impl Slot {
 /// What became of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recorded {
-    /// It counts already, for who asked first.
+    /// It counts already, for this source, which asked first.
     Again,
+    /// It counts already, for another, who asked first.
+    Visited,
     /// It counts from now on.
     Fresh,
     /// There is no room for it.
@@ -83,7 +85,7 @@ impl Slots {
             let slot = &mut self.slots[at];
             if slot.port == port {
                 slot.stamp = stamp;
-                return Recorded::Again;
+                return if slot.owner == owner { Recorded::Again } else { Recorded::Visited };
             }
             at = (at + 1) % SLOTS;
         }
@@ -194,7 +196,8 @@ mod tests {
     fn who_asks_first_has_the_port_until_it_leaves_the_window() {
         let mut slots = Slots::NONE;
         assert_eq!(slots.record(443, 1, 0, KEY), Recorded::Fresh);
-        assert_eq!(slots.record(443, 2, 60, KEY), Recorded::Again);
+        assert_eq!(slots.record(443, 1, 60, KEY), Recorded::Again);
+        assert_eq!(slots.record(443, 2, 60, KEY), Recorded::Visited);
         slots.expire(60, 120, KEY);
         assert_eq!((slots.len(), slots.owners()), (1, 1));
         slots.expire(120, 121, KEY);
@@ -209,7 +212,7 @@ mod tests {
             assert_eq!(slots.record(port, u32::from(port / 2), 7, KEY), Recorded::Fresh, "{port}");
         }
         assert_eq!(slots.record(9_999, 5, 7, KEY), Recorded::Full);
-        assert_eq!(slots.record(5, 5, 7, KEY), Recorded::Again);
+        assert_eq!(slots.record(5, 5, 7, KEY), Recorded::Visited);
         assert_eq!((slots.len(), slots.owners()), (MOST_SLOTS as u32, MOST_SLOTS as u32 / 2));
         slots.forget(0, KEY);
         assert_eq!((slots.len(), slots.owners()), (MOST_SLOTS as u32 - 2, MOST_SLOTS as u32 / 2 - 1));
@@ -236,7 +239,10 @@ mod tests {
                 }
                 let is_full = map.len() == MOST_SLOTS;
                 let expected = match map.get_mut(&port) {
-                    Some((then, _)) => { *then = quantum; Recorded::Again }
+                    Some((then, of)) => {
+                        *then = quantum;
+                        if *of == owner { Recorded::Again } else { Recorded::Visited }
+                    }
                     None if is_full => Recorded::Full,
                     None => { map.insert(port, (quantum, owner)); Recorded::Fresh }
                 };
