@@ -1,7 +1,8 @@
 //! Scans by many sources of a few ports each: exact against a slow oracle, one finding each, and silent where many ask a host for what it has.
 
 use portscan_exporter::detect::{
-    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Rule, ScanEvent, Signature, Source, Technique, Tool,
+    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Rule, ScanEvent, Signature, Source,
+    Technique, Tool,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
@@ -148,10 +149,14 @@ impl Oracle {
         }
         let is_full = host.ports.len() == MOST_PORTS;
         // Whether it is of the scan, and if so for a new port.
-        let asked = match host.ports.get_mut(&probe.port) {
-            Some((owner, then)) => {
-                *then = quantum;
-                (*owner == of.address).then_some(false)
+        let owned = |who| host.ports.values().filter(|(owner, _)| *owner == who).count();
+        let asked = match host.ports.get(&probe.port) {
+            Some(&(owner, _)) => {
+                // Who has several gives one to who has none.
+                let is_taken = owned(owner) > 1 && owned(of.address) == 0;
+                let owner = if is_taken { of.address } else { owner };
+                host.ports.insert(probe.port, (owner, quantum));
+                (owner == of.address).then_some(false)
             }
             None if is_full => Some(false),
             None => {
@@ -403,7 +408,13 @@ fn a_scan_of_a_public_server_is_told_without_its_visitors() {
     let scan = (0..300_u32).map(|n| Probe {
         tool: Tool::Nmap,
         signature: Signature { window: 1_024, ttl: 50 },
-        ..probe(SCAN + u64::from(n) * SECOND / 2, source(n / 2 % 30), SERVER, 1_000 + (n / 2) as u16, Technique::Syn)
+        ..probe(
+            SCAN + u64::from(n) * SECOND / 2,
+            source(n / 2 % 30),
+            SERVER,
+            1_000 + (n / 2) as u16,
+            Technique::Syn,
+        )
     });
     probes.extend(scan);
     probes.sort_by_key(|probe| probe.time);
@@ -494,6 +505,52 @@ fn a_flood_of_forged_sources_is_one_finding_at_most() {
     assert_eq!(found(flood(1).collect()), [""; 0]);
     let told = found(flood(60_000).collect());
     assert!(told.len() == 1 && told[0].starts_with("distributed of 192.0.2.10: 100 ports by "), "{told:?}");
+}
+
+/// The adversary forges a few sources that ask for each port before the scanners do, and stay below every threshold themselves: so these
+/// would be taken for clients of many services. Every source that has no port of its own gets one of theirs.
+#[test]
+fn forged_sources_that_ask_for_each_port_first_hide_nobody() {
+    let ask = |n: u32, of: u32, after: u64| {
+        let time = START + u64::from(n) * SECOND + after;
+        probe(time, source(of), SERVER, 1_000 + n as u16, Technique::Syn)
+    };
+    let forged = |n: u32| ask(n, 1_000 + n % 4, 0);
+    let scan = |n: u32| ask(n, n % 30, SECOND / 10);
+    assert_eq!(found((0..150).map(forged).collect()), [""; 0], "a few clients of many services");
+    let both = (0..150).flat_map(|n| [forged(n), scan(n)]).collect();
+    assert_eq!(found(both), ["distributed of 192.0.2.10: 100 ports by 34"]);
+    // They come back, with the ports that the others got: none of these is lost.
+    let again = (0..150).flat_map(|n| {
+        let others = (n < 80).then(|| ask(n, 1_000 + (n + 1) % 4, SECOND / 5));
+        [forged(n), scan(n), forged(n)].into_iter().chain(others)
+    });
+    assert_eq!(found(again.collect()), ["distributed of 192.0.2.10: 100 ports by 34"]);
+}
+
+/// What anybody adds to a scan that is found hides nothing of it, as long as nobody is found by himself: the sooner it is found.
+#[test]
+fn more_probes_hide_no_scan() {
+    for seed in 0..200_u32 {
+        let random = |n: u32, of: u32| noise(n.wrapping_mul(7_919).wrapping_add(seed * 104_729)) % of;
+        let scan: Vec<_> = (0..140)
+            .map(|n| {
+                let at = START + u64::from(n) * SECOND + u64::from(random(n, 1_000_000_000));
+                probe(at, source(n % 28), SERVER, 1 + n as u16, Technique::Syn)
+            })
+            .collect();
+        assert_eq!(found(scan.clone()).len(), 1);
+        let few = 1 + random(9, 8);
+        let mut both = scan;
+        both.extend((0..150).map(|n| {
+            let at =
+                START + u64::from(random(n + 500, 140)) * SECOND + u64::from(random(n + 900, 1_000_000_000));
+            probe(at, source(500 + n % few), SERVER, 1 + random(n + 300, 140) as u16, Technique::Syn)
+        }));
+        let without = Policy { slower: Vec::new(), threshold: 200, ..Policy::standard() };
+        let told = found_by(&without, both);
+        assert!(told.len() == 1 && told[0].starts_with("distributed of 192.0.2.10"), "{seed}: {told:?}");
+    }
 }
 
 /// Forty addresses that each ask for all ports, as with the decoys of nmap: each is a scanner, and together they are one finding that names the target.

@@ -204,7 +204,7 @@ pub(super) const DISTRIBUTED_THRESHOLD: Bound<u32> = Bound {
     greatest: MOST_SLOTS as u32,
     default: 100,
     unless: "",
-    why: "ports within it of one host, each counted for the source that asked first; 0: no such rule; 0 with several threads, of which none sees all sources: asking for both is refused",
+    why: "ports within it of one host, each counted for one source; 0: no such rule; 0 with several threads, of which none sees all sources: asking for both is refused",
     set_by: SetBy::Both,
 };
 
@@ -214,7 +214,7 @@ pub(super) const DISTRIBUTED_SOURCES: Bound<u32> = Bound {
     greatest: MOST_SLOTS as u32,
     default: 25,
     unless: "",
-    why: "sources that asked first for one of them or more, at most as many as ports: where the default is more, it gives way; fewer take a few busy clients for a scan",
+    why: "sources for which one of them counts or more, at most as many as ports: where the default is more, it gives way; fewer take a few busy clients for a scan",
     set_by: SetBy::File,
 };
 

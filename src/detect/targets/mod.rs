@@ -1,8 +1,8 @@
 //! Scans by many sources of a few ports each: by source there is nothing to see, so here the hosts that are asked have rows.
 //!
-//! A host has for each port that it is asked for within the window the source that asked first. A busy server has few ports and
-//! many sources, so few owners; a client of many services that is not yet a scanner owns its ports alone. Only where many
-//! own many it is a scan by many.
+//! A host has for each port that it is asked for within the window a source that owns it (`slots` says who). A busy server has few ports
+//! and many sources, so few owners; a client of many services that is not yet a scanner owns its ports alone. Only where many own many it
+//! is a scan by many.
 //!
 //! It gets what no rule about sources has found: a source with an open scan does not feed it, and the ports of one that is found
 //! are forgotten at the host where that was.
@@ -153,7 +153,7 @@ impl Targets {
         match recorded {
             // Visitors of what the host has are no part of a scan, before it and while it is open.
             Recorded::Visited => return,
-            Recorded::Fresh => row.sources.push(probe.source),
+            Recorded::Fresh | Recorded::Taken => row.sources.push(probe.source),
             Recorded::Again => {}
             Recorded::Full => row.full = Some(quantum),
         }
@@ -161,10 +161,10 @@ impl Targets {
         let row = &mut self.rows[at];
         let ports = row.slots.len();
         self.overall.reach(self.present.epoch, ports);
-        // Only a new port can make it a scan, and only then are owners counted.
+        // Only a new port or owner can make it a scan, and only then are owners counted.
         let verdict = match recorded {
-            Recorded::Fresh if row.episode.is_above() => Some(Kind::Distributed),
-            Recorded::Fresh if self.rule.ports.is_some_and(|least| ports >= least) => {
+            Recorded::Fresh | Recorded::Taken if row.episode.is_above() => Some(Kind::Distributed),
+            Recorded::Fresh | Recorded::Taken if self.rule.ports.is_some_and(|least| ports >= least) => {
                 verdict::kind(&self.rule, Counts { ports, peers: row.slots.owners() })
             }
             _ => None,

@@ -1,5 +1,9 @@
-//! The ports that a host was asked for within the window, each with the source that asked first: a port that everybody asks for has
-//! one owner, however many come.
+//! The ports that a host was asked for within the window, each with a source that owns it: a port that everybody asks for has one owner,
+//! however many come.
+//!
+//! Who asks first owns it. But who owns several gives one up to a source that has none and asks for it: else a few forged sources that ask
+//! for each port first would own all, and nobody saw the many behind them. So there are always as many owners as sources could be given a
+//! port of their own in this way, and further probes only make it more.
 
 use crate::detect::tuning::{MOST_SLOTS, QUANTA, SLOTS};
 
@@ -11,28 +15,32 @@ const WORDS: usize = SLOTS / 64;
 pub(super) struct Slot {
     /// The port.
     pub port: u16,
-    /// The quantum of its latest probe, as far as two bytes have it. Who has a row keeps none longer than a window.
-    stamp: u16,
-    /// Who asked first.
+    /// The quantum of its latest probe, as far as a byte has it. Who has a row keeps none longer than a window.
+    stamp: u8,
+    /// Whether its owner is known to have no other: then nothing need be counted when somebody else asks for it.
+    is_only: bool,
+    /// Whose it is.
     pub owner: u32,
 }
 
 impl Slot {
-    const FREE: Slot = Slot { port: 0, stamp: 0, owner: 0 };
+    const FREE: Slot = Slot { port: 0, stamp: 0, is_only: false, owner: 0 };
 
     /// Quanta since its latest probe.
     #[inline]
-    fn age(&self, quantum: u64) -> u16 {
-        (quantum as u16).wrapping_sub(self.stamp)
+    fn age(&self, quantum: u64) -> u8 {
+        (quantum as u8).wrapping_sub(self.stamp)
     }
 }
 
 /// What became of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recorded {
-    /// It counts already, for this source, which asked first.
+    /// It counts already, and is this source's.
     Again,
-    /// It counts already, for another, who asked first.
+    /// It counts already, and is this source's from now on, which had none; the owner so far has others.
+    Taken,
+    /// It counts already, and is another's.
     Visited,
     /// It counts from now on.
     Fresh,
@@ -59,16 +67,20 @@ impl Slots {
         self.len as u32
     }
 
-    /// Each of them, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Slot> {
-        (0..WORDS).flat_map(move |word| {
-            let mut left = self.taken[word];
+    /// The place of each of them, in no order.
+    fn places(&self) -> impl Iterator<Item = usize> + use<> {
+        self.taken.into_iter().enumerate().flat_map(|(word, mut left)| {
             std::iter::from_fn(move || {
                 let bit = left.trailing_zeros() as usize;
                 left &= left.wrapping_sub(1);
-                (bit < 64).then(|| self.slots[word * 64 + bit])
+                (bit < 64).then_some(word * 64 + bit)
             })
         })
+    }
+
+    /// Each of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Slot> {
+        self.places().map(|at| self.slots[at])
     }
 
     #[inline]
@@ -79,21 +91,47 @@ impl Slots {
     /// A source asked for a port.
     #[inline]
     pub(super) fn record(&mut self, port: u16, owner: u32, quantum: u64, key: u32) -> Recorded {
-        let stamp = quantum as u16;
+        let stamp = quantum as u8;
         let mut at = place(port, key);
         while self.is_taken(at) {
             let slot = &mut self.slots[at];
             if slot.port == port {
                 slot.stamp = stamp;
-                return if slot.owner == owner { Recorded::Again } else { Recorded::Visited };
+                return if slot.owner == owner { Recorded::Again } else { self.visit(at, owner) };
             }
             at = (at + 1) % SLOTS;
         }
         if self.len == MOST_SLOTS {
             return Recorded::Full;
         }
-        self.put(at, Slot { port, stamp, owner });
+        if let Some(only) = self.places().find(|&at| self.slots[at].is_only && self.slots[at].owner == owner)
+        {
+            self.slots[only].is_only = false;
+        }
+        self.put(at, Slot { port, stamp, is_only: false, owner });
         Recorded::Fresh
+    }
+
+    /// Another source than its owner asks for a port. The adversary can have the owners counted with each probe that visits a port of an
+    /// owner of several: at most `MOST_SLOTS` steps.
+    fn visit(&mut self, at: usize, visitor: u32) -> Recorded {
+        let Slot { is_only, owner, .. } = self.slots[at];
+        if is_only {
+            return Recorded::Visited;
+        }
+        let (mut owned, mut has_one) = (0, false);
+        for slot in self.iter() {
+            owned += u32::from(slot.owner == owner);
+            has_one |= slot.owner == visitor;
+        }
+        let is_taken = owned > 1 && !has_one;
+        let slot = &mut self.slots[at];
+        slot.is_only = owned == 1 || is_taken;
+        if is_taken {
+            slot.owner = visitor;
+            return Recorded::Taken;
+        }
+        Recorded::Visited
     }
 
     fn put(&mut self, at: usize, slot: Slot) {
@@ -148,7 +186,7 @@ impl Slots {
         self.iter().filter(|slot| u64::from(slot.age(from)) + passed <= QUANTA).count() as u32
     }
 
-    /// How many have asked first for one of them.
+    /// How many own one of them or more.
     pub(super) fn owners(&self) -> u32 {
         let mut owners = [0; MOST_SLOTS];
         for (place, slot) in owners.iter_mut().zip(self.iter()) {
@@ -168,7 +206,7 @@ impl Slots {
         let ages = &mut ages[..self.len];
         ages.sort_unstable();
         let mut counts = [[0; QUANTA as usize + 1]; 2];
-        let of = |age: u16| usize::from(age).min(QUANTA as usize);
+        let of = |age: u8| usize::from(age).min(QUANTA as usize);
         for owner in ages.chunk_by(|one, next| one.0 == next.0) {
             owner.iter().for_each(|(_, age)| counts[0][of(*age)] += 1);
             counts[1][of(owner[0].1)] += 1;
@@ -191,6 +229,21 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     const KEY: u32 = 0x9e37_79b1;
+
+    #[test]
+    fn who_owns_several_ports_gives_one_to_a_source_that_has_none() {
+        let mut slots = Slots::NONE;
+        for port in 1..=4 {
+            assert_eq!(slots.record(port, 1, 0, KEY), Recorded::Fresh);
+        }
+        assert_eq!(slots.record(1, 2, 0, KEY), Recorded::Taken);
+        assert_eq!(slots.record(2, 2, 0, KEY), Recorded::Visited, "it has one");
+        assert_eq!(slots.record(1, 3, 0, KEY), Recorded::Visited, "its owner has no other");
+        assert_eq!(slots.record(1, 1, 0, KEY), Recorded::Visited, "it is another's now");
+        assert_eq!(slots.record(5, 2, 0, KEY), Recorded::Fresh);
+        assert_eq!(slots.record(1, 3, 0, KEY), Recorded::Taken, "now its owner has another");
+        assert_eq!((slots.len(), slots.owners()), (5, 3));
+    }
 
     #[test]
     fn who_asks_first_has_the_port_until_it_leaves_the_window() {
@@ -239,9 +292,17 @@ mod tests {
                 }
                 let is_full = map.len() == MOST_SLOTS;
                 let expected = match map.get_mut(&port) {
-                    Some((then, of)) => {
+                    Some((then, _)) => {
                         *then = quantum;
-                        if *of == owner { Recorded::Again } else { Recorded::Visited }
+                        let owned = |who| map.values().filter(|(_, of)| *of == who).count();
+                        match map[&port].1 {
+                            of if of == owner => Recorded::Again,
+                            of if owned(of) > 1 && owned(owner) == 0 => {
+                                map.insert(port, (quantum, owner));
+                                Recorded::Taken
+                            }
+                            _ => Recorded::Visited,
+                        }
                     }
                     None if is_full => Recorded::Full,
                     None => { map.insert(port, (quantum, owner)); Recorded::Fresh }
