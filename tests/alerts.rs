@@ -623,6 +623,7 @@ impl Seen {
         }
         assert_eq!(explanation.max_sources, limits.max_sources as u64);
         let reply = Reply {
+            by_many: Vec::new(),
             interface: "eth0",
             state: "capturing",
             explanation: Some(explanation),

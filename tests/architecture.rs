@@ -202,6 +202,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "detect::episode",
             "detect::majority",
             "detect::memory",
+            "detect::names",
             "detect::networks",
             "detect::party",
             "detect::probe",

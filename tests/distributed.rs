@@ -1,8 +1,8 @@
 //! Scans by many sources of a few ports each: exact against a slow oracle, one finding each, and silent where many ask a host for what it has.
 
 use portscan_exporter::detect::{
-    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Rule, ScanEvent, Signature, Source,
-    Technique, Tool,
+    Alerts, Detector, EventKind, Kind, Limits, Name, Names, Networks, Origin, Policy, Probe, Rule, ScanEvent,
+    Signature, Source, Technique, Tool,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
@@ -60,7 +60,7 @@ const STRETCHES: u64 = 16;
 struct Host {
     ports: BTreeMap<u16, (IpAddr, u64)>,
     settled: u64,
-    /// The probes that are for new ports or by who asked first for one, since the scan before: when, in which stretch, and whether for a new port.
+    /// The probes that are for new ports or by who owns one, since the scan before: when, in which stretch, and whether the port or its owner is new.
     asked: Vec<(u64, u64, bool)>,
     open: Option<Open>,
 }
@@ -130,11 +130,11 @@ impl Oracle {
         self.said.push((at, what, host, [ports, probes, all, peak, started], union));
     }
 
-    /// When a scan that is found now began, and its probes since: with the first port that was new within the window or up to a fifteenth
-    /// earlier.
+    /// When a scan that is found now began, and its probes since: with the first port or owner that was new within the window or up to a
+    /// fifteenth earlier.
     fn beginning(host: &Host, stretch: u64) -> (u64, usize) {
         let is_first = |&(_, then, is_new): &(u64, u64, bool)| is_new && then + STRETCHES > stretch;
-        let first = host.asked.iter().position(is_first).expect("the port of the hit was new");
+        let first = host.asked.iter().position(is_first).expect("what made it a scan was new");
         (host.asked[first].0, host.asked.len() - first)
     }
 
@@ -148,7 +148,7 @@ impl Oracle {
             host.asked.clear();
         }
         let is_full = host.ports.len() == MOST_PORTS;
-        // Whether it is of the scan, and if so for a new port.
+        // Whether it is of the scan, and if so whether the port or its owner is new.
         let owned = |who| host.ports.values().filter(|(owner, _)| *owner == who).count();
         let asked = match host.ports.get(&probe.port) {
             Some(&(owner, _)) => {
@@ -156,7 +156,7 @@ impl Oracle {
                 let is_taken = owned(owner) > 1 && owned(of.address) == 0;
                 let owner = if is_taken { of.address } else { owner };
                 host.ports.insert(probe.port, (owner, quantum));
-                (owner == of.address).then_some(false)
+                (owner == of.address).then_some(is_taken)
             }
             None if is_full => Some(false),
             None => {
@@ -578,6 +578,56 @@ fn only_hosts_that_are_inside_count_where_that_is_known() {
     let policy = Policy { home, ..Policy::standard() };
     assert_eq!(found_by(&policy, asks(SERVER)), ["distributed of 192.0.2.10: 100 ports by 100"]);
     assert_eq!(found_by(&policy, asks(v4(203, 0, 113, 9))), [""; 0]);
+}
+
+/// A scan by many has no source to keep its alert quiet by: who is muted takes no part, and without him it must be one.
+#[test]
+fn who_is_muted_takes_no_part() {
+    let scanner = Name::new("scanner").expect("a name");
+    let muted = Names::new(vec![("198.18.0.0/26".parse().expect("a network"), scanner)])
+        .with_alerts(BTreeMap::from([(scanner, Alerts::Muted)]));
+    let policy = Policy { names: muted, ..Policy::standard() };
+    let asks = |first: u32, sources: u32| {
+        (0..150)
+            .map(move |n| {
+                let of = source(first + n % sources);
+                probe(START + u64::from(n) * SECOND, of, SERVER, 1 + n as u16, Technique::Syn)
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found(asks(0, 30)), ["distributed of 192.0.2.10: 100 ports by 30"]);
+    assert_eq!(found_by(&policy, asks(0, 30)), [""; 0]);
+    assert_eq!(found_by(&policy, asks(40, 48)), [""; 0], "half of the ports are theirs");
+    assert_eq!(found_by(&policy, asks(64, 30)), ["distributed of 192.0.2.10: 100 ports by 30"]);
+    // Who is muted by a reload is out of it within a window; nothing ends by that.
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let mut detector = Detector::new(Policy::standard(), limits, 1, Origin::Sorted);
+    let mut events = Vec::new();
+    detector.observe(&asks(0, 30)[..90], &mut |event| events.push(event.kind));
+    detector.reload(policy, &mut |event| events.push(event.kind));
+    detector.observe(&asks(0, 30)[90..], &mut |event| events.push(event.kind));
+    assert_eq!(events, []);
+}
+
+/// Who took part can be asked for, as long as a port counts for him.
+#[test]
+fn a_source_knows_the_scans_that_it_takes_part_in() {
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let mut detector = Detector::new(Policy::standard(), limits, 1, Origin::Sorted);
+    let asks: Vec<_> = (0..150)
+        .map(|n| probe(START + u64::from(n) * SECOND, source(n % 30), SERVER, 1 + n as u16, Technique::Syn))
+        .collect();
+    let with = |detector: &Detector, n: u32| {
+        let by_many = detector.explain(source(n).into()).by_many;
+        by_many.iter().map(|(scan, ports)| (scan.target.0, scan.distinct_ports, *ports)).collect::<Vec<_>>()
+    };
+    detector.observe(&asks[..90], &mut |_| {});
+    assert_eq!(with(&detector, 7), [], "it is no scan yet");
+    detector.observe(&asks[90..], &mut |_| {});
+    assert_eq!(with(&detector, 7), [(SERVER, 150, 5)]);
+    assert_eq!(with(&detector, 30), []);
+    detector.advance(Timestamp(START + 1_000 * SECOND), &mut |_| {});
+    assert_eq!(with(&detector, 7), [], "it has ended");
 }
 
 #[test]

@@ -75,6 +75,14 @@ fn bad_flags_are_refused() {
             "invalid value '198.51.100.0/24' for '<ADDRESS>': 198.51.100.0/24 is a network: ask for one address of it",
         ),
         (
+            "explain many",
+            "invalid value 'many' for '<ADDRESS>': many is no address: it stands for all sources of a scan by many. `scans --source many` lists such scans with some of their sources; ask for one of these",
+        ),
+        (
+            "scans --source=host",
+            "invalid value 'host' for '--source <CIDR|many>': expected an address, a network like 192.0.2.0/24, or many",
+        ),
+        (
             "explain 198.51.100.7 --format=metrics",
             "invalid value 'metrics' for '--format <text|json>' (possible values: text, json)",
         ),

@@ -11,7 +11,7 @@ use crate::detect::snapshot::{Counters, Ignored, Snapshot, Withdrawn};
 use crate::detect::targets::Targets;
 use crate::detect::time::timeline::{Origin, Timeline};
 use crate::detect::tracker::{Handed, Replied, Tracker, What};
-use crate::detect::tuning::BATCH;
+use crate::detect::tuning::{BATCH, NAMED_RANGES};
 use crate::detect::wanted::Wanted;
 use crate::packet::Timestamp;
 use ipnet::IpNet;
@@ -344,7 +344,9 @@ impl Detector {
         let first = explain(&self.first);
         let judging = self.slower.iter().filter(|tracker| tracker.judges(asked.addr()));
         let slower = judging.map(|tracker| ByRule::of(first.source, tracker, &self.timeline)).collect();
-        Explanation { slower, ..first }
+        let with = |targets: &Targets| targets.scans_with(first.source, &self.timeline, NAMED_RANGES);
+        let by_many = self.targets.as_ref().map(with).unwrap_or_default();
+        Explanation { slower, by_many, ..first }
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::detect::ignore::Pair;
 use crate::detect::names::{Alerts, Name};
 use crate::detect::rule::{Limits, Policy, Subject};
-use crate::detect::scan::{Grade, Replies, Source};
+use crate::detect::scan::{Grade, Replies, Scan, Source};
 use crate::detect::snapshot::Ignored;
 use crate::detect::table::Found;
 use crate::detect::time::timeline::Timeline;
@@ -161,6 +161,8 @@ pub struct Explanation {
     pub replies: Option<Replies>,
     /// The same by each slower rule that judges it, the faster before the slower.
     pub slower: Vec<ByRule>,
+    /// The open scans by many in which it takes part, and how many ports count for it there now; at most `NAMED_RANGES`.
+    pub by_many: Vec<(Scan, u32)>,
 }
 
 impl Explanation {
@@ -263,6 +265,7 @@ fn untracked(
         open_scan: false,
         replies: None,
         slower: Vec::new(),
+        by_many: Vec::new(),
     }
 }
 

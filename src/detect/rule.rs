@@ -45,8 +45,8 @@ impl Rule {
     pub const HOP: Self =
         Self { subject: Subject::Network(48), ..Self::of_ports(60, 600 * SECOND, 100 * SECOND) };
 
-    /// The rule for scans by many that the exporter starts with: 100 ports of one host within 3 minutes, each counted for the source that
-    /// asked first, by 25 sources.
+    /// The rule for scans by many that the exporter starts with: 100 ports of one host within 3 minutes, each counted for one source, by
+    /// 25 sources.
     pub const DISTRIBUTED: Self = Self {
         subject: Subject::Target,
         window_nanos: 180 * SECOND,

@@ -211,6 +211,25 @@ mod tests {
     }
 
     #[test]
+    fn scans_by_many_can_be_asked_for() {
+        let one = scan("198.51.100.7", "192.0.2.10:22");
+        let mut many = scan("198.51.100.8", "192.0.2.10:22");
+        many.source = crate::detect::Source::MANY;
+        let lines = [line(EventKind::Hit, &one, "eth0"), line(EventKind::Hit, &many, "eth0")];
+        let sources = |asked| {
+            let scans = read(&lines, asked).scans;
+            scans.iter().map(|scan| scan["source"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(sources(None), ["198.51.100.7", "many"]);
+        assert_eq!(sources(Some("many")), ["many"]);
+        assert_eq!(
+            sources(Some("198.51.100.0/24")),
+            ["198.51.100.7", "many"],
+            "by the address that it names"
+        );
+    }
+
+    #[test]
     fn a_scan_of_the_journal_is_the_object_that_the_api_gives() {
         let mut it = scan("198.51.100.7", "192.0.2.10:22");
         (it.distinct_ports, it.ended, it.probes) = (1000, Some(after(65_000)), 1200);

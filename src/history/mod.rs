@@ -8,6 +8,7 @@ mod print;
 use crate::packet::Timestamp;
 use crate::settings::flags::{AnswerFormat, ScansFlags};
 use crate::system::clock;
+use crate::text::units::Sources;
 use crate::web::{Credentials, ListenAddress};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
@@ -24,7 +25,7 @@ type Told = Map<String, Value>;
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     since: Timestamp,
-    source: Option<IpNet>,
+    source: Option<Sources>,
 }
 
 /// What was found, the latest change first.
@@ -66,7 +67,13 @@ impl Asked {
 
     /// Whether the scan is of the source that is asked for: an address of it, or all of a network.
     fn is_of(&self, scan: &Told) -> bool {
-        let Some(asked) = self.source else { return true };
+        let asked = match self.source {
+            None => return true,
+            Some(Sources::Many) => {
+                return scan.get("source").and_then(Value::as_str) == Some(&Sources::Many.to_string());
+            }
+            Some(Sources::Within(asked)) => asked,
+        };
         let network = |name: &str| {
             let text = scan.get(name)?.as_str()?;
             text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))

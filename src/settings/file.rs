@@ -85,7 +85,7 @@ pub struct Detection {
     /// Distinct ports within it; 0 is none.
     #[serde(default, deserialize_with = "located")]
     pub distributed_threshold: Option<Located<u32>>,
-    /// Distinct sources that asked first for them.
+    /// Distinct sources for which they count.
     #[serde(default, deserialize_with = "located")]
     pub distributed_sources: Option<Located<u32>>,
     /// What is inside, for the rule for sweeps.

@@ -79,6 +79,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 /// A source as `explain` takes it: an address, or an IPv6 network as the labels write it. An address is a network of its full
 /// length.
 pub(crate) fn parse_source(text: &str) -> Result<IpNet, String> {
+    if text == MANY {
+        return Err(String::from(
+            "many is no address: it stands for all sources of a scan by many. `scans --source many` lists such scans with some of their \
+             sources; ask for one of these",
+        ));
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }
@@ -92,12 +98,36 @@ pub(crate) fn parse_source(text: &str) -> Result<IpNet, String> {
     }
 }
 
-/// Sources as they are asked for: an address, or all of a network.
-pub(crate) fn parse_sources(text: &str) -> Result<IpNet, String> {
+/// The word for the source of a scan by many.
+const MANY: &str = "many";
+
+/// Sources as they are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sources {
+    /// An address, or all of a network.
+    Within(IpNet),
+    /// Those of scans by many, together.
+    Many,
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sources::Within(network) => network.fmt(f),
+            Sources::Many => f.write_str(MANY),
+        }
+    }
+}
+
+/// Sources in a text: an address, a network, or `many`.
+pub(crate) fn parse_sources(text: &str) -> Result<Sources, String> {
+    if text == MANY {
+        return Ok(Sources::Many);
+    }
     let network = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
     network
-        .map(|network| network.trunc())
-        .map_err(|_| String::from("expected an address or a network like 192.0.2.0/24"))
+        .map(|network| Sources::Within(network.trunc()))
+        .map_err(|_| String::from("expected an address, a network like 192.0.2.0/24, or many"))
 }
 
 /// A duration as flags write it, and everything else does: messages, labels, pages. `1m30s`, `500ms`, `24h`.

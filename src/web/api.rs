@@ -86,7 +86,7 @@ impl Api {
             Some(false) => {}
             None => return refuse_question(counters, "too many questions at once\n"),
         }
-        match self.questions.ask(call.request.uri().query(), &self.store).await {
+        match self.questions.ask(call.request.uri().query(), &self.store, &self.recent).await {
             Ok(answer) => reply::json(&answer),
             Err(NoAnswer::Bad(why)) => reply::text(StatusCode::BAD_REQUEST, format!("{why}\n")),
             Err(NoAnswer::Nobody) => {

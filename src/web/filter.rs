@@ -7,14 +7,14 @@ use crate::packet::Timestamp;
 use crate::system::clock;
 use crate::text::quote;
 use crate::text::time::Since;
-use crate::text::units::parse_sources;
+use crate::text::units::{Sources, parse_sources};
 use ipnet::IpNet;
 use std::borrow::Cow;
 
 /// A query that makes sense.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Filter {
-    source: Option<IpNet>,
+    source: Option<Sources>,
     since: Option<Timestamp>,
     open: Option<bool>,
     /// Fields of the record, and the text that they have.
@@ -91,7 +91,8 @@ impl Filter {
     /// Whether it asks for this scan.
     pub(super) fn takes(&self, record: &Record<'_>) -> bool {
         let scan = record.scan;
-        let is_of = |asked: &IpNet| {
+        let is_of = |asked: &Sources| {
+            let Sources::Within(asked) = asked else { return scan.source == Source::MANY };
             // An address of an IPv6 source stands for all of it.
             if scan.source == Source::MANY {
                 return scan.sample_sources.as_slice().iter().any(|address| asked.contains(address));
@@ -110,7 +111,7 @@ impl Filter {
     }
 }
 
-const SOURCES: &str = "an address or a network like 192.0.2.0/24";
+const SOURCES: &str = "an address, a network like 192.0.2.0/24, or many";
 const SINCE: &str = "a duration like 24h or a time like 2026-01-01T00:00:00Z";
 
 /// The words that a field can have, if they are few: any other finds nothing, for ever.
@@ -176,6 +177,10 @@ mod tests {
         ] {
             assert!(Filter::of(Some(query)).unwrap().takes(&record), "{query}");
         }
+        let is_by_many = |record| Filter::of(Some("source=many")).unwrap().takes(record);
+        assert!(!is_by_many(&record));
+        let many = crate::detect::Scan { source: Source::MANY, ..*record.scan };
+        assert!(is_by_many(&Record { scan: &many, ..record }));
         assert!(after(0) < after(1));
     }
 
@@ -183,7 +188,10 @@ mod tests {
     fn what_makes_no_sense_is_said() {
         for (query, why) in [
             ("sauce=1", "unknown parameter \"sauce\" (known: source, since"),
-            ("source=host", "source: expected an address or a network like 192.0.2.0/24, found \"host\""),
+            (
+                "source=host",
+                "source: expected an address, a network like 192.0.2.0/24, or many, found \"host\"",
+            ),
             ("since=yesterday", "since: expected a duration like 24h"),
             ("open=1", "open: expected true or false"),
             ("limit=0", "limit: expected a number from 1 to"),

@@ -6,8 +6,10 @@
 
 use super::fair::Places;
 use super::limits::{ANSWER_WITHIN, LOOK_EVERY, QUERY_BYTES};
+use crate::detect::{Scan, Source};
 use crate::pipeline::{QUESTIONS, Question};
 use crate::publish::explain::{Answer, Reply};
+use crate::publish::recent::{Kept, Recent};
 use crate::publish::store::{CaptureState, SnapshotStore};
 use crate::text::units::parse_source;
 use ipnet::IpNet;
@@ -42,7 +44,12 @@ impl Questions {
     }
 
     /// Asks every capture, and waits for what the store shows of their answers.
-    pub(super) async fn ask(&self, query: Option<&str>, store: &SnapshotStore) -> Result<Answer, NoAnswer> {
+    pub(super) async fn ask(
+        &self,
+        query: Option<&str>,
+        store: &SnapshotStore,
+        recent: &Recent,
+    ) -> Result<Answer, NoAnswer> {
         let asked = asked(query).map_err(NoAnswer::Bad)?;
         let question = Question { id: self.next.fetch_add(1, Ordering::Relaxed), asked };
         let mut waiting: Vec<&SyncSender<Question>> = self.threads.iter().collect();
@@ -60,7 +67,7 @@ impl Questions {
                 () = time::sleep(LOOK_EVERY) => {}
             }
         }
-        let answer = answer(asked, question.id, store)?;
+        let answer = answer(asked, question.id, store, recent)?;
         match answer.is_answered() {
             true => Ok(answer),
             false if answer.interfaces.is_empty() => Err(NoAnswer::Nobody),
@@ -84,7 +91,7 @@ fn asked(query: Option<&str>) -> Result<IpNet, String> {
     parse_source(&decoded)
 }
 
-fn answer(asked: IpNet, question: u64, store: &SnapshotStore) -> Result<Answer, NoAnswer> {
+fn answer(asked: IpNet, question: u64, store: &SnapshotStore, recent: &Recent) -> Result<Answer, NoAnswer> {
     let (states, shown, answers) = (store.states(), store.each(), store.answers(question));
     let is_address = asked.prefix_len() == asked.max_prefix_len();
     for known in answers.iter().flatten() {
@@ -95,6 +102,10 @@ fn answer(asked: IpNet, question: u64, store: &SnapshotStore) -> Result<Answer, 
             return Err(NoAnswer::Bad(format!("{asked} is no source: here a source is a /{prefix}{hops}")));
         }
     }
+    let by_many = by_many(asked, recent);
+    let on = |interface: &str| {
+        by_many.iter().filter(|kept| &*kept.interface == interface).map(|kept| kept.scan).collect()
+    };
     let replies =
         states.iter().zip(&shown).zip(answers).filter_map(|(((interface, state), shown), explanation)| {
             let state = match state {
@@ -105,9 +116,20 @@ fn answer(asked: IpNet, question: u64, store: &SnapshotStore) -> Result<Answer, 
                 CaptureState::Idle => return None,
             };
             let snapshot = shown.as_deref().map(|snapshot| &snapshot.detection);
-            Some(Reply { interface, state, explanation, snapshot })
+            Some(Reply { interface, state, explanation, snapshot, by_many: on(interface) })
         });
     Ok(Answer::of(asked, replies))
+}
+
+/// Scans by many that have ended and name what is asked for among their sample, the latest first.
+fn by_many(asked: IpNet, recent: &Recent) -> Vec<Kept> {
+    let is_among = |kept: &Kept| {
+        let Scan { source, ended, sample_sources, .. } = &kept.scan;
+        *source == Source::MANY
+            && ended.is_some()
+            && sample_sources.as_slice().iter().any(|address| asked.contains(address))
+    };
+    recent.scans().into_iter().filter(is_among).collect()
 }
 
 #[cfg(test)]

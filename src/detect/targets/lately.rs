@@ -1,9 +1,9 @@
-//! Since when a host is asked for ports that it was not asked for before. Visitors of what it has come all the time: a scan by many did
-//! not begin with them, and their probes are not of it.
+//! Since when a host is asked for ports that it was not asked for before, or by sources that had none. Visitors of what it has come all the
+//! time: a scan by many did not begin with them, and their probes are not of it.
 //!
-//! The time is cut into stretches of a fifteenth of the window. Of each stretch in which a port was new it is kept when that was and how
-//! the first such probe looked, and how many came until the next. So a scan began with the first port that was new within the window
-//! before its hit (or up to a fifteenth earlier), and this takes as much memory as it takes, whatever arrives.
+//! The time is cut into stretches of a fifteenth of the window. Of each stretch in which a port or its owner was new it is kept when that
+//! was and how the first such probe looked, and how many came until the next. So a scan began with the first port or owner that was new
+//! within the window before its hit (or up to a fifteenth earlier), and this takes as much memory as it takes, whatever arrives.
 
 use crate::detect::majority::{MainTechnique, MainTool};
 use crate::detect::probe::{Probe, Signature, Technique, Tool};
@@ -80,8 +80,8 @@ impl Lately {
     /// Nothing.
     pub(super) const NONE: Lately = Lately { stretches: [Run::NONE; STRETCHES], latest: 0 };
 
-    /// Somebody asked for a port that was new, in this quantum of so many nanoseconds.
-    pub(super) fn new_port(&mut self, probe: &Probe, now: u64, quantum_nanos: u64) {
+    /// Somebody asked for a port that was new, or got one from another, in this quantum of so many nanoseconds.
+    pub(super) fn news(&mut self, probe: &Probe, now: u64, quantum_nanos: u64) {
         let stretch = now / quantum_nanos / QUANTA_OF_STRETCH;
         let at = (stretch % STRETCHES as u64) as usize;
         let run = &mut self.stretches[at];
@@ -93,7 +93,7 @@ impl Lately {
         self.latest = at as u8;
     }
 
-    /// Who was the first to ask for a port asks for it again.
+    /// Who owns a port asks for it again.
     pub(super) fn again(&mut self, probe: &Probe) {
         let run = &mut self.stretches[usize::from(self.latest)];
         if run.probes > 0 {

@@ -1,6 +1,7 @@
 //! Time passes for a host: ports leave the window, a scan ends.
 
 use super::Targets;
+use super::muted::Muted;
 use crate::detect::rule::Policy;
 use crate::detect::scan::{EventKind, Scan};
 use crate::detect::sink::EventSink;
@@ -134,5 +135,7 @@ impl Targets {
             self.empty(sink);
             (self.home, self.parties) = (policy.home.clone(), policy.parties.clone());
         }
+        // Names change nothing of what was counted: who is muted from now on is out of it within a window.
+        self.muted = Muted::of(&policy.names, &policy.parties);
     }
 }

@@ -12,11 +12,13 @@
 
 mod lately;
 mod life;
+mod muted;
 mod row;
 mod show;
 mod slots;
 mod wide;
 
+use self::muted::Muted;
 use self::row::Target;
 use self::slots::Recorded;
 use self::wide::WidePool;
@@ -46,6 +48,8 @@ pub(super) struct Targets {
     parties: Parties,
     /// What is inside; empty if nobody said. Other hosts do not count.
     home: Networks,
+    /// Who takes no part.
+    muted: Muted,
     present: Present,
     /// Finds hosts.
     hasher: foldhash::quality::FixedState,
@@ -89,6 +93,7 @@ impl Targets {
             limits,
             parties: policy.parties.clone(),
             home: policy.home.clone(),
+            muted: Muted::of(&policy.names, &policy.parties),
             present: Present::new(rule.window_nanos, limits.hold_nanos),
             port_key: source_hasher.hash_one(seed) as u32 | 1,
             hasher,
@@ -109,6 +114,9 @@ impl Targets {
         for handed in handed {
             let Some(probe) = batch.at(handed.at) else { continue };
             if !self.home.is_empty() && !self.home.contains(probe.host) {
+                continue;
+            }
+            if self.is_muted(probe.source) {
                 continue;
             }
             sink.now = handed.now;
@@ -186,8 +194,8 @@ impl Targets {
             row.probes += 1;
             row.last_of_scan = now;
             row.is_cut |= recorded == Recorded::Full;
-        } else if recorded == Recorded::Fresh {
-            row.lately.new_port(probe, now, self.present.quantum_nanos);
+        } else if matches!(recorded, Recorded::Fresh | Recorded::Taken) {
+            row.lately.news(probe, now, self.present.quantum_nanos);
         } else {
             row.lately.again(probe);
         }
@@ -225,6 +233,11 @@ impl Targets {
             let owner = self.owner(probe.source);
             self.rows[at].slots.forget(owner, self.port_key);
         }
+    }
+
+    #[inline]
+    fn is_muted(&self, source: IpAddr) -> bool {
+        !self.muted.is_empty() && self.muted.contains(Source::by(source, &self.parties).address)
     }
 
     /// What a source is told apart by: an IPv4 address is its own 32 bits.

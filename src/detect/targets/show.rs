@@ -1,6 +1,7 @@
 //! What a host shows: its open scan as it stands, and what there is of all.
 
 use super::Targets;
+use super::row::Target;
 use crate::detect::provenance::Provenance;
 use crate::detect::ranges::PortRanges;
 use crate::detect::scan::{Grade, Kind, PortSample, Scan, ScanId, Source};
@@ -57,6 +58,20 @@ impl Targets {
             evidence: Grade::default(),
             replies: None,
         }
+    }
+
+    /// The open scans in which a source owns a port at this moment, and how many it owns; at most so many, by the time of their hit.
+    pub(crate) fn scans_with(&self, source: Source, timeline: &Timeline, most: usize) -> Vec<(Scan, u32)> {
+        let owner = self.owner(source.address);
+        let owned = |row: &Target| row.slots.iter().filter(|slot| slot.owner == owner).count() as u32;
+        let open =
+            (0..self.rows.len()).filter(|&at| self.rows[at].is_used && self.rows[at].episode.is_open());
+        let mut with: Vec<_> =
+            open.map(|at| (at, owned(&self.rows[at]))).filter(|(_, ports)| *ports > 0).collect();
+        with.sort_unstable_by_key(|&(at, _)| {
+            (self.rows[at].detected.0, self.rows[at].host, self.rows[at].class)
+        });
+        with.into_iter().take(most).map(|(at, ports)| (self.scan(at, timeline), ports)).collect()
     }
 
     /// Hands over the open scans by the time of their hit, ties by host and class.

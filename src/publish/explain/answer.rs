@@ -108,6 +108,28 @@ pub struct Known {
     /// What each rule that judges it knows, the first one too. (An exporter of an older version does not tell.)
     #[serde(default)]
     pub rules: Vec<KnownRule>,
+    /// Scans by many in which it took part, as far as that is known: those that are open first, at most 16 of them.
+    #[serde(default)]
+    pub by_many: Vec<ByMany>,
+}
+
+/// A scan by many, in which a source took part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ByMany {
+    /// The scan, as in its records.
+    pub scan: String,
+    /// The host that was scanned.
+    pub host: String,
+    /// How many of its ports.
+    pub distinct_ports: u32,
+    /// By how many sources, about.
+    pub distinct_sources: u32,
+    /// RFC 3339.
+    pub started: String,
+    /// RFC 3339; `null` as long as it is open.
+    pub ended: Option<String>,
+    /// How many ports count for the source asked for, now; `null` of a scan that has ended.
+    pub counted_ports: Option<u32>,
 }
 
 /// What one rule knows of a source.

@@ -4,9 +4,9 @@ mod alert;
 mod answer;
 mod words;
 
-pub use answer::{Answer, Interface, Known, KnownRule};
+pub use answer::{Answer, ByMany, Interface, Known, KnownRule};
 
-use crate::detect::{self, Alerts, ByRule, Explanation, Subject};
+use crate::detect::{self, Alerts, ByRule, Explanation, Scan, Subject};
 use crate::text::time::rfc3339;
 use ipnet::IpNet;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct Reply<'a> {
     pub explanation: Option<Explanation>,
     /// What it publishes.
     pub snapshot: Option<&'a detect::Snapshot>,
+    /// Scans by many there that have ended and name the source among their sample, the latest first.
+    pub by_many: Vec<Scan>,
 }
 
 impl Answer {
@@ -38,7 +40,7 @@ fn written(asked: IpNet) -> String {
 
 impl Interface {
     fn of(reply: Reply<'_>) -> Self {
-        let Reply { interface, state, explanation, snapshot } = reply;
+        let Reply { interface, state, explanation, snapshot, by_many } = reply;
         let (interface, state) = (interface.to_owned(), state.to_owned());
         let Some(explanation) = explanation else {
             let why = String::from(
@@ -46,7 +48,9 @@ impl Interface {
             );
             return Self { interface, state, known: None, why };
         };
-        let known = Known::of(&explanation, snapshot);
+        let mut known = Known::of(&explanation, snapshot);
+        known.by_many.extend(by_many.iter().map(|scan| ByMany::of(scan, None)));
+        known.by_many.truncate(detect::NAMED_RANGES);
         let why = captured(state.as_str(), known.why(&explanation));
         Self { interface, state, known: Some(known), why }
     }
@@ -187,6 +191,21 @@ impl Known {
             alert,
             severity,
             rules,
+            by_many: explanation.by_many.iter().map(|(scan, ports)| ByMany::of(scan, Some(*ports))).collect(),
+        }
+    }
+}
+
+impl ByMany {
+    fn of(scan: &Scan, counted_ports: Option<u32>) -> Self {
+        Self {
+            scan: scan.id.to_string(),
+            host: scan.target.0.to_string(),
+            distinct_ports: scan.distinct_ports,
+            distinct_sources: scan.distinct_sources,
+            started: rfc3339(scan.started),
+            ended: scan.ended.map(rfc3339),
+            counted_ports,
         }
     }
 }
@@ -228,6 +247,7 @@ mod tests {
             open_scan: false,
             replies: None,
             slower: Vec::new(),
+            by_many: Vec::new(),
         }
     }
 
@@ -259,6 +279,7 @@ mod tests {
             state: "capturing",
             explanation: Some(explanation),
             snapshot,
+            by_many: Vec::new(),
         })
     }
 
@@ -349,6 +370,49 @@ mod tests {
         }
     }
 
+    /// By itself it did little; what it did with others is said behind that.
+    #[test]
+    fn who_took_part_in_a_scan_by_many_is_told_so() {
+        let mut many = crate::fixture::scan::scan("198.51.100.7", "192.0.2.10:22");
+        (many.source, many.distinct_ports, many.distinct_sources) = (Source::MANY, 152, 32);
+        let told = |open: &[Scan], ended: &[Scan]| {
+            let by_many = open.iter().map(|scan| (*scan, 5)).collect();
+            let reply = Reply {
+                interface: "eth0",
+                state: "capturing",
+                explanation: Some(Explanation { by_many, ..explanation(5) }),
+                snapshot: None,
+                by_many: ended.to_vec(),
+            };
+            Interface::of(reply)
+        };
+        let takes = told(&[many], &[]);
+        let (why, known) = (takes.why.clone(), takes.known.clone().expect("it answered"));
+        assert!(
+            why.starts_with(
+                "no alert: it probed 5 ports at most, and 20 within 10s are a scan; but it takes part in "
+            ),
+            "{why}"
+        );
+        assert!(
+            why.ends_with("a scan of 192.0.2.10 by many sources, for which PortScanDistributed fires"),
+            "{why}"
+        );
+        assert_eq!((known.by_many.len(), known.by_many[0].counted_ports), (1, Some(5)));
+        let text = Answer { asked: String::from("198.51.100.7"), interfaces: vec![takes] }.text();
+        assert!(text.contains("  by many     152 ports of 192.0.2.10 by 32 sources, from "), "{text}");
+        assert!(text.contains(" on; 5 of these count for it now\n"), "{text}");
+        let ended = Scan { ended: Some(many.last_probe), ..many };
+        let why = told(&[], &[ended]).why;
+        assert!(
+            why.ends_with("; but it took part in a scan of 192.0.2.10 by many sources, which has ended"),
+            "{why}"
+        );
+        let why = told(&[many], &[ended]).why;
+        assert!(why.ends_with("PortScanDistributed fires and in others"), "{why}");
+        assert!(!told(&[], &[]).why.contains("many"));
+    }
+
     #[test]
     fn a_slower_rule_has_its_own_word() {
         let by_rule = |counts_hosts, threshold, window: u64, peak| ByRule {
@@ -380,7 +444,13 @@ mod tests {
             }
             let explanation = Some(explanation);
             let snapshot = Some(&snapshot);
-            Interface::of(Reply { interface: "eth0", state: "capturing", explanation, snapshot })
+            Interface::of(Reply {
+                interface: "eth0",
+                state: "capturing",
+                explanation,
+                snapshot,
+                by_many: Vec::new(),
+            })
         };
         for (hosts, ports, why) in [
             (
@@ -442,6 +512,7 @@ mod tests {
         };
         let told = |explanation| {
             let reply = Reply {
+                by_many: Vec::new(),
                 interface: "eth0",
                 state: "capturing",
                 explanation: Some(explanation),
@@ -477,7 +548,13 @@ mod tests {
             ("starting", "no alert: it does not capture yet; before that: it probed 8"),
             ("stalled", "no alert: its capture stands still; before that: it probed 8"),
         ] {
-            let reply = Reply { interface: "eth0", state, explanation: Some(explanation(8)), snapshot: None };
+            let reply = Reply {
+                interface: "eth0",
+                state,
+                explanation: Some(explanation(8)),
+                snapshot: None,
+                by_many: Vec::new(),
+            };
             let told = Interface::of(reply).why;
             assert!(told.starts_with(why), "{told}");
         }
@@ -529,7 +606,13 @@ mod tests {
             snapshot.sources.push(row);
             let snapshot = Some(&snapshot);
             let explanation = Some(explanation);
-            let told = Interface::of(Reply { interface: "eth0", state: "capturing", explanation, snapshot });
+            let told = Interface::of(Reply {
+                interface: "eth0",
+                state: "capturing",
+                explanation,
+                snapshot,
+                by_many: Vec::new(),
+            });
             Answer { asked: String::from("198.51.100.7"), interfaces: vec![told] }
         };
         let (forged, proved) = (Grade::Spoofable, Grade::Handshake);
@@ -553,7 +636,7 @@ mod tests {
             (
                 told(Some(Alerts::Muted), "scanner", None, forged),
                 "a scan; but scanner is muted (names)\n",
-                "  called      scanner: muted\n",
+                "  called      scanner: muted, and takes no part in scans by many\n",
             ),
             (
                 told(None, "gateway", None, forged),
@@ -597,7 +680,13 @@ mod tests {
 
     #[test]
     fn one_that_does_not_answer_says_so() {
-        let silent = Reply { interface: "eth1", state: "stalled", explanation: None, snapshot: None };
+        let silent = Reply {
+            interface: "eth1",
+            state: "stalled",
+            explanation: None,
+            snapshot: None,
+            by_many: Vec::new(),
+        };
         let answer = Answer::of("198.51.100.7/32".parse().expect("a network"), [silent]);
         assert!(!answer.is_answered());
         assert!(

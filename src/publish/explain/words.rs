@@ -1,6 +1,6 @@
 //! The answer in words: the reason in one sentence, and what is known in lines for people.
 
-use super::answer::{Answer, Interface, Known, KnownRule};
+use super::answer::{Answer, ByMany, Interface, Known, KnownRule};
 use crate::detect::{self, Explanation, Ignored, Subject, Tracked};
 use crate::text::printable;
 use crate::text::units::write_duration;
@@ -49,7 +49,34 @@ impl KnownRule {
     }
 }
 
+impl ByMany {
+    /// `152 ports of 192.0.2.10 by 32 sources, since 2026-01-01T00:00:00Z; 5 count for it`.
+    fn words(&self) -> String {
+        let Self { host, distinct_ports, distinct_sources, started, ended, counted_ports, .. } = self;
+        let until = match (ended, counted_ports) {
+            (Some(ended), _) => format!(" until {ended}"),
+            (None, Some(ports)) => format!("; {ports} of these count for it now"),
+            (None, None) => String::new(),
+        };
+        format!(
+            "{} of {host} by {distinct_sources} sources, from {started} on{until}",
+            plural(*distinct_ports)
+        )
+    }
+}
+
 impl Known {
+    /// What it did together with others: `; it takes part in a scan of 192.0.2.10 by many sources (PortScanDistributed)`.
+    fn with_many(&self) -> String {
+        let Some(one) = self.by_many.first() else { return String::new() };
+        let more = if self.by_many.len() > 1 { " and in others" } else { "" };
+        let (takes, alert) = match &one.ended {
+            None => ("takes", ", for which PortScanDistributed fires"),
+            Some(_) => ("took", ", which has ended"),
+        };
+        format!("; but it {takes} part in a scan of {} by many sources{alert}{more}", one.host)
+    }
+
     /// The rules behind the first.
     fn slower(&self) -> &[KnownRule] {
         self.rules.get(1..).unwrap_or_default()
@@ -94,7 +121,7 @@ impl Known {
     fn called(&self) -> Option<String> {
         let alerts = match self.alert_threshold_ports {
             Some(ports) => format!(": alerts from {ports} ports on"),
-            None if self.muted => String::from(": muted"),
+            None if self.muted => String::from(": muted, and takes no part in scans by many"),
             None => String::new(),
         };
         self.source_name.as_ref().map(|name| format!("{name}{alerts}"))
@@ -140,6 +167,11 @@ impl Known {
 
     /// The reason in one sentence.
     pub(super) fn why(&self, explanation: &Explanation) -> String {
+        format!("{}{}", self.alone(explanation), self.with_many())
+    }
+
+    /// The same of what it did by itself.
+    fn alone(&self, explanation: &Explanation) -> String {
         let rule = format!("{} within {}", self.threshold, span(self.window_seconds));
         let peak = self.peak_distinct_ports;
         let fires = KnownRule::firing(&self.rules);
@@ -262,6 +294,7 @@ impl Known {
         if !self.ignored_destinations.is_empty() {
             rows.push(("all hosts", format!("do not count: {}", some(&self.ignored_destinations, ", "))));
         }
+        rows.extend(self.by_many.iter().map(|scan| ("by many", scan.words())));
         rows.extend(self.replied());
         rows.extend(self.slower().iter().map(|rule| {
             let open = if rule.open_scan { ", a scan is open" } else { "" };

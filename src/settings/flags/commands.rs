@@ -1,7 +1,7 @@
 //! The commands, and the flags of each.
 
 use crate::text::time::Since;
-use crate::text::units::{parse_source, parse_sources};
+use crate::text::units::{Sources, parse_source, parse_sources};
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::path::PathBuf;
@@ -89,9 +89,9 @@ pub struct ScansFlags {
     /// Scans that went on since then: a duration, a date like 2026-01-01, or a time like 2026-01-01T00:00:00Z (UTC)
     #[arg(id = "scans.since", long = "since", value_name = "24h|TIME", default_value = "24h")]
     pub since: Since,
-    /// Scans of this address or network only
-    #[arg(id = "scans.source", long = "source", value_name = "CIDR", value_parser = parse_sources)]
-    pub source: Option<IpNet>,
+    /// Scans of this address or network only; `many`: scans by many sources
+    #[arg(id = "scans.source", long = "source", value_name = "CIDR|many", value_parser = parse_sources)]
+    pub source: Option<Sources>,
     /// Unit whose records are read from the journal; empty: records of anybody, which any local user can write
     #[arg(id = "scans.unit", long = "unit", value_name = "UNIT", default_value = "portscan_exporter")]
     pub unit: String,
