@@ -31,8 +31,8 @@ DEB_TOOL = 3.8.0
 RPM_TOOL = 0.21.1
 SBOM_TOOL = 0.5.9
 
-.PHONY: run demo build static image check-image deb check-deb rpm check-rpm sbom release check-reproducible test lint bench build-needs test-needs \
-  test-tools
+.PHONY: run demo build static image check-image deb check-deb rpm check-rpm sbom release check-reproducible test test-programs lint bench build-needs \
+  test-needs test-tools
 
 run: build
 	$(SUDO) $(BIN) $${IFACE:+-i $$IFACE}
@@ -106,10 +106,14 @@ lint: build-needs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-# What is downloaded comes while the linter compiles.
-test: test-needs
-	+@$(MAKE) -j2 test-tools lint
+# What is downloaded comes while the tests are compiled. The linter is one of them.
+test: test-needs build-needs
+	$(CARGO) fmt --all --check
+	+@$(MAKE) -j2 test-tools test-programs
 	tests/run.py "$(CARGO)"
+
+test-programs:
+	$(CARGO) test --locked --no-run
 
 bench: build
 	$(CARGO) bench --locked

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Builds and runs every test binary, as `cargo test` does, but several at a time: most of the time of most of them is spent waiting.
 
-Those that wait (for a scan to be over, for a message to come) run side by side. The others, which compute, run one after another
-beside them, with a lower priority, so that they take only what the first leave; two at a time when no more of those wait for their
-turn. What each said is in target/tests; what a failed one said is printed whole.
+Those that wait (for a scan to be over, for a message to come) run side by side. The others, which compute, and the linter, which computes
+most, run one after another beside them, with a lower priority, so that they take only what the first leave; two at a time when no more of
+those wait for their turn. What each said is in target/tests; what a failed one said is printed whole.
 
 usage: tests/run.py [CARGO]
 """
@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # What takes longest comes first, of both kinds. A new one that is named nowhere here computes.
-LONG = ["alerts", "attack", "laws", "lib", "rules_attack"]
-WAITING = ["faults", "systemd", "monitoring", "live", "web", "scanners", "capture_live", "shards", "journal"]
-LANES = 3  # of those that wait
+LONG = ["lint", "attack", "laws", "alerts", "kubernetes", "rules_attack", "benign", "lib"]
+WAITING = ["faults", "scanners", "monitoring", "web", "systemd", "live", "shards", "capture_live", "journal"]
+LANES = 4  # of those that wait
 OUTPUT = Path("target/tests")
 
 
@@ -31,7 +31,7 @@ def build(cargo):
     built = subprocess.run(words, stdout=subprocess.PIPE, text=True)
     if built.returncode:
         sys.exit(built.returncode)
-    jobs = {"doc": [cargo, "test", "--quiet", "--locked", "--doc"]}
+    jobs = {"doc": [cargo, "test", "--quiet", "--locked", "--doc"], "lint": ["make", "--silent", "lint", f"CARGO={cargo}"]}
     for message in map(json.loads, built.stdout.splitlines()):
         if message["reason"] == "compiler-artifact" and message["profile"]["test"] and message["executable"]:
             kind = message["target"]["kind"][0]
@@ -48,7 +48,8 @@ class Tests:
         self.failed = {}
         self.lock = threading.Lock()
         others = [name for name in jobs if name not in WAITING]
-        self.queues = {True: list(WAITING), False: sorted(others, key=lambda name: (name not in LONG, name))}
+        place = {name: place for place, name in enumerate(LONG)}
+        self.queues = {True: list(WAITING), False: sorted(others, key=lambda name: (place.get(name, len(place)), name))}
 
     def lane(self, waits):
         """Runs the tests of one kind until none is left."""
@@ -62,7 +63,7 @@ class Tests:
     def run(self, name, waits):
         start = time.monotonic()
         environment = dict(os.environ)
-        if name != "doc":  # where Cargo would set it itself, and where ring's build script would see a change and build anew
+        if name not in ("doc", "lint"):  # where Cargo would set it itself, and where ring's build script would see a change and build anew
             environment["CARGO_MANIFEST_DIR"] = os.getcwd()
         if waits:
             environment.setdefault("RUST_TEST_THREADS", str(2 * os.cpu_count()))
