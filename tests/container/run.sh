@@ -74,7 +74,7 @@ if [ "${COMPILE:-}" = yes ]; then
     inside - "$store/podman" build -v "$(rustc --print sysroot):/opt/rust:ro" -v "$cargo:/root/.cargo" --build-arg RUST=localhost/rust \
         --build-arg REVISION=compiled -f deploy/container/Containerfile -t compiled . >"$store/compiled.log" 2>&1 ||
         { tail -20 "$store/compiled.log" >&2; fail "it does not build"; }
-    podman run --rm --network host --entrypoint /usr/local/bin/portscan_exporter compiled --version | tee "$store/version"
+    podman run --rm --network host --cap-drop=ALL --cap-add=NET_RAW compiled --version | tee "$store/version"
     grep -q 'revision: compiled' "$store/version" || fail "another program"
 fi
 
