@@ -112,6 +112,8 @@ pub const SCANS: &[(&str, &[&str], Scans)] = &[
     ("prometheus-15.pcap", ALL, &[]),
     ("nfs-client.pcap", ALL, &[]),
     ("windows-client.pcap", ALL, &[]),
+    // Twenty-one ports, asked for by as many Windows hosts and more, as behind one address.
+    ("windows-stacks.pcap", &[], &[(SCANNER, "syn", 21)]),
     ("retries.pcap", ALL, &[]),
     ("half-open-monitor.pcap", ALL, &[]),
     ("proxy.pcap", ALL, &[]),
