@@ -9,7 +9,7 @@ use crate::text::printable;
 use crate::text::yaml::{self, Scalar, Spanned, Syntax, or_default};
 use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -270,10 +270,12 @@ impl<'de> Deserialize<'de> for BitsByNetwork {
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                let mut known = BTreeSet::new();
-                while let Some((network, bits)) = map.next_entry::<Scalar<IpNet>, Scalar<u32>>()? {
-                    if !known.insert(network.0) {
-                        return Err(de::Error::custom(format!("{} is given twice", network.0)));
+                let mut known = BTreeMap::new();
+                while let Some((network, bits)) = map.next_entry::<Spanned<Scalar<IpNet>>, Scalar<u32>>()? {
+                    let (line, network) = (network.referenced.line(), network.value);
+                    if let Some(first) = known.insert(network.0, line) {
+                        let what = format!("{} is given twice (first on line {first})", network.0);
+                        return Err(de::Error::custom(what));
                     }
                     entries.push((network, bits));
                 }
@@ -450,11 +452,6 @@ mod tests {
                 "detection:\n  threshold: 4294967296\n",
                 "line 2: expected a whole number of at most 4294967295, found \"4294967296\"",
             ),
-            ("names:\n  a: [192.0.2.1, 192.0.2.1]\n", "line 2: 192.0.2.1/32 is given twice"),
-            (
-                "names:\n  a: [192.0.2.1]\n  b: [192.0.2.1]\n",
-                "line 2: 192.0.2.1/32 is called a, and b as well",
-            ),
             ("names:\n  ~: [192.0.2.1]\n", "line 2: expected one value, found nothing"),
             ("databases:\n  asn: ''\n", "line 2: expected a path, found nothing"),
             (
@@ -471,7 +468,7 @@ mod tests {
             ),
             (
                 "detection:\n  ipv6_prefixes: {'2001:db8::/32': 128, '2001:db8:0::/32': 48}\n",
-                "line 2: 2001:db8::/32 is given twice",
+                "line 2: 2001:db8::/32 is given twice (first on line 2)",
             ),
             (
                 "detection:\n  ipv6_prefixes: {'2001::/3': 64}\n",

@@ -16,7 +16,8 @@ const MOST_PORTS: u32 = 1 << 16;
 /// As written, but for a threshold that only the whole configuration can judge.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Named {
-    networks: Vec<(IpNet, Name)>,
+    /// In the order of the file.
+    networks: Vec<(Located<IpNet>, Name)>,
     thresholds: BTreeMap<Name, Located<u32>>,
     muted: Vec<Name>,
 }
@@ -37,14 +38,30 @@ impl Named {
             }
             alerts.insert(name, Alerts::From(value));
         }
-        Ok(Names::new(self.networks).with_alerts(alerts))
+        let mut known = BTreeMap::new();
+        for (network, name) in &self.networks {
+            if let Some((line, other)) = known.insert(network.value, (network.line, *name)) {
+                return Err((network.line, twice(network.value, (line, other), *name)));
+            }
+        }
+        let networks = self.networks.into_iter().map(|(network, name)| (network.value, name)).collect();
+        Ok(Names::new(networks).with_alerts(alerts))
+    }
+}
+
+/// What is wrong with a network that has a name already, from another line.
+fn twice(network: IpNet, (line, known): (u64, Name), name: Name) -> String {
+    if known == name {
+        format!("{network} is given twice (first on line {line})")
+    } else {
+        format!("{network} is called {} (line {line}), and {} as well", known.as_str(), name.as_str())
     }
 }
 
 /// What stands behind a name: a list of networks, or a mapping with them.
 #[derive(Default)]
 struct Called {
-    networks: Vec<Scalar<IpNet>>,
+    networks: Vec<Spanned<Scalar<IpNet>>>,
     threshold: Option<Located<u32>>,
     mute: bool,
 }
@@ -52,7 +69,7 @@ struct Called {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mapping {
-    networks: Vec<Scalar<IpNet>>,
+    networks: Vec<Spanned<Scalar<IpNet>>>,
     #[serde(default)]
     threshold: Option<Spanned<Scalar<u32>>>,
     #[serde(default)]
@@ -86,6 +103,11 @@ impl<'de> Deserialize<'de> for Called {
                 if mute && threshold.is_some() {
                     return Err(de::Error::custom("a name is muted, or it has a threshold"));
                 }
+                if networks.is_empty() && (mute || threshold.is_some()) {
+                    return Err(de::Error::custom(
+                        "a name without networks is nobody's: there is no alert to change",
+                    ));
+                }
                 let threshold = threshold.map(|at| Located { line: at.referenced.line(), value: at.value.0 });
                 Ok(Called { networks, threshold, mute })
             }
@@ -99,22 +121,16 @@ impl<'de> Deserialize<'de> for Named {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let written = BTreeMap::<Scalar<Name>, Called>::deserialize(from)?;
         let mut named = Self::default();
-        let mut known = BTreeMap::new();
         let names = written.len();
         for (Scalar(name), called) in written {
-            for Scalar(network) in called.networks {
-                if let Some(other) = known.insert(network, name) {
-                    return Err(de::Error::custom(if name == other {
-                        format!("{network} is given twice")
-                    } else {
-                        format!("{network} is called {}, and {} as well", other.as_str(), name.as_str())
-                    }));
-                }
-                named.networks.push((network, name));
-            }
+            let networks = called.networks.into_iter();
+            named
+                .networks
+                .extend(networks.map(|it| (Located { line: it.referenced.line(), value: it.value.0 }, name)));
             named.thresholds.extend(called.threshold.map(|threshold| (name, threshold)));
             named.muted.extend(called.mute.then_some(name));
         }
+        named.networks.sort_by_key(|(network, _)| network.line);
         let networks = named.networks.len();
         if names > Names::MOST || networks > MAX_NETWORKS {
             return Err(de::Error::custom(format!(
@@ -171,7 +187,13 @@ mod tests {
             ),
             ("a: {threshold: 30}", "missing field `networks`"),
             ("a: 192.0.2.0/24", "expected a list of networks, or {networks"),
-            ("a: {networks: [192.0.2.0/24]}\nb: [192.0.2.0/24]", "192.0.2.0/24 is called a, and b as well"),
+            (
+                "b: {networks: [192.0.2.0/24]}\na:\n  - 192.0.2.0/24\n",
+                "line 3: 192.0.2.0/24 is called b (line 1), and a as well",
+            ),
+            ("a: [192.0.2.1,\n  192.0.2.1]", "line 2: 192.0.2.1/32 is given twice (first on line 1)"),
+            ("a: {networks: [], mute: true}", "a name without networks is nobody's"),
+            ("a: {networks: [], threshold: 30}", "a name without networks is nobody's"),
         ] {
             let said = named(text).expect_err(text);
             assert!(said.contains(why), "{text}: {said}");
