@@ -7,6 +7,7 @@
 //! | [`captures`] | the recorded ones of `tests/captures`, and their goldens |
 //! | [`mmdb`] | databases of countries and autonomous systems |
 //! | [`traffic`] | attacks, probe by probe |
+//! | [`sender`] | a sender of more frames a second than one system call each allows |
 //! | [`spaces`] | network namespaces: a pair with a cable between, threads and commands in them |
 //! | [`room`] | a whole host: a room with a real journald, two networks and a router |
 //! | [`exporter`] | the program under test, at work in a namespace |
@@ -38,6 +39,7 @@ pub mod handshakes;
 pub mod mmdb;
 pub mod oracle;
 pub mod room;
+pub mod sender;
 pub mod spaces;
 pub mod traffic;
 
