@@ -496,9 +496,8 @@ fn exporter_in_flood(pair: &Pair, mac: [u8; 6], flags: &[&str]) -> (f64, f64, f6
     (rate, lost, nanos)
 }
 
-/// A flood of SYNs from new sources, at the greatest rate of a sender that has a core for itself and of the host that answers each of
-/// them: a bare libpcap receiver loses none, and neither does the exporter, of neither direction. The cores may be taken by other tests
-/// for a moment, so each may try three times.
+/// A flood of SYNs from new sources, as fast as one thread sends them and the host answers each: a bare libpcap receiver loses none, and
+/// neither does the exporter, of neither direction. The cores may be taken by other work for a moment, so each may try three times.
 #[test]
 fn a_flood_that_is_answered_loses_nothing() {
     let mac = [2, 0, 0, 0, 0, 9];
