@@ -597,6 +597,7 @@ fn who_does_more_than_the_storm_around_him_has_his_own_record() {
             (&["--detection.replies"], "198.51.100.71", "-p1-60", [json!("60"), json!("22")]),
         ];
         for (flags, source, ports, told) in runs {
+            let peak = told[0].as_str().unwrap().parse().unwrap();
             let exporter = lab.exporter(flags);
             let storm = std::thread::spawn(|| {
                 let sources = (0..FORGED).map(|n| Ipv4Addr::from_bits(0xcb00_7100 + n));
@@ -613,6 +614,11 @@ fn who_does_more_than_the_storm_around_him_has_his_own_record() {
             lab.nmap(&words);
             storm.join().unwrap();
             exporter.wait_for("portscan_hits_total", &of_vertical, f64::from(FORGED + 1));
+            let of_source = [&*format!("source=\"{source}\""), "window=\"10s\""];
+            exporter.wait_for("portscan_source_peak_distinct_ports", &of_source, peak);
+            let recent = exporter.get(&format!("/api/v1/scans?source={source}")).unwrap();
+            let recent: Value = serde_json::from_str(&recent).unwrap();
+            assert_eq!(recent["scans"].as_array().map(Vec::len), Some(1), "{recent}");
             ends_well(exporter);
             let matches = [&*format!("PORTSCAN_SOURCE={source}"), "PORTSCAN_EVENT=ended"];
             let ended = eventually("his record", PATIENCE, || journal(&matches).into_iter().next());

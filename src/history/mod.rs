@@ -34,7 +34,7 @@ struct Found {
     scans: Vec<Told>,
     /// Whether there are more.
     is_cut: bool,
-    /// Hits of which no record was written, since they came in a flood.
+    /// Hits of which no record was written, since they came in a flood or a storm.
     withheld: u64,
     /// Storms in which a source was that is asked for, as far as they name it.
     storms: BTreeSet<String>,

@@ -63,7 +63,7 @@ pub(super) fn text(found: &Found, since: Timestamp, teller: &str) -> String {
     if found.withheld > 0 {
         let _ = writeln!(
             text,
-            "{} more without a record: they came in a flood",
+            "{} more were not written: they came in a flood or a storm",
             counted(usize::try_from(found.withheld).unwrap_or(usize::MAX), "hit")
         );
     }
@@ -230,7 +230,7 @@ mod tests {
         );
         assert!(
             shown.ends_with(
-                "3 hits more without a record: they came in a flood\n\
+                "3 hits more were not written: they came in a flood or a storm\n\
                  1 storm of sources that look alike: journalctl PORTSCAN_STORM=1f\n"
             ),
             "{shown}"
