@@ -317,7 +317,7 @@ fn bad_files_are_refused_with_the_line_at_fault() {
         ),
         (
             "names:\n  one: [192.0.2.1]\n  two: [192.0.2.1]\n",
-            "invalid configuration config.yml: line 2: 192.0.2.1/32 is called one, and two as well",
+            "invalid configuration config.yml: line 3: 192.0.2.1/32 is called one (line 2), and two as well",
         ),
         (
             "ignore:\n  pairs:\n    - {source: 192.0.2.1, ports: 22, destination: 192.0.2.2}\n",
