@@ -1,5 +1,5 @@
-//! Law 5 for the rules behind the first: two hundred sweepers and two hundred slow scanners among forged sources. What a rule cannot keep it
-//! gives up and counts, and of a flood that is too much for it, it looks at a share.
+//! Law 5 for the rules behind the first: two hundred sweepers, sweepers of blocks, slow scanners, networks that hop and hosts that many scan,
+//! each among forged sources. What a rule cannot keep it gives up and counts, and of a flood that is too much for it, it looks at a share.
 
 #![allow(clippy::print_stdout, reason = "figures are worth reading when they are asked for")]
 
@@ -10,11 +10,12 @@ mod support;
 
 use lab::traffic::{Attack, Flood, SECOND, START, Space};
 use portscan_exporter::detect::{
-    BATCH, Detector, EventKind, Evicted, Limits, Origin, Policy, Probe, Rule, ScanEvent, Source,
+    BATCH, Detector, EventKind, Evicted, Kind, Limits, Origin, Policy, Probe, Rule, ScanEvent, Source,
+    Subject,
 };
 use portscan_exporter::packet::Timestamp;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What each forged source asks for, at once.
 #[derive(Debug, Clone, Copy)]
@@ -27,13 +28,33 @@ enum Forged {
 
 const SCANNERS: u64 = 200;
 
+/// Sources that share a scan by many.
+const SHARING: u64 = 30;
+
 /// A flood of so many packets over the window of a rule, and among them the scanners.
 struct Among {
     rule: Rule,
     forged: Forged,
     packets: u64,
-    /// The default is 48; the first rule has less than half of it here, which changes nothing for these.
+    /// Whether a sweep asks each host for another port.
+    is_block: bool,
+    /// `--detection.memory`. With all rules of a start the one in question has the share of it that it has there.
     mebibytes: usize,
+}
+
+/// Of an IPv6 /48, the so-manyth /64.
+fn hop(network: u64, at: u64) -> IpAddr {
+    Ipv6Addr::from_bits(u128::from(0x2400_u64 << 32 | network) << 80 | u128::from(at) << 64 | 1).into()
+}
+
+/// A host of many, as a gateway sees them.
+fn inside(n: u64) -> IpAddr {
+    Ipv4Addr::from_bits(0x0a00_0000 | (n as u32 & 0x00ff_ffff)).into()
+}
+
+/// A host that many scan.
+fn target(n: u64) -> IpAddr {
+    Ipv4Addr::new(198, 18, 0, n as u8).into()
 }
 
 fn host(n: u64) -> IpAddr {
@@ -45,9 +66,17 @@ impl Among {
         let (Forged::Ports(each) | Forged::Hosts(each)) = self.forged;
         let rate = (self.packets * SECOND / self.rule.window_nanos).max(1);
         let probe = Attack { rate, ..Attack::of(Flood::Burst(each)) }.spoofed(n);
-        match self.forged {
-            Forged::Ports(_) => Probe { host: host(n / each), ..probe },
-            Forged::Hosts(_) => Probe { host: host(n), port: 22, ..probe },
+        match (self.rule.subject, self.forged) {
+            // A network that begins to hop with each of its ports, and a host that is asked for so many.
+            (Subject::Network(_), _) => Probe {
+                source: hop(0x4000_0000 | u64::from(lab::traffic::scatter(n / each)), n % each),
+                ..probe
+            },
+            (Subject::Target, _) => {
+                Probe { host: inside(u64::from(lab::traffic::scatter(n / each))), ..probe }
+            }
+            (_, Forged::Ports(_)) => Probe { host: host(n / each), ..probe },
+            (_, Forged::Hosts(_)) => Probe { host: host(n), port: 22, ..probe },
         }
     }
 
@@ -59,14 +88,14 @@ impl Among {
             let at = START
                 + window / 10
                 + (k * SCANNERS + n * 7 % SCANNERS) * (window * 8 / 10) / (each * SCANNERS);
-            let is_sweep = self.rule.peers.is_some();
-            Probe {
-                time: Timestamp(at),
-                source: Space::Ipv4.scanner(n, 0),
-                host: host(if is_sweep { k } else { n }),
-                port: if is_sweep { 22 } else { 1_000 + k as u16 },
-                ..self.forged(0)
-            }
+            let is_sweep = self.rule.counts_peers();
+            let (source, host) = match self.rule.subject {
+                Subject::Source => (Space::Ipv4.scanner(n, 0), host(if is_sweep { k } else { n })),
+                Subject::Network(_) => (hop(n, k), host(n)),
+                Subject::Target => (Space::Ipv4.scanner(SHARING * n + k % SHARING, 0), target(n)),
+            };
+            let port = if is_sweep && !self.is_block { 22 } else { 1_000 + k as u16 };
+            Probe { time: Timestamp(at), source, host, port, ..self.forged(0) }
         };
         let mut probes: Vec<_> =
             (0..SCANNERS).flat_map(|n| (0..each).map(move |k| (n, k))).map(|(n, k)| probe(n, k)).collect();
@@ -74,20 +103,29 @@ impl Among {
         probes
     }
 
+    /// Whom a finding names.
+    fn scanner(&self, n: u64) -> IpAddr {
+        match self.rule.subject {
+            Subject::Source => Space::Ipv4.scanner(n, 0),
+            Subject::Network(prefix) => Source::of(hop(n, 0), prefix).address,
+            Subject::Target => target(n),
+        }
+    }
+
     /// How many are found, how many others, and how many were given up that may have been scanning.
     fn run(&self) -> (usize, usize, u64) {
-        let policy = Policy { slower: vec![self.rule], ..Policy::default() };
-        // With the rules of a start this one has seven parts of sixteen.
-        let limits = Limits { memory_bytes: (self.mebibytes << 20) * 7 / 16, ..Limits::default() };
-        let mut detector = Detector::new(policy, limits, 1, Origin::File);
+        let limits = Limits { memory_bytes: self.mebibytes << 20, ..Limits::default() };
+        let mut detector = Detector::new(Policy::standard(), limits, 1, Origin::File);
         let (mut found, mut others) = (BTreeSet::new(), BTreeSet::new());
-        let scanners: BTreeSet<_> =
-            (0..SCANNERS).map(|n| Source::of(Space::Ipv4.scanner(n, 0), 64)).collect();
+        let scanners: BTreeSet<_> = (0..SCANNERS).map(|n| self.scanner(n)).collect();
         let mut told = |event: ScanEvent| {
             let is_hit = event.kind == EventKind::Hit && event.scan.window_nanos == self.rule.window_nanos;
-            let source = event.scan.source;
-            let _ = is_hit
-                && if scanners.contains(&source) { found.insert(source) } else { others.insert(source) };
+            let who = match self.rule.subject {
+                Subject::Target => event.scan.target.0,
+                Subject::Source | Subject::Network(_) => event.scan.source.address,
+            };
+            let is_meant = scanners.contains(&who) && (event.scan.kind == Kind::Block) == self.is_block;
+            let _ = is_hit && if is_meant { found.insert(who) } else { others.insert(who) };
         };
         let mut scans = self.scans().into_iter().peekable();
         let mut batch = Vec::with_capacity(2 * BATCH);
@@ -111,9 +149,15 @@ impl Among {
         detector.observe(&batch, &mut told);
         detector.advance(Timestamp(START + self.rule.window_nanos), &mut told);
         let snapshot = detector.snapshot();
-        assert!(page::bounded(support::quiet("eth0"), &snapshot) > 0, "a scanner has its series");
-        let evicted = snapshot.slower[0].counters.evicted;
-        (found.len(), others.len(), evicted[Evicted::Evidence as usize] + evicted[Evicted::Scan as usize])
+        let series = page::bounded(support::quiet("eth0"), &snapshot);
+        assert!(series > 0 || self.rule.subject == Subject::Target, "a scanner has its series");
+        let shown = snapshot.slower.iter().find(|shown| shown.window_nanos == self.rule.window_nanos);
+        let shown = shown.expect("the rule is there");
+        let evicted = shown.counters.evicted;
+        let lost = evicted[Evicted::Evidence as usize] + evicted[Evicted::Scan as usize];
+        let is_full = shown.tracked_sources == shown.tracked_sources_limit;
+        let lost = if self.rule.subject == Subject::Target && is_full { evicted.iter().sum() } else { lost };
+        (found.len(), others.len(), lost)
     }
 }
 
@@ -123,7 +167,7 @@ const FLOODS: [Forged; 5] =
 /// At least so many are found, nobody else is, and who is lost is counted.
 fn finds(name: &str, attack: &Among, least: usize) {
     let (found, others, lost) = attack.run();
-    let Among { rule, forged, packets, mebibytes } = *attack;
+    let Among { rule, forged, packets, mebibytes, .. } = *attack;
     let rate = packets * SECOND / rule.window_nanos;
     println!(
         "{name} among {forged:?} at {rate}/s, {mebibytes} MiB: {found} of {SCANNERS} found, {lost} given up"
@@ -141,8 +185,55 @@ fn scanners_are_found_or_the_loss_is_counted() {
         (Rule::SLOW, "slow scanners", 3_000_000, [195, 195, 195, 195, 195]),
     ] {
         for (forged, least) in FLOODS.into_iter().zip(least) {
-            finds(name, &Among { rule, forged, packets, mebibytes: 48 }, least);
+            finds(name, &Among { rule, forged, packets, is_block: false, mebibytes: 48 }, least);
         }
+    }
+}
+
+/// A block is a sweep that asks for many ports.
+#[test]
+fn sweepers_of_blocks_are_found_or_the_loss_is_counted() {
+    for (packets, least) in [(500_000, [200, 200, 200, 200, 200]), (3_000_000, [50, 70, 190, 190, 100])] {
+        for (forged, least) in FLOODS.into_iter().zip(least) {
+            finds(
+                "blocks",
+                &Among { rule: Rule::SWEEP, forged, packets, is_block: true, mebibytes: 48 },
+                least,
+            );
+        }
+    }
+}
+
+/// The flood hops itself: each forged network asks for some ports, each by another /64.
+#[test]
+fn networks_that_hop_are_found_or_the_loss_is_counted() {
+    for (packets, least) in [(500_000, [195, 195, 150, 195]), (3_000_000, [180, 170, 80, 80])] {
+        for (forged, least) in FLOODS.into_iter().zip(least) {
+            let attack = Among { rule: Rule::HOP, forged, packets, is_block: false, mebibytes: 48 };
+            finds("networks", &attack, least);
+        }
+    }
+}
+
+/// What the default memory does not hold, more of it does.
+#[test]
+fn with_more_memory_networks_that_hop_are_found() {
+    for (forged, mebibytes) in
+        [(Forged::Ports(1), 96), (Forged::Ports(2), 96), (Forged::Ports(5), 384), (Forged::Ports(15), 192)]
+    {
+        let attack = Among { rule: Rule::HOP, forged, packets: 3_000_000, is_block: false, mebibytes };
+        finds("networks", &attack, 195);
+    }
+}
+
+/// Behind a gateway the flood asks ever more hosts: there are places for some hundred, and none shows ports enough to keep one. That the
+/// rule is blind then shows by its places, all of which are taken.
+#[test]
+fn hosts_that_many_scan_are_lost_where_the_flood_asks_for_thousands() {
+    for forged in [Forged::Ports(1), Forged::Ports(15)] {
+        let attack =
+            Among { rule: Rule::DISTRIBUTED, forged, packets: 300_000, is_block: false, mebibytes: 48 };
+        finds("hosts", &attack, 0);
     }
 }
 
@@ -150,6 +241,7 @@ fn scanners_are_found_or_the_loss_is_counted() {
 #[test]
 fn with_more_memory_sweepers_are_found() {
     for (forged, mebibytes) in [(Forged::Ports(1), 192), (Forged::Ports(2), 96), (Forged::Hosts(2), 96)] {
-        finds("sweepers", &Among { rule: Rule::SWEEP, forged, packets: 3_000_000, mebibytes }, 195);
+        let attack = Among { rule: Rule::SWEEP, forged, packets: 3_000_000, is_block: false, mebibytes };
+        finds("sweepers", &attack, 195);
     }
 }
