@@ -14,18 +14,20 @@ use std::ops::Range;
 pub(super) struct Batch {
     probes: Vec<Probe>,
     hashes: [u64; BATCH],
+    has_ipv6: bool,
 }
 
 impl Batch {
     /// An empty one.
     pub(super) fn new() -> Result<Self, OutOfMemory> {
-        Ok(Self { probes: room_for(BATCH)?, hashes: [0; BATCH] })
+        Ok(Self { probes: room_for(BATCH)?, hashes: [0; BATCH], has_ipv6: false })
     }
 
     /// One more. True once it is full.
     #[inline(always)]
     pub(super) fn push(&mut self, probe: Probe, hash: u64) -> bool {
         self.hashes[self.probes.len() % BATCH] = hash;
+        self.has_ipv6 |= probe.source.is_ipv6();
         self.probes.push(probe);
         self.probes.len() == BATCH
     }
@@ -55,8 +57,14 @@ impl Batch {
         self.probes.iter()
     }
 
+    /// Whether a source in it has an IPv6 address.
+    pub(super) fn has_ipv6(&self) -> bool {
+        self.has_ipv6
+    }
+
     /// Empties it.
     pub(super) fn clear(&mut self) {
+        self.has_ipv6 = false;
         self.probes.clear();
     }
 

@@ -59,9 +59,8 @@ impl Detector {
         origin: Origin,
     ) -> Result<Self, OutOfMemory> {
         policy.ignored_ports.sort_unstable();
-        let tracker = |rule: &Rule| {
-            Tracker::new(*rule, &policy, limits.of_slower(rule, &policy), seed, origin).map(Tracker::behind)
-        };
+        let tracker =
+            |rule: &Rule| Tracker::behind(*rule, &policy, limits.of_slower(rule, &policy), seed, origin);
         let targets =
             |rule: Rule| Targets::new(rule, &policy, limits.of_slower(&rule, &policy), seed, origin);
         Ok(Self {

@@ -58,9 +58,10 @@ impl Tool {
 
 impl Tool {
     /// The same of a frame that `decode_plain` took.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of_plain(frame: &[u8]) -> Self {
-        frame.get(ETHERNET_HEADER..).and_then(of_ipv4).unwrap_or_default()
+        let packet = frame.get(ETHERNET_HEADER..).and_then(<[u8]>::split_first_chunk);
+        packet.and_then(|(head, behind)| of_plain_ipv4(head, behind)).unwrap_or_default()
     }
 }
 
@@ -68,61 +69,83 @@ impl Tool {
 const SYN: u8 = 0x02;
 const ASKING: u8 = 0x17;
 
-/// As much of a TCP header as tells a tool.
-struct Header {
-    port: u32,
-    sequence: u32,
-    is_syn: bool,
-    window: u16,
-    /// The segment size is the only option.
-    has_size_only: bool,
-    has_options: bool,
+/// The TCP header at the start of a segment, and what is behind it.
+#[derive(Clone, Copy)]
+struct Segment<'a> {
+    head: &'a [u8; tcp::MIN],
+    behind: &'a [u8],
 }
 
-impl Header {
-    fn of(tcp: &[u8]) -> Option<Self> {
-        let head = tcp.first_chunk::<{ tcp::MIN }>()?;
-        let options = usize::from(head[12] >> 4) * 4 - tcp::MIN.min(usize::from(head[12] >> 4) * 4);
-        Some(Self {
-            port: u32::from(u16::from_be_bytes([head[2], head[3]])),
-            sequence: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
-            is_syn: head[tcp::FLAGS] & ASKING == SYN,
-            window: u16::from_be_bytes([head[14], head[15]]),
-            has_size_only: options == 4 && tcp.get(tcp::MIN..tcp::MIN + 2) == Some(&[2, 4]),
-            has_options: options > 0,
-        })
+impl<'a> Segment<'a> {
+    #[inline(always)]
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        bytes.split_first_chunk().map(|(head, behind)| Self { head, behind })
     }
 
-    /// By its shape alone.
+    #[inline(always)]
+    fn port(&self) -> u32 {
+        u32::from(u16::from_be_bytes([self.head[2], self.head[3]]))
+    }
+
+    #[inline(always)]
+    fn sequence(&self) -> u32 {
+        u32::from_be_bytes([self.head[4], self.head[5], self.head[6], self.head[7]])
+    }
+
+    #[inline(always)]
+    fn is_syn(&self) -> bool {
+        self.head[tcp::FLAGS] & ASKING == SYN
+    }
+
+    #[inline(always)]
+    fn window(&self) -> u16 {
+        u16::from_be_bytes([self.head[14], self.head[15]])
+    }
+
+    /// Bytes of options.
+    fn options(&self) -> usize {
+        (usize::from(self.head[12] >> 4) * 4).saturating_sub(tcp::MIN)
+    }
+
+    /// Whether the segment size is the only option.
+    fn has_size_only(&self) -> bool {
+        self.options() == 4 && self.behind.starts_with(&[2, 4])
+    }
+
+    /// The tool by the shape of the header alone.
+    #[inline(always)]
     fn tool(&self) -> Option<Tool> {
-        match self.window {
+        match self.window() {
             // Without SYN nmap sends no options.
-            1024 if self.has_size_only || !self.is_syn && !self.has_options => Some(Tool::Nmap),
-            512 if !self.has_options => Some(Tool::Hping3),
+            1024 if self.has_size_only() || !self.is_syn() && self.options() == 0 => Some(Tool::Nmap),
+            512 if self.options() == 0 => Some(Tool::Hping3),
             _ => None,
         }
     }
 }
 
 fn of_ipv4(packet: &[u8]) -> Option<Tool> {
-    const ZMAP: u16 = 54_321;
     let (head, behind) = packet.split_first_chunk::<IPV4_HEADER>()?;
     let is_piece = u16::from_be_bytes([head[6], head[7]]) & 0x3fff != 0;
-    if head[0] != 0x45 || head[9] != TCP || is_piece {
-        return None;
+    if head[0] != 0x45 || head[9] != TCP || is_piece { None } else { of_plain_ipv4(head, behind) }
+}
+
+/// The same of a header without options and what is behind it, a whole segment.
+#[inline(always)]
+fn of_plain_ipv4(head: &[u8; IPV4_HEADER], behind: &[u8]) -> Option<Tool> {
+    const ZMAP: u16 = 54_321;
+    let segment = Segment::of(behind)?;
+    if !segment.is_syn() {
+        return segment.tool();
     }
-    let header = Header::of(behind)?;
     let identification = u16::from_be_bytes([head[4], head[5]]);
     let target = u32::from_be_bytes([head[16], head[17], head[18], head[19]]);
-    if !header.is_syn {
-        return header.tool();
-    }
     match identification {
-        _ if header.sequence == target => Some(Tool::Mirai),
+        _ if segment.sequence() == target => Some(Tool::Mirai),
         ZMAP => Some(Tool::Zmap),
         // The lower half of it.
-        it if it == (target ^ header.port ^ header.sequence) as u16 => Some(Tool::Masscan),
-        _ => header.tool(),
+        it if it == (target ^ segment.port() ^ segment.sequence()) as u16 => Some(Tool::Masscan),
+        _ => segment.tool(),
     }
 }
 
@@ -133,12 +156,12 @@ fn of_ipv6(packet: &[u8]) -> Option<Tool> {
     if head[0] >> 4 != 6 || head[6] != TCP {
         return None;
     }
-    let header = Header::of(behind)?;
-    let is_bare = header.is_syn && !header.has_options;
-    match header.window {
+    let segment = Segment::of(behind)?;
+    let is_bare = segment.is_syn() && segment.options() == 0;
+    match segment.window() {
         1024 if is_bare && head[7] >= FAR_HOPS => Some(Tool::Masscan),
-        window if is_bare && header.sequence <= 1 && window % 4096 == 0 => Some(Tool::Scan6),
-        _ => header.tool(),
+        window if is_bare && segment.sequence() <= 1 && window % 4096 == 0 => Some(Tool::Scan6),
+        _ => segment.tool(),
     }
 }
 

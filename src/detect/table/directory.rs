@@ -45,6 +45,9 @@ pub(crate) struct Directory {
     /// One bit for each set: whether some of its sources live away, now. Only then the neighbour is asked for them: in a flood that
     /// spares each new source a cache line.
     overflowed: Vec<u64>,
+    /// A bit of each set for each kind of tag that is in it, and of those that were; empty unless asked for by `with_hints`. It says of most
+    /// sources that they are in no slot, and is so small that it stays in the cache.
+    hints: Vec<u32>,
     /// Room for all of a part while its key is replaced.
     moving: Vec<Moving>,
 }
@@ -53,8 +56,18 @@ impl Directory {
     /// Room for at least 128 sources, in at most `bytes`, of which an eighth may stay unused. `secret` decides who
     /// shares a set.
     pub(crate) fn new(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
+        Self::with(bytes, secret, false)
+    }
+
+    /// The same with hints.
+    pub(crate) fn with_hints(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
+        Self::with(bytes / (size_of::<Set>() + size_of::<u32>()) * size_of::<Set>(), secret, true)
+    }
+
+    fn with(bytes: usize, secret: u64, has_hints: bool) -> Result<Self, OutOfMemory> {
         let keys = Keys::new(bytes, secret)?;
         Ok(Self {
+            hints: zeros(if has_hints { keys.sets() } else { 0 })?,
             sets: Lines::new(keys.sets())?,
             on_probation: 0,
             taken: 0,
@@ -109,7 +122,9 @@ impl Directory {
 
     /// Bytes in use.
     pub(crate) fn bytes(&self) -> usize {
-        self.keys.sets() * size_of::<Set>() + self.moving.capacity() * size_of::<Moving>()
+        self.keys.sets() * size_of::<Set>()
+            + self.hints.len() * size_of::<u32>()
+            + self.moving.capacity() * size_of::<Moving>()
     }
 
     /// Slots in all.
@@ -170,6 +185,10 @@ impl Directory {
         if (before | head) & AWAY != 0 {
             self.note_overflow(at / WAYS);
         }
+        if let Some(hints) = self.hints.get_mut(at / WAYS) {
+            // What is gone leaves its bit behind; the next sweep takes it away.
+            *hints |= hint(head);
+        }
     }
 
     /// A source from next door was put in a set, or is no longer there.
@@ -200,13 +219,12 @@ impl Directory {
         (set[way] & HAS_ROW != 0).then_some(set[WAYS + way])
     }
 
-    /// Whether a source is certainly in no slot: no other has its tag.
+    /// Whether a source is certainly in no slot, as far as hints tell: its set need not be in the cache for that.
     #[inline(always)]
     pub(crate) fn is_nowhere(&self, spot: Spot) -> bool {
-        let (home, set) = self.set(spot);
-        set::holding(set, Self::wanted(spot)) == 0
-            && (!self.has_overflowed(home)
-                || set::holding(&self.sets.as_slice()[home ^ 1], Self::wanted(spot) | AWAY) == 0)
+        let home = spot.set as usize;
+        self.hints.get(home).is_some_and(|hints| hints & hint(Self::wanted(spot)) == 0)
+            && !self.has_overflowed(home)
     }
 
     /// Finds a source. `is` compares a row with it. Most are nowhere, or are alone with their tag.
@@ -306,6 +324,9 @@ impl Directory {
         }
         for at in 0..self.sets.as_slice().len() {
             let set = &mut self.sets.as_mut_slice()[at];
+            if let Some(hints) = self.hints.get_mut(at) {
+                *hints = set[..WAYS].iter().fold(0, |hints, &head| hints | hint(head));
+            }
             if !all && !set::holds_one_longer_than(QUANTA as u8, set, now) {
                 continue;
             }
@@ -331,11 +352,19 @@ impl Directory {
     }
 }
 
+/// The bit of a slot among the hints of its set; a free one has none. The sources of a share of all have few kinds of tag among them
+/// (`Spot::is_in_share`), so that those who are not in it are told from them.
+#[inline(always)]
+fn hint(head: Head) -> u32 {
+    u32::from(head != 0) << ((head >> TAG_SHIFT) % u32::BITS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::detect::table::Vacated;
-    use std::hash::{DefaultHasher, Hasher};
+    use proptest::prelude::*;
+    use std::hash::{BuildHasher, DefaultHasher, Hasher};
 
     /// Sources of one set, with different tags.
     fn spots(set: u32, count: u32) -> Vec<Spot> {
@@ -467,5 +496,46 @@ mod tests {
         assert_eq!((directory.on_probation(), directory.taken), (u64::from(SOURCES) / 2, u64::from(SOURCES)));
         let still = before.intersection(&neighbours(&sets(&slots))).count();
         assert!(before.len() > 50 && still * 20 < before.len(), "{still} of {}", before.len());
+    }
+
+    proptest! {
+        /// Whoever is said to be nowhere is nowhere, whatever came and went; and after a sweep little else is left of those who went.
+        #[test]
+        fn who_is_nowhere_by_the_hints_has_no_slot(steps in prop::collection::vec((0..4_u8, 0..300_u32), 1..600)) {
+            let mut directory = Directory::with_hints(68 * 16, 3).unwrap();
+            let spot = |directory: &Directory, n: u32| directory.spot(foldhash::quality::FixedState::with_seed(5).hash_one(n));
+            for (step, n) in steps {
+                let here = spot(&directory, n);
+                match (step, directory.find(here, |row| row == n)) {
+                    (0 | 1, (_, Found::Nothing)) => {
+                        let (at, displaced) = directory.make_room(here, 1, 0, |row| row);
+                        if let Vacated::Row(_) = displaced {
+                            directory.clear(at);
+                        }
+                        match step {
+                            0 => directory.put_row(at, here, n),
+                            _ => directory.put_on_probation(at, here, Probation::new(80, here.fingerprint, 1)),
+                        }
+                    }
+                    (2, (at, Found::Row(_) | Found::Probation)) => directory.clear(at),
+                    (3, _) if n % 50 == 0 => directory.sweep(1, false, |_| ()),
+                    _ => {}
+                }
+                for n in 0..300 {
+                    let there = spot(&directory, n);
+                    prop_assert!(!directory.is_nowhere(there) || directory.find(there, |row| row == n).1 == Found::Nothing);
+                }
+            }
+            directory.put_on_probation(0, Spot::at(0, 1), Probation::new(80, 0, 1));
+            directory.sweep(1, true, |_| ());
+            let nowhere = (0..300).filter(|&n| directory.is_nowhere(spot(&directory, n))).count();
+            prop_assert!(nowhere * 16 >= 300, "{} of 300", nowhere);
+        }
+    }
+
+    #[test]
+    fn without_hints_nobody_is_said_to_be_nowhere() {
+        let directory = Directory::new(64 * 16, 1).unwrap();
+        assert!(!directory.is_nowhere(Spot::at(0, 1)));
     }
 }

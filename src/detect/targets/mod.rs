@@ -165,10 +165,14 @@ impl Targets {
             Recorded::Again => {}
             Recorded::Full => row.full = Some(quantum),
         }
-        self.belongs(at, probe, recorded, sink.now());
+        let is_wider = self.belongs(at, probe, recorded, sink.now());
         let row = &mut self.rows[at];
         let ports = row.slots.len();
         self.overall.reach(self.present.epoch, ports);
+        // In a flood of all ports nearly every probe ends here.
+        if matches!(recorded, Recorded::Again | Recorded::Full) && !is_wider {
+            return;
+        }
         // Only a new port or owner can make it a scan, and only then are owners counted.
         let verdict = match recorded {
             Recorded::Fresh | Recorded::Taken if row.episode.is_above() => Some(Kind::Distributed),
@@ -185,9 +189,9 @@ impl Targets {
         }
     }
 
-    /// A probe is of the scan of a row, or of one that may be found.
+    /// A probe is of the scan of a row, or of one that may be found. Says whether its port is new to an open scan.
     #[inline]
-    fn belongs(&mut self, at: usize, probe: &Probe, recorded: Recorded, now: u64) {
+    fn belongs(&mut self, at: usize, probe: &Probe, recorded: Recorded, now: u64) -> bool {
         let row = &mut self.rows[at];
         if row.episode.is_open() {
             row.run.push(probe);
@@ -199,10 +203,9 @@ impl Targets {
         } else {
             row.lately.again(probe);
         }
-        if let Some(place) = row.wide.filter(|_| recorded != Recorded::Again) {
-            let owner = self.owner(probe.source);
-            self.wide.add(place, probe.port, self.source_hasher.hash_one(owner));
-        }
+        let Some(place) = row.wide.filter(|_| recorded != Recorded::Again) else { return false };
+        let owner = self.owner(probe.source);
+        self.wide.add(place, probe.port, self.source_hasher.hash_one(owner))
     }
 
     /// A probe opened the scan of a row.

@@ -54,13 +54,14 @@ impl WidePool {
         self.free.push(place);
     }
 
-    /// A source, by its hash, asked for a port.
+    /// A source, by its hash, asked for a port. Says whether that is a new one.
     #[inline]
-    pub(super) fn add(&mut self, place: u16, port: u16, source: u64) {
+    pub(super) fn add(&mut self, place: u16, port: u16, source: u64) -> bool {
         let at = usize::from(place);
         let word = &mut self.ports[at * PORT_WORDS + usize::from(port) / 64];
         let bit = 1 << (port % 64);
-        self.counts[at] += u32::from(*word & bit == 0);
+        let is_new = *word & bit == 0;
+        self.counts[at] += u32::from(is_new);
         *word |= bit;
         let register = (source % SOURCE_REGISTERS as u64) as usize;
         let rank = (source >> 16).trailing_zeros().min(47) as u64 + 1;
@@ -68,6 +69,7 @@ impl WidePool {
         if (*word >> shift & 0xff) < rank {
             *word = *word & !(0xff << shift) | rank << shift;
         }
+        is_new
     }
 
     /// How many ports.

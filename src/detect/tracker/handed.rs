@@ -3,13 +3,12 @@
 
 use super::Tracker;
 use super::replies::Replied;
-use super::thinning::Thinning;
 use crate::detect::batch::Batch;
 use crate::detect::probe::Probe;
 use crate::detect::rows::Seen;
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
-use crate::detect::table::Found;
+use crate::detect::table::{Found, Spot};
 use crate::detect::tuning::BATCH;
 
 /// A probe of a batch that a rule hands down to the next slower one.
@@ -47,14 +46,57 @@ impl What {
     }
 }
 
-impl Tracker {
-    /// The same, for a rule behind the first.
-    pub(crate) fn behind(mut self) -> Self {
-        self.thinning = Thinning::of(self.directory.capacity());
-        self.rows.is_behind = true;
-        self
+/// Some numbers of a list, which is no longer than a batch, ascending.
+struct Numbers {
+    numbers: [u8; BATCH],
+    len: usize,
+}
+
+impl Numbers {
+    const NONE: Numbers = Numbers { numbers: [0; BATCH], len: 0 };
+
+    #[inline]
+    fn push(&mut self, number: usize) {
+        self.numbers[self.len % BATCH] = number as u8;
+        self.len += 1;
     }
 
+    #[inline]
+    fn at(&self, at: usize) -> usize {
+        usize::from(self.numbers[at % BATCH])
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        self.numbers.iter().take(self.len).map(|&number| usize::from(number))
+    }
+}
+
+/// A mark for each of a list, which is no longer than a batch.
+struct Marks(u32);
+
+const _: () = assert!(BATCH <= u32::BITS as usize, "a bit for each");
+
+impl Marks {
+    const NONE: Marks = Marks(0);
+
+    fn mark(&mut self, number: usize) {
+        self.0 |= 1 << (number % BATCH);
+    }
+
+    /// Takes away those of a list that are marked.
+    fn remove_from(&self, list: &mut Vec<Handed>) {
+        if self.0 != 0 {
+            let mut number = 0..;
+            list.retain(|_| number.next().is_none_or(|number| self.0 >> (number % BATCH) & 1 == 0));
+        }
+    }
+}
+
+impl Tracker {
     /// Whether it is about networks, and not about the sources in them.
     pub(crate) fn are_networks(&self) -> bool {
         self.rows.are_networks()
@@ -75,43 +117,60 @@ impl Tracker {
         if self.is_among_few_hosts(batch, list, sink) {
             return;
         }
-        self.look_ahead_of(batch, list);
-        let mut at = 0;
-        list.retain_mut(|handed| {
-            let looked_up = at;
-            at += 1;
+        let mine = self.look_ahead_of(batch, list);
+        if mine.is_empty() && replied.is_empty() {
+            return;
+        }
+        let mut done = Marks::NONE;
+        for (at, listed) in mine.iter().enumerate() {
+            let handed = &mut list[listed];
             self.answer_before(handed.at, batch, &mut replied, sink);
-            // Nearly all of a flood.
-            if handed.what == What::CountNew && self.passes_over(looked_up, handed.now) {
-                return true;
-            }
-            let Some(probe) = batch.at(handed.at) else { return false };
+            let Some(probe) = batch.at(handed.at) else { continue };
             sink.now = handed.now;
-            let what = self.act(looked_up, probe, handed.what, sink);
-            handed.what = what.unwrap_or(handed.what);
-            what.is_some()
-        });
+            match self.act(at, probe, handed.what, sink) {
+                Some(what) => handed.what = what,
+                None => done.mark(listed),
+            }
+        }
         self.answer_before(BATCH, batch, &mut replied, sink);
         self.end_batch();
+        done.remove_from(list);
     }
 
-    /// Begins to fetch what the probes of a list will need. A source that has no row by a faster rule seldom has one by this: its set is
-    /// enough, and in a flood that is half of the work.
-    fn look_ahead_of(&mut self, batch: &Batch, list: &[Handed]) {
-        let may_have_row = |at: usize| list.get(at).is_some_and(|handed| handed.what != What::CountNew);
-        let mut last = None;
-        for handed in list {
-            let hash = batch.hash(handed.at);
-            if let Some(arrived) = self.fetch(hash, last == Some(hash))
-                && may_have_row(arrived)
+    /// Which of a list it looks at, and begins to fetch what they will need. A source that has no row by a faster rule seldom has one by
+    /// this: its set is enough. In a flood nearly all are passed over, and of those not even that is fetched.
+    fn look_ahead_of(&mut self, batch: &Batch, list: &[Handed]) -> Numbers {
+        let mut mine = Numbers::NONE;
+        let may_have_row = |mine: &Numbers, at: usize| list[mine.at(at)].what != What::CountNew;
+        let concerns_all = self.rows.concerns_all();
+        for (listed, handed) in list.iter().enumerate() {
+            let spot = self.directory.spot(batch.hash(handed.at));
+            if handed.what == What::CountNew && concerns_all && self.passes_over(spot, handed.now) {
+                continue;
+            }
+            self.directory.prefetch(spot);
+            mine.push(listed);
+            if let Some(arrived) = self.lookups.push(spot)
+                && may_have_row(&mine, arrived)
             {
                 self.look_up(arrived);
             }
-            last = Some(hash);
         }
-        for arrived in self.lookups.rest().filter(|&at| may_have_row(at)) {
+        for arrived in self.lookups.rest().filter(|&at| may_have_row(&mine, at)) {
             self.look_up(arrived);
         }
+        mine
+    }
+
+    /// Whether a source that may be a forged one is clearly new here, and in a flood not looked at: then it is counted as given up.
+    #[inline(always)]
+    fn passes_over(&mut self, spot: Spot, now: u64) -> bool {
+        let is_passed_over =
+            !self.thinning.takes(spot) && self.directory.is_nowhere(spot) && !self.rows.present.is_over(now);
+        if is_passed_over {
+            self.count_evicted(Evicted::Evidence);
+        }
+        is_passed_over
     }
 
     /// The same for a rule about networks. It comes behind the others, and what they find of one source is not forgotten of its
@@ -123,31 +182,34 @@ impl Tracker {
         mut replied: &[Replied],
         sink: &mut EventSink<'_>,
     ) {
-        let mut mine = [0; BATCH];
-        let mut len = 0;
-        let mut is_found = [false; BATCH];
-        for (at, handed) in list.iter().enumerate() {
+        // Only addresses of IPv6 are in a network of many.
+        if !batch.has_ipv6() {
+            return;
+        }
+        let mut mine = Numbers::NONE;
+        for (listed, handed) in list.iter().enumerate() {
             let Some(probe) = batch.at(handed.at).filter(|_| handed.what != What::Forget) else { continue };
             if self.rows.concerns(probe) {
                 self.look_ahead(self.hash(probe.source, probe.technique.class()), false);
-                mine[len % BATCH] = at;
-                len += 1;
+                mine.push(listed);
             }
         }
         self.look_up_rest();
-        for (at, &listed) in mine.iter().take(len).enumerate() {
+        let mut found = Marks::NONE;
+        for (at, listed) in mine.iter().enumerate() {
             let handed = list[listed];
             let Some(probe) = batch.at(handed.at) else { continue };
             self.answer_before(handed.at, batch, &mut replied, sink);
             sink.now = handed.now;
             self.pass(sink);
             let seen = self.observe(at, probe, handed.what == What::Count, sink);
-            is_found[listed % BATCH] = matches!(seen, Seen::Hit | Seen::Scanning);
+            if matches!(seen, Seen::Hit | Seen::Scanning) {
+                found.mark(listed);
+            }
         }
         self.answer_before(BATCH, batch, &mut replied, sink);
         self.end_batch();
-        let mut found = is_found.iter();
-        list.retain(|_| found.next() != Some(&true));
+        found.remove_from(list);
     }
 
     /// Does with a probe, which was looked up under this number, what is to be done. What the next rule does with it.
@@ -161,20 +223,6 @@ impl Tracker {
                 seen => What::after(seen),
             },
         }
-    }
-
-    /// Whether a source that may be a forged one is new here, and in a flood not looked at: then it is counted as given up.
-    #[inline(always)]
-    fn passes_over(&mut self, at: usize, now: u64) -> bool {
-        let spot = self.lookups.at(at).spot;
-        let is_passed_over = !self.thinning.takes(spot)
-            && self.directory.is_nowhere(spot)
-            && self.rows.concerns_all()
-            && !self.rows.present.is_over(now);
-        if is_passed_over {
-            self.count_evicted(Evicted::Evidence);
-        }
-        is_passed_over
     }
 
     /// Whether so few hosts are asked that nobody can sweep them. Then the probes are only kept; once there are more, those that

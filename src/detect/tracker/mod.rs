@@ -79,8 +79,34 @@ fn patience(rule: &Rule) -> u8 {
 }
 
 impl Tracker {
-    /// With all its memory, or an error if the system refuses any of it. `seed` keys the hash of what comes from the wire.
+    /// That of the first rule, with all its memory, or an error if the system refuses any of it. `seed` keys the hash of what comes from
+    /// the wire.
     pub(super) fn new(
+        rule: Rule,
+        policy: &Policy,
+        limits: Limits,
+        seed: u64,
+        origin: Origin,
+    ) -> Result<Self, OutOfMemory> {
+        Self::with(Directory::new, rule, policy, limits, seed, origin)
+    }
+
+    /// The same of a rule behind the first: in a flood it looks at a share of the new sources.
+    pub(super) fn behind(
+        rule: Rule,
+        policy: &Policy,
+        limits: Limits,
+        seed: u64,
+        origin: Origin,
+    ) -> Result<Self, OutOfMemory> {
+        let mut tracker = Self::with(Directory::with_hints, rule, policy, limits, seed, origin)?;
+        tracker.thinning = Thinning::of(tracker.directory.capacity());
+        tracker.rows.is_behind = true;
+        Ok(tracker)
+    }
+
+    fn with(
+        directory: impl Fn(usize, u64) -> Result<Directory, OutOfMemory>,
         rule: Rule,
         policy: &Policy,
         limits: Limits,
@@ -89,8 +115,7 @@ impl Tracker {
     ) -> Result<Self, OutOfMemory> {
         let plan = Plan::new(rule.ports.unwrap_or(2), limits.memory_bytes);
         let hasher = foldhash::quality::FixedState::with_seed(seed);
-        let directory =
-            Directory::new(limits.memory_bytes / DOORKEEPER.1 * DOORKEEPER.0, hasher.hash_one(seed))?;
+        let directory = directory(limits.memory_bytes / DOORKEEPER.1 * DOORKEEPER.0, hasher.hash_one(seed))?;
         let (peer_bytes, long_bytes) = rule.peers.map_or((0, 0), |peers| {
             (PeerStore::row_bytes(peers), PeerStore::long_bytes(limits.memory_bytes))
         });
