@@ -59,9 +59,9 @@ impl Directory {
         Self::with(bytes, secret, false)
     }
 
-    /// The same with hints.
+    /// The same, and beside it hints, an eighth as large.
     pub(crate) fn with_hints(bytes: usize, secret: u64) -> Result<Self, OutOfMemory> {
-        Self::with(bytes / (size_of::<Set>() + size_of::<u64>()) * size_of::<Set>(), secret, true)
+        Self::with(bytes, secret, true)
     }
 
     fn with(bytes: usize, secret: u64, has_hints: bool) -> Result<Self, OutOfMemory> {
@@ -517,7 +517,7 @@ mod tests {
         /// Whoever is said to be nowhere is nowhere, whatever came and went; and after a sweep nothing is left of those who went.
         #[test]
         fn who_is_nowhere_by_the_hints_has_no_slot(steps in prop::collection::vec((0..4_u8, 0..300_u32), 1..600)) {
-            let mut directory = Directory::with_hints(72 * 16, 3).unwrap();
+            let mut directory = Directory::with_hints(64 * 16, 3).unwrap();
             let spot = |directory: &Directory, n: u32| directory.spot(foldhash::quality::FixedState::with_seed(5).hash_one(n));
             for (step, n) in steps {
                 let here = spot(&directory, n);
