@@ -9,7 +9,18 @@ use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 use crate::detect::table::eviction::{Due, Evidence, Rank};
 use crate::detect::table::{Spot, Vacated};
-use crate::detect::tuning::{CROWDED, UNITS};
+use crate::detect::tuning::{CROWDED, QUANTA, UNITS};
+
+/// Quanta between the ports of an even scan that just reaches the threshold.
+pub(super) fn pace(rule: &Rule) -> u8 {
+    QUANTA.div_ceil(u64::from(rule.threshold().max(2)) - 1) as u8
+}
+
+/// Quanta within which a scan that just reaches the threshold asks for three ports somewhere, however it paces them: the spans from each
+/// port to the next but one take up no more than two windows. Not fewer than for the threshold 20: time is kept in quanta.
+pub(super) fn patience(rule: &Rule) -> u8 {
+    (2 * QUANTA / u64::from(rule.threshold().max(3) - 2)).clamp(QUANTA / 10, QUANTA) as u8
+}
 
 impl Tracker {
     /// A slot for a new source. If another is evicted for it, that is counted by what it was; if it may be a forged one that never

@@ -3,12 +3,16 @@
 
 use super::Tracker;
 use super::replies::Replied;
+use super::thinning::Thinning;
 use crate::detect::batch::Batch;
+use crate::detect::memory::OutOfMemory;
 use crate::detect::probe::Probe;
 use crate::detect::rows::Seen;
+use crate::detect::rule::{Limits, Policy, Rule};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
-use crate::detect::table::{Found, Spot};
+use crate::detect::table::{Directory, Found, Spot};
+use crate::detect::time::timeline::Origin;
 use crate::detect::tuning::BATCH;
 
 /// A probe of a batch that a rule hands down to the next slower one.
@@ -97,6 +101,20 @@ impl Marks {
 }
 
 impl Tracker {
+    /// That of a rule behind the first, with all its memory: in a flood it looks at a share of the new sources.
+    pub(crate) fn behind(
+        rule: Rule,
+        policy: &Policy,
+        limits: Limits,
+        seed: u64,
+        origin: Origin,
+    ) -> Result<Self, OutOfMemory> {
+        let mut tracker = Self::with(Directory::with_hints, rule, policy, limits, seed, origin)?;
+        tracker.thinning = Thinning::of(tracker.directory.capacity());
+        tracker.rows.is_behind = true;
+        Ok(tracker)
+    }
+
     /// Whether it is about networks, and not about the sources in them.
     pub(crate) fn are_networks(&self) -> bool {
         self.rows.are_networks()

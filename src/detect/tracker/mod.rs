@@ -12,6 +12,7 @@ mod thinning;
 pub(crate) use handed::{Handed, What};
 pub(crate) use replies::Replied;
 
+use self::admission::{pace, patience};
 use self::few_hosts::FewHosts;
 use self::thinning::Thinning;
 use crate::detect::batch::{Lookup, Lookups, NO_ROW};
@@ -67,17 +68,6 @@ pub(super) struct Tracker {
     few_hosts: Option<FewHosts>,
 }
 
-/// Quanta between the ports of an even scan that just reaches the threshold.
-fn pace(rule: &Rule) -> u8 {
-    QUANTA.div_ceil(u64::from(rule.threshold().max(2)) - 1) as u8
-}
-
-/// Quanta within which a scan that just reaches the threshold asks for three ports somewhere, however it paces them: the spans from each
-/// port to the next but one take up no more than two windows. Not fewer than for the threshold 20: time is kept in quanta.
-fn patience(rule: &Rule) -> u8 {
-    (2 * QUANTA / u64::from(rule.threshold().max(3) - 2)).clamp(QUANTA / 10, QUANTA) as u8
-}
-
 impl Tracker {
     /// That of the first rule, with all its memory, or an error if the system refuses any of it. `seed` keys the hash of what comes from
     /// the wire.
@@ -91,20 +81,7 @@ impl Tracker {
         Self::with(Directory::new, rule, policy, limits, seed, origin)
     }
 
-    /// The same of a rule behind the first: in a flood it looks at a share of the new sources.
-    pub(super) fn behind(
-        rule: Rule,
-        policy: &Policy,
-        limits: Limits,
-        seed: u64,
-        origin: Origin,
-    ) -> Result<Self, OutOfMemory> {
-        let mut tracker = Self::with(Directory::with_hints, rule, policy, limits, seed, origin)?;
-        tracker.thinning = Thinning::of(tracker.directory.capacity());
-        tracker.rows.is_behind = true;
-        Ok(tracker)
-    }
-
+    /// That of any rule, with a directory of this make.
     fn with(
         directory: impl Fn(usize, u64) -> Result<Directory, OutOfMemory>,
         rule: Rule,
@@ -176,14 +153,6 @@ impl Tracker {
     /// the source and class of the last one.
     #[inline(always)]
     pub(super) fn look_ahead(&mut self, hash: u64, is_again: bool) {
-        if let Some(arrived) = self.fetch(hash, is_again) {
-            self.look_up(arrived);
-        }
-    }
-
-    /// Has its set of the directory brought into the cache. The number of a probe whose row can be looked up now.
-    #[inline(always)]
-    fn fetch(&mut self, hash: u64, is_again: bool) -> Option<usize> {
         let spot = if is_again {
             self.lookups.latest().spot
         } else {
@@ -191,7 +160,9 @@ impl Tracker {
             self.directory.prefetch(spot);
             spot
         };
-        self.lookups.push(spot)
+        if let Some(arrived) = self.lookups.push(spot) {
+            self.look_up(arrived);
+        }
     }
 
     /// No more probes are gathered: looks up the rest.

@@ -1,6 +1,7 @@
 //! Another rule, or other tables, for a tracker that is at work.
 
-use super::{Tracker, pace, patience};
+use super::Tracker;
+use super::admission::{pace, patience};
 use crate::detect::party::Parties;
 use crate::detect::rule::{Policy, Rule};
 use crate::detect::scan::Source;
