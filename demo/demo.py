@@ -93,7 +93,8 @@ class Mailbox(socketserver.StreamRequestHandler):
             word = line[:4].upper()
             if word == b"DATA":
                 self.wfile.write(b"354 go on\r\n")
-                lines = iter(self.rfile.readline, b".\r\n")
+                # A line that begins with a dot comes with one more (RFC 5321, section 4.5.2).
+                lines = (line.removeprefix(b".") for line in iter(self.rfile.readline, b".\r\n"))
                 mails.append(email.message_from_bytes(b"".join(lines), policy=email.policy.default))
             self.wfile.write(b"221 bye\r\n" if word == b"QUIT" else b"250 fine\r\n")
             if word == b"QUIT":
