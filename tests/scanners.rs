@@ -375,7 +375,8 @@ fn sweeps_and_blocks_are_seen_on_a_gateway() {
             );
             Ended(lab.on("s1", "sh").args(["-c", &command]).spawn().unwrap())
         };
-        let _block = masscan("198.51.100.71", "-p1-24 --rate 16");
+        // In this order twenty ports come long before 25 hosts: else it would be a sweep first, and a block later.
+        let _block = masscan("198.51.100.71", "-p1-24 --rate 16 --seed 31");
         let _sweep = masscan("198.51.100.72", "-p22 --rate 100");
         let zmap = "zmap -q -p 22 -B 1M --cooldown-time=1 -i eth0 -S 198.51.100.73 -G GATEWAY -o /dev/null --blacklist-file=/dev/null \
                     192.0.2.0/27";
