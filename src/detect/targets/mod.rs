@@ -165,7 +165,7 @@ impl Targets {
             Recorded::Again => {}
             Recorded::Full => row.full = Some(quantum),
         }
-        let is_wider = self.belongs(at, probe, recorded, sink.now());
+        let is_wider = self.belongs(at, (probe, owner), recorded, sink.now());
         let row = &mut self.rows[at];
         let ports = row.slots.len();
         self.overall.reach(self.present.epoch, ports);
@@ -191,7 +191,7 @@ impl Targets {
 
     /// A probe is of the scan of a row, or of one that may be found. Says whether its port is new to an open scan.
     #[inline]
-    fn belongs(&mut self, at: usize, probe: &Probe, recorded: Recorded, now: u64) -> bool {
+    fn belongs(&mut self, at: usize, (probe, owner): (&Probe, u32), recorded: Recorded, now: u64) -> bool {
         let row = &mut self.rows[at];
         if row.episode.is_open() {
             row.run.push(probe);
@@ -204,7 +204,6 @@ impl Targets {
             row.lately.again(probe);
         }
         let Some(place) = row.wide.filter(|_| recorded != Recorded::Again) else { return false };
-        let owner = self.owner(probe.source);
         self.wide.add(place, probe.port, self.source_hasher.hash_one(owner))
     }
 
