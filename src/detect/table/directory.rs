@@ -45,8 +45,8 @@ pub(crate) struct Directory {
     /// One bit for each set: whether some of its sources live away, now. Only then the neighbour is asked for them: in a flood that
     /// spares each new source a cache line.
     overflowed: Vec<u64>,
-    /// A bit of each set for each kind of tag that its sources have, wherever they live, and those that it had; empty unless asked for by
-    /// `with_hints`. They say of most sources that they are in no slot, and are so few that they stay in the cache.
+    /// Two bits of each set for each kind of tag that its sources have, wherever they live; empty unless asked for by `with_hints`. They
+    /// say of most sources that they are in no slot, and are so few that they stay in the cache.
     hints: Vec<u64>,
     /// Room for all of a part while its key is replaced.
     moving: Vec<Moving>,
@@ -185,9 +185,19 @@ impl Directory {
         if (before | head) & AWAY != 0 {
             self.note_overflow(at / WAYS);
         }
-        // What is gone leaves its bit behind; the next sweep takes it away.
-        if let Some(hints) = self.hints.get_mut(home(at / WAYS, head)) {
-            *hints |= hint(head);
+        if !self.hints.is_empty() {
+            self.note_hints(at / WAYS, before, head);
+        }
+    }
+
+    /// A head was put in a set in the place of another.
+    #[inline(never)]
+    fn note_hints(&mut self, set: usize, before: Head, head: Head) {
+        let [(old, gone), (new, bits)] = [before, head].map(|head| (home(set, head), hint(head)));
+        self.hints[new] |= bits;
+        // In a flood one comes in the place of another all the time, and soon every bit would be set.
+        if gone != 0 && (old, gone) != (new, bits) {
+            self.renew_hints_of(old);
         }
     }
 
@@ -198,12 +208,19 @@ impl Directory {
         if has_away { self.overflowed[word] |= bit } else { self.overflowed[word] &= !bit }
     }
 
-    /// Has the set of a source brought into the cache, and the neighbouring one if the source may be there. (Without a branch: it could
-    /// be mispredicted.)
+    /// Has the set of a source brought into the cache, and what says whether the source may be next door.
     #[inline(always)]
     pub(crate) fn prefetch(&self, spot: Spot) {
         let (home, set) = self.set(spot);
         prefetch(set);
+        prefetch(&self.overflowed[home / 64]);
+    }
+
+    /// A while later: has the neighbouring set brought into the cache, if the source may be there. (Without a branch: it could be
+    /// mispredicted.)
+    #[inline(always)]
+    pub(crate) fn prefetch_next_door(&self, spot: Spot) {
+        let home = self.set(spot).0;
         prefetch(&self.sets.as_slice()[home ^ usize::from(self.has_overflowed(home))]);
     }
 
@@ -222,7 +239,8 @@ impl Directory {
     /// Whether a source is certainly in no slot, as far as hints tell: its set need not be in the cache for that.
     #[inline(always)]
     pub(crate) fn is_nowhere(&self, spot: Spot) -> bool {
-        self.hints.get(spot.set as usize).is_some_and(|hints| hints & hint(Self::wanted(spot)) == 0)
+        let hint = hint(Self::wanted(spot));
+        self.hints.get(spot.set as usize).is_some_and(|hints| hints & hint != hint)
     }
 
     /// Finds a source. `is` compares a row with it. Most are nowhere, or are alone with their tag.
@@ -347,7 +365,17 @@ impl Directory {
         self.renew_hints();
     }
 
-    /// Those of sources that are gone go, too.
+    /// A source that belongs to a set went: so does its bit, if no other has it.
+    fn renew_hints_of(&mut self, set: usize) {
+        let sets = self.sets.as_slice();
+        let of = |at: usize, away: Head| {
+            let belong = move |head: &&Head| **head & AWAY == away;
+            sets[at][..WAYS].iter().filter(belong).fold(0, |hints, &head| hints | hint(head))
+        };
+        self.hints[set] = of(set, 0) | if self.has_overflowed(set) { of(set ^ 1, AWAY) } else { 0 };
+    }
+
+    /// The same of all sets.
     fn renew_hints(&mut self) {
         if self.hints.is_empty() {
             return;
@@ -367,11 +395,12 @@ fn home(set: usize, head: Head) -> usize {
     set ^ usize::from(head & AWAY != 0)
 }
 
-/// The bit of a slot among the hints of its set; a free one has none. The sources of a share of all have few kinds of tag among them
-/// (`Spot::is_in_share`), so that those who are not in it are told from them.
+/// The bits of a slot among the hints of its set, two as in a Bloom filter; a free one has none. Of the sources of a share of all
+/// (`Spot::is_in_share`) one of them is nearly always the same, so that those who are not in it are told from them.
 #[inline(always)]
 fn hint(head: Head) -> u64 {
-    u64::from(head != 0) << ((head >> TAG_SHIFT) % u64::BITS)
+    let (is_taken, tag) = (u64::from(head != 0), head >> TAG_SHIFT);
+    is_taken << (tag % u64::BITS) | is_taken << (tag / u64::BITS % u64::BITS)
 }
 
 #[cfg(test)]
@@ -514,7 +543,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever is said to be nowhere is nowhere, whatever came and went; and after a sweep nothing is left of those who went.
+        /// Whoever is said to be nowhere is nowhere, whatever came and went, and nothing is left of those who went.
         #[test]
         fn who_is_nowhere_by_the_hints_has_no_slot(steps in prop::collection::vec((0..4_u8, 0..300_u32), 1..600)) {
             let mut directory = Directory::with_hints(64 * 16, 3).unwrap();
@@ -536,6 +565,9 @@ mod tests {
                     (3, _) if n % 50 == 0 => directory.sweep(1, false, |_| ()),
                     _ => {}
                 }
+                let told = directory.hints.clone();
+                directory.renew_hints();
+                prop_assert_eq!(told, directory.hints.clone(), "nothing is left of those who went");
                 for n in 0..300 {
                     let there = spot(&directory, n);
                     prop_assert!(!directory.is_nowhere(there) || directory.find(there, |row| row == n).1 == Found::Nothing);
@@ -544,8 +576,6 @@ mod tests {
             for at in 0..directory.capacity() as usize {
                 directory.clear(at);
             }
-            directory.put_on_probation(0, Spot::at(0, 1), Probation::new(80, 0, 1));
-            directory.sweep(1, true, |_| ());
             prop_assert!(directory.hints.iter().all(|&hints| hints == 0));
         }
     }

@@ -1,7 +1,7 @@
 //! Time passes for a host: ports leave the window, a scan ends.
 
 use super::Targets;
-use super::muted::Muted;
+use super::concerns::Concerns;
 use crate::detect::rule::Policy;
 use crate::detect::scan::{EventKind, Scan};
 use crate::detect::sink::EventSink;
@@ -133,9 +133,8 @@ impl Targets {
             && what(old) == what(policy);
         if !is_same {
             self.empty(sink);
-            (self.home, self.parties) = (policy.home.clone(), policy.parties.clone());
         }
         // Names change nothing of what was counted: who is muted from now on is out of it within a window.
-        self.muted = Muted::of(&policy.names, &policy.parties);
+        self.concerns = Concerns::of(policy);
     }
 }

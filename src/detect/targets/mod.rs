@@ -10,6 +10,7 @@
 //! The adversary chooses all sources, and on a gateway all hosts. There are only so many hosts; a new one takes the place of the one
 //! of least ports, and of equals the one that was asked longest ago, among eight that a keyed hash puts together.
 
+mod concerns;
 mod lately;
 mod life;
 mod muted;
@@ -18,18 +19,16 @@ mod show;
 mod slots;
 mod wide;
 
-use self::muted::Muted;
+use self::concerns::Concerns;
 use self::row::Target;
 use self::slots::Recorded;
 use self::wide::WidePool;
 use crate::detect::batch::Batch;
 use crate::detect::distinct::peaks::OverallPeak;
 use crate::detect::memory::{OutOfMemory, prefetch, vec_of};
-use crate::detect::networks::Networks;
-use crate::detect::party::Parties;
 use crate::detect::probe::{Class, Probe};
 use crate::detect::rule::{Limits, Policy, Rule};
-use crate::detect::scan::{EventKind, Kind, Source};
+use crate::detect::scan::{EventKind, Kind};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::{Counters, Evicted};
 use crate::detect::time::present::Present;
@@ -45,11 +44,7 @@ use std::net::IpAddr;
 pub(super) struct Targets {
     rule: Rule,
     limits: Limits,
-    parties: Parties,
-    /// What is inside; empty if nobody said. Other hosts do not count.
-    home: Networks,
-    /// Who takes no part.
-    muted: Muted,
+    concerns: Concerns,
     present: Present,
     /// Finds hosts.
     hasher: foldhash::quality::FixedState,
@@ -91,9 +86,7 @@ impl Targets {
         Ok(Self {
             rule,
             limits,
-            parties: policy.parties.clone(),
-            home: policy.home.clone(),
-            muted: Muted::of(&policy.names, &policy.parties),
+            concerns: Concerns::of(policy),
             present: Present::new(rule.window_nanos, limits.hold_nanos),
             port_key: source_hasher.hash_one(seed) as u32 | 1,
             hasher,
@@ -110,22 +103,61 @@ impl Targets {
     }
 
     /// Observes what the rules about sources leave of a batch.
-    pub(super) fn observe_handed(&mut self, batch: &Batch, handed: &[Handed], sink: &mut EventSink<'_>) {
-        for handed in handed {
-            let Some(probe) = batch.at(handed.at) else { continue };
-            if !self.home.is_empty() && !self.home.contains(probe.host) {
+    pub(super) fn observe_handed(&mut self, batch: &Batch, mut handed: &[Handed], sink: &mut EventSink<'_>) {
+        loop {
+            handed = &handed[self.count_flood(batch, handed)..];
+            let Some((next, rest)) = handed.split_first() else { return };
+            handed = rest;
+            let Some(probe) = batch.at(next.at).filter(|probe| self.concerns.includes(probe)) else {
                 continue;
-            }
-            if self.is_muted(probe.source) {
-                continue;
-            }
-            sink.now = handed.now;
+            };
+            sink.now = next.now;
             self.pass(sink);
-            match handed.what {
+            match next.what {
                 What::Forget => self.forget(probe, sink),
                 What::Count | What::CountNew => self.observe(probe, sink),
             }
         }
+    }
+
+    /// In a flood of all ports to one host nearly every probe is of its open scan, which had the port, and the port is one of those that
+    /// there is no room for. Counts those at the head of a list as `count` does, and says how many they were.
+    fn count_flood(&mut self, batch: &Batch, handed: &[Handed]) -> usize {
+        let row = &mut self.rows[self.latest];
+        let Some(place) = row.wide.filter(|_| row.quantum == self.present.quantum && row.episode.is_above())
+        else {
+            return 0;
+        };
+        if !row.slots.is_full() {
+            return 0;
+        }
+        let mut wide = self.wide.at(place);
+        let (mut counted, mut last) = (0, row.last_probe);
+        for next in handed {
+            let Some(probe) = batch.at(next.at) else { break };
+            let is_of_it = next.what != What::Forget
+                && row.host == probe.host
+                && row.class == probe.technique.class()
+                && !self.present.is_over(next.now)
+                && !row.slots.may_have(probe.port, self.port_key)
+                && wide.has(probe.port)
+                && self.concerns.includes(probe);
+            if !is_of_it {
+                break;
+            }
+            row.run.push(probe);
+            wide.add_source(
+                self.source_hasher.hash_one(self.concerns.owner(probe.source, &self.source_hasher)),
+            );
+            (counted, last) = (counted + 1, next.now);
+        }
+        if counted > 0 {
+            row.probes += counted as u64;
+            (row.last_of_scan, row.last_probe) = (last, last);
+            (row.full, row.is_cut) = (Some(row.quantum), true);
+            self.overall.reach(self.present.epoch, row.slots.len());
+        }
+        counted
     }
 
     /// Time passes.
@@ -151,7 +183,7 @@ impl Targets {
 
     /// Counts a probe for a row that was brought to the present.
     fn count(&mut self, at: usize, probe: &Probe, sink: &mut EventSink<'_>) {
-        let (quantum, owner) = (self.present.quantum, self.owner(probe.source));
+        let (quantum, owner) = (self.present.quantum, self.concerns.owner(probe.source, &self.source_hasher));
         let row = &mut self.rows[at];
         row.last_probe = sink.now();
         if row.slots.len() == 0 && !row.episode.is_open() {
@@ -232,22 +264,8 @@ impl Targets {
         let class = probe.technique.class();
         if let Some(at) = self.find(probe.host, class) {
             self.settle(at, sink);
-            let owner = self.owner(probe.source);
+            let owner = self.concerns.owner(probe.source, &self.source_hasher);
             self.rows[at].slots.forget(owner, self.port_key);
-        }
-    }
-
-    #[inline]
-    fn is_muted(&self, source: IpAddr) -> bool {
-        !self.muted.is_empty() && self.muted.contains(Source::by(source, &self.parties).address)
-    }
-
-    /// What a source is told apart by: an IPv4 address is its own 32 bits.
-    #[inline]
-    fn owner(&self, source: IpAddr) -> u32 {
-        match Source::by(source, &self.parties).address {
-            IpAddr::V4(v4) => v4.to_bits(),
-            IpAddr::V6(v6) => self.source_hasher.hash_one(v6.to_bits()) as u32,
         }
     }
 

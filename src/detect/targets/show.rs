@@ -62,7 +62,7 @@ impl Targets {
 
     /// The open scans in which a source owns a port at this moment, and how many it owns; at most so many, by the time of their hit.
     pub(crate) fn scans_with(&self, source: Source, timeline: &Timeline, most: usize) -> Vec<(Scan, u32)> {
-        let owner = self.owner(source.address);
+        let owner = self.concerns.owner(source.address, &self.source_hasher);
         let owned = |row: &Target| row.slots.iter().filter(|slot| slot.owner == owner).count() as u32;
         let open =
             (0..self.rows.len()).filter(|&at| self.rows[at].is_used && self.rows[at].episode.is_open());
@@ -112,7 +112,7 @@ impl Targets {
             sources: Vec::new(),
             published_sources_limit: self.limits.max_sources as u64,
             suppressed_sources: 0,
-            parties: self.parties.clone(),
+            parties: self.concerns.parties().clone(),
             port_sources: PortSources::default(),
             names: Default::default(),
             named_hits: Default::default(),

@@ -10,8 +10,8 @@ use crate::detect::tuning::{MOST_SLOTS, QUANTA, SLOTS};
 /// Words of the bits that say which places are taken.
 const WORDS: usize = SLOTS / 64;
 
-/// Words of the bits that say which ports may be there: five bits for each that can be, so that of the ports that are not there one in
-/// six is looked for.
+/// Words of the bits that say which ports may be there, two bits for each as in a Bloom filter: of the ports that are not there one in ten
+/// is looked for.
 const HINTS: usize = 16;
 
 /// A port within the window.
@@ -98,7 +98,7 @@ impl Slots {
     /// A source asked for a port.
     #[inline]
     pub(super) fn record(&mut self, port: u16, owner: u32, quantum: u64, key: u32) -> Recorded {
-        let is_full = self.len == MOST_SLOTS;
+        let is_full = self.is_full();
         if is_full && !self.may_have(port, key) {
             return Recorded::Full;
         }
@@ -145,15 +145,22 @@ impl Slots {
         Recorded::Visited
     }
 
+    /// Whether there is no room for another.
     #[inline]
-    fn may_have(&self, port: u16, key: u32) -> bool {
-        let (word, bit) = hint(port, key);
-        self.hints[word] & bit != 0
+    pub(super) fn is_full(&self) -> bool {
+        self.len == MOST_SLOTS
+    }
+
+    /// Whether a port may be there; if not, it is not.
+    #[inline]
+    pub(super) fn may_have(&self, port: u16, key: u32) -> bool {
+        hints(port, key).iter().all(|(word, bit)| self.hints[*word] & bit != 0)
     }
 
     fn put(&mut self, at: usize, slot: Slot, key: u32) {
-        let (word, bit) = hint(slot.port, key);
-        self.hints[word] |= bit;
+        for (word, bit) in hints(slot.port, key) {
+            self.hints[word] |= bit;
+        }
         self.slots[at] = slot;
         self.taken[at / 64] |= 1 << (at % 64);
         self.len += 1;
@@ -240,11 +247,14 @@ fn place(port: u16, key: u32) -> usize {
     (spread(port, key) >> 16) as usize % SLOTS
 }
 
-/// The word and the bit that say whether it may be there.
+/// The words and the bits that say whether it may be there.
 #[inline]
-fn hint(port: u16, key: u32) -> (usize, u64) {
-    let at = (spread(port, key) >> 20) as usize % (64 * HINTS);
-    (at / 64, 1 << (at % 64))
+fn hints(port: u16, key: u32) -> [(usize, u64); 2] {
+    let spread = spread(port, key);
+    [12, 22].map(|shift| {
+        let at = (spread >> shift) as usize % (64 * HINTS);
+        (at / 64, 1 << (at % 64))
+    })
 }
 
 /// The key is odd: an attacker who does not know it cannot have ports in one place.

@@ -57,19 +57,21 @@ impl WidePool {
     /// A source, by its hash, asked for a port. Says whether that is a new one.
     #[inline]
     pub(super) fn add(&mut self, place: u16, port: u16, source: u64) -> bool {
-        let at = usize::from(place);
-        let word = &mut self.ports[at * PORT_WORDS + usize::from(port) / 64];
-        let bit = 1 << (port % 64);
-        let is_new = *word & bit == 0;
-        self.counts[at] += u32::from(is_new);
-        *word |= bit;
-        let register = (source % SOURCE_REGISTERS as u64) as usize;
-        let rank = (source >> 16).trailing_zeros().min(47) as u64 + 1;
-        let (word, shift) = (&mut self.registers[at * REGISTER_WORDS + register / 8], register % 8 * 8);
-        if (*word >> shift & 0xff) < rank {
-            *word = *word & !(0xff << shift) | rank << shift;
-        }
+        let mut wide = self.at(place);
+        wide.add_source(source);
+        let is_new = wide.add_port(port);
+        self.counts[usize::from(place)] += u32::from(is_new);
         is_new
+    }
+
+    /// The place of this number.
+    #[inline]
+    pub(super) fn at(&mut self, place: u16) -> Wide<'_> {
+        let at = usize::from(place);
+        Wide {
+            ports: &mut self.ports[at * PORT_WORDS..][..PORT_WORDS],
+            registers: &mut self.registers[at * REGISTER_WORDS..][..REGISTER_WORDS],
+        }
     }
 
     /// How many ports.
@@ -99,6 +101,39 @@ impl WidePool {
         #[allow(clippy::cast_sign_loss, reason = "an estimate is positive")]
         let sources = estimate.round() as u32;
         sources
+    }
+}
+
+/// What a place has, but for how many ports those are.
+pub(super) struct Wide<'a> {
+    ports: &'a mut [u64],
+    registers: &'a mut [u64],
+}
+
+impl Wide<'_> {
+    /// Whether a port was asked for.
+    #[inline]
+    pub(super) fn has(&self, port: u16) -> bool {
+        self.ports[usize::from(port) / 64] >> (port % 64) & 1 == 1
+    }
+
+    /// A port was asked for. Says whether it is a new one.
+    #[inline]
+    fn add_port(&mut self, port: u16) -> bool {
+        let is_new = !self.has(port);
+        self.ports[usize::from(port) / 64] |= 1 << (port % 64);
+        is_new
+    }
+
+    /// A source, by its hash, asked for a port.
+    #[inline]
+    pub(super) fn add_source(&mut self, source: u64) {
+        let register = (source % SOURCE_REGISTERS as u64) as usize;
+        let rank = (source >> 16).trailing_zeros().min(47) as u64 + 1;
+        let (word, shift) = (&mut self.registers[register / 8], register % 8 * 8);
+        if (*word >> shift & 0xff) < rank {
+            *word = *word & !(0xff << shift) | rank << shift;
+        }
     }
 }
 

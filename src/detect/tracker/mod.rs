@@ -184,7 +184,9 @@ impl Tracker {
         let row = match self.lookups.before(at) {
             Some(row) => row,
             None => {
-                let row = self.directory.likely_row(self.lookups.at(at).spot).unwrap_or(NO_ROW);
+                let spot = self.lookups.at(at).spot;
+                self.directory.prefetch_next_door(spot);
+                let row = self.directory.likely_row(spot).unwrap_or(NO_ROW);
                 self.rows.prefetch(row);
                 row
             }

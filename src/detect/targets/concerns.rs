@@ -1,0 +1,53 @@
+//! Which probes count for a rule about scans by many, and whose they are.
+
+use super::muted::Muted;
+use crate::detect::networks::Networks;
+use crate::detect::party::Parties;
+use crate::detect::probe::Probe;
+use crate::detect::rule::Policy;
+use crate::detect::scan::Source;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
+/// What an operator said of hosts and sources.
+#[derive(Debug)]
+pub(super) struct Concerns {
+    parties: Parties,
+    /// What is inside; empty if nobody said. Other hosts do not count.
+    home: Networks,
+    /// Who takes no part.
+    muted: Muted,
+}
+
+impl Concerns {
+    /// That of a policy.
+    pub(super) fn of(policy: &Policy) -> Self {
+        Self {
+            parties: policy.parties.clone(),
+            home: policy.home.clone(),
+            muted: Muted::of(&policy.names, &policy.parties),
+        }
+    }
+
+    /// Which addresses are one party.
+    pub(super) fn parties(&self) -> &Parties {
+        &self.parties
+    }
+
+    /// Whether a probe counts: what it asks is inside, and who asks takes part.
+    #[inline]
+    pub(super) fn includes(&self, probe: &Probe) -> bool {
+        (self.home.is_empty() || self.home.contains(probe.host))
+            && (self.muted.is_empty()
+                || !self.muted.contains(Source::by(probe.source, &self.parties).address))
+    }
+
+    /// What a source is told apart by: an IPv4 address is its own 32 bits.
+    #[inline]
+    pub(super) fn owner(&self, source: IpAddr, hasher: &impl BuildHasher) -> u32 {
+        match source {
+            IpAddr::V4(v4) => v4.to_bits(),
+            IpAddr::V6(v6) => hasher.hash_one(v6.to_bits() & self.parties.party(v6).mask) as u32,
+        }
+    }
+}
