@@ -47,7 +47,7 @@ fn run() -> ExitCode {
     };
     if settings.flags.config.check || settings.flags.command.is_some() {
         // Live, they go where the log goes.
-        for warning in Ignored::by(&settings.policy).warnings(settings.policy.threshold) {
+        for warning in Ignored::by(&settings.policy).warnings(&settings.policy) {
             say(&format!("warning: the configuration blinds: {warning}"));
         }
         settings.idle(&settings.policy).iter().for_each(|warning| say(&format!("warning: {warning}")));

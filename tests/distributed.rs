@@ -599,14 +599,26 @@ fn who_is_muted_takes_no_part() {
     assert_eq!(found_by(&policy, asks(0, 30)), [""; 0]);
     assert_eq!(found_by(&policy, asks(40, 48)), [""; 0], "half of the ports are theirs");
     assert_eq!(found_by(&policy, asks(64, 30)), ["distributed of 192.0.2.10: 100 ports by 30"]);
-    // Who is muted by a reload is out of it within a window; nothing ends by that.
+    // Who is muted by a reload is out of what was counted, and others are not.
     let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
     let mut detector = Detector::new(Policy::standard(), limits, 1, Origin::Sorted);
     let mut events = Vec::new();
     detector.observe(&asks(0, 30)[..90], &mut |event| events.push(event.kind));
-    detector.reload(policy, &mut |event| events.push(event.kind));
+    detector.reload(policy.clone(), &mut |event| events.push(event.kind));
     detector.observe(&asks(0, 30)[90..], &mut |event| events.push(event.kind));
     assert_eq!(events, []);
+    let mut detector = Detector::new(Policy::standard(), limits, 1, Origin::Sorted);
+    let asks = [asks(0, 30), asks(64, 30)].map(|asks| asks[..99].to_vec());
+    detector.observe(&asks[0], &mut |event| events.push(event.kind));
+    detector.reload(policy.clone(), &mut |event| events.push(event.kind));
+    detector.observe(&asks[1], &mut |event| events.push(event.kind));
+    assert_eq!(events, [], "a port from those and 99 from these");
+    let mut detector = Detector::new(Policy::standard(), limits, 1, Origin::Sorted);
+    detector.observe(&asks[1], &mut |event| events.push(event.kind));
+    detector.reload(policy, &mut |event| events.push(event.kind));
+    let last = Probe { port: 1_000, ..asks[1][98] };
+    detector.observe(&[last], &mut |event| events.push(event.kind));
+    assert_eq!(events, [EventKind::Hit], "of these nothing is forgotten");
 }
 
 /// Who took part can be asked for, as long as a port counts for him.

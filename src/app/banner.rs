@@ -110,7 +110,7 @@ fn say_who_can_read(listeners: &web::Listeners, config: Option<&web::ConfigFile>
 
 /// Says which lists of a policy most likely hold more than was meant, and what has no effect.
 pub(super) fn warn_of(settings: &Settings, policy: &Policy) {
-    for warning in Ignored::by(policy).warnings(policy.threshold) {
+    for warning in Ignored::by(policy).warnings(policy) {
         log::warn!("the configuration blinds: {warning}");
     }
     for warning in settings.idle(policy) {

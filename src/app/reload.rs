@@ -177,7 +177,7 @@ impl Reloads {
 }
 
 fn show_ignored(state: &mut ProcessState, ignored: Ignored) {
-    state.ignored_addresses = [ignored.ipv4, ignored.ipv6];
+    state.ignored_addresses = [ignored.sources.ipv4, ignored.sources.ipv6];
     state.ignored_ports = ignored.ports.into();
 }
 

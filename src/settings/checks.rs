@@ -32,21 +32,21 @@ impl<T: Quantity> Bound<T> {
     }
 }
 
-/// The flag if it is given, else what the file says, else the default. An error says where the value stands.
+/// The flag if it is given, else what the file says, else the default. An error says where the value stands; one in the file is an error
+/// even where the flag stands in its place, for the flag may be gone tomorrow.
 pub(super) fn choose<T: Quantity>(
     bound: &Bound<T>,
     flag: Option<T>,
     file: Option<Located<T>>,
     path: Option<&Path>,
 ) -> Result<T, SettingsError> {
-    match (flag, file, path) {
-        (Some(value), _, _) => bound.check(value),
-        (None, Some(Located { value, line }), Some(path)) => {
-            let path = printable(&path.to_string_lossy());
-            bound.check_as(&format!("invalid configuration {path}: line {line}: {}", bound.key()), value)
-        }
-        (None, _, _) => Ok(bound.default),
-    }
+    let in_file = file.zip(path).map(|(Located { value, line }, path)| {
+        let path = printable(&path.to_string_lossy());
+        bound.check_as(&format!("invalid configuration {path}: line {line}: {}", bound.key()), value)
+    });
+    let of_flag = flag.map(|value| bound.check(value)).transpose()?;
+    let of_file = in_file.transpose()?;
+    Ok(of_flag.or(of_file).unwrap_or(bound.default))
 }
 
 /// As the core counts time.

@@ -5,6 +5,10 @@ use super::flags::Flags;
 use crate::capture::Patterns;
 use crate::detect::{Policy, Subject, Technique, Techniques};
 use crate::settings::bounds::MAX_INTERFACES;
+use crate::settings::ignored::by_ports;
+
+/// Numbers of IP protocols.
+const PROTOCOLS: u32 = 256;
 
 /// What has no effect, of these flags and of this policy.
 pub(super) fn warnings(flags: &Flags, policy: &Policy) -> Vec<String> {
@@ -39,7 +43,16 @@ fn by_policy(flags: &Flags, policy: &Policy) -> Vec<&'static str> {
     // `all` means what can be found.
     let is_all = policy.techniques.and(Techniques::of(&[Technique::Ack])) == Techniques::ALL;
     let alerts = policy.names.networks().any(|(_, name)| policy.names.alerts(name).is_some());
+    // Of a protocol the number counts as a port.
+    let least = policy.behind().filter_map(|rule| by_ports(&rule)).chain([policy.threshold]).min();
     let idle = [
+        (
+            policy.techniques.contains(Technique::Protocol)
+                && !is_all
+                && !has_sweep
+                && least > Some(PROTOCOLS),
+            "protocol in detection.techniques is only counted: there are 256 protocols, and no rule is content with so few",
+        ),
         (
             policy.techniques.contains(Technique::Icmp) && !is_all && !has_sweep,
             "icmp in detection.techniques is only counted: it asks for no port, so only the rule for sweeps finds it, and there is none",
@@ -79,6 +92,7 @@ mod tests {
         const NAMES: &str = "names: {scanner: {networks: [192.0.2.54], mute: true}}";
         const HOME: &str = "detection: {home: [192.0.2.0/24]}";
         const ICMP: &str = "detection: {techniques: [syn, icmp]}";
+        const PROTOCOL: &str = "detection: {techniques: [syn, protocol]}";
         for (words, text, idle) in [
             ("", "", ""),
             ("-i eth* --capture.max-interfaces=9", "", ""),
@@ -88,6 +102,15 @@ mod tests {
             ("--web.enable-lifecycle", NAMES, ""),
             ("--web.enable-lifecycle", "", "--web.enable-lifecycle has"),
             ("", ICMP, ""),
+            ("", PROTOCOL, ""),
+            ("--detection.threshold=300", PROTOCOL, ""),
+            ("--detection.threshold=256 --detection.sweep-threshold=0", PROTOCOL, ""),
+            ("--detection.threshold=300 --detection.sweep-threshold=0", PROTOCOL, ""),
+            (
+                "--detection.threshold=300 --detection.sweep-threshold=0 --detection.distributed-threshold=0",
+                PROTOCOL,
+                "protocol in detection.techniques is",
+            ),
             ("--detection.sweep-threshold=0", ICMP, "icmp in detection.techniques is"),
             ("--detection.sweep-threshold=0 --detection.techniques=all", "", ""),
             ("--detection.sweep-threshold=0 --detection.techniques=all --detection.replies", "", ""),

@@ -14,7 +14,7 @@ mod slower;
 mod syntax;
 
 pub use error::SettingsError;
-pub use ignored::Ignored;
+pub use ignored::{Ignored, Share};
 
 use crate::capture::{LiveOptions, Patterns, REQUEST_RING_BYTES, Tunnels};
 use crate::detect::{Limits, Networks, Parties, Policy, Technique, Techniques};
@@ -419,11 +419,17 @@ mod tests {
 
     #[test]
     fn what_blinds_is_told_and_what_is_an_exception_is_not() {
+        const MUTED: &str = "muted names hold 100 % of all IPv4 addresses: nobody is woken by a scan from there, and they take no \
+                             part in scans by many";
+        const HALF: &str = "muted names hold 50 % of all IPv4 addresses: nobody is woken by a scan from there, and they take no \
+                            part in scans by many";
         let told = |ignore: &str| {
-            let file = file(&format!("ignore: {ignore}\n"));
+            let (ignore, names) = ignore.split_once(';').unwrap_or((ignore, "{}"));
+            let file = file(&format!("ignore: {ignore}\nnames: {names}\n"));
             let policy = settings(&format!("--config.file={}", file.path().display())).unwrap().policy;
             let ignored = Ignored::by(&policy);
-            ([ignored.ipv4, ignored.ipv6], ignored.ports, ignored.warnings(policy.threshold).join("; "))
+            let Share { ipv4, ipv6 } = ignored.sources;
+            ([ipv4, ipv6], ignored.ports, ignored.warnings(&policy).join("; "))
         };
         let v4 =
             "ignored sources (ignore.sources, --ignore.source) hold every IPv4 address: no IPv4 scan is seen";
@@ -456,6 +462,24 @@ mod tests {
                 "ignore.ports leaves 19 ports, and the threshold is 20: no scan is seen",
             ),
             ("{ports: [32768-65535]}", [0.0, 0.0], 32_768, ""),
+            (
+                "{ports: [0-65505]}",
+                [0.0, 0.0],
+                65_506,
+                "ignore.ports holds 65506 of 65536 ports: scans of these are not seen; \
+                 ignore.ports leaves 30 ports, and the rule of 10m takes 60: it finds nothing; \
+                 ignore.ports leaves 30 ports, and the rule of 1h takes 60: it finds nothing; \
+                 ignore.ports leaves 30 ports, and the rule of 3m takes 100: it finds nothing",
+            ),
+            ("{};{all: {networks: [0.0.0.0/0], mute: true}}", [0.0, 0.0], 0, MUTED),
+            ("{};{all: {networks: [0.0.0.0/1, 128.0.0.0/1], mute: true}}", [0.0, 0.0], 0, MUTED),
+            ("{};{some: {networks: [0.0.0.0/2], mute: true}}", [0.0, 0.0], 0, ""),
+            (
+                "{};{all: {networks: [0.0.0.0/0], mute: true}, not: {networks: [0.0.0.0/1]}}",
+                [0.0, 0.0],
+                0,
+                HALF,
+            ),
             (
                 "{ports: [1024-65535]}",
                 [0.0, 0.0],

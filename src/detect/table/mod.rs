@@ -7,6 +7,7 @@
 mod keys;
 mod moving;
 mod directory;
+mod hints;
 mod probation;
 mod room;
 pub(super) mod eviction;

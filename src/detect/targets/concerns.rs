@@ -7,7 +7,7 @@ use crate::detect::probe::Probe;
 use crate::detect::rule::Policy;
 use crate::detect::scan::Source;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What an operator said of hosts and sources.
 #[derive(Debug)]
@@ -40,6 +40,16 @@ impl Concerns {
         (self.home.is_empty() || self.home.contains(probe.host))
             && (self.muted.is_empty()
                 || !self.muted.contains(Source::by(probe.source, &self.parties).address))
+    }
+
+    /// Whether it mutes the same sources as another.
+    pub(super) fn mutes_as(&self, other: &Self) -> bool {
+        self.muted == other.muted
+    }
+
+    /// Whether it mutes an owner that is an IPv4 address.
+    pub(super) fn mutes_owner(&self, owner: u32) -> bool {
+        self.muted.contains(Ipv4Addr::from_bits(owner).into())
     }
 
     /// What a source is told apart by: an IPv4 address is its own 32 bits.

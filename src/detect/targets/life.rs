@@ -134,7 +134,17 @@ impl Targets {
         if !is_same {
             self.empty(sink);
         }
-        // Names change nothing of what was counted: who is muted from now on is out of it within a window.
-        self.concerns = Concerns::of(policy);
+        let concerns = Concerns::of(policy);
+        if concerns.mutes_as(&self.concerns) {
+            self.concerns = concerns;
+            return;
+        }
+        self.concerns = concerns;
+        // Who is muted from now on is out of what was counted. Of IPv6 it is not known whose a port is: all of it is.
+        for row in self.rows.iter_mut().filter(|row| row.is_used) {
+            let of_ipv4 = row.host.is_ipv4();
+            let concerns = &self.concerns;
+            row.slots.retain(self.port_key, |slot| of_ipv4 && !concerns.mutes_owner(slot.owner));
+        }
     }
 }

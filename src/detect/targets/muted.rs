@@ -10,7 +10,7 @@ use crate::detect::scan::Source;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Which sources are muted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Muted {
     /// From each address on, up to the next, whether they are. Ascending; empty where nobody is.
     from: Vec<(IpAddr, bool)>,

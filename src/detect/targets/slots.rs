@@ -172,7 +172,7 @@ impl Slots {
     }
 
     /// Keeps only some.
-    fn retain(&mut self, key: u32, keep: impl Fn(&Slot) -> bool) {
+    pub(super) fn retain(&mut self, key: u32, keep: impl Fn(&Slot) -> bool) {
         if self.iter().all(|slot| keep(&slot)) {
             return;
         }
