@@ -132,6 +132,10 @@ pub(super) const KEPT_PROBES: usize = 1_024;
 /// greater part, and it takes longer until any is remembered; a smaller one halves the share for a burst that would fit.
 pub(super) const THINNED_AFTER: u64 = 8;
 
+/// A flood is taken to go on for a quantum divided by this at least, and the share is what is right for that. Divided by more, and a long
+/// flood costs more until the share is right; by less, and after a short burst few are looked at for minutes.
+pub(super) const LEAST_FLOOD: u64 = 16;
+
 /// And not beyond one in two to this power: at a million new sources a second some hundred remain, which any doorkeeper holds.
 pub(super) const MOST_THINNED_BITS: u32 = 12;
 

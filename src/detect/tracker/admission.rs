@@ -35,7 +35,7 @@ impl Tracker {
             Vacated::Probation(source) => {
                 let may_return = source.age(now) <= self.pace;
                 if may_return && !is_known {
-                    self.thinning.lose(self.rows.present.quantum);
+                    self.thinning.lose(sink.now(), &self.rows.present);
                 }
                 self.count_evicted(if may_return { Evicted::Evidence } else { Evicted::Doorkeeper });
             }

@@ -297,7 +297,7 @@ impl Tracker {
             self.sweep_all(sink);
         }
         self.retired.expire(present.epoch, self.rows.least_published());
-        self.thinning.pass(present.quantum, self.directory.has_room());
+        self.thinning.pass(sink.now(), present.quantum, self.directory.has_room());
     }
 
     fn sweep_all(&mut self, sink: &mut EventSink<'_>) {
