@@ -35,8 +35,12 @@ impl Concerns {
     }
 
     /// Whether a probe counts: what it asks is inside, and who asks takes part.
-    #[inline]
+    #[inline(always)]
     pub(super) fn includes(&self, probe: &Probe) -> bool {
+        (self.home.is_empty() && self.muted.is_empty()) || self.includes_by_lists(probe)
+    }
+
+    fn includes_by_lists(&self, probe: &Probe) -> bool {
         (self.home.is_empty() || self.home.contains(probe.host))
             && (self.muted.is_empty()
                 || !self.muted.contains(Source::by(probe.source, &self.parties).address))
