@@ -1,7 +1,7 @@
 //! Time passes for a host: ports leave the window, a scan ends.
 
-use super::Targets;
 use super::concerns::Concerns;
+use super::{FREE, Targets};
 use crate::detect::rule::Policy;
 use crate::detect::scan::{EventKind, Scan};
 use crate::detect::sink::EventSink;
@@ -74,8 +74,7 @@ impl Targets {
             let scan = Scan { ended, ..self.scan(at, sink.timeline) };
             self.close(at, scan, sink);
         }
-        self.rows[at].is_used = false;
-        self.tags[at] = 0;
+        self.tags[at] = FREE;
     }
 
     /// A tick: scans end, and hosts that are not asked any more give up their rows.
@@ -86,7 +85,7 @@ impl Targets {
         self.swept = self.present.quantum;
         let mut ending = Vec::new();
         for at in 0..self.rows.len() {
-            if !self.rows[at].is_used {
+            if self.tags[at] == FREE {
                 continue;
             }
             match self.ended(at, sink.now()) {
@@ -99,8 +98,11 @@ impl Targets {
             self.settle(at, sink);
         }
         for at in 0..self.rows.len() {
+            if self.tags[at] == FREE {
+                continue;
+            }
             let row = &self.rows[at];
-            if row.is_used && row.slots.len() == 0 && !row.episode.is_open() {
+            if row.slots.len() == 0 && !row.episode.is_open() {
                 self.vacate(at, sink);
             }
         }
@@ -108,7 +110,7 @@ impl Targets {
 
     /// Its rule is gone, or another: open scans are reported as ended.
     pub(crate) fn empty(&mut self, sink: &mut EventSink<'_>) {
-        let mut used: Vec<_> = (0..self.rows.len()).filter(|&at| self.rows[at].is_used).collect();
+        let mut used: Vec<_> = self.used().collect();
         used.sort_unstable_by_key(|&at| (self.rows[at].host, self.rows[at].class));
         for at in used {
             self.counters.evicted[Evicted::Reload as usize] += 1;
@@ -141,7 +143,8 @@ impl Targets {
         }
         self.concerns = concerns;
         // Who is muted from now on is out of what was counted. Of IPv6 it is not known whose a port is: all of it is.
-        for row in self.rows.iter_mut().filter(|row| row.is_used) {
+        for row in self.rows.iter_mut().zip(&self.tags).filter_map(|(row, tag)| (*tag != FREE).then_some(row))
+        {
             let of_ipv4 = row.host.is_ipv4();
             let concerns = &self.concerns;
             row.slots.retain(self.port_key, |slot| of_ipv4 && !concerns.mutes_owner(slot.owner));

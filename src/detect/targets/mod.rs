@@ -39,6 +39,9 @@ use crate::detect::verdict::{self, Counts};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
+/// In the place of a tag: no host has the row.
+const FREE: u32 = 0;
+
 /// The hosts that are asked, by one rule. All memory is reserved by `new`.
 #[derive(Debug)]
 pub(super) struct Targets {
@@ -52,7 +55,7 @@ pub(super) struct Targets {
     source_hasher: foldhash::quality::FixedState,
     /// Spreads the ports of a host.
     port_key: u32,
-    /// Of each row the hash of its host, or 0 if it is free: a set is a few of them, side by side.
+    /// Of each row the hash of its host, or `FREE`: a set is a few of them, side by side.
     tags: Vec<u32>,
     rows: Vec<Target>,
     /// The row of the latest probe: a flood is often one of one host.
@@ -91,7 +94,7 @@ impl Targets {
             port_key: source_hasher.hash_one(seed) as u32 | 1,
             hasher,
             source_hasher,
-            tags: vec_of(sets * TARGET_WAYS, 0)?,
+            tags: vec_of(sets * TARGET_WAYS, FREE)?,
             rows: vec_of(sets * TARGET_WAYS, Target::NONE)?,
             latest: 0,
             wide: WidePool::new(wide)?,
@@ -171,7 +174,7 @@ impl Targets {
     fn observe(&mut self, probe: &Probe, sink: &mut EventSink<'_>) {
         let class = probe.technique.class();
         let latest = &self.rows[self.latest];
-        let at = if latest.is_used && latest.host == probe.host && latest.class == class {
+        let at = if self.tags[self.latest] != FREE && latest.host == probe.host && latest.class == class {
             self.latest
         } else {
             self.find_or_admit(probe, class, sink)
@@ -271,6 +274,11 @@ impl Targets {
 
     // ---- Where a host is.
 
+    /// The rows that hosts have.
+    fn used(&self) -> impl Iterator<Item = usize> {
+        self.tags.iter().enumerate().filter_map(|(at, tag)| (*tag != FREE).then_some(at))
+    }
+
     /// The first row of its set, and its tag there.
     #[inline]
     fn set_of(&self, host: IpAddr, class: Class) -> (usize, u32) {
@@ -291,7 +299,7 @@ impl Targets {
 
     #[inline]
     fn find_in(&self, first: usize, tag: u32, host: IpAddr, class: Class) -> Option<usize> {
-        let is_its = |row: &Target| row.is_used && row.host == host && row.class == class;
+        let is_its = |row: &Target| row.host == host && row.class == class;
         (first..first + TARGET_WAYS).find(|&at| self.tags[at] == tag && is_its(&self.rows[at]))
     }
 
@@ -302,7 +310,7 @@ impl Targets {
             return at;
         }
         let set = first..first + TARGET_WAYS;
-        let at = set.clone().find(|&at| !self.rows[at].is_used).unwrap_or_else(|| {
+        let at = set.clone().find(|&at| self.tags[at] == FREE).unwrap_or_else(|| {
             let worth = |at: usize| {
                 let row = &self.rows[at];
                 let is_over = self.present.quantum - row.quantum > QUANTA;
@@ -318,7 +326,7 @@ impl Targets {
 
     /// Gives up the host of a row, if it has one: an open scan is reported as ended now.
     fn evict(&mut self, at: usize, sink: &mut EventSink<'_>) {
-        if !self.rows[at].is_used {
+        if self.tags[at] == FREE {
             return;
         }
         self.settle(at, sink);

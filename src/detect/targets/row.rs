@@ -10,8 +10,6 @@ use std::net::{IpAddr, Ipv4Addr};
 /// One host in one class.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// Whether it is one at all.
-    pub is_used: bool,
     /// The host.
     pub host: IpAddr,
     /// How it is asked.
@@ -47,7 +45,6 @@ pub(super) struct Target {
 impl Target {
     /// None.
     pub(super) const NONE: Target = Target {
-        is_used: false,
         host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         class: Class::Syn,
         slots: Slots::NONE,
@@ -73,7 +70,7 @@ impl Target {
     /// It is another host now, of which nothing is known.
     pub(super) fn take(&mut self, probe: &Probe, quantum: u64) {
         self.slots.clear();
-        (self.is_used, self.host, self.class) = (true, probe.host, probe.technique.class());
+        (self.host, self.class) = (probe.host, probe.technique.class());
         (self.quantum, self.episode) = (quantum, Episode::NONE);
         self.start_over();
     }

@@ -64,8 +64,7 @@ impl Targets {
     pub(crate) fn scans_with(&self, source: Source, timeline: &Timeline, most: usize) -> Vec<(Scan, u32)> {
         let owner = self.concerns.owner(source.address, &self.source_hasher);
         let owned = |row: &Target| row.slots.iter().filter(|slot| slot.owner == owner).count() as u32;
-        let open =
-            (0..self.rows.len()).filter(|&at| self.rows[at].is_used && self.rows[at].episode.is_open());
+        let open = self.used().filter(|&at| self.rows[at].episode.is_open());
         let mut with: Vec<_> =
             open.map(|at| (at, owned(&self.rows[at]))).filter(|(_, ports)| *ports > 0).collect();
         with.sort_unstable_by_key(|&(at, _)| {
@@ -76,8 +75,9 @@ impl Targets {
 
     /// Hands over the open scans by the time of their hit, ties by host and class.
     pub(crate) fn each_open_scan(&self, timeline: &Timeline, take: &mut dyn FnMut(Scan)) {
-        let mut open: Vec<_> = (0..self.rows.len())
-            .filter(|&at| self.rows[at].is_used && self.rows[at].episode.is_open())
+        let mut open: Vec<_> = self
+            .used()
+            .filter(|&at| self.rows[at].episode.is_open())
             .map(|at| ((self.rows[at].detected.0, self.rows[at].host, self.rows[at].class), at))
             .collect();
         open.sort_unstable();
@@ -106,7 +106,7 @@ impl Targets {
             open_scans,
             scans,
             peak_distinct_ports: self.overall.peak(self.present.epoch),
-            tracked_sources: self.rows.iter().filter(|row| row.is_used).count() as u64,
+            tracked_sources: self.used().count() as u64,
             tracked_sources_limit: self.rows.len() as u64,
             saturated_sources: 0,
             sources: Vec::new(),
