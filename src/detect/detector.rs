@@ -2,6 +2,7 @@
 
 use crate::detect::batch::Batch;
 use crate::detect::explain::{ByRule, Explanation, explain};
+use crate::detect::ground::Ground;
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::{Ipv4Probe, Probe};
 use crate::detect::rule::{Limits, Policy, Rule, Subject};
@@ -59,13 +60,12 @@ impl Detector {
         origin: Origin,
     ) -> Result<Self, OutOfMemory> {
         policy.ignored_ports.sort_unstable();
-        let tracker =
-            |rule: &Rule| Tracker::behind(*rule, &policy, limits.of_slower(rule, &policy), seed, origin);
-        let targets =
-            |rule: Rule| Targets::new(rule, &policy, limits.of_slower(&rule, &policy), seed, origin);
+        let ground = Ground { policy: &policy, limits, seed, origin };
+        let tracker = |rule: &Rule| Tracker::behind(*rule, &ground.of_slower(rule));
+        let targets = |rule: Rule| Targets::new(rule, &ground.of_slower(&rule));
         Ok(Self {
             targets: policy.distributed.map(targets).transpose()?,
-            first: Tracker::new(policy.first_rule(), &policy, limits, seed, origin)?,
+            first: Tracker::new(policy.first_rule(), &ground)?,
             slower: policy.slower.iter().map(tracker).collect::<Result<_, _>>()?,
             handed: room_for(BATCH)?,
             replied: room_for(BATCH)?,

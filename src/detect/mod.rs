@@ -40,6 +40,7 @@ mod provenance;
 mod networks;
 mod subject;
 mod rule;
+mod ground;
 mod tuning;
 mod verdict;
 

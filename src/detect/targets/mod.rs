@@ -25,14 +25,14 @@ use self::slots::Recorded;
 use self::wide::WidePool;
 use crate::detect::batch::Batch;
 use crate::detect::distinct::peaks::OverallPeak;
+use crate::detect::ground::Ground;
 use crate::detect::memory::{OutOfMemory, prefetch, vec_of};
 use crate::detect::probe::{Class, Probe};
-use crate::detect::rule::{Limits, Policy, Rule};
+use crate::detect::rule::{Limits, Rule};
 use crate::detect::scan::{EventKind, Kind};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::{Counters, Evicted};
 use crate::detect::time::present::Present;
-use crate::detect::time::timeline::Origin;
 use crate::detect::tracker::{Handed, What};
 use crate::detect::tuning::{QUANTA, STRONG, TARGET_WAYS, WIDE_SHARE};
 use crate::detect::verdict::{self, Counts};
@@ -69,19 +69,10 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// With all its memory, or an error if the system refuses any of it. `seed` keys the hashes of what comes from the wire.
-    pub(super) fn new(
-        rule: Rule,
-        policy: &Policy,
-        limits: Limits,
-        seed: u64,
-        origin: Origin,
-    ) -> Result<Self, OutOfMemory> {
-        let hasher = foldhash::quality::FixedState::with_seed(seed);
-        let source_hasher = match origin {
-            Origin::Live => hasher.clone(),
-            Origin::File | Origin::Sorted => foldhash::quality::FixedState::with_seed(0),
-        };
+    /// With all its memory, or an error if the system refuses any of it.
+    pub(super) fn new(rule: Rule, ground: &Ground<'_>) -> Result<Self, OutOfMemory> {
+        let &Ground { policy, limits, seed, .. } = ground;
+        let source_hasher = ground.counting_hasher();
         let wide_bytes = limits.memory_bytes / WIDE_SHARE.1 * WIDE_SHARE.0;
         let wide = (wide_bytes / WidePool::BYTES).max(1);
         let left = limits.memory_bytes.saturating_sub(wide * WidePool::BYTES);
@@ -92,7 +83,7 @@ impl Targets {
             concerns: Concerns::of(policy),
             present: Present::new(rule.window_nanos, limits.hold_nanos),
             port_key: source_hasher.hash_one(seed) as u32 | 1,
-            hasher,
+            hasher: ground.hasher(),
             source_hasher,
             tags: vec_of(sets * TARGET_WAYS, FREE)?,
             rows: vec_of(sets * TARGET_WAYS, Target::NONE)?,

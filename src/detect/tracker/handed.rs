@@ -5,14 +5,14 @@ use super::Tracker;
 use super::replies::Replied;
 use super::thinning::Thinning;
 use crate::detect::batch::Batch;
+use crate::detect::ground::Ground;
 use crate::detect::memory::OutOfMemory;
 use crate::detect::probe::Probe;
 use crate::detect::rows::Seen;
-use crate::detect::rule::{Limits, Policy, Rule};
+use crate::detect::rule::Rule;
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 use crate::detect::table::{Directory, Found, Spot};
-use crate::detect::time::timeline::Origin;
 use crate::detect::tuning::BATCH;
 
 /// A probe of a batch that a rule hands down to the next slower one.
@@ -102,14 +102,8 @@ impl Marks {
 
 impl Tracker {
     /// That of a rule behind the first, with all its memory: in a flood it looks at a share of the new sources.
-    pub(crate) fn behind(
-        rule: Rule,
-        policy: &Policy,
-        limits: Limits,
-        seed: u64,
-        origin: Origin,
-    ) -> Result<Self, OutOfMemory> {
-        let mut tracker = Self::with(Directory::with_hints, rule, policy, limits, seed, origin)?;
+    pub(crate) fn behind(rule: Rule, ground: &Ground<'_>) -> Result<Self, OutOfMemory> {
+        let mut tracker = Self::with(Directory::with_hints, rule, ground)?;
         tracker.thinning = Thinning::of(tracker.directory.capacity());
         tracker.rows.is_behind = true;
         Ok(tracker)

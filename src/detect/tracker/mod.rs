@@ -18,18 +18,18 @@ use self::thinning::Thinning;
 use crate::detect::batch::{Lookup, Lookups, NO_ROW};
 use crate::detect::distinct::peers::PeerStore;
 use crate::detect::distinct::{Plan, PortStore};
+use crate::detect::ground::Ground;
 use crate::detect::memory::{OutOfMemory, room_for};
 use crate::detect::probe::{Class, Probe};
 use crate::detect::retired::Retired;
 use crate::detect::row::Row;
 use crate::detect::rows::{Rows, Seen};
-use crate::detect::rule::{Limits, Policy, Rule};
+use crate::detect::rule::{Limits, Rule};
 use crate::detect::scan::Source;
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 use crate::detect::table::eviction::EvictionQueue;
 use crate::detect::table::{Directory, Found, Probation, Ruling, Spot};
-use crate::detect::time::timeline::Origin;
 use crate::detect::tuning::{DOORKEEPER, FEW_HOSTS, KEY_NANOS, LEAST_ROWS, QUANTA, SWEPT_AHEAD};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr};
@@ -69,29 +69,20 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    /// That of the first rule, with all its memory, or an error if the system refuses any of it. `seed` keys the hash of what comes from
-    /// the wire.
-    pub(super) fn new(
-        rule: Rule,
-        policy: &Policy,
-        limits: Limits,
-        seed: u64,
-        origin: Origin,
-    ) -> Result<Self, OutOfMemory> {
-        Self::with(Directory::new, rule, policy, limits, seed, origin)
+    /// That of the first rule, with all its memory, or an error if the system refuses any of it.
+    pub(super) fn new(rule: Rule, ground: &Ground<'_>) -> Result<Self, OutOfMemory> {
+        Self::with(Directory::new, rule, ground)
     }
 
     /// That of any rule, with a directory of this make.
     fn with(
         directory: impl Fn(usize, u64) -> Result<Directory, OutOfMemory>,
         rule: Rule,
-        policy: &Policy,
-        limits: Limits,
-        seed: u64,
-        origin: Origin,
+        ground: &Ground<'_>,
     ) -> Result<Self, OutOfMemory> {
+        let &Ground { policy, limits, seed, .. } = ground;
         let plan = Plan::new(rule.ports.unwrap_or(2), limits.memory_bytes);
-        let hasher = foldhash::quality::FixedState::with_seed(seed);
+        let hasher = ground.hasher();
         let directory = directory(limits.memory_bytes / DOORKEEPER.1 * DOORKEEPER.0, hasher.hash_one(seed))?;
         let (peer_bytes, long_bytes) = rule.peers.map_or((0, 0), |peers| {
             (PeerStore::row_bytes(peers), PeerStore::long_bytes(limits.memory_bytes))
@@ -107,10 +98,6 @@ impl Tracker {
         let taken = directory.bytes() + plan.block_bytes + long_bytes;
         let capacity = (limits.memory_bytes.saturating_sub(taken) / row_bytes)
             .clamp(LEAST_ROWS, directory.capacity() as usize);
-        let host_hasher = match origin {
-            Origin::Live => hasher.clone(),
-            Origin::File | Origin::Sorted => foldhash::quality::FixedState::with_seed(0),
-        };
         let queue = EvictionQueue::new(capacity)?;
         let peers = |threshold| PeerStore::new(capacity, threshold, limits.memory_bytes);
         let stores =
@@ -128,7 +115,7 @@ impl Tracker {
             free: room_for(capacity)?,
             capacity,
             queue,
-            rows: Rows::new(rule, policy, &limits, stores, host_hasher)?,
+            rows: Rows::new(rule, policy, &limits, stores, ground.counting_hasher())?,
             plan,
             retired: Retired::new(limits.max_sources)?,
             lookups: Lookups::NONE,
