@@ -621,6 +621,44 @@ fn who_is_muted_takes_no_part() {
     assert_eq!(events, [EventKind::Hit], "of these nothing is forgotten");
 }
 
+/// Names of others, of other families, or written otherwise, take nothing of a scan by many over IPv6 away; one that mutes addresses of
+/// IPv6 takes all of it.
+#[test]
+fn a_reload_of_names_forgets_only_who_is_muted_by_it() {
+    let name = |text: &str| Name::new(text).expect("a name");
+    let policy = |networks: &[(&str, &str)]| {
+        let networks =
+            networks.iter().map(|(network, of)| (network.parse().expect("a network"), name(of))).collect();
+        let names = Names::new(networks).with_alerts(BTreeMap::from([(name("scanner"), Alerts::Muted)]));
+        Policy { names, ..Policy::standard() }
+    };
+    let host = IpAddr::V6("2001:db8::1".parse().expect("an address"));
+    let asks: Vec<_> = (0..150_u32)
+        .map(|n| {
+            let of = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(7 + n % 40) << 80 | 1);
+            probe(START + u64::from(n) * SECOND / 10, of.into(), host, 1 + n as u16, Technique::Syn)
+        })
+        .collect();
+    let muted = ("198.18.0.0/24", "scanner");
+    for (before, after, is_found) in [
+        (&[muted][..], &[muted, ("198.19.0.0/24", "office")][..], true),
+        (&[muted], &[("198.18.0.0/25", "scanner"), ("198.18.0.128/25", "scanner")], true),
+        (&[muted], &[muted, ("198.18.0.7/32", "scanner")], true),
+        (&[muted], &[], true),
+        (&[], &[muted], true),
+        (&[("2001:db9::/32", "scanner")], &[], true),
+        (&[], &[("2001:db9::/32", "scanner")], false),
+    ] {
+        let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+        let mut detector = Detector::new(policy(before), limits, 1, Origin::Sorted);
+        let mut events = Vec::new();
+        detector.observe(&asks[..90], &mut |event| events.push(event.kind));
+        detector.reload(policy(after), &mut |event| events.push(event.kind));
+        detector.observe(&asks[90..], &mut |event| events.push(event.kind));
+        assert_eq!(events == [EventKind::Hit], is_found, "{before:?} {after:?}: {events:?}");
+    }
+}
+
 /// Who took part can be asked for, as long as a port counts for him.
 #[test]
 fn a_source_knows_the_scans_that_it_takes_part_in() {

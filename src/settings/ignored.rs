@@ -80,7 +80,7 @@ impl Ignored {
             warnings.push(format!(
                 "muted names hold {:.0} % of all {family} addresses: nobody is woken by a scan from there, and they take no part \
                  in scans by many",
-                share * 100.0
+                (share * 100.0).floor()
             ));
         }
         let left = 65_536_u32.saturating_sub(self.ports);

@@ -46,9 +46,9 @@ impl Concerns {
                 || !self.muted.contains(Source::by(probe.source, &self.parties).address))
     }
 
-    /// Whether it mutes the same sources as another.
-    pub(super) fn mutes_as(&self, other: &Self) -> bool {
-        self.muted == other.muted
+    /// Whether it mutes sources of a family that another did not.
+    pub(super) fn mutes_more_than(&self, old: &Self, is_ipv4: bool) -> bool {
+        self.muted.adds_to(&old.muted, is_ipv4)
     }
 
     /// Whether it mutes an owner that is an IPv4 address.

@@ -136,18 +136,17 @@ impl Targets {
         if !is_same {
             self.empty(sink);
         }
-        let concerns = Concerns::of(policy);
-        if concerns.mutes_as(&self.concerns) {
-            self.concerns = concerns;
-            return;
-        }
-        self.concerns = concerns;
-        // Who is muted from now on is out of what was counted. Of IPv6 it is not known whose a port is: all of it is.
-        for row in self.rows.iter_mut().zip(&self.tags).filter_map(|(row, tag)| (*tag != FREE).then_some(row))
-        {
-            let of_ipv4 = row.host.is_ipv4();
-            let concerns = &self.concerns;
-            row.slots.retain(self.port_key, |slot| of_ipv4 && !concerns.mutes_owner(slot.owner));
+        let old = std::mem::replace(&mut self.concerns, Concerns::of(policy));
+        let concerns = &self.concerns;
+        let [ipv6, ipv4] = [false, true].map(|is_ipv4| concerns.mutes_more_than(&old, is_ipv4));
+        // Who is muted from now on is out of what was counted. Of IPv6 it is not known whose a port is: where anybody is, all of it is.
+        let used = self.rows.iter_mut().zip(&self.tags).filter(|(_, tag)| **tag != FREE);
+        for (row, _) in used {
+            if row.host.is_ipv4() && ipv4 {
+                row.slots.retain(self.port_key, |slot| !concerns.mutes_owner(slot.owner));
+            } else if row.host.is_ipv6() && ipv6 {
+                row.slots.clear();
+            }
         }
     }
 }

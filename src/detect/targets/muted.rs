@@ -10,7 +10,7 @@ use crate::detect::scan::Source;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Which sources are muted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Muted {
     /// From each address on, up to the next, whether they are. Ascending; empty where nobody is.
     from: Vec<(IpAddr, bool)>,
@@ -45,6 +45,12 @@ impl Muted {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.from.is_empty()
+    }
+
+    /// Whether somebody of a family is who was not by another list. Between the edges of both nothing changes.
+    pub(super) fn adds_to(&self, old: &Self, is_ipv4: bool) -> bool {
+        let edges = self.from.iter().chain(&old.from).map(|(edge, _)| *edge);
+        edges.filter(|edge| edge.is_ipv4() == is_ipv4).any(|edge| self.contains(edge) && !old.contains(edge))
     }
 
     /// Whether a source is, by its address.
