@@ -9,7 +9,7 @@ use foldhash::quality::FixedState;
 pub(crate) struct Ground<'a> {
     /// What counts.
     pub(super) policy: &'a Policy,
-    /// Of the first rule, and of all together.
+    /// What the rule may take: the first all, and one behind it what `of_slower` leaves it.
     pub(super) limits: Limits,
     /// Keys the hashes of what comes from the wire.
     pub(super) seed: u64,
@@ -18,7 +18,7 @@ pub(crate) struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    /// The same for a rule behind the first, which has its part of the memory.
+    /// The same for a rule behind the first: with its own part of the memory.
     pub(super) fn of_slower(self, rule: &Rule) -> Self {
         Self { limits: self.limits.of_slower(rule, self.policy), ..self }
     }

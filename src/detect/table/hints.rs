@@ -24,7 +24,7 @@ impl Directory {
         }
     }
 
-    /// A source that belongs to a set went: so does its bit, if no other has it.
+    /// A source that belongs to a set went: so do its bits, if no other has them.
     fn renew_hints_of(&mut self, set: usize) {
         let sets = self.sets.as_slice();
         let of = |at: usize, away: Head| {
