@@ -177,8 +177,9 @@ impl Directory {
         (set[at % WAYS], set[WAYS + at % WAYS])
     }
 
+    /// Writes a slot. The head that it had.
     #[inline]
-    fn write(&mut self, at: usize, head: Head, tail: u32) {
+    fn write(&mut self, at: usize, head: Head, tail: u32) -> Head {
         let set = &mut self.sets.as_mut_slice()[at / WAYS];
         let before = std::mem::replace(&mut set[at % WAYS], head);
         set[WAYS + at % WAYS] = tail;
@@ -188,6 +189,7 @@ impl Directory {
         if !self.hints.is_empty() {
             self.note_hints(at / WAYS, before, head);
         }
+        before
     }
 
     /// A source from next door was put in a set, or is no longer there.
@@ -197,12 +199,10 @@ impl Directory {
         if has_away { self.overflowed[word] |= bit } else { self.overflowed[word] &= !bit }
     }
 
-    /// Has the set of a source brought into the cache, and what says whether the source may be next door.
+    /// Has the set of a source brought into the cache. (What says whether the source may be next door is so little that it is there.)
     #[inline(always)]
     pub(crate) fn prefetch(&self, spot: Spot) {
-        let (home, set) = self.set(spot);
-        prefetch(set);
-        prefetch(&self.overflowed[home / 64]);
+        prefetch(self.set(spot).1);
     }
 
     /// A while later: has the neighbouring set brought into the cache, if the source may be there. (Without a branch: it could be
@@ -270,10 +270,10 @@ impl Directory {
     /// Puts a source on probation where there is room, or in its own slot.
     #[inline]
     pub(crate) fn put_on_probation(&mut self, at: usize, spot: Spot, source: Probation) {
-        let is_free = u64::from(self.slot(at).0 == 0);
-        self.on_probation += is_free;
-        self.taken += is_free;
-        self.write(at, Self::wanted_at(at, spot) | source.times(), source.tail());
+        let before = self.write(at, Self::wanted_at(at, spot) | source.times(), source.tail());
+        let was_free = u64::from(before == 0);
+        self.on_probation += was_free;
+        self.taken += was_free;
     }
 
     /// A source on probation asks again. It passes with a third port, or with a second if two are enough.
@@ -309,10 +309,9 @@ impl Directory {
 
     /// Frees a slot.
     pub(crate) fn clear(&mut self, at: usize) {
-        let (head, _) = self.slot(at);
+        let head = self.write(at, 0, 0);
         self.on_probation -= u64::from(head != 0 && head & HAS_ROW == 0);
         self.taken -= u64::from(head != 0);
-        self.write(at, 0, 0);
     }
 
     /// Frees the slots of sources on probation whose time is over, before their stamps could come round again.

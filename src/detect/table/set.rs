@@ -149,28 +149,38 @@ mod x86 {
         _mm_movemask_epi8(bytes).cast_unsigned()
     }
 
+    /// All eight at once: what of a head decides its rank is in its lowest and its highest bits, which are sixteen each.
     #[inline]
     #[target_feature(enable = "sse2")]
     pub(super) fn least(set: &Set, now: Stamp) -> i32 {
-        let ranks = |from: usize| {
-            let heads = four(set, from);
-            let ahead = _mm_sub_epi32(all(i32::from(now)), _mm_and_si128(heads, all(STAMP as i32)));
-            let age = _mm_add_epi32(ahead, _mm_and_si128(_mm_srai_epi32(ahead, 31), all(255)));
-            let apart = _mm_cmpgt_epi32(_mm_and_si128(heads, all(GAP as i32)), all(TOGETHER as i32));
-            let on_probation = _mm_sub_epi32(all(FRESH), age);
-            let on_probation = _mm_add_epi32(on_probation, _mm_and_si128(apart, all(APART)));
-            // The bit of a row is the second: once shifted it is the sign.
-            let has_row = _mm_srai_epi32(_mm_slli_epi32(heads, 1), 31);
-            let kept = _mm_and_si128(has_row, all(NEVER));
-            let occupied = _mm_or_si128(kept, _mm_andnot_si128(has_row, on_probation));
-            _mm_andnot_si128(_mm_cmpeq_epi32(heads, all(0)), occupied)
-        };
-        let ranks = _mm_slli_epi16(_mm_packs_epi32(ranks(0), ranks(4)), 3);
+        let (first, last) = (four(set, 0), four(set, WAYS / 2));
+        let times = _mm_packs_epi32(
+            _mm_srai_epi32(_mm_slli_epi32(first, 16), 16),
+            _mm_srai_epi32(_mm_slli_epi32(last, 16), 16),
+        );
+        let kinds = _mm_packs_epi32(_mm_srai_epi32(first, 16), _mm_srai_epi32(last, 16));
+        let ahead = _mm_sub_epi16(short(u32::from(now)), _mm_and_si128(times, short(STAMP)));
+        let age = _mm_add_epi16(ahead, _mm_and_si128(_mm_srai_epi16(ahead, 15), short(255)));
+        let apart = _mm_cmpgt_epi16(_mm_and_si128(times, short(GAP)), short(TOGETHER));
+        let apart = _mm_and_si128(apart, short(APART.cast_unsigned()));
+        let on_probation = _mm_add_epi16(_mm_sub_epi16(short(FRESH.cast_unsigned()), age), apart);
+        // The bit of a row is the second: once shifted it is the sign.
+        let has_row = _mm_srai_epi16(_mm_slli_epi16(kinds, 1), 15);
+        let occupied = _mm_max_epi16(on_probation, _mm_and_si128(has_row, short(NEVER.cast_unsigned())));
+        // And that of who has one at all the first.
+        let ranks = _mm_slli_epi16(_mm_and_si128(occupied, _mm_srai_epi16(kinds, 15)), 3);
         let least = _mm_or_si128(ranks, _mm_set_epi16(7, 6, 5, 4, 3, 2, 1, 0));
         let least = _mm_min_epi16(least, _mm_srli_si128(least, 8));
         let least = _mm_min_epi16(least, _mm_srli_si128(least, 4));
         let least = _mm_min_epi16(least, _mm_srli_si128(least, 2));
         _mm_cvtsi128_si32(least) & 0xffff
+    }
+
+    /// The same number, of up to fifteen bits, in all eight places.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn short(value: u32) -> __m128i {
+        _mm_set1_epi16(value as i16)
     }
 }
 
