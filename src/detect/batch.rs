@@ -40,6 +40,12 @@ impl Batch {
         is_again.then(|| self.hashes[(self.probes.len() - 1) % BATCH])
     }
 
+    /// All of them.
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[Probe] {
+        &self.probes
+    }
+
     /// The one of this number.
     #[inline]
     pub(super) fn at(&self, at: usize) -> Option<&Probe> {

@@ -155,13 +155,13 @@ impl Detector {
         } = self;
         let hands_down = !slower.is_empty() || targets.is_some();
         first.look_up_rest();
+        let mut sink = EventSink::new(timeline, events, wanted);
         for (at, probe) in batch.iter().enumerate() {
-            timeline.packet(probe.time);
-            let mut sink = EventSink::new(timeline, events, wanted);
+            sink.packet(probe.time);
             first.pass(&mut sink);
             if let Some(reply) = probe.reply {
                 first.answer(at, probe, reply, &mut sink);
-                replied.push(Replied { at, now: timeline.now() });
+                replied.push(Replied { at, now: sink.now() });
                 continue;
             }
             counters.count(probe);
@@ -171,11 +171,10 @@ impl Detector {
             }
             let seen = first.observe(at, probe, true, &mut sink);
             if hands_down && let Some(what) = What::after(seen) {
-                handed.push(Handed { at, now: timeline.now(), what });
+                handed.push(Handed { at, now: sink.now(), what });
             }
         }
         first.end_batch();
-        let mut sink = EventSink::new(timeline, events, wanted);
         // Networks come last: what is left is what no source was found for.
         for are_networks in [false, true] {
             for tracker in slower.iter_mut().filter(|tracker| tracker.are_networks() == are_networks) {
@@ -210,7 +209,7 @@ impl Detector {
             tracker.pass(sink);
             tracker.tick(sink);
         });
-        let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
+        let mut sink = EventSink::new(&mut self.timeline, events, &mut self.wanted);
         if let Some(targets) = &mut self.targets {
             targets.pass(&sink);
             targets.tick(&mut sink);
@@ -223,7 +222,7 @@ impl Detector {
         events: &mut dyn FnMut(ScanEvent),
         mut act: impl FnMut(&mut Tracker, &mut EventSink<'_>),
     ) {
-        let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
+        let mut sink = EventSink::new(&mut self.timeline, events, &mut self.wanted);
         for tracker in std::iter::once(&mut self.first).chain(&mut self.slower) {
             act(tracker, &mut sink);
         }
@@ -246,7 +245,7 @@ impl Detector {
     pub fn reload(&mut self, policy: Policy, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
         debug_assert!(policy.behind().eq(self.policy.behind()), "other rules take other tables");
         self.flush(events);
-        let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
+        let mut sink = EventSink::new(&mut self.timeline, events, &mut self.wanted);
         self.first.reload(policy.first_rule(), &policy, &mut sink);
         for (tracker, rule) in self.slower.iter_mut().zip(&policy.slower) {
             tracker.reload(*rule, &policy, &mut sink);
@@ -261,7 +260,7 @@ impl Detector {
     /// ended. `other` has seen nothing yet, and may have another hold. Where only slower rules are others, the first keeps its own.
     pub fn resize(&mut self, other: Self, events: &mut dyn FnMut(ScanEvent)) -> Withdrawn {
         self.flush(events);
-        let mut sink = EventSink::new(&self.timeline, events, &mut self.wanted);
+        let mut sink = EventSink::new(&mut self.timeline, events, &mut self.wanted);
         if other.limits == self.limits && other.policy.threshold <= self.first.greatest_threshold() {
             self.first.reload(other.policy.first_rule(), &other.policy, &mut sink);
         } else {

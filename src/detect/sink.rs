@@ -8,7 +8,7 @@ use crate::packet::Timestamp;
 /// Where a tracker reports scans.
 pub(super) struct EventSink<'a> {
     /// The detector's time.
-    pub timeline: &'a Timeline,
+    pub timeline: &'a mut Timeline,
     /// What it is for the tracker, in nanoseconds: a slower rule looks at a batch when the timeline has gone through it.
     pub now: u64,
     /// Takes the events.
@@ -21,11 +21,18 @@ impl<'a> EventSink<'a> {
     /// With the present of the timeline.
     #[inline]
     pub(super) fn new(
-        timeline: &'a Timeline,
+        timeline: &'a mut Timeline,
         events: &'a mut dyn FnMut(ScanEvent),
         wanted: &'a mut Wanted,
     ) -> Self {
         Self { now: timeline.now(), timeline, events, wanted }
+    }
+
+    /// Moves to a packet's timestamp.
+    #[inline(always)]
+    pub(super) fn packet(&mut self, at: Timestamp) {
+        self.timeline.packet(at);
+        self.now = self.timeline.now();
     }
 
     /// The detector's time, in nanoseconds.

@@ -12,7 +12,7 @@ use crate::detect::rows::Seen;
 use crate::detect::rule::Rule;
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
-use crate::detect::table::{Directory, Found, Spot};
+use crate::detect::table::{Directory, Found};
 use crate::detect::tuning::BATCH;
 
 /// A probe of a batch that a rule hands down to the next slower one.
@@ -150,14 +150,24 @@ impl Tracker {
     }
 
     /// Which of a list it looks at, and begins to fetch what they will need. A source that has no row by a faster rule seldom has one by
-    /// this: its set is enough. In a flood nearly all are passed over, and of those not even that is fetched.
+    /// this: its set is enough. In a flood nearly all are passed over, those that are not in the share and in no slot, and are counted as
+    /// given up; of them not even that is fetched, and most of the others have a row.
     fn look_ahead_of(&mut self, batch: &Batch, list: &[Handed]) -> Numbers {
         let mut mine = Numbers::NONE;
-        let may_have_row = |mine: &Numbers, at: usize| list[mine.at(at)].what != What::CountNew;
-        let concerns_all = self.rows.concerns_all();
+        let is_flood = self.thinning.is_on();
+        let may_have_row = |mine: &Numbers, at: usize| is_flood || list[mine.at(at)].what != What::CountNew;
+        // Nobody is passed over in the batch in which a new quantum may begin.
+        let is_now = list.last().is_some_and(|last| !self.rows.present.is_over(last.now));
+        let passes_over = is_flood && is_now && self.rows.concerns_all();
+        let mut passed_over = 0;
         for (listed, handed) in list.iter().enumerate() {
             let spot = self.directory.spot(batch.hash(handed.at));
-            if handed.what == What::CountNew && concerns_all && self.passes_over(spot, handed.now) {
+            if passes_over
+                && handed.what == What::CountNew
+                && self.directory.is_nowhere(spot)
+                && !self.thinning.takes(spot)
+            {
+                passed_over += 1;
                 continue;
             }
             self.directory.prefetch(spot);
@@ -168,21 +178,11 @@ impl Tracker {
                 self.look_up(arrived);
             }
         }
+        self.rows.counters.evicted[Evicted::Evidence as usize] += passed_over;
         for arrived in self.lookups.rest().filter(|&at| may_have_row(&mine, at)) {
             self.look_up(arrived);
         }
         mine
-    }
-
-    /// Whether a source that may be a forged one is clearly new here, and in a flood not looked at: then it is counted as given up.
-    #[inline(always)]
-    fn passes_over(&mut self, spot: Spot, now: u64) -> bool {
-        let is_passed_over =
-            !self.thinning.takes(spot) && self.directory.is_nowhere(spot) && !self.rows.present.is_over(now);
-        if is_passed_over {
-            self.count_evicted(Evicted::Evidence);
-        }
-        is_passed_over
     }
 
     /// The same for a rule about networks. It comes behind the others, and what they find of one source is not forgotten of its
@@ -238,34 +238,27 @@ impl Tracker {
     }
 
     /// Whether so few hosts are asked that nobody can sweep them. Then the probes are only kept; once there are more, those that
-    /// were kept are counted.
+    /// were kept are counted, before this batch.
     fn is_among_few_hosts(&mut self, batch: &Batch, list: &[Handed], sink: &mut EventSink<'_>) -> bool {
         let window_nanos = self.rows.rule.window_nanos;
         let Some(few) = self.few_hosts.as_mut().filter(|few| !few.are_many()) else { return false };
-        let mut are_few = true;
-        for handed in list {
-            let Some(probe) = batch.at(handed.at) else { continue };
-            are_few &= few.take(probe, handed.now, handed.what, window_nanos);
-        }
-        if are_few {
+        if few.keep(batch, list, window_nanos) {
             return true;
         }
-        // Of this batch all is kept; it is counted behind the others, and what is handed down of it goes on from there.
-        let mut kept = few.kept();
-        kept.truncate(kept.len().saturating_sub(list.len()));
-        if let Some((_, now, _)) = kept.first() {
+        let kept = few.lend();
+        if let Some((_, first)) = kept.iter().next() {
             // Nothing is tracked: time goes back to where the first of them came.
-            self.start_over(*now);
+            self.start_over(first.now);
         }
-        for (probe, now, what) in &kept {
-            sink.now = *now;
+        for (probe, handed) in kept.iter() {
+            sink.now = handed.now;
             self.look_ahead(self.hash(probe.source, probe.technique.class()), false);
             self.look_up_rest();
-            self.act(0, probe, *what, sink);
+            self.act(0, probe, handed.what, sink);
             self.end_batch();
         }
         if let Some(few) = &mut self.few_hosts {
-            few.begin(kept);
+            few.take_back(kept);
         }
         false
     }

@@ -30,6 +30,12 @@ impl Thinning {
         Self { most_lost: (slots / THINNED_AFTER).max(1), ..Self::NEVER }
     }
 
+    /// Whether it looks at a share only.
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        self.bits > 0
+    }
+
     /// Whether a new source is looked at.
     #[inline]
     pub(super) fn takes(&self, spot: Spot) -> bool {
