@@ -43,6 +43,13 @@ impl<T: Copy + PartialEq, const N: usize> Majority<T, N> {
         self.lead = leads;
     }
 
+    /// Whether one more of these would change nothing.
+    #[inline(always)]
+    pub(super) fn is_settled_on(&self, another: T) -> bool {
+        let (winner, lead) = (self.winner, self.lead);
+        winner == another && lead.first().is_none_or(|&lead| lead == u16::MAX)
+    }
+
     /// Takes in what most were of others, which were counted by themselves.
     pub(super) fn merge(&mut self, others: Self) {
         let (mine, theirs) = (self.lead, others.lead);
@@ -112,6 +119,12 @@ impl MainTool {
         }
     }
 
+    /// Whether one more of these would change nothing.
+    #[inline(always)]
+    pub(super) fn is_settled_on(&self, another: Tool) -> bool {
+        self.0 == Self::MOST << 3 | another as u8
+    }
+
     /// Takes in what most were of others, which were counted by themselves.
     pub(super) fn merge(&mut self, others: Self) {
         let [(winner, lead), (other, theirs)] = [self.0, others.0].map(|packed| (packed & 7, packed >> 3));
@@ -151,6 +164,21 @@ mod tests {
         for of in ["s", "ssf", "sfs", "fss", "fffssss", "ssssfff", "fxfsssss", "sfsfsxs"] {
             assert_eq!(most(of), 's', "{of}");
         }
+    }
+
+    #[test]
+    fn what_is_settled_is_not_changed_by_one_more() {
+        let (mut technique, mut tool) = (MainTechnique::new(Technique::Syn), MainTool::new(Tool::Nmap));
+        let mut settled = (false, false);
+        for _ in 0..=u16::MAX {
+            settled = (technique.is_settled_on(Technique::Syn), tool.is_settled_on(Tool::Nmap));
+            let before = (technique, tool);
+            technique.vote(Technique::Syn);
+            tool.vote(Tool::Nmap);
+            assert_eq!((settled.0, settled.1), (technique == before.0, tool == before.1));
+        }
+        assert_eq!(settled, (true, true), "and at last it is");
+        assert!(!technique.is_settled_on(Technique::Fin) && !tool.is_settled_on(Tool::Unknown));
     }
 
     #[test]

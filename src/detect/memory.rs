@@ -98,6 +98,7 @@ pub(super) trait Zeroed: Copy + sealed::Zeroed {}
 
 mod sealed {
     pub(crate) trait Zeroed {}
+    impl Zeroed for u8 {}
     impl Zeroed for u16 {}
     impl Zeroed for u32 {}
     impl Zeroed for u64 {}

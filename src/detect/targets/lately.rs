@@ -55,6 +55,10 @@ impl Run {
     #[inline]
     pub(super) fn push(&mut self, probe: &Probe) {
         self.probes = self.probes.saturating_add(1);
+        // In a flood nearly always.
+        if self.technique.is_settled_on(probe.technique) && self.tool.is_settled_on(probe.tool) {
+            return;
+        }
         self.technique.vote(probe.technique);
         self.tool.vote(probe.tool);
     }

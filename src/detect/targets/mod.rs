@@ -11,6 +11,7 @@
 //! of least ports, and of equals the one that was asked longest ago, among eight that a keyed hash puts together.
 
 mod concerns;
+mod flood;
 mod lately;
 mod life;
 mod muted;
@@ -101,57 +102,19 @@ impl Targets {
         loop {
             handed = &handed[self.count_flood(batch, handed)..];
             let Some((next, rest)) = handed.split_first() else { return };
+            self.observe_one(batch, next, sink);
             handed = rest;
-            let Some(probe) = batch.at(next.at).filter(|probe| self.concerns.includes(probe)) else {
-                continue;
-            };
-            sink.now = next.now;
-            self.pass(sink);
-            match next.what {
-                What::Forget => self.forget(probe, sink),
-                What::Count | What::CountNew => self.observe(probe, sink),
-            }
         }
     }
 
-    /// In a flood of all ports to one host nearly every probe is of its open scan, which had the port, and the port is one of those that
-    /// there is no room for. Counts those at the head of a list as `count` does, and says how many they were.
-    fn count_flood(&mut self, batch: &Batch, handed: &[Handed]) -> usize {
-        let row = &mut self.rows[self.latest];
-        let Some(place) = row.wide.filter(|_| row.quantum == self.present.quantum && row.episode.is_above())
-        else {
-            return 0;
-        };
-        if !row.slots.is_full() {
-            return 0;
+    fn observe_one(&mut self, batch: &Batch, next: &Handed, sink: &mut EventSink<'_>) {
+        let Some(probe) = batch.at(next.at).filter(|probe| self.concerns.includes(probe)) else { return };
+        sink.now = next.now;
+        self.pass(sink);
+        match next.what {
+            What::Forget => self.forget(probe, sink),
+            What::Count | What::CountNew => self.observe(probe, sink),
         }
-        let mut wide = self.wide.at(place);
-        let (mut counted, mut last) = (0, row.last_probe);
-        for next in handed {
-            let Some(probe) = batch.at(next.at) else { break };
-            let is_of_it = next.what != What::Forget
-                && row.host == probe.host
-                && row.class == probe.technique.class()
-                && !self.present.is_over(next.now)
-                && !row.slots.may_have(probe.port, self.port_key)
-                && wide.has(probe.port)
-                && self.concerns.includes(probe);
-            if !is_of_it {
-                break;
-            }
-            row.run.push(probe);
-            wide.add_source(
-                self.source_hasher.hash_one(self.concerns.owner(probe.source, &self.source_hasher)),
-            );
-            (counted, last) = (counted + 1, next.now);
-        }
-        if counted > 0 {
-            row.probes += counted as u64;
-            (row.last_of_scan, row.last_probe) = (last, last);
-            (row.full, row.is_cut) = (Some(row.quantum), true);
-            self.overall.reach(self.present.epoch, row.slots.len());
-        }
-        counted
     }
 
     /// Time passes.

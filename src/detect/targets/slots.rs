@@ -10,9 +10,9 @@ use crate::detect::tuning::{MOST_SLOTS, QUANTA, SLOTS};
 /// Words of the bits that say which places are taken.
 const WORDS: usize = SLOTS / 64;
 
-/// Words of the bits that say which ports may be there, two bits for each as in a Bloom filter: of the ports that are not there one in ten
-/// is looked for.
-const HINTS: usize = 16;
+/// Words of the bits that say which ports may be there, two bits for each as in a Bloom filter: of the ports that are not there three in
+/// a hundred are looked for. With half as many it is one in ten, which a flood of all ports feels.
+const HINTS: usize = 32;
 
 /// A port within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +157,21 @@ impl Slots {
         hints(port, key).iter().all(|(word, bit)| self.hints[*word] & bit != 0)
     }
 
+    /// Whether a port is there.
+    #[inline]
+    pub(super) fn has(&self, port: u16, key: u32) -> bool {
+        self.may_have(port, key) && self.is_there(port, key)
+    }
+
+    #[inline(never)]
+    fn is_there(&self, port: u16, key: u32) -> bool {
+        let mut at = place(port, key);
+        while self.is_taken(at) && self.slots[at].port != port {
+            at = (at + 1) % SLOTS;
+        }
+        self.is_taken(at)
+    }
+
     fn put(&mut self, at: usize, slot: Slot, key: u32) {
         for (word, bit) in hints(slot.port, key) {
             self.hints[word] |= bit;
@@ -251,7 +266,7 @@ fn place(port: u16, key: u32) -> usize {
 #[inline]
 fn hints(port: u16, key: u32) -> [(usize, u64); 2] {
     let spread = spread(port, key);
-    [12, 22].map(|shift| {
+    [11, 21].map(|shift| {
         let at = (spread >> shift) as usize % (64 * HINTS);
         (at / 64, 1 << (at % 64))
     })

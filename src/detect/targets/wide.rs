@@ -15,16 +15,13 @@ pub(super) struct WidePool {
     /// How many bits of a place are set.
     counts: Vec<u32>,
     /// A HyperLogLog for each place (Flajolet et al. 2007; standard error 1.04/√1024 = 3 %).
-    registers: Vec<u64>,
+    registers: Vec<u8>,
     free: Vec<u16>,
 }
 
-/// Words of the registers of a place, eight registers each.
-const REGISTER_WORDS: usize = SOURCE_REGISTERS / 8;
-
 impl WidePool {
     /// Bytes of a place.
-    pub(super) const BYTES: usize = 8 * (PORT_WORDS + REGISTER_WORDS) + 4 + 2;
+    pub(super) const BYTES: usize = 8 * PORT_WORDS + SOURCE_REGISTERS + 4 + 2;
 
     /// So many places, all free.
     pub(super) fn new(places: usize) -> Result<Self, OutOfMemory> {
@@ -34,7 +31,7 @@ impl WidePool {
         Ok(Self {
             ports: zeros(places * PORT_WORDS)?,
             counts: zeros(places)?,
-            registers: zeros(places * REGISTER_WORDS)?,
+            registers: zeros(places * SOURCE_REGISTERS)?,
             free,
         })
     }
@@ -44,7 +41,7 @@ impl WidePool {
         let place = self.free.pop()?;
         let at = usize::from(place);
         self.ports[at * PORT_WORDS..][..PORT_WORDS].fill(0);
-        self.registers[at * REGISTER_WORDS..][..REGISTER_WORDS].fill(0);
+        self.registers[at * SOURCE_REGISTERS..][..SOURCE_REGISTERS].fill(0);
         self.counts[at] = 0;
         Some(place)
     }
@@ -70,7 +67,7 @@ impl WidePool {
         let at = usize::from(place);
         Wide {
             ports: &mut self.ports[at * PORT_WORDS..][..PORT_WORDS],
-            registers: &mut self.registers[at * REGISTER_WORDS..][..REGISTER_WORDS],
+            registers: &mut self.registers[at * SOURCE_REGISTERS..][..SOURCE_REGISTERS],
         }
     }
 
@@ -88,11 +85,10 @@ impl WidePool {
 
     /// How many sources, about.
     pub(super) fn sources(&self, place: u16) -> u32 {
-        let words = &self.registers[usize::from(place) * REGISTER_WORDS..][..REGISTER_WORDS];
-        let registers = words.iter().flat_map(|word| word.to_le_bytes());
+        let registers = &self.registers[usize::from(place) * SOURCE_REGISTERS..][..SOURCE_REGISTERS];
         let m = SOURCE_REGISTERS as f64;
         let (mut sum, mut empty) = (0.0, 0.0);
-        for register in registers {
+        for &register in registers {
             sum += (-f64::from(register)).exp2();
             empty += f64::from(u8::from(register == 0));
         }
@@ -107,7 +103,7 @@ impl WidePool {
 /// What a place has, but for how many ports those are.
 pub(super) struct Wide<'a> {
     ports: &'a mut [u64],
-    registers: &'a mut [u64],
+    registers: &'a mut [u8],
 }
 
 impl Wide<'_> {
@@ -128,11 +124,10 @@ impl Wide<'_> {
     /// A source, by its hash, asked for a port.
     #[inline]
     pub(super) fn add_source(&mut self, source: u64) {
-        let register = (source % SOURCE_REGISTERS as u64) as usize;
-        let rank = (source >> 16).trailing_zeros().min(47) as u64 + 1;
-        let (word, shift) = (&mut self.registers[register / 8], register % 8 * 8);
-        if (*word >> shift & 0xff) < rank {
-            *word = *word & !(0xff << shift) | rank << shift;
+        let register = &mut self.registers[(source % SOURCE_REGISTERS as u64) as usize];
+        let rank = (source >> 16).trailing_zeros().min(47) as u8 + 1;
+        if *register < rank {
+            *register = rank;
         }
     }
 }
