@@ -38,6 +38,8 @@ pub(crate) const XOR: u16 = 0xa4;
 pub(crate) const XOR_X: u16 = 0xac;
 const JUMP: u16 = 0x05;
 pub(crate) const IF_EQUAL: u16 = 0x15;
+pub(crate) const IF_ABOVE: u16 = 0x25;
+pub(crate) const IF_AT_LEAST: u16 = 0x35;
 pub(crate) const IF_ANY_BIT: u16 = 0x45;
 pub(crate) const RETURN: u16 = 0x06;
 pub(crate) const RETURN_A: u16 = 0x16;
@@ -162,6 +164,8 @@ pub(crate) fn run(program: &[Instruction], load: impl Fn(u32, u32) -> Option<u32
             XOR_X => a ^= x,
             JUMP => pc += k as usize,
             IF_EQUAL => pc += usize::from(if a == k { jt } else { jf }),
+            IF_ABOVE => pc += usize::from(if a > k { jt } else { jf }),
+            IF_AT_LEAST => pc += usize::from(if a >= k { jt } else { jf }),
             IF_ANY_BIT => pc += usize::from(if a & k != 0 { jt } else { jf }),
             RETURN => return (k, steps),
             RETURN_A => return (a, steps),

@@ -36,8 +36,8 @@ pub(super) fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
         return Err(Skipped::Malformed);
     }
     let protocol = header.protocol().0;
-    // Of another protocol the first piece tells all that is asked. (An authentication header of IPsec is one: nobody looks behind
-    // it, and the kernel filter does not either.)
+    // Of another protocol the first piece tells all that is asked. (An authentication header of IPsec is one: it counts as a tunnel
+    // that nobody looks into.)
     if protocol != TCP && header.fragments_offset().value() != 0 {
         return Err(Skipped::NotTcp);
     }

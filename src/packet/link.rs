@@ -13,11 +13,25 @@ pub(super) const MPLS_UPSTREAM: u16 = 0x8848;
 const UNNAMED: u16 = 0;
 
 /// Tags: 802.1Q, 802.1ad, and what was used for the outer of two before that.
-pub(crate) const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+pub(crate) const TAGS: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
+
+/// Ether types that carry frames and are not looked behind: MACsec, provider backbone bridges (802.1ah), NSH (RFC 8300), TRILL
+/// (RFC 6325), HSR (IEC 62439-3), Cisco MetaData.
+pub(super) const CARRIERS: [u16; 6] = [0x88e5, 0x88e7, 0x894f, 0x22f3, 0x892f, 0x8909];
+
+/// Below this a type is the length of an 802.3 frame, which begins with two service access points: IP's own ones, or those of SNAP
+/// (RFC 1042), whose header names an ether type.
+pub(super) const TYPES: u16 = 0x0600;
+pub(super) const LLC_IP: u16 = 0x0606;
+pub(super) const LLC_SNAP: u16 = 0xaaaa;
+pub(super) const SNAP_TYPE: usize = 6;
 
 /// PPP's numbers of IP.
 pub(super) const PPP_IPV4: u16 = 0x0021;
 pub(super) const PPP_IPV6: u16 = 0x0057;
+
+/// The bit of PPP's numbers that negotiate; the others carry data (RFC 1661, section 2): compressed, encrypted, bridged.
+pub(super) const PPP_CONTROL: u16 = 0x8000;
 
 /// The length of Ethernet's header.
 pub(super) const ETHERNET_HEADER: usize = 14;
@@ -130,6 +144,16 @@ impl<'a> Behind<'a> {
         }
     }
 
+    /// Whether it carries a packet where nobody looks.
+    fn is_carrier(self) -> bool {
+        let half = |at: usize| Some(u16::from_be_bytes([*self.rest.get(at)?, *self.rest.get(at + 1)?]));
+        match half(0) {
+            _ if self.ether_type >= TYPES => CARRIERS.contains(&self.ether_type),
+            Some(LLC_SNAP) => matches!(half(SNAP_TYPE), Some(IPV4 | IPV6)),
+            access => access == Some(LLC_IP),
+        }
+    }
+
     /// The IP packet, behind PPPoE (RFC 2516) or MPLS labels (RFC 3032).
     fn ip(self) -> Result<(Version, &'a [u8]), Skipped> {
         match self.ether_type {
@@ -137,28 +161,29 @@ impl<'a> Behind<'a> {
             IPV6 => Ok((Version::Six, self.rest)),
             PPPOE_SESSION => strip_pppoe(self.rest),
             MPLS | MPLS_UPSTREAM => strip_labels(self.rest, self.left),
-            _ => Err(Skipped::NotIp),
+            _ => Err(if self.is_carrier() { Skipped::Tunnel } else { Skipped::NotIp }),
         }
     }
 }
 
-/// Six bytes of PPPoE and the PPP protocol number. Links are negotiated in frames that are not IP.
+/// Six bytes of PPPoE and the PPP protocol number. Links are negotiated in frames that carry nothing.
 fn strip_pppoe(rest: &[u8]) -> Result<(Version, &[u8]), Skipped> {
     let (header, packet) = rest.split_first_chunk::<8>().ok_or(Skipped::Truncated)?;
     match u16::from_be_bytes([header[6], header[7]]) {
         PPP_IPV4 => Ok((Version::Four, packet)),
         PPP_IPV6 => Ok((Version::Six, packet)),
-        _ => Err(Skipped::NotIp),
+        control if control & PPP_CONTROL != 0 => Err(Skipped::NotIp),
+        _ => Err(Skipped::Tunnel),
     }
 }
 
 /// Labels up to the one that marks the bottom of the stack. What is behind it no label says: IP shows its version there,
-/// and a pseudowire's control word is zero (RFC 4928).
+/// and a pseudowire's control word is zero (RFC 4928): then it is a frame.
 fn strip_labels(mut rest: &[u8], most: usize) -> Result<(Version, &[u8]), Skipped> {
     for _ in 0..most {
         let (label, behind) = rest.split_first_chunk::<4>().ok_or(Skipped::Truncated)?;
         if label[2] & 1 == 1 {
-            return by_version(behind)?.ok_or(Skipped::NotIp);
+            return by_version(behind)?.ok_or(Skipped::Tunnel);
         }
         rest = behind;
     }

@@ -1,19 +1,33 @@
-//! Tunnels that carry whole packets in the open: IP in IP, 6in4, GRE, VXLAN, Geneve, and what a switch mirrors in ERSPAN.
+//! Tunnels that carry whole packets in the open: IP in IP, 6in4, GRE, VXLAN, Geneve, and what a switch mirrors in ERSPAN; and the
+//! numbers of others, which are only counted.
 
 use crate::packet::decode::segment;
-use crate::packet::ip::UDP;
+use crate::packet::ip::{AUTHENTICATION, UDP};
 use crate::packet::link::{IPV4, IPV6};
 use crate::packet::tcp::Segment;
 use crate::packet::{LinkType, Skipped};
 
 /// Protocol numbers: IP in IP (RFC 2003), 6in4 (RFC 4213), GRE (RFC 2784).
-pub(super) const IP_IN_IP: u8 = 4;
-pub(super) const IPV6_IN_IP: u8 = 41;
-pub(super) const GRE: u8 = 47;
+const IP_IN_IP: u8 = 4;
+const IPV6_IN_IP: u8 = 41;
+const GRE: u8 = 47;
+pub(super) const OPEN: [u8; 3] = [IP_IN_IP, IPV6_IN_IP, GRE];
 
-/// UDP ports of VXLAN (RFC 7348) and Geneve (RFC 8926).
-pub(super) const VXLAN: u16 = 4789;
-pub(super) const GENEVE: u16 = 6081;
+/// UDP ports of VXLAN (RFC 7348, and what Linux takes unless told otherwise) and Geneve (RFC 8926).
+const VXLAN: u16 = 4789;
+const VXLAN_OF_LINUX: u16 = 8472;
+const GENEVE: u16 = 6081;
+pub(super) const OPEN_PORTS: [u16; 3] = [VXLAN, VXLAN_OF_LINUX, GENEVE];
+
+/// Protocols that carry packets and are never looked into: ESP, AH over IPv4, minimal encapsulation (RFC 2004), EtherIP, IPComp,
+/// L2TP, MPLS in IP, Ethernet (RFC 8986).
+pub(super) const CLOSED: [u8; 8] = [50, AUTHENTICATION, 55, 97, 108, 115, 137, 143];
+
+/// The same over UDP: L2TP, GTP-U, Teredo, LISP, ESP (RFC 3948), VXLAN-GPE, GUE, MPLS.
+pub(super) const CLOSED_PORTS: [u16; 8] = [1701, 2152, 3544, 4341, 4500, 4790, 6080, 6635];
+
+/// The least and the greatest of all these ports: most datagrams go to one outside.
+pub(super) const PORTS: [u16; 2] = [1701, 8472];
 
 /// What becomes of tunnels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,10 +55,26 @@ pub fn is_tunnel(link: LinkType, frame: &[u8]) -> bool {
     segment(link, frame).is_ok_and(|outer| carried(&outer).is_some())
 }
 
+/// Whether such a frame carries another packet in any way.
+pub fn is_carrier(link: LinkType, frame: &[u8]) -> bool {
+    segment(link, frame).is_ok_and(|outer| carried(&outer).is_some() || is_closed(&outer))
+}
+
 /// Whether UDP to this port is a tunnel.
 #[inline]
 pub(super) fn is_over_udp(port: u16) -> bool {
-    port == VXLAN || port == GENEVE
+    let [least, greatest] = PORTS;
+    (least..=greatest).contains(&port) && (OPEN_PORTS.contains(&port) || CLOSED_PORTS.contains(&port))
+}
+
+/// Whether it is one of those that are never looked into.
+fn is_closed(outer: &Segment<'_>) -> bool {
+    CLOSED.contains(&outer.protocol)
+        || outer.protocol == UDP && port_of(outer).is_some_and(|port| CLOSED_PORTS.contains(&port))
+}
+
+fn port_of(outer: &Segment<'_>) -> Option<u16> {
+    outer.bytes.get(2..4).map(|port| u16::from_be_bytes([port[0], port[1]]))
 }
 
 /// The packet that a frame carries, and what it begins with; `None` if it is no tunnel. A tunnel that is cut, or that
@@ -61,8 +91,8 @@ fn carried(outer: &Segment<'_>) -> Option<Tunnel> {
     match outer.protocol {
         IP_IN_IP | IPV6_IN_IP => Some(Tunnel::Ip),
         GRE => Some(Tunnel::Gre),
-        UDP => match outer.bytes.get(2..4).map(|port| u16::from_be_bytes([port[0], port[1]]))? {
-            VXLAN => Some(Tunnel::Vxlan),
+        UDP => match port_of(outer)? {
+            VXLAN | VXLAN_OF_LINUX => Some(Tunnel::Vxlan),
             GENEVE => Some(Tunnel::Geneve),
             _ => None,
         },
@@ -115,8 +145,12 @@ fn named(ether_type: u16, inner: &[u8]) -> Option<(LinkType, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ERSPAN, ERSPAN_III, ETHERNET, GENEVE, GRE, IP_IN_IP, IPV6_IN_IP, VXLAN, inside, is_tunnel};
+    use super::{
+        CLOSED, CLOSED_PORTS, ERSPAN, ERSPAN_III, ETHERNET, GENEVE, GRE, IP_IN_IP, IPV6_IN_IP, OPEN_PORTS,
+        PORTS, VXLAN, VXLAN_OF_LINUX, inside, is_carrier, is_tunnel,
+    };
     use crate::packet::frames::*;
+    use crate::packet::link::CARRIERS;
     use crate::packet::{LinkType, Skipped, Timestamp, decode};
 
     fn udp_to(port: u16, payload: &[u8]) -> Vec<u8> {
@@ -146,6 +180,11 @@ mod tests {
             ("ERSPAN II", GRE, gre(0x10, ERSPAN, &[&[0; 4], &[0; 8], &frame])),
             ("ERSPAN III", GRE, gre(0x10, ERSPAN_III, &[&[0; 4], &[0; 12], &frame])),
             ("VXLAN", UDP, udp_to(VXLAN, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &frame].concat())),
+            (
+                "VXLAN of Linux",
+                UDP,
+                udp_to(VXLAN_OF_LINUX, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &frame].concat()),
+            ),
             ("Geneve", UDP, geneve(0, ETHERNET, &frame)),
             ("Geneve with options", UDP, geneve(3, ether_type, packet)),
         ]
@@ -171,12 +210,42 @@ mod tests {
 
     #[test]
     fn what_is_no_tunnel_carries_nothing() {
-        for (protocol, payload) in [(UDP, udp_to(53, &[0; 40])), (1, vec![8; 40]), (50, vec![0; 40])] {
+        for (protocol, payload) in [(UDP, udp_to(53, &[0; 40])), (1, vec![8; 40]), (89, vec![0; 40])] {
             let frame = ethernet(IPV4, &ipv4(protocol, &payload));
             assert_eq!(inside(LinkType::Ethernet, &frame), None);
+            assert!(!is_carrier(LinkType::Ethernet, &frame));
         }
         let ppp = ethernet(IPV4, &ipv4(GRE, &[0x30, 0x81, 0x88, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0]));
         assert_eq!(inside(LinkType::Ethernet, &ppp), Some(Err(Skipped::Malformed)), "PPTP");
+    }
+
+    #[test]
+    fn what_nobody_looks_into_is_known_by_its_number() {
+        let over_udp = CLOSED_PORTS.map(|port| (UDP, udp_to(port, &[0; 40])));
+        for (protocol, payload) in over_udp.into_iter().chain(CLOSED.map(|one| (one, vec![0; 40]))) {
+            let frame = ethernet(IPV4, &ipv4(protocol, &payload));
+            assert_eq!(inside(LinkType::Ethernet, &frame), None);
+            assert!(is_carrier(LinkType::Ethernet, &frame), "{protocol}");
+        }
+        let all = || CLOSED_PORTS.into_iter().chain(OPEN_PORTS);
+        assert_eq!(PORTS.map(Some), [all().min(), all().max()], "no port is outside of it");
+    }
+
+    #[test]
+    fn the_manual_names_what_nobody_looks_into() {
+        let manual = include_str!("../../README.md");
+        let (_, list) = manual.split_once("These are never looked into").expect("it has a list");
+        let (list, _) = list.split_once("\n\n").expect("and goes on");
+        let numbers =
+            CLOSED.map(u16::from).into_iter().chain(CLOSED_PORTS).map(|number| format!("({number}"));
+        for number in numbers.chain(CARRIERS.map(|carrier| format!("({carrier:#06x}"))) {
+            assert!(list.contains(&format!("{number})")) || list.contains(&format!("{number};")), "{number}");
+        }
+        assert_eq!(
+            list.matches('(').count(),
+            CLOSED.len() + CLOSED_PORTS.len() + CARRIERS.len() + 2,
+            "no other"
+        );
     }
 
     #[test]

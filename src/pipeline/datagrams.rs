@@ -71,24 +71,29 @@ impl Pipeline {
         if self.datagrams.tunnels == Tunnels::Follow && tunnel::is_tunnel(self.link, bytes) {
             return self.inside(time, bytes);
         }
-        self.datagram(time, self.link, bytes)
+        self.datagram(time, self.link, bytes, self.datagrams.each_stands_for)
     }
 
-    /// It is no probe: a tunnel that is not looked into may carry one, and is counted as such.
-    fn skip_not_tcp(&mut self, link: LinkType, bytes: &[u8]) {
-        if tunnel::is_tunnel(link, bytes) {
-            self.skipped[Skipped::Tunnel as usize] += self.datagrams.each_stands_for;
+    /// It is no probe: a tunnel that is not looked into may carry one, and is counted as such, for as many as it stands for.
+    fn skip_not_tcp(&mut self, link: LinkType, bytes: &[u8], tunnels: u64) {
+        if tunnel::is_carrier(link, bytes) {
+            self.skipped[Skipped::Tunnel as usize] += tunnels;
         } else {
             self.skipped[Skipped::NotTcp as usize] += 1;
         }
     }
 
     /// A datagram: the probe in it, if it is one of those that are looked for.
-    fn datagram(&mut self, time: Timestamp, link: LinkType, bytes: &[u8]) -> Option<Probe> {
+    fn datagram(&mut self, time: Timestamp, link: LinkType, bytes: &[u8], tunnels: u64) -> Option<Probe> {
         let datagram = match datagram::look(link, bytes) {
             Ok(datagram) if self.techniques.contains(datagram.technique) => datagram,
             Ok(_) | Err(Skipped::NotTcp) => {
-                self.skip_not_tcp(link, bytes);
+                self.skip_not_tcp(link, bytes, tunnels);
+                return None;
+            }
+            // No other header is longer than the least piece.
+            Err(Skipped::TinyFragment) if !self.techniques.contains(Technique::Sctp) => {
+                self.skip_not_tcp(link, bytes, tunnels);
                 return None;
             }
             Err(skipped) => {
@@ -148,14 +153,228 @@ impl Pipeline {
                     }
                 }
                 Some(Err(skipped)) => skipped,
-                None => return self.datagram(time, link, bytes),
+                // What is in a tunnel that is looked into was no sample.
+                None => return self.datagram(time, link, bytes, 1),
             };
             self.skipped[skipped as usize] += 1;
             return None;
         }
         // Deeper than anyone needs.
-        let is_deeper = tunnel::is_tunnel(link, bytes);
+        let is_deeper = tunnel::is_carrier(link, bytes);
         self.skipped[if is_deeper { Skipped::Tunnel } else { Skipped::NotTcp } as usize] += 1;
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::{Limits, Origin, Policy};
+    use crate::packet::filter::{self, Instruction};
+    use crate::packet::frames::*;
+    use crate::packet::link::TAGS;
+    use crate::pipeline::Plain;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    const TIME: Timestamp = Timestamp::new(1_700_000_000, 0);
+
+    /// A pipeline of these settings that remembers nothing of former frames.
+    fn pipeline(techniques: Techniques, tunnels: Tunnels) -> Pipeline {
+        let policy = Policy { techniques, ..Policy::default() };
+        let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+        let mut pipeline = Pipeline::new(policy, limits, 1, Origin::File).with_tunnels(tunnels);
+        pipeline.fragments = None;
+        pipeline.datagrams.conversations = None;
+        pipeline
+    }
+
+    /// What a pipeline makes of a frame: the reason that it is counted under, and for how many; `None` if it is a probe.
+    fn made(pipeline: &mut Pipeline, link: LinkType, frame: &[u8]) -> Option<(Skipped, u64)> {
+        pipeline.opened(link);
+        pipeline.skipped = [0; Skipped::ALL.len()];
+        if let Plain::Otherwise = pipeline.probe(TIME, frame) {
+            let _ = pipeline.probe_otherwise(TIME, frame);
+        }
+        let counted = Skipped::ALL.into_iter().map(|reason| (reason, pipeline.skipped[reason as usize]));
+        let counted: Vec<_> = counted.filter(|(_, times)| *times > 0).collect();
+        assert!(counted.len() < 2, "{counted:?}");
+        counted.first().copied()
+    }
+
+    /// No host takes a malformed packet, and only a file cuts one.
+    fn asks_nothing(made: Option<(Skipped, u64)>) -> bool {
+        use Skipped::{Malformed, NotIp, NotProbe, NotTcp, Truncated};
+        matches!(made, Some((NotIp | NotTcp | NotProbe | Malformed | Truncated, _)))
+    }
+
+    struct Setting {
+        file: Pipeline,
+        live: Pipeline,
+        programs: Vec<(LinkType, Vec<Instruction>)>,
+    }
+
+    fn settings() -> Vec<Setting> {
+        let one = |technique| Techniques::of(&[technique]);
+        let sets = [
+            Techniques::DEFAULT,
+            Techniques::ALL,
+            one(Technique::Syn),
+            one(Technique::Udp),
+            one(Technique::Icmp),
+            one(Technique::Protocol),
+        ];
+        let both = sets.into_iter().flat_map(|set| [(set, Tunnels::Count), (set, Tunnels::Follow)]);
+        let setting = |(set, tunnels)| Setting {
+            file: pipeline(set, tunnels),
+            live: pipeline(set, tunnels).sampled(false),
+            programs: LINKS.map(|(link, _)| (link, filter::program(link, set, tunnels))).into(),
+        };
+        both.map(setting).collect()
+    }
+
+    fn udp_to(port: u16, payload: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
+        [&[0x9c, 0x40], &port.to_be_bytes()[..], &length, &[0, 0], payload].concat()
+    }
+
+    /// Protocols and what is in them: probes, what asks, tunnels in which there is a probe.
+    fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
+        let packet = select(vec![ipv4(TCP, &tcp(SYN)), ipv6(TCP, &tcp(SYN)), ipv4(50, &[0; 24])]);
+        let frame = packet.clone().prop_map(|packet| {
+            let ether_type = if packet[0] >> 4 == 6 { IPV6 } else { IPV4 };
+            (ether_type, ethernet(ether_type, &packet))
+        });
+        let known = select(vec![53, 443, 1701, 2152, 3544, 4341, 4500, 4789, 4790, 6080, 6081, 6635, 8472]);
+        let port = prop_oneof![4 => known, 1 => any::<u16>()];
+        let number =
+            select(vec![1, 4, 17, 41, 47, 50, 51, 55, 58, 89, 97, 108, 115, 132, 137, 143, 0, 43, 44, 60]);
+        let number = prop_oneof![4 => number, 1 => any::<u8>()];
+        prop_oneof![
+            any::<u8>().prop_map(|flags| (TCP, tcp(flags))),
+            Just((TCP, tcp(SYN))),
+            (port, frame.clone()).prop_map(|(port, (_, inner))| (
+                UDP,
+                udp_to(port, &[&[8, 0, 0, 0, 0, 0, 7, 0], &inner[..]].concat())
+            )),
+            frame.prop_map(|(_, inner)| (47, [&[0, 0, 0x65, 0x58], &inner[..]].concat())),
+            any::<u8>().prop_map(|chunk| (
+                132,
+                [&[0x9c, 0x40, 0, 53], &[0; 8][..], &[chunk % 3, 0, 0, 20], &[0; 16]].concat()
+            )),
+            (number.clone(), packet).prop_map(|(number, packet)| (number, packet)),
+            (number, prop::collection::vec(select(vec![0, 1, 8, 13, 128, 0x45]), 8..80)),
+        ]
+    }
+
+    /// In an IP packet: plain, behind options, in pieces, behind extension headers. And whether a piece has more headers in it.
+    fn packet() -> impl Strategy<Value = (Vec<u8>, bool)> {
+        let place = (select(vec![0, 0, 0, 1, 3]), any::<bool>());
+        (payload(), 0..12u8, 1..11usize, place, 1..8usize).prop_map(
+            |((protocol, payload), shape, some, (offset, more), units)| {
+                let mut piece = payload.clone();
+                if more {
+                    piece.resize(8 * units, 0);
+                }
+                let options = vec![1; 4 * some];
+                let extended = (1..some % 3 + 1)
+                    .fold(extension(protocol, &payload), |behind, _| extension(DESTINATION, &behind));
+                let packet = match shape {
+                    0 | 1 => ipv4(protocol, &payload),
+                    2 => ipv4_options(protocol, &options, &payload),
+                    3 => ipv4_fragment(protocol, offset, more, &piece),
+                    4 => {
+                        let mut packet = ipv4_options(protocol, &options, &piece);
+                        packet[6..8].copy_from_slice(&(offset | u16::from(more) << 13).to_be_bytes());
+                        packet
+                    }
+                    5 => ipv4(AUTHENTICATION, &authentication(protocol, &payload)),
+                    6 | 7 => ipv6(protocol, &payload),
+                    8 => ipv6(DESTINATION, &extended),
+                    9 => ipv6(AUTHENTICATION, &authentication(protocol, &payload)),
+                    10 => ipv6(FRAGMENT, &fragment(protocol, offset, more, &piece)),
+                    _ => ipv6(
+                        HOP_BY_HOP,
+                        &extension(
+                            FRAGMENT,
+                            &fragment(DESTINATION, offset, more, &extension(protocol, &piece)),
+                        ),
+                    ),
+                };
+                (packet, shape == 11 || protocol == AUTHENTICATION)
+            },
+        )
+    }
+
+    /// In a frame of any link: behind tags and labels, in what carries frames, in what does not.
+    fn frame() -> impl Strategy<Value = (LinkType, Vec<u8>, bool)> {
+        let tags = prop::collection::vec(select(TAGS.to_vec()), 0..5);
+        let links = select(vec![0, 0, 0, 0, 1, 2, 3]);
+        let carrier = select(vec![0x88e5, 0x88e7, 0x894f, 0x22f3, 0x892f, 0x8909, 0x0806, 0x88cc]);
+        let carrier = prop_oneof![4 => carrier, 1 => any::<u16>()];
+        (packet(), tags, 0..14u8, links, carrier, 1..5usize).prop_map(
+            |((packet, is_whole), tags, wrap, to, other, labels)| {
+                let ether_type = if packet[0] >> 4 == 6 { IPV6 } else { IPV4 };
+                let [high, low] = other.to_be_bytes();
+                let frame = match wrap {
+                    0..5 => tagged(&tags, ether_type, &packet),
+                    5 => tagged(&tags, 0x8864, &pppoe(&packet)),
+                    6 => tagged(&tags, 0x8864, &[&[0x11, 0, 0, 1, 0, 60, high, low], &packet[..]].concat()),
+                    7 => tagged(&tags, 0x8847, &mpls(labels, &packet)),
+                    8 => tagged(
+                        &tags,
+                        0x8847,
+                        &mpls(labels, &[&[0; 4], &ethernet(ether_type, &packet)[..]].concat()),
+                    ),
+                    9 => tagged(&tags, 0x8848, &mpls(labels, &[&[2; 12], &packet[..]].concat())),
+                    10 => tagged(&tags, 80, &[&[0xaa, 0xaa, 3, 0, 0, 0, high, low], &packet[..]].concat()),
+                    11 => {
+                        let [high, low] = ether_type.to_be_bytes();
+                        tagged(&tags, 80, &[&[0xaa, 0xaa, 3, 0, 0, 0, high, low], &packet[..]].concat())
+                    }
+                    12 => tagged(&tags, 80, &[&[6, 6, 3], &packet[..]].concat()),
+                    _ => tagged(&tags, other, &packet),
+                };
+                let cooked = |header: usize, at: usize| {
+                    let mut cooked = vec![0; header];
+                    cooked[at..at + 2].copy_from_slice(&frame[12..14]);
+                    [&cooked, &frame[14..]].concat()
+                };
+                let (link, frame) = match to {
+                    0 => (LinkType::Ethernet, frame.clone()),
+                    1 => (LinkType::LinuxSll, cooked(16, 14)),
+                    2 => (LinkType::LinuxSll2, cooked(20, 0)),
+                    _ => (LinkType::RawIp, packet),
+                };
+                // On `any` the program leaves to `decode` whatever looks as if it had more tags.
+                let is_cooked = matches!(link, LinkType::LinuxSll | LinkType::LinuxSll2);
+                (link, frame, is_whole || is_cooked)
+            },
+        )
+    }
+
+    /// Whatever is counted in a file, as a probe or because it is not looked into, the kernel hands over, or a sample of it that
+    /// stands for as many as there are.
+    #[test]
+    fn nothing_that_may_carry_a_probe_is_lost_in_the_kernel_unseen() {
+        let settings = std::cell::RefCell::new(settings());
+        proptest!(ProptestConfig::with_cases(40_000), |((link, frame, is_whole) in frame())| {
+            for setting in settings.borrow_mut().iter_mut() {
+                let told = made(&mut setting.file, link, &frame);
+                let (_, program) = setting.programs.iter().find(|(known, _)| *known == link).unwrap();
+                let taken = filter::simulate(program, &frame).0 as usize;
+                if asks_nothing(told) {
+                    continue;
+                }
+                prop_assert!(taken > 0, "{:?}, {:?}: {told:?} in a file", setting.file.techniques, setting.file.datagrams.tunnels);
+                let stands_for = match told {
+                    Some((Skipped::Tunnel, _)) if filter::is_sampled(program, &frame) => SAMPLE.into(),
+                    _ => 1,
+                };
+                let live = made(&mut setting.live, link, &frame[..taken.min(frame.len())]);
+                prop_assert_eq!(live.map(|(reason, _)| reason), told.map(|(reason, _)| reason));
+                prop_assert!(is_whole || live.is_none_or(|(_, times)| times == stands_for), "{live:?} for {stands_for}");
+            }
+        });
     }
 }

@@ -177,6 +177,10 @@ impl Pipeline {
         match reason {
             Skipped::NotTcp => self.not_tcp(time, bytes),
             Skipped::Fragment | Skipped::TinyFragment => self.piece(time, bytes, reason),
+            Skipped::Tunnel => {
+                self.skipped[reason as usize] += self.datagrams.each_stands_for;
+                None
+            }
             _ => {
                 self.skipped[reason as usize] += 1;
                 None

@@ -3,11 +3,13 @@
 use super::{SNAPLEN, Writer};
 use crate::packet::Technique;
 use crate::packet::bpf::{
-    A_TO_X, ADD_X, AND, IF_ANY_BIT, IF_EQUAL, LOAD_MEMORY, LOAD_WORD, Label, SHIFT_LEFT, STORE,
+    A_IS, A_TO_X, ADD_X, AND, IF_ABOVE, IF_ANY_BIT, IF_AT_LEAST, IF_EQUAL, LOAD_MEMORY, LOAD_WORD, Label,
+    SHIFT_LEFT, STORE,
 };
-use crate::packet::datagram::{CHUNK, INIT, REQUESTS};
+use crate::packet::datagram::{CHUNK, ECHO_V6, INIT, REQUESTS};
 use crate::packet::ip::{ICMP, ICMPV6, SCTP, UDP};
-use crate::packet::tunnel::{GENEVE, GRE, IP_IN_IP, IPV6_IN_IP, SAMPLE, Tunnels, VXLAN};
+use crate::packet::link::{CARRIERS, IPV4, IPV6, LLC_IP, LLC_SNAP, SNAP_TYPE, TYPES};
+use crate::packet::tunnel::{CLOSED, CLOSED_PORTS, OPEN, OPEN_PORTS, PORTS, SAMPLE, Tunnels};
 
 /// A random number of the kernel's: `SKF_AD_OFF + SKF_AD_RANDOM` of linux/filter.h. (libpcap's own machine, which runs over what
 /// is left in the ring of a former filter, has none, and drops the frame.)
@@ -16,38 +18,59 @@ pub(super) const RANDOM: u32 = 0xffff_f000 + 56;
 /// Where a protocol other than TCP leads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Datagrams {
-    pub(super) udp: Label,
-    pub(super) sctp: Label,
-    pub(super) icmp: Label,
-    pub(super) tunnel: Label,
-    /// A tunnel over UDP that nobody looks into.
+    udp: Label,
+    sctp: Label,
+    icmp: Label,
+    tunnel: Label,
+    /// A tunnel that nobody looks into.
     sample: Label,
+}
+
+/// Where a frame leads that is not IP.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NotIp {
+    /// A is its ether type, X behind it.
+    pub(super) types: Label,
+    /// It carries another frame.
+    pub(super) sample: Label,
 }
 
 impl Writer {
     /// A is the protocol of the IPv4 header at X, and not TCP.
     pub(super) fn datagrams_of_ipv4(&mut self) {
         let (first, labels) = (self.label(), self.datagram_labels());
-        if self.tunnels == Tunnels::Count && !self.techniques.contains(Technique::Udp) {
-            // Most of what is not TCP leaves here. Nobody but somebody who hides puts options before a tunnel.
-            let other = self.label();
+        if !self.techniques.contains(Technique::Udp) {
+            // Most of what is not TCP leaves here: no tunnel is over such a port. Behind options it is elsewhere.
+            let (other, look, none) = (self.label(), self.label(), self.label());
             self.code.unless(IF_EQUAL, UDP.into(), other);
+            self.byte(0);
+            self.code.unless(IF_EQUAL, 0x45, look);
             self.half(20 + 2);
-            self.when(IF_EQUAL, VXLAN, labels.sample);
-            self.when(IF_EQUAL, GENEVE, labels.sample);
+            self.when(IF_ABOVE, PORTS[1], none);
+            self.when(IF_AT_LEAST, PORTS[0], look);
+            self.place(none);
             self.drop();
+            self.place(look);
+            self.code.put(A_IS, UDP.into());
+            self.code.go(first);
             self.place(other);
         }
-        for protocol in self.protocols(ICMP) {
-            self.when(IF_EQUAL, protocol, first);
-        }
+        self.protocols(ICMP, first);
         self.other(SNAPLEN);
         self.place(first);
         // Where the others of its pieces begin, nothing is asked.
-        let later = self.label();
+        let (later, whole) = (self.label(), self.label());
         self.code.put(STORE, 0);
         self.half(6);
         self.when(IF_ANY_BIT, 0x1fff_u32, later);
+        if self.techniques.contains(Technique::Sctp) {
+            // What a first piece asks may be in another one.
+            self.code.unless(IF_ANY_BIT, 0x2000, whole);
+            self.code.put(LOAD_MEMORY, 0);
+            self.code.unless(IF_EQUAL, SCTP.into(), whole);
+            self.give(SNAPLEN);
+        }
+        self.place(whole);
         self.byte(0);
         self.code.put(AND, 0x0f);
         self.code.put(SHIFT_LEFT, 2);
@@ -60,16 +83,45 @@ impl Writer {
         self.datagrams(labels, SNAPLEN, &REQUESTS);
     }
 
-    /// The protocols other than TCP that are worth a look, with this one for ICMP.
-    pub(super) fn protocols(&self, icmp: u8) -> Vec<u8> {
-        let has = |technique, protocol| self.techniques.contains(technique).then_some(protocol);
-        let asked = [(Technique::Sctp, SCTP), (Technique::Icmp, icmp)];
-        let asked = asked.into_iter().filter_map(|(technique, protocol)| has(technique, protocol));
-        // UDP may be a tunnel, whatever is looked for.
-        [UDP, IP_IN_IP, IPV6_IN_IP, GRE].into_iter().chain(asked).collect()
+    /// A is the protocol of an IPv6 packet, and not TCP; X is at what is behind all of its headers.
+    pub(super) fn datagrams_of_ipv6(&mut self, snaplen: u32) {
+        let (known, labels) = (self.label(), self.datagram_labels());
+        self.protocols(ICMPV6, known);
+        self.other(snaplen);
+        self.place(known);
+        self.each_datagram(labels, ICMPV6);
+        self.datagrams(labels, snaplen, &[ECHO_V6]);
     }
 
-    pub(super) fn datagram_labels(&mut self) -> Datagrams {
+    /// A is the protocol: leads to `known` those other than TCP that are worth a look, with this one for ICMP.
+    fn protocols(&mut self, icmp: u8, known: Label) {
+        let [has_icmp, has_protocol] =
+            [Technique::Icmp, Technique::Protocol].map(|technique| self.techniques.contains(technique));
+        // UDP may be a tunnel, whatever is looked for.
+        self.when(IF_EQUAL, UDP, known);
+        if has_icmp {
+            self.when(IF_EQUAL, icmp, known);
+        } else if !has_protocol {
+            let not = self.label();
+            self.code.unless(IF_EQUAL, icmp.into(), not);
+            self.drop();
+            self.place(not);
+        }
+        if self.techniques.contains(Technique::Sctp) {
+            self.when(IF_EQUAL, SCTP, known);
+        }
+        for protocol in OPEN.into_iter().chain(self.closed()) {
+            self.when(IF_EQUAL, protocol, known);
+        }
+    }
+
+    /// Tunnels that nobody looks into. Where any protocol asks, they are packets as others.
+    fn closed(&self) -> impl Iterator<Item = u8> + use<> {
+        let has_protocol = self.techniques.contains(Technique::Protocol);
+        CLOSED.into_iter().filter(move |_| !has_protocol)
+    }
+
+    fn datagram_labels(&mut self) -> Datagrams {
         let [udp, sctp, icmp, tunnel, sample] = std::array::from_fn(|_| self.label());
         Datagrams { udp, sctp, icmp, tunnel, sample }
     }
@@ -79,21 +131,31 @@ impl Writer {
         self.when(IF_EQUAL, UDP, to.udp);
         self.when(IF_EQUAL, SCTP, to.sctp);
         self.when(IF_EQUAL, icmp, to.icmp);
-        self.code.go(to.tunnel);
+        for protocol in OPEN {
+            self.when(IF_EQUAL, protocol, to.tunnel);
+        }
+        self.code.go(to.sample);
     }
 
     /// X is at what is behind the IP headers: takes what asks, and what is a tunnel as those are to be taken.
-    pub(super) fn datagrams(&mut self, from: Datagrams, snaplen: u32, requests: &[u8]) {
+    fn datagrams(&mut self, from: Datagrams, snaplen: u32, requests: &[u8]) {
         let take = self.label();
         let follow = self.tunnels == Tunnels::Follow;
         self.place(from.udp);
         if self.techniques.contains(Technique::Udp) {
             self.give(snaplen);
         } else {
-            let tunnel = if follow { take } else { from.sample };
+            let (none, tunnel) = (self.label(), if follow { take } else { from.sample });
             self.half(2);
-            self.when(IF_EQUAL, VXLAN, tunnel);
-            self.when(IF_EQUAL, GENEVE, tunnel);
+            self.when(IF_ABOVE, PORTS[1], none);
+            self.code.unless(IF_AT_LEAST, PORTS[0].into(), none);
+            for port in OPEN_PORTS {
+                self.when(IF_EQUAL, port, tunnel);
+            }
+            for port in CLOSED_PORTS {
+                self.when(IF_EQUAL, port, from.sample);
+            }
+            self.place(none);
             self.drop();
         }
         self.place(from.sctp);
@@ -111,24 +173,45 @@ impl Writer {
             self.give(snaplen);
         }
         self.place(from.sample);
-        self.code.put(LOAD_WORD, RANDOM);
-        self.code.put(AND, SAMPLE - 1);
-        self.when(IF_EQUAL, 0_u32, take);
-        self.drop();
+        self.sample(take);
         self.place(take);
         self.give(snaplen);
     }
 
+    /// Takes one of so many, by chance.
+    fn sample(&mut self, take: Label) {
+        self.code.put(LOAD_WORD, RANDOM);
+        self.code.put(AND, SAMPLE - 1);
+        self.when(IF_EQUAL, 0_u32, take);
+        self.drop();
+    }
+
     /// A protocol that nothing else is known of.
-    pub(super) fn other(&mut self, snaplen: u32) {
+    fn other(&mut self, snaplen: u32) {
         self.give(if self.techniques.contains(Technique::Protocol) { snaplen } else { 0 });
     }
 
-    /// What may ask in the first piece of an IPv6 packet, besides TCP; `None` if anything may.
-    pub(super) fn asks_in_pieces(&self) -> Option<Vec<u8>> {
-        let is_any = self.tunnels == Tunnels::Follow || self.techniques.contains(Technique::Protocol);
-        let asked = [(Technique::Udp, UDP), (Technique::Sctp, SCTP), (Technique::Icmp, ICMPV6)];
-        let asked = asked.into_iter().filter(|(technique, _)| self.techniques.contains(*technique));
-        (!is_any).then(|| asked.map(|(_, protocol)| protocol).collect())
+    /// Of what is not IP a sample of what carries frames.
+    pub(super) fn not_ip(&mut self, from: NotIp) {
+        let (short, none, take) = (self.label(), self.label(), self.label());
+        self.place(from.types);
+        self.code.unless(IF_AT_LEAST, TYPES.into(), short);
+        for carrier in CARRIERS {
+            self.when(IF_EQUAL, carrier, from.sample);
+        }
+        self.drop();
+        self.place(short);
+        self.half(0);
+        self.when(IF_EQUAL, LLC_IP, from.sample);
+        self.code.unless(IF_EQUAL, LLC_SNAP.into(), none);
+        self.half(SNAP_TYPE as u32);
+        self.when(IF_EQUAL, IPV4, from.sample);
+        self.when(IF_EQUAL, IPV6, from.sample);
+        self.place(none);
+        self.drop();
+        self.place(from.sample);
+        self.sample(take);
+        self.place(take);
+        self.give(SNAPLEN);
     }
 }

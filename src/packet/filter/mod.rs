@@ -1,29 +1,31 @@
 //! The kernel filter for the enabled techniques: what reaches user space at all, and how much of it.
 //!
 //! It takes what `decode` turns into probes, what only `decode` can judge (long chains of IPv6 extension headers, more tags
-//! than it steps over itself), and TCP fragments so that they can be counted. Everything else stays in the kernel, where
-//! dropping a frame costs least.
+//! than it steps over itself), TCP fragments so that they can be counted, and for the same end a sample of what carries packets
+//! and is not looked into. Everything else stays in the kernel, where dropping a frame costs least.
 //!
 //! It is a program of its own and not an expression of pcap-filter(7), which can neither step over a number of tags that it
 //! does not know, nor follow extension headers, nor look behind a tag on `any`, nor take more of one packet than of another.
 
 mod datagrams;
+mod ipv6;
 mod replies;
 mod simulate;
 
-use self::datagrams::Datagrams;
+use self::datagrams::NotIp;
 pub use self::replies::Replies;
+#[cfg(test)]
+pub(crate) use self::simulate::is_sampled;
 pub use self::simulate::simulate;
 use crate::packet::bpf::{
     A_IS, A_TO_X, ADD, ADD_X, AND, Assembler, IF_ANY_BIT, IF_EQUAL, LOAD_BYTE_AT_X, LOAD_HALF,
     LOAD_HALF_AT_X, LOAD_MEMORY, Label, RETURN, SHIFT_LEFT, SHIFT_RIGHT, SHIFT_RIGHT_BY_X, STORE, X_IS,
     X_TO_A,
 };
-use crate::packet::datagram::ECHO_V6;
-use crate::packet::ip::{
-    AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, ICMPV6, LEAD_TO_TCP, ROUTING, SCTP, TCP, UDP,
+use crate::packet::ip::{LEAD_TO_TCP, TCP};
+use crate::packet::link::{
+    IPV4, IPV6, MPLS, MPLS_UPSTREAM, PPP_CONTROL, PPP_IPV4, PPP_IPV6, PPPOE_SESSION, TAGS,
 };
-use crate::packet::link::{IPV4, IPV6, MPLS, MPLS_UPSTREAM, PPP_IPV4, PPP_IPV6, PPPOE_SESSION, TAGS};
 use crate::packet::tcp::FLAGS;
 use crate::packet::tunnel::Tunnels;
 use crate::packet::{LinkType, TcpFlags, Techniques};
@@ -109,7 +111,7 @@ impl Writer {
     }
 
     /// A is an ether type, X where what it is the type of begins. Goes on at the IP header, whatever is before it.
-    fn tags(&mut self, ipv4: Label, ipv6: Label) {
+    fn tags(&mut self, ipv4: Label, ipv6: Label, not_ip: NotIp) {
         let (pppoe, mpls, more) = (self.label(), self.label(), self.label());
         for level in 0..=OWN_TAGS {
             let tag = if level < OWN_TAGS { self.label() } else { more };
@@ -121,7 +123,7 @@ impl Writer {
             self.when(IF_EQUAL, PPPOE_SESSION, pppoe);
             self.when(IF_EQUAL, MPLS, mpls);
             self.when(IF_EQUAL, MPLS_UPSTREAM, mpls);
-            self.drop();
+            self.code.go(not_ip.types);
             if level < OWN_TAGS {
                 self.place(tag);
                 self.half(2);
@@ -133,6 +135,10 @@ impl Writer {
         self.step_with(8);
         self.when(IF_EQUAL, PPP_IPV4, ipv4);
         self.when(IF_EQUAL, PPP_IPV6, ipv6);
+        let control = self.label();
+        self.when(IF_ANY_BIT, PPP_CONTROL, control);
+        self.code.go(not_ip.sample);
+        self.place(control);
         self.drop();
 
         self.place(mpls);
@@ -148,6 +154,8 @@ impl Writer {
         self.place(bottom);
         self.step(4);
         self.by_version(ipv4, ipv6);
+        // A frame in a pseudowire.
+        self.code.go(not_ip.sample);
     }
 
     /// On `any` a kernel of 6.10 or newer names in the cooked header what is behind all tags, and leaves the inner tags where
@@ -175,13 +183,12 @@ impl Writer {
         self.place(none);
     }
 
-    /// By the version in the first byte of the packet.
+    /// By the version in the first byte of the packet; goes on if it is neither.
     fn by_version(&mut self, ipv4: Label, ipv6: Label) {
         self.byte(0);
         self.code.put(SHIFT_RIGHT, 4);
         self.when(IF_EQUAL, 4_u32, ipv4);
         self.when(IF_EQUAL, 6_u32, ipv6);
-        self.drop();
     }
 
     /// X is at an IPv4 header.
@@ -232,105 +239,6 @@ impl Writer {
         self.place(probe);
         self.give(snaplen);
     }
-
-    /// X is at an IPv6 header.
-    fn ipv6(&mut self) {
-        let (plain, tcp, piece) = (self.label(), self.label(), self.label());
-        self.byte(6);
-        self.when(IF_EQUAL, TCP, plain);
-        self.step_with(40);
-        let labels = self.datagram_labels();
-        for level in 0..OWN_EXTENSIONS {
-            self.extension(level == 0, (tcp, piece, labels));
-        }
-        // A longer chain.
-        self.give(SNAPLEN_EXTENDED);
-
-        // A is what the fragment header says is next.
-        self.place(piece);
-        let wanted = self.label();
-        match self.asks_in_pieces() {
-            Some(asked) => {
-                for next in LEAD_TO_TCP.into_iter().chain(asked) {
-                    self.when(IF_EQUAL, next, wanted);
-                }
-            }
-            None => self.code.go(wanted),
-        }
-        self.drop();
-        self.place(wanted);
-        self.give(SNAPLEN_EXTENDED);
-
-        self.place(tcp);
-        self.flags(0, SNAPLEN_EXTENDED);
-        self.place(plain);
-        self.flags(40, SNAPLEN);
-        self.datagrams(labels, SNAPLEN_EXTENDED, &[ECHO_V6]);
-    }
-
-    /// A is the kind of the header at X. Goes on with the next one's.
-    fn extension(&mut self, first: bool, (tcp, piece, labels): (Label, Label, Datagrams)) {
-        let (options, authentication, fragment, next) =
-            (self.label(), self.label(), self.label(), self.label());
-        self.when(IF_EQUAL, TCP, tcp);
-        if first {
-            self.when(IF_EQUAL, HOP_BY_HOP, options);
-        }
-        self.when(IF_EQUAL, DESTINATION, options);
-        self.when(IF_EQUAL, ROUTING, options);
-        self.when(IF_EQUAL, FRAGMENT, fragment);
-        self.when(IF_EQUAL, AUTHENTICATION, authentication);
-        let datagram = self.label();
-        for protocol in self.protocols(ICMPV6) {
-            self.when(IF_EQUAL, protocol, datagram);
-        }
-        self.other(SNAPLEN_EXTENDED);
-        self.place(datagram);
-        for (protocol, label) in [(UDP, labels.udp), (SCTP, labels.sctp), (ICMPV6, labels.icmp)] {
-            let (this, not) = (self.label(), self.label());
-            self.when(IF_EQUAL, protocol, this);
-            self.code.go(not);
-            self.place(this);
-            self.code.go(label);
-            self.place(not);
-        }
-        self.code.go(labels.tunnel);
-
-        self.place(fragment);
-        self.half(2);
-        let whole = self.label();
-        // Nothing of reserved bits: an offset, or more to follow.
-        self.code.put(AND, 0xfff9);
-        self.when(IF_EQUAL, 0_u32, whole);
-        self.byte(0);
-        self.code.go(piece);
-        self.place(whole);
-        self.byte(0);
-        self.code.put(STORE, 0);
-        self.code.put(X_TO_A, 0);
-        self.code.put(ADD, 8);
-        self.code.go(next);
-
-        self.place(authentication);
-        self.length(2, 2);
-        self.code.go(next);
-
-        self.place(options);
-        self.length(1, 3);
-        self.place(next);
-        self.code.put(A_TO_X, 0);
-        self.code.put(LOAD_MEMORY, 0);
-    }
-
-    /// Keeps the kind of the next header; A is where it begins. A header gives its length less `first` units of 2^`shift` bytes.
-    fn length(&mut self, first: u32, shift: u32) {
-        self.byte(0);
-        self.code.put(STORE, 0);
-        self.byte(1);
-        self.code.put(ADD, first);
-        self.code.put(SHIFT_LEFT, shift);
-        self.code.put(ADD_X, 0);
-    }
 }
 
 /// The filter for frames of this link type, as libpcap sees them: it moves what it reads behind a cooked header to where
@@ -378,6 +286,7 @@ fn write(link: LinkType, Taken { techniques, tunnels, replies }: Taken) -> Vec<I
         write.replies_that_leave(ether_type);
     }
     let (ipv4, ipv6) = (write.label(), write.label());
+    let not_ip = NotIp { types: write.label(), sample: write.label() };
     write.code.put(X_IS, 0);
     match ether_type {
         Some(at) => {
@@ -385,14 +294,20 @@ fn write(link: LinkType, Taken { techniques, tunnels, replies }: Taken) -> Vec<I
                 write.left_tags();
             }
             write.code.put(LOAD_HALF, at);
-            write.tags(ipv4, ipv6);
+            write.tags(ipv4, ipv6, not_ip);
         }
-        None => write.by_version(ipv4, ipv6),
+        None => {
+            write.by_version(ipv4, ipv6);
+            write.drop();
+        }
     }
     write.place(ipv4);
     write.ipv4();
     write.place(ipv6);
     write.ipv6();
+    if ether_type.is_some() {
+        write.not_ip(not_ip);
+    }
     write.code.finish()
 }
 
@@ -556,7 +471,7 @@ mod tests {
         let echo = [0x11, 0, 0, 1, 0, 10, 0xc0, 0x21, 9, 0, 0, 8];
         assert!(!passes(&program, &ethernet(0x8864, &echo)), "PPP link control");
         let ethernet_inside = [&[0, 0, 0x11, 64, 0, 0, 0, 0][..], &[2; 60]].concat();
-        assert!(!passes(&program, &ethernet(0x8847, &ethernet_inside)), "a pseudowire");
+        assert!(passes(&program, &ethernet(0x8847, &ethernet_inside)), "a pseudowire, in the sample");
     }
 
     #[test]
@@ -681,6 +596,76 @@ mod tests {
         }
     }
 
+    /// Each comparison reaches its target, and the program is as far from the kernel's limits (4,096 instructions, and
+    /// `net.core.optmem_max` for what it makes of them) whatever is looked for.
+    #[test]
+    fn every_combination_of_settings_makes_a_short_program() {
+        let all = [
+            Technique::Syn,
+            Technique::Ack,
+            Technique::Udp,
+            Technique::Sctp,
+            Technique::Icmp,
+            Technique::Protocol,
+        ];
+        let mut longest = 0;
+        for set in 0..1_u32 << all.len() {
+            let one = |n: usize| (set >> n & 1 == 1).then_some(all[n]);
+            let techniques: Vec<_> = (0..all.len()).filter_map(one).collect();
+            for (kind, _) in LINKS {
+                for tunnels in [Tunnels::Count, Tunnels::Follow] {
+                    for replies in [Replies::None, Replies::All, Replies::Leaving] {
+                        let techniques = Techniques::of(&techniques);
+                        let program = super::program_with(kind, techniques, tunnels, replies);
+                        longest = longest.max(program.len());
+                    }
+                }
+            }
+        }
+        assert!(longest < 600, "{longest}");
+    }
+
+    /// What carries no probe, and of which there may be much: none of it is handed over, not even as a sample.
+    #[test]
+    fn ordinary_traffic_is_no_tunnel() {
+        let to = |port: u16| [&[0xc3, 0x50], &port.to_be_bytes()[..], &[0, 48, 0, 0], &[0x45; 40]].concat();
+        let mut frames = vec![
+            ("ARP", ethernet(0x0806, &[0; 28])),
+            ("LLDP", ethernet(0x88cc, &[2, 7, 4, 2, 0, 0, 0, 0, 1])),
+            ("802.1X", ethernet(0x888e, &[1; 40])),
+            ("spanning tree", ethernet(39, &[0x42, 0x42, 3, 0, 0, 0, 0, 0])),
+            ("IS-IS", ethernet(1_400, &[0xfe, 0xfe, 3, 0x83])),
+            ("CDP", ethernet(60, &[0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0, 2])),
+            ("PPPoE discovery", ethernet(0x8863, &[0x11; 28])),
+            ("PPP link control", ethernet(0x8864, &[0x11, 0, 0, 1, 0, 10, 0xc0, 0x21, 9, 0, 0, 8])),
+        ];
+        for protocol in [1, 2, 46, 88, 89, 103, 112] {
+            frames.push(("a protocol", ethernet(IPV4, &ipv4(protocol, &[8; 40]))));
+            frames.push(("a protocol", ethernet(IPV6, &ipv6(protocol, &[8; 40]))));
+        }
+        for port in
+            [53, 123, 443, 500, 1_812, 1_900, 3_478, 5_060, 5_353, 6_343, 8_125, 9_995, 33_000, 60_000]
+        {
+            let udp = to(port);
+            frames.extend([
+                ("UDP", ethernet(IPV4, &ipv4(UDP, &udp))),
+                ("UDP behind options", ethernet(IPV4, &ipv4_options(UDP, &[1; 4], &udp))),
+                ("a first piece", ethernet(IPV4, &ipv4_fragment(UDP, 0, true, &udp))),
+                ("UDP over IPv6", ethernet(IPV6, &ipv6(UDP, &udp))),
+                ("a first piece over IPv6", ethernet(IPV6, &ipv6(FRAGMENT, &fragment(UDP, 0, true, &udp)))),
+            ]);
+        }
+        for later in [to(4_789), to(8_472)] {
+            frames.push(("a later piece", ethernet(IPV6, &ipv6(FRAGMENT, &fragment(UDP, 9, true, &later)))));
+        }
+        for tunnels in [Tunnels::Count, Tunnels::Follow] {
+            let program = super::program(LinkType::Ethernet, Techniques::DEFAULT, tunnels);
+            for (name, frame) in &frames {
+                assert!(!passes(&program, frame), "{name}: {:02x?}", &frame[12..]);
+            }
+        }
+    }
+
     /// A mirror port runs this for each of its packets.
     #[test]
     fn ordinary_packets_leave_after_a_few_steps() {
@@ -688,7 +673,10 @@ mod tests {
         let steps = |ether_type, packet: &[u8]| simulate(&program, &ethernet(ether_type, packet)).1;
         assert_eq!(steps(IPV4, &ipv4(TCP, &tcp(ACK))), 16);
         assert_eq!(steps(IPV6, &ipv6(TCP, &tcp(ACK))), 10);
-        assert_eq!(steps(IPV4, &ipv4(UDP, &[0; 8])), 10, "four to see that it is no tunnel");
+        assert_eq!(steps(IPV4, &ipv4(UDP, &[0; 8])), 12, "six to see that it is no tunnel");
+        assert_eq!(steps(IPV4, &ipv4(UDP, &[0xff; 8])), 11, "five");
+        assert_eq!(steps(IPV6, &ipv6(UDP, &[0xff; 8])), 23, "no extension header either");
+        assert_eq!(steps(IPV4, &ipv4(1, &[8; 8])), 9);
         assert!(program.len() < 600, "{}", program.len());
     }
 }

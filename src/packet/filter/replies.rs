@@ -84,7 +84,10 @@ impl Writer {
                 self.when(IF_EQUAL, IPV6, ipv6);
                 self.drop();
             }
-            None => self.by_version(ipv4, ipv6),
+            None => {
+                self.by_version(ipv4, ipv6);
+                self.drop();
+            }
         }
         let (tcp4, tcp6, other) = (self.label(), self.label(), self.label());
         self.place(ipv4);

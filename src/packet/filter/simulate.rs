@@ -13,12 +13,23 @@ pub fn simulate(program: &[Instruction], frame: &[u8]) -> (u32, usize) {
     simulate_by(program, frame, 0)
 }
 
-/// The same of a frame that came to the socket this way, as the kernel numbers them.
+/// Whether a program takes a frame by chance alone.
+#[cfg(test)]
+pub(crate) fn is_sampled(program: &[Instruction], frame: &[u8]) -> bool {
+    let taken = |random| run(program, frame, 0, random).0 > 0;
+    taken(0) && !taken(1)
+}
+
+/// The same as `simulate` of a frame that came to the socket this way, as the kernel numbers them.
 pub(super) fn simulate_by(program: &[Instruction], frame: &[u8], direction: u32) -> (u32, usize) {
+    // As for the one of so many that is taken.
+    run(program, frame, direction, 0)
+}
+
+fn run(program: &[Instruction], frame: &[u8], direction: u32, random: u32) -> (u32, usize) {
     bpf::run(program, |at, length| {
         if at == RANDOM {
-            // As for the one of so many that is taken.
-            return Some(0);
+            return Some(random);
         }
         if at == DIRECTION {
             return Some(direction);

@@ -151,7 +151,7 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
     }
     let (mut ether_type, mut at) = (number(frame, protocol), header);
     let mut steps = 0;
-    while [0x8100, 0x88a8, 0x9100].contains(&ether_type) {
+    while [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300].contains(&ether_type) {
         steps += 1;
         if steps > 16 {
             return Err(Skipped::Tags);
@@ -168,7 +168,7 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
         let mut is_tag = true;
         while is_tag && walked < 16 && frame.len() >= end + 4 {
             (found, end, walked) = (number(frame, end + 2), end + 4, walked + 1);
-            is_tag = [0x8100, 0x88a8, 0x9100].contains(&found);
+            is_tag = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300].contains(&found);
         }
         let right = frame.get(end).is_some_and(|first| match found {
             0x0800 => first >> 4 == 4,
@@ -191,7 +191,8 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
         0x8864 => match number(frame, at + 6) {
             0x0021 => Ok((4, &frame[at + 8..])),
             0x0057 => Ok((6, &frame[at + 8..])),
-            _ => Err(Skipped::NotIp),
+            0x8000.. => Err(Skipped::NotIp),
+            _ => Err(Skipped::Tunnel),
         },
         0x8847 | 0x8848 => loop {
             steps += 1;
@@ -206,10 +207,20 @@ fn strip_link(link: LinkType, frame: &[u8]) -> Result<(u8, &[u8]), Skipped> {
                 return match frame.get(at).map(|byte| byte >> 4) {
                     None => Err(Skipped::Truncated),
                     Some(version @ (4 | 6)) => Ok((version, &frame[at..])),
-                    Some(_) => Err(Skipped::NotIp),
+                    Some(_) => Err(Skipped::Tunnel),
                 };
             }
         },
+        0x88e5 | 0x88e7 | 0x894f | 0x22f3 | 0x892f | 0x8909 => Err(Skipped::Tunnel),
+        // IEEE 802.2: its own access point of IP, or SNAP.
+        0..0x600 if frame[at..].starts_with(&[6, 6]) => Err(Skipped::Tunnel),
+        0..0x600
+            if frame[at..].starts_with(&[0xaa, 0xaa])
+                && frame.len() >= at + 8
+                && [0x0800, 0x86dd].contains(&number(frame, at + 6)) =>
+        {
+            Err(Skipped::Tunnel)
+        }
         _ => Err(Skipped::NotIp),
     }
 }
