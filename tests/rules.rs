@@ -2,7 +2,7 @@
 
 use lab::oracle::Oracle;
 use portscan_exporter::detect::{
-    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Rule, Scan, ScanEvent, ScanId,
+    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Reply, Rule, Scan, ScanEvent, ScanId,
     Source, Subject, Technique,
 };
 use portscan_exporter::packet::Timestamp;
@@ -73,6 +73,27 @@ fn probes(steps: &[Step]) -> Vec<Probe> {
         }
     };
     steps.iter().map(probe).collect()
+}
+
+/// The same, and what some of the hosts answer at once: a third of them answers, a third refuses, or does one after the other.
+fn with_replies(probes: &[Probe], which: u8) -> Vec<Probe> {
+    let answered = Reply::Answered { sequence: 7, to: 40_000 };
+    let answers = |probe: &Probe| match (probe.host, (probe.port + u16::from(which)) % 4) {
+        (IpAddr::V4(host), by_port) => match ((host.octets()[3] + which) % 3, by_port) {
+            (0, _) => vec![answered],
+            (1, 0) => vec![answered, Reply::Refused],
+            (1, 1) => vec![Reply::Refused, answered],
+            (1, _) => vec![Reply::Refused],
+            _ => Vec::new(),
+        },
+        (IpAddr::V6(host), _) if (host.segments()[7] + u16::from(which)) % 3 == 0 => vec![answered],
+        _ => Vec::new(),
+    };
+    let with = |probe: &Probe| {
+        let replies = answers(probe).into_iter().map(|reply| Probe { reply: Some(reply), ..*probe });
+        std::iter::once(*probe).chain(replies).collect::<Vec<_>>()
+    };
+    probes.iter().flat_map(with).collect()
 }
 
 fn limits() -> Limits {
@@ -235,6 +256,8 @@ proptest! {
 struct SweepOracle {
     /// The quantum of the latest probe, by host and by port.
     hosts: BTreeMap<IpAddr, u64>,
+    /// What hosts answered that were within the window ever since.
+    answers: BTreeMap<IpAddr, BTreeSet<bool>>,
     ports: BTreeMap<u16, u64>,
     /// Since when the count is below the threshold, if a sweep is open.
     open: Option<Option<u64>>,
@@ -271,6 +294,13 @@ impl SweepOracle {
         let now = probe.time.nanos();
         self.settle(rule, now);
         let quantum = now / rule.window_nanos.div_ceil(QUANTA);
+        self.answers.retain(|host, _| quantum - self.hosts[host] <= QUANTA);
+        if let Some(reply) = probe.reply {
+            if self.hosts.get(&probe.host).is_some_and(|then| quantum - then <= QUANTA) {
+                self.answers.entry(probe.host).or_default().insert(reply != Reply::Refused);
+            }
+            return None;
+        }
         self.hosts.insert(probe.host, quantum);
         self.ports.insert(probe.port, quantum);
         let hosts = Self::count(&self.hosts, quantum);
@@ -291,6 +321,16 @@ impl SweepOracle {
             .filter(|(host, then)| network(host) == network(&probe.host) && quantum - **then <= QUANTA);
         let speak = match () {
             () if home.is_empty() => near.count() as u32,
+            () if home.contains(probe.source) && policy.replies => {
+                let is_unanswered = |(host, then): &(&IpAddr, &u64)| match self.answers.get(host) {
+                    Some(answers) => !answers.contains(&true),
+                    None => quantum - **then > 1,
+                };
+                let within = self.hosts.iter().filter(|(_, then)| quantum - **then <= QUANTA);
+                let unanswered = within.filter(is_unanswered).count() as u32;
+                let is_of_few_ports = Self::count(&self.ports, quantum) * 2 <= unanswered;
+                (hosts / 10).max(if is_of_few_ports { unanswered } else { 0 })
+            }
             () if home.contains(probe.source) => hosts / 10,
             () => hosts,
         };
@@ -466,6 +506,7 @@ proptest! {
         sweep in (5..300_u64, 2..30_u32, any::<bool>(), 1..90_u64),
         home in home(),
         steps in steps(SECOND / 2, 80),
+        replies in prop::option::of(0..9_u8),
     ) {
         let (window, hosts, is_block, quiet) = sweep;
         let rule = Rule {
@@ -481,9 +522,11 @@ proptest! {
             threshold: 60_000,
             slower: vec![rule],
             home,
+            replies: replies.is_some(),
             ..Policy::default()
         };
         let probes = probes(&steps);
+        let probes = replies.map_or(probes.clone(), |which| with_replies(&probes, which));
         let (detector, events) = events_of(&policy, &probes);
         let hits = events.iter().filter(|event| event.kind == EventKind::Hit);
         let told: Vec<_> =
@@ -505,4 +548,52 @@ proptest! {
         prop_assert_eq!(shown.counters.hits.iter().sum::<u64>(), expected.len() as u64);
         prop_assert_eq!(shown.open_scans, [0; 4]);
     }
+}
+
+/// Who is inside asks many hosts by nature; where answers are seen, those that give none tell a worm from a browser.
+#[test]
+fn who_is_inside_is_judged_by_the_hosts_that_do_not_answer() {
+    let inside = Ipv4Addr::new(198, 18, 0, 1);
+    let home = Networks::new(&["198.18.0.0/15".parse().expect("a network")]);
+    let policy = Policy { home, replies: true, ..Policy::standard() };
+    let blind = Policy { replies: false, ..policy.clone() };
+    // So many hosts, one a second, and the port and the answer of each.
+    let asks = |hosts: u32, port: fn(u32) -> u16, reply: fn(u32) -> Option<Reply>| -> Vec<Probe> {
+        let ask = |n: u32| {
+            let probe = Probe {
+                time: Timestamp((1_700_000_000 + u64::from(n)) * SECOND),
+                source: inside.into(),
+                host: Ipv4Addr::from_bits(
+                    u32::from(Ipv4Addr::new(203, 0, 113, 0)).wrapping_add(n * 0x1_0001),
+                )
+                .into(),
+                port: port(n),
+                technique: Technique::Syn,
+                tool: Default::default(),
+                signature: Default::default(),
+                reply: None,
+            };
+            let reply = reply(n).map(|reply| Probe { reply: Some(reply), ..probe });
+            std::iter::once(probe).chain(reply)
+        };
+        (0..hosts).flat_map(ask).collect()
+    };
+    let told = |policy: &Policy, probes: &[Probe]| {
+        let (_, events) = events_of(policy, probes);
+        let hits = events.into_iter().filter(|event| event.kind == EventKind::Hit);
+        let seconds = |scan: &Scan| scan.detected.nanos() / SECOND - 1_700_000_000;
+        hits.map(|e| format!("{:?} after {} s", e.scan.kind, seconds(&e.scan))).collect::<Vec<_>>()
+    };
+    let answered = |_| Some(Reply::Answered { sequence: 1, to: 2 });
+    let worm = asks(240, |_| 445, |_| None);
+    assert_eq!(told(&policy, &worm), ["Horizontal after 30 s"], "25 had time to answer");
+    assert_eq!(told(&policy, &asks(240, |_| 445, |_| Some(Reply::Refused))), ["Horizontal after 25 s"]);
+    assert_eq!(told(&blind, &worm), [""; 0], "unseen without answers");
+    assert_eq!(told(&policy, &asks(240, |_| 443, answered)), [""; 0], "a browser");
+    let some = |n| if n % 10 == 0 { None } else { Some(Reply::Answered { sequence: 1, to: 2 }) };
+    assert_eq!(told(&policy, &asks(240, |_| 443, some)), [""; 0], "whose hosts are not all there");
+    assert_eq!(told(&policy, &asks(19, |n| 20_000 + n as u16, |_| None)), [""; 0]);
+    // A peer-to-peer client whose peers have gone, slowly enough for the first rule and below the slow one.
+    let peers: Vec<_> = asks(59, |n| 20_000 + n as u16, |_| None);
+    assert_eq!(told(&policy, &peers), [""; 0]);
 }

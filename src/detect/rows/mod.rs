@@ -6,6 +6,7 @@ mod life;
 mod proof;
 mod replies;
 mod show;
+mod sweep;
 
 use self::replies::RowReplies;
 use crate::detect::distinct::block::Header;
@@ -25,7 +26,6 @@ use crate::detect::scan::{EventKind, Kind, Source};
 use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Counters;
 use crate::detect::time::present::Present;
-use crate::detect::tuning::INSIDE_FACTOR;
 use crate::detect::verdict::{self, Counts};
 use attributed::Attributed;
 use std::hash::BuildHasher;
@@ -308,29 +308,6 @@ impl Rows {
         let ports = &self.rows[at as usize].ports;
         let most = || self.store.most_of_one_host(ports, at, self.present.quantum);
         !self.are_networks() || most() * 2 <= ports.count()
-    }
-
-    /// Counts the host of a probe. How many count, and the verdict on them.
-    fn count_peer(&mut self, at: u32, probe: &Probe) -> (u32, Option<Kind>) {
-        let Some(peers) = &mut self.peers else { return (0, None) };
-        let row = &mut self.rows[at as usize];
-        let peer = Peer::of(probe.host, &self.host_hasher);
-        let size = peers.record(at, peer, self.present.quantum);
-        let speak = match self.rule.peers {
-            _ if row.episode.is_open() => size,
-            Some(least) if size < least => size,
-            // Clients of many services ask as many hosts, but no 25 of one network.
-            _ if self.home.is_empty() => peers.neighbours(at, probe.host, peer),
-            _ if self.home.contains(probe.source) => size / INSIDE_FACTOR,
-            _ => size,
-        };
-        let verdict = verdict::kind(&self.rule, Counts { ports: row.ports.count(), peers: speak });
-        if verdict == Some(Kind::Block) && row.episode.is_open() && row.episode.kind() == Kind::Horizontal {
-            row.episode.widen();
-            self.open_scans[Kind::Horizontal as usize] -= 1;
-            self.open_scans[Kind::Block as usize] += 1;
-        }
-        (size, verdict)
     }
 
     /// A probe opened the scan of a row, or made it grow.

@@ -4,7 +4,8 @@ use super::Rows;
 use super::proof::Proof;
 use crate::detect::distinct::Answer;
 use crate::detect::distinct::peaks::Peaks;
-use crate::detect::probe::{Class, Reply};
+use crate::detect::distinct::peers::Peer;
+use crate::detect::probe::{Class, Probe, Reply};
 use crate::detect::scan::{Grade, Replies};
 use crate::detect::tuning::{PATIENCE, QUANTA};
 
@@ -81,14 +82,15 @@ impl Rows {
         !self.replies.is_empty()
     }
 
-    /// Whether it is looked for which ports answer: a rule that counts hosts keeps only whether the source is at its address.
+    /// Whether it is looked for which ports answer: a rule that counts hosts keeps which of those do, and whether the source is at its address.
     #[inline]
     pub(super) fn keeps_answers(&self) -> bool {
         self.keeps_replies() && self.peers.is_none()
     }
 
-    /// Something came of a probe for a port of a row, which was expired.
-    pub(crate) fn answer(&mut self, at: u32, port: u16, reply: Reply) {
+    /// Something came of a probe of a row, which was expired.
+    pub(crate) fn answer(&mut self, at: u32, probe: &Probe, reply: Reply) {
+        let port = probe.port;
         let Some(replies) = self.replies.get_mut(at as usize) else { return };
         let answer = match reply {
             Reply::Answered { sequence, to } => {
@@ -98,8 +100,9 @@ impl Rows {
             Reply::Refused => Answer::Refused,
             Reply::Acknowledged { number, from } => return replies.proof.acknowledged(number, (port, from)),
         };
-        if self.peers.is_none() {
-            self.store.answer(&mut self.rows[at as usize].ports, at, port, answer);
+        match &mut self.peers {
+            None => self.store.answer(&mut self.rows[at as usize].ports, at, port, answer),
+            Some(peers) => peers.answer(at, Peer::of(probe.host, &self.host_hasher), answer),
         }
     }
 

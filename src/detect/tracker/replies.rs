@@ -24,7 +24,7 @@ impl Tracker {
         let Lookup { spot, row } = self.lookups.at(at);
         if self.rows.is_of(row, probe.source, Class::Syn) {
             self.rows.expire(row, sink);
-            self.rows.answer(row, probe.port, reply);
+            self.rows.answer(row, probe, reply);
         } else {
             self.answer_at(spot, probe, reply, sink);
         }
@@ -35,7 +35,7 @@ impl Tracker {
         let is_its = |row: u32| rows.is_of_source(row, probe.source, Class::Syn);
         if let Some(row) = self.directory.find(spot, is_its).1.row() {
             self.rows.expire(row, sink);
-            self.rows.answer(row, probe.port, reply);
+            self.rows.answer(row, probe, reply);
         }
     }
 

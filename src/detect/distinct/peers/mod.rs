@@ -4,6 +4,8 @@
 //! An attacker who opens many wide sweeps takes all long lists: further ones stop growing at the length of a short list, which is half
 //! as long again as the threshold, so nobody's hit comes late.
 
+mod answered;
+
 use crate::detect::memory::{Aligned, OutOfMemory, prefetch, room_for};
 use crate::detect::time::quantum::{EXPIRED, Stamp, age, before, counts, falls_below, stamp};
 use crate::detect::tuning::{LONG_LIST_PEERS, QUANTA};
@@ -41,9 +43,11 @@ fn own_bits(host: IpAddr) -> u32 {
     if host.is_ipv4() { 8 } else { 24 }
 }
 
-/// The stamp of the latest probe, and beside it whether only `Peer::short` is known.
+/// The stamp of the latest probe, and beside it whether only `Peer::short` is known, and what the host answered.
 type Sighting = u16;
 const SHORT: Sighting = 1;
+const ANSWERED: Sighting = 2;
+const REFUSED: Sighting = 4;
 
 #[inline]
 fn sighted_at(sighting: Sighting) -> Stamp {
@@ -257,7 +261,7 @@ impl PeerStore {
         if let Some(at) = position(&peers[..counted], peer.0)
             && sightings[at] & SHORT == 0
         {
-            sightings[at] = now;
+            sightings[at] = now | sightings[at] & (ANSWERED | REFUSED);
             return counted as u32;
         }
         self.record_new(row, peer, to)
@@ -272,7 +276,7 @@ impl PeerStore {
             let is_it = |&at: &usize| sightings[at] & SHORT != 0 && peers[at] == u32::from(peer.short());
             let real = (0..counted).find(|&at| sightings[at] & SHORT == 0 && peers[at] == peer.0);
             if let Some(at) = real.or_else(|| (0..counted).find(is_it)) {
-                (peers[at], sightings[at]) = (peer.0, now);
+                (peers[at], sightings[at]) = (peer.0, now | sightings[at] & (ANSWERED | REFUSED));
                 return counted as u32;
             }
         }

@@ -1,0 +1,39 @@
+//! Where a rule counts hosts: how many a source asked, and how much that says of it.
+
+use super::Rows;
+use crate::detect::distinct::peers::Peer;
+use crate::detect::probe::{Class, Probe};
+use crate::detect::scan::Kind;
+use crate::detect::tuning::{INSIDE_FACTOR, PEERS_OF_A_PORT};
+use crate::detect::verdict::{self, Counts};
+
+impl Rows {
+    /// Counts the host of a probe. How many count, and the verdict on them.
+    pub(super) fn count_peer(&mut self, at: u32, probe: &Probe) -> (u32, Option<Kind>) {
+        let Some(peers) = &mut self.peers else { return (0, None) };
+        let row = &mut self.rows[at as usize];
+        let peer = Peer::of(probe.host, &self.host_hasher);
+        let size = peers.record(at, peer, self.present.quantum);
+        let speak = match self.rule.peers {
+            _ if row.episode.is_open() => size,
+            Some(least) if size < least => size,
+            // Clients of many services ask as many hosts, but no 25 of one network.
+            _ if self.home.is_empty() => peers.neighbours(at, probe.host, peer),
+            _ if self.home.contains(probe.source) => {
+                let sees_answers = !self.replies.is_empty() && row.class() == Class::Syn;
+                let unanswered = if sees_answers { peers.unanswered(at, self.present.quantum) } else { 0 };
+                // Peers of a peer-to-peer client go away, but each had a port of its own.
+                let is_of_few_ports = row.ports.count() * PEERS_OF_A_PORT <= unanswered;
+                (size / INSIDE_FACTOR).max(if is_of_few_ports { unanswered } else { 0 })
+            }
+            _ => size,
+        };
+        let verdict = verdict::kind(&self.rule, Counts { ports: row.ports.count(), peers: speak });
+        if verdict == Some(Kind::Block) && row.episode.is_open() && row.episode.kind() == Kind::Horizontal {
+            row.episode.widen();
+            self.open_scans[Kind::Horizontal as usize] -= 1;
+            self.open_scans[Kind::Block as usize] += 1;
+        }
+        (size, verdict)
+    }
+}
