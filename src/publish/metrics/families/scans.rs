@@ -2,7 +2,7 @@
 
 use super::super::family::{Family, Samples, counter, gauge, histogram_of_bursts};
 use super::View;
-use crate::detect::{Evicted, Grade, Kind, PublishedSource, Source, Tool};
+use crate::detect::{Evicted, Grade, Kind, PublishedSource, Source, Subject, Tool};
 use crate::publish::sample::Suppressed;
 use std::collections::BTreeMap;
 
@@ -356,11 +356,13 @@ pub(super) static FAMILIES: &[Family] = &[
     counter(
         "portscan_rule_sources_evicted_total",
         &["interface", "reason", "window"],
-        "Sources given up, or not looked at, by a rule behind the first that may have been scanning.",
+        "Sources given up, or not looked at, by a rule behind the first that may have been scanning; table: hosts that many may have scanned.",
         |view, samples| {
             view.each_slower(|name, window, rule| {
-                for reason in [Evicted::Scan, Evicted::Evidence] {
-                    let evicted = rule.counters.evicted[reason as usize];
+                // Sources that were silent for long are no loss; hosts that many ask have so few places that each can be.
+                let may_have = if rule.subject == Subject::Target { 3 } else { 2 };
+                for reason in &[Evicted::Scan, Evicted::Evidence, Evicted::Table][..may_have] {
+                    let evicted = rule.counters.evicted[*reason as usize];
                     samples.count(&[name, reason.label(), window], evicted);
                 }
             });
