@@ -154,9 +154,8 @@ impl Among {
         let shown = snapshot.slower.iter().find(|shown| shown.window_nanos == self.rule.window_nanos);
         let shown = shown.expect("the rule is there");
         let evicted = shown.counters.evicted;
-        let lost = evicted[Evicted::Evidence as usize] + evicted[Evicted::Scan as usize];
-        let is_full = shown.tracked_sources == shown.tracked_sources_limit;
-        let lost = if self.rule.subject == Subject::Target && is_full { evicted.iter().sum() } else { lost };
+        let hosts = if self.rule.subject == Subject::Target { evicted[Evicted::Table as usize] } else { 0 };
+        let lost = evicted[Evicted::Evidence as usize] + evicted[Evicted::Scan as usize] + hosts;
         (found.len(), others.len(), lost)
     }
 }
@@ -218,22 +217,35 @@ fn networks_that_hop_are_found_or_the_loss_is_counted() {
 /// What the default memory does not hold, more of it does.
 #[test]
 fn with_more_memory_networks_that_hop_are_found() {
-    for (forged, mebibytes) in
-        [(Forged::Ports(1), 96), (Forged::Ports(2), 96), (Forged::Ports(5), 384), (Forged::Ports(15), 192)]
-    {
-        let attack = Among { rule: Rule::HOP, forged, packets: 3_000_000, is_block: false, mebibytes };
+    for (forged, packets, mebibytes) in [
+        (Forged::Ports(5), 500_000, 96),
+        (Forged::Ports(1), 3_000_000, 96),
+        (Forged::Ports(2), 3_000_000, 96),
+        (Forged::Ports(5), 3_000_000, 384),
+        (Forged::Ports(15), 3_000_000, 192),
+    ] {
+        let attack = Among { rule: Rule::HOP, forged, packets, is_block: false, mebibytes };
         finds("networks", &attack, 195);
     }
 }
 
 /// Behind a gateway the flood asks ever more hosts: there are places for some hundred, and none shows ports enough to keep one. That the
-/// rule is blind then shows by its places, all of which are taken.
+/// rule is blind then shows by the hosts that it gives up.
 #[test]
 fn hosts_that_many_scan_are_lost_where_the_flood_asks_for_thousands() {
-    for forged in [Forged::Ports(1), Forged::Ports(15)] {
+    for forged in FLOODS {
         let attack =
             Among { rule: Rule::DISTRIBUTED, forged, packets: 300_000, is_block: false, mebibytes: 48 };
         finds("hosts", &attack, 0);
+    }
+}
+
+/// What the default memory does not hold, more of it does.
+#[test]
+fn with_more_memory_hosts_that_many_scan_are_found() {
+    for (forged, mebibytes, least) in [(Forged::Ports(1), 384, 195), (Forged::Ports(15), 768, 120)] {
+        let attack = Among { rule: Rule::DISTRIBUTED, forged, packets: 300_000, is_block: false, mebibytes };
+        finds("hosts", &attack, least);
     }
 }
 
