@@ -597,3 +597,36 @@ fn who_is_inside_is_judged_by_the_hosts_that_do_not_answer() {
     let peers: Vec<_> = asks(59, |n| 20_000 + n as u16, |_| None);
     assert_eq!(told(&policy, &peers), [""; 0]);
 }
+
+/// What hosts answered before somebody said what is inside is not held against who asked them.
+#[test]
+fn a_reload_that_says_what_is_inside_finds_nobody_by_answers_that_nobody_looked_for() {
+    let inside = Ipv4Addr::new(198, 18, 0, 1);
+    let before = Policy { replies: true, ..Policy::standard() };
+    let home = Networks::new(&["198.18.0.0/15".parse().expect("a network")]);
+    let after = Policy { home, ..before.clone() };
+    for hosts in [8, 40] {
+        let mut detector = Detector::new(before.clone(), limits(), 1, Origin::Sorted);
+        let mut hits = Vec::new();
+        let mut ask = |detector: &mut Detector, n: u32, answers: bool| {
+            let probe = Probe {
+                time: Timestamp((1_700_000_000 + u64::from(n)) * SECOND),
+                source: inside.into(),
+                host: Ipv4Addr::from_bits(0xcb00_7100_u32.wrapping_add(n * 0x1_0001)).into(),
+                port: 443,
+                technique: Technique::Syn,
+                tool: Default::default(),
+                signature: Default::default(),
+                reply: None,
+            };
+            let reply = Probe { reply: Some(Reply::Answered { sequence: 1, to: 2 }), ..probe };
+            let probes = if answers { vec![probe, reply] } else { vec![probe] };
+            detector.observe(&probes, &mut |event| hits.push(event.kind == EventKind::Hit));
+        };
+        (0..hosts).for_each(|n| ask(&mut detector, n, true));
+        detector.reload(after.clone(), &mut |_| {});
+        // Seventeen that do not answer are too few, also with eight from before; and what answers goes on to count for nothing.
+        (hosts..hosts + 60).for_each(|n| ask(&mut detector, n, n >= hosts + 17));
+        assert!(!hits.contains(&true), "after {hosts} hosts");
+    }
+}

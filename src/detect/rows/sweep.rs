@@ -8,6 +8,18 @@ use crate::detect::tuning::{INSIDE_FACTOR, PEERS_OF_A_PORT};
 use crate::detect::verdict::{self, Counts};
 
 impl Rows {
+    /// Whether a source can be found by the hosts that did not answer.
+    pub(crate) fn judges_answers(&self) -> bool {
+        self.keeps_replies() && self.peers.is_some() && !self.home.is_empty()
+    }
+
+    /// Nobody looked for what came back to the rows so far.
+    pub(crate) fn take_as_answered(&mut self) {
+        if let Some(peers) = self.peers.as_mut().filter(|_| !self.replies.is_empty()) {
+            (0..self.rows.len() as u32).for_each(|at| peers.take_as_answered(at));
+        }
+    }
+
     /// Counts the host of a probe. How many count, and the verdict on them.
     pub(super) fn count_peer(&mut self, at: u32, probe: &Probe) -> (u32, Option<Kind>) {
         let Some(peers) = &mut self.peers else { return (0, None) };

@@ -87,6 +87,11 @@ impl FewHosts {
         self.kept.retain(|probe| !is_ignored(probe.source));
     }
 
+    /// However many there are, from here on each probe is looked at.
+    pub(super) fn take_for_many(&mut self) {
+        self.are_many = true;
+    }
+
     /// Only a few again.
     pub(super) fn are_few(&mut self) {
         self.are_many = false;

@@ -242,8 +242,11 @@ impl Tracker {
     fn is_among_few_hosts(&mut self, batch: &Batch, list: &[Handed], sink: &mut EventSink<'_>) -> bool {
         let window_nanos = self.rows.rule.window_nanos;
         let Some(few) = self.few_hosts.as_mut().filter(|few| !few.are_many()) else { return false };
-        if few.keep(batch, list, window_nanos) {
-            return true;
+        // Where the answers of hosts count, none may be missed.
+        match self.rows.judges_answers() {
+            false if few.keep(batch, list, window_nanos) => return true,
+            false => {}
+            true => few.take_for_many(),
         }
         let kept = few.lend();
         if let Some((_, first)) = kept.iter().next() {
@@ -257,6 +260,7 @@ impl Tracker {
             self.act(0, probe, handed.what, sink);
             self.end_batch();
         }
+        self.rows.take_as_answered();
         if let Some(few) = &mut self.few_hosts {
             few.take_back(kept);
         }
@@ -265,8 +269,8 @@ impl Tracker {
 
     /// Where nobody is tracked any more, a rule that counts hosts rests until there are many hosts again.
     pub(super) fn rest_among_few_hosts(&mut self) {
-        let is_empty = self.used() == 0 && self.directory.on_probation() == 0;
-        if let Some(few) = self.few_hosts.as_mut().filter(|_| is_empty) {
+        let may_rest = self.used() == 0 && self.directory.on_probation() == 0 && !self.rows.judges_answers();
+        if let Some(few) = self.few_hosts.as_mut().filter(|_| may_rest) {
             few.are_few();
         }
     }

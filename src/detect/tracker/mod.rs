@@ -120,10 +120,10 @@ impl Tracker {
             retired: Retired::new(limits.max_sources)?,
             lookups: Lookups::NONE,
             thinning: Thinning::NEVER,
-            // A sweep of so few hosts would be found only when there are more. Where answers count, too, none of them may be missed.
+            // A sweep of so few hosts would be found only when there are more.
             few_hosts: rule
                 .peers
-                .is_some_and(|peers| peers as usize > FEW_HOSTS && !policy.replies)
+                .is_some_and(|peers| peers as usize > FEW_HOSTS)
                 .then(FewHosts::new)
                 .transpose()?,
         })

@@ -18,6 +18,12 @@ impl PeerStore {
         }
     }
 
+    /// Nobody looked for the answers of the hosts that a row has so far: they are taken to have come.
+    pub(crate) fn take_as_answered(&mut self, row: u32) {
+        let (set, _, sightings) = self.list_mut(row);
+        sightings[..usize::from(set.counted)].iter_mut().for_each(|sighting| *sighting |= ANSWERED);
+    }
+
     /// How many of the hosts that count at a quantum, to which the set was expired, refused, or did not answer although they had a whole
     /// quantum for it.
     pub(crate) fn unanswered(&self, row: u32, to: u64) -> u32 {
