@@ -117,10 +117,6 @@ pub(super) const LONG_LIST_PEERS: usize = 1_024;
 /// browsers and peer-to-peer clients do.
 pub(super) const INSIDE_FACTOR: u32 = 10;
 
-/// Where answers are seen, hosts that gave none make a client that is inside a scanner, if there are this many for each port that it asked
-/// for. With one, a peer-to-peer client whose peers have gone is a scanner; with many more a scan of a few ports of each host is none.
-pub(super) const PEERS_OF_A_PORT: u32 = 2;
-
 /// Hosts of which a rule that counts hosts keeps apart who asked them. An ordinary host has as many addresses at most (with IPv6, its
 /// broadcast addresses and a few containers): there the rule costs next to nothing. With fewer it does not; with more each probe
 /// to one of them has to be compared with more.

@@ -154,7 +154,7 @@ pub(super) const SWEEP_THRESHOLD: Bound<u32> = Bound {
     greatest: 100,
     default: 25,
     unless: "",
-    why: "hosts within it; 0: no rule for sweeps; sources inside of --detection.home need ten times as many, or as many that do not answer",
+    why: "hosts within it; 0: no rule for sweeps; sources inside of --detection.home need ten times as many, or as many of one network that do not answer",
     set_by: SetBy::Both,
 };
 

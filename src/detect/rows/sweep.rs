@@ -4,7 +4,7 @@ use super::Rows;
 use crate::detect::distinct::peers::Peer;
 use crate::detect::probe::{Class, Probe};
 use crate::detect::scan::Kind;
-use crate::detect::tuning::{INSIDE_FACTOR, PEERS_OF_A_PORT};
+use crate::detect::tuning::INSIDE_FACTOR;
 use crate::detect::verdict::{self, Counts};
 
 impl Rows {
@@ -33,10 +33,12 @@ impl Rows {
             _ if self.home.is_empty() => peers.neighbours(at, probe.host, peer),
             _ if self.home.contains(probe.source) => {
                 let sees_answers = !self.replies.is_empty() && row.class() == Class::Syn;
-                let unanswered = if sees_answers { peers.unanswered(at, self.present.quantum) } else { 0 };
-                // Peers of a peer-to-peer client go away, but each had a port of its own.
-                let is_of_few_ports = row.ports.count() * PEERS_OF_A_PORT <= unanswered;
-                (size / INSIDE_FACTOR).max(if is_of_few_ports { unanswered } else { 0 })
+                // Clients lose hosts, and an outage all of theirs: but no 25 of one network.
+                let unanswered = match sees_answers {
+                    true => peers.unanswered_neighbours(at, probe.host, peer, self.present.quantum),
+                    false => 0,
+                };
+                unanswered.max(size / INSIDE_FACTOR)
             }
             _ => size,
         };

@@ -1,8 +1,9 @@
 //! Which hosts answered: a host that did has a bit beside its stamp.
 
-use super::{ANSWERED, Peer, PeerStore, REFUSED, SHORT, Sighting, sighted_at};
+use super::{ANSWERED, Peer, PeerStore, REFUSED, SHORT, own_bits, sighted_at};
 use crate::detect::distinct::Answer;
 use crate::detect::time::quantum::{age, stamp};
+use std::net::IpAddr;
 
 impl PeerStore {
     /// A host answered. One of which only `Peer::short` is known is of a time from which no answers are.
@@ -24,13 +25,22 @@ impl PeerStore {
         sightings[..usize::from(set.counted)].iter_mut().for_each(|sighting| *sighting |= ANSWERED);
     }
 
-    /// How many of the hosts that count at a quantum, to which the set was expired, refused, or did not answer although they had a whole
-    /// quantum for it.
-    pub(crate) fn unanswered(&self, row: u32, to: u64) -> u32 {
-        let is_unanswered = |&&sighting: &&Sighting| {
+    /// How many hosts of the network of this one (an IPv4 /24, or an IPv6 /64) refused, or did not answer although they had a whole
+    /// quantum for it, as of a quantum to which the set was expired; none if as many answered.
+    pub(crate) fn unanswered_neighbours(&self, row: u32, host: IpAddr, peer: Peer, to: u64) -> u32 {
+        let (peers, sightings) = self.list(row);
+        let (mut answered, mut unanswered) = (0, 0);
+        for (&other, &sighting) in peers.iter().zip(sightings) {
+            if (other ^ peer.0) >> own_bits(host) != 0 || sighting & SHORT != 0 {
+                continue;
+            }
             let had_time = age(stamp(to), sighted_at(sighting)) > 1;
-            sighting & (SHORT | ANSWERED) == 0 && (had_time || sighting & REFUSED != 0)
-        };
-        self.list(row).1.iter().filter(is_unanswered).count() as u32
+            if sighting & ANSWERED != 0 {
+                answered += 1;
+            } else if had_time || sighting & REFUSED != 0 {
+                unanswered += 1;
+            }
+        }
+        if unanswered > answered { unanswered } else { 0 }
     }
 }
