@@ -2,7 +2,7 @@
 //! `UPDATE_GOLDENS=1 cargo test --test goldens` writes them anew; review what changes.
 
 use assert_cmd::cargo::cargo_bin;
-use lab::captures::{EXPECTED, REPLIES, SCANS, TUNNELS, captures, check, listed, replay, scans};
+use lab::captures::{ALL, EXPECTED, REPLIES, SCANS, TUNNELS, captures, check, listed, replay, scans};
 use std::process::Command;
 
 /// The tool of each scan by a real scanner is told, of all others none.
@@ -15,7 +15,8 @@ fn each_tool_is_told_by_its_packets() {
                 "nmap"
             }
             "ipv6-fin-scan.pcap" | "scan-delay.pcap" | "decoys.pcap" => "nmap",
-            "answered-syn-scan.pcap" => "nmap",
+            "polite-scan.pcap" | "slow-scan.pcap" | "idle-scan.pcap" | "mpls.pcap" => "nmap",
+            "answered-syn-scan.pcap" | "network-scan.pcap" | "wider-network-scan.pcap" => "nmap",
             "masscan-ipv6.pcap" | "block.pcap" | "distributed.pcap" => "masscan",
             "scan6.pcap" => "scan6",
             "hping3.pcap" | "hping3-xmas.pcap" => "hping3",
@@ -73,6 +74,36 @@ fn scanners_are_told_by_technique_and_others_not_at_all() {
             expected.iter().map(|(s, t, n)| (s.to_string(), t.to_string(), *n)).collect();
         wanted.sort();
         assert_eq!(told, wanted, "{file}");
+    }
+}
+
+/// Which rule finds a scan, and what it calls it: what is fast is `vertical` of however many hosts.
+#[test]
+fn the_kind_is_that_of_the_rule_that_finds_it() {
+    let wanted: &[(&str, &[(&str, u64, u64)])] = &[
+        ("syn-scan.pcap", &[("vertical", 10, 1)]),
+        ("polite-scan.pcap", &[("vertical", 10, 1)]),
+        ("slow-scan.pcap", &[("vertical", 3_600, 1)]),
+        ("zmap.pcap", &[("horizontal", 300, 256)]),
+        ("icmp-sweep.pcap", &[("horizontal", 300, 32)]),
+        ("block.pcap", &[("block", 300, 31)]),
+        // Of more than seven hosts an estimate: of 16, and of 32.
+        ("network-scan.pcap", &[("vertical", 10, 15)]),
+        ("wider-network-scan.pcap", &[("horizontal", 300, 32), ("vertical", 10, 29)]),
+        ("ipv6-hop.pcap", &[("vertical", 600, 1)]),
+        ("distributed.pcap", &[("distributed", 180, 1)]),
+    ];
+    for (file, wanted) in wanted {
+        let scans = scans(ALL, file);
+        let number = |scan: &serde_json::Value, field: &str| scan[field].as_u64().expect("a number");
+        let told: Vec<_> = scans
+            .iter()
+            .map(|scan| {
+                let kind = scan["kind"].as_str().expect("text");
+                (kind, number(scan, "window_seconds"), number(scan, "distinct_hosts"))
+            })
+            .collect();
+        assert_eq!(told, *wanted, "{file}");
     }
 }
 

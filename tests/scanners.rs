@@ -395,6 +395,87 @@ fn sweeps_and_blocks_are_seen_on_a_gateway() {
     });
 }
 
+/// The rules as they are shipped: a port a second is too slow for the first and is found by the slow one; `-T2` is not too slow.
+#[test]
+fn a_port_a_second_is_found_by_the_slow_rule() {
+    in_room("a_port_a_second_is_found_by_the_slow_rule", |lab| {
+        let exporter = lab.exporter(&[]);
+        lab.run("s1", "ip", &["addr", "add", "198.51.100.64/24", "dev", "eth0"]);
+        let nmap = |words: &[&str]| {
+            let always = ["-n", "-Pn", "-sS", "--max-retries=0", WATCHED];
+            Ended(lab.on("s1", "nmap").args(always).args(words).spawn().unwrap())
+        };
+        let mut slow = nmap(&["-T4", "--scan-delay=1s", "-p1-65"]);
+        let mut polite = nmap(&["-T2", "-p1-30", "-e", "eth0", "-S", "198.51.100.64", "--send-eth"]);
+        assert!(polite.0.wait().unwrap().success());
+        exporter.wait_for("portscan_hits_total", &["window=\"10s\"", "kind=\"vertical\""], 1.0);
+        assert!(slow.0.wait().unwrap().success());
+        exporter.wait_for("portscan_hits_total", &["window=\"1h\"", "kind=\"vertical\""], 1.0);
+        let of_source = ["source=\"198.51.100.7\"", "window=\"1h\""];
+        exporter.wait_for("portscan_source_peak_distinct_ports", &of_source, 65.0);
+        assert_eq!(exporter.sum("portscan_hits_total"), 2.0);
+        ends_well(exporter);
+        let scan = |ports: &str| [["vertical", ports, "1", "", "nmap"].map(str::to_owned)].to_vec();
+        assert_eq!(ended("198.51.100.7", "3600"), scan("65"));
+        assert_eq!(ended("198.51.100.64", "10"), scan("30"));
+    });
+}
+
+/// On a gateway, by the rules as they are shipped: many ports of sixteen hosts are one scan of ports; of 32, which are enough for a sweep,
+/// a sweep until the first rule has its ports, and then a scan of ports. Who only asks which of them are there sweeps.
+#[test]
+fn what_a_small_network_is_asked() {
+    in_room("what_a_small_network_is_asked", |lab| {
+        let start = |flags: &[&str]| {
+            let mut command = lab.on("gw", lab::program());
+            let always = ["-i", "a0", "--web.listen-address=127.0.0.1:10220", "--log.format=journald"];
+            command.args(always).args(flags);
+            Exporter::start("lab-gw", 10220, command).ready()
+        };
+        for last in 71..=72 {
+            lab.run("s1", "ip", &["addr", "add", &format!("198.51.100.{last}/24"), "dev", "eth0"]);
+        }
+        let nmap = |source: &str, words: &[&str]| {
+            let from = ["-sS", "--max-retries=0", "-e", "eth0", "-S", source, "--send-eth"];
+            lab.nmap(&[&from, words].concat());
+        };
+        let exporter = start(&[]);
+        nmap("198.51.100.71", &["-p1-25", "192.0.2.0/28"]);
+        exporter.wait_for("portscan_hits_total", &["kind=\"vertical\"", "window=\"10s\""], 1.0);
+        exporter.wait_for("portscan_probes_total", &["technique=\"syn\"", "family=\"ipv4\""], 400.0);
+        assert_eq!(exporter.sum("portscan_hits_total"), 1.0);
+        nmap("198.51.100.72", &["-p1-25", "192.0.2.0/27"]);
+        exporter.wait_for("portscan_probes_total", &["technique=\"syn\"", "family=\"ipv4\""], 1200.0);
+        exporter.wait_for("portscan_hits_total", &["kind=\"vertical\"", "window=\"10s\""], 2.0);
+        exporter.wait_for("portscan_hits_total", &["kind=\"horizontal\"", "window=\"5m\""], 1.0);
+        assert_eq!(exporter.sum("portscan_hits_total"), 3.0);
+        ends_well(exporter);
+        // The first rule estimates more than seven hosts, with an error of 18 %.
+        let ports = |source, hosts: std::ops::RangeInclusive<u32>| {
+            let scans = ended(source, "10");
+            assert_eq!(scans, [["vertical", "25", &*scans[0][2], "", "nmap"].map(str::to_owned)]);
+            assert!(hosts.contains(&scans[0][2].parse().unwrap()), "{scans:?}");
+        };
+        ports("198.51.100.71", 8..=32);
+        ports("198.51.100.72", 16..=64);
+        let sweep = ended("198.51.100.72", "300");
+        assert_eq!(sweep, [["horizontal", &*sweep[0][1], "32", "", "nmap"].map(str::to_owned)]);
+        assert!((1..20).contains(&sweep[0][1].parse::<u32>().unwrap()), "{sweep:?}");
+
+        let exporter = start(&["--detection.techniques=all"]);
+        lab.run("s1", "nmap", &["-n", "-sn", "-PE", "192.0.2.0/27"]);
+        exporter.wait_for("portscan_hits_total", &["kind=\"horizontal\"", "window=\"5m\""], 1.0);
+        let of_source = ["source=\"198.51.100.7\"", "window=\"5m\""];
+        exporter.wait_for("portscan_source_peak_distinct_hosts", &of_source, 32.0);
+        assert_eq!(exporter.sum("portscan_hits_total"), 1.0);
+        ends_well(exporter);
+        let sweep = ["horizontal", "1", "32", "", "unknown"].map(str::to_owned);
+        assert_eq!(ended("198.51.100.7", "300"), [sweep]);
+        let hits = journal(&["PORTSCAN_SOURCE=198.51.100.7", "PORTSCAN_EVENT=hit"]);
+        assert_eq!(hits.iter().map(|hit| &hit["PORTSCAN_TECHNIQUE"]).collect::<Vec<_>>(), ["icmp"]);
+    });
+}
+
 /// SYNs of a flood, each from a new source and each answered.
 const FLOOD: u32 = 1_000_000;
 

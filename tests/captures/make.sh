@@ -7,7 +7,7 @@
 set -eu
 where=$(cd "$(dirname "$0")" && pwd)
 out=$(mkdir -p "${1:-$where}" && cd "${1:-$where}" && pwd)
-tools="nmap masscan zmap hping3 scan6 tcp6 tcpdump curl openssl python3 $([ "${ONLY:-}" ] || echo editcap)"
+tools="nmap masscan zmap hping3 scan6 tcp6 tcpdump curl openssl socat ovs-vswitchd traceroute python3 $([ "${ONLY:-}" ] || echo editcap)"
 . "$where/recorder.sh"
 
 scan() { at s1 nmap -n -Pn -T4 "$@"; }
@@ -30,8 +30,6 @@ record masscan t eth0 "tcp" sweep --range $T -p1-500 \
   --rate 1000 --wait 0 -e eth0 --source-ip 198.51.100.7 --router-mac "${router//:/-}"
 record horizontal-and-vertical gw a0 "tcp" scan -sS -p20-49 $T 192.0.2.20
 record fragmented-scan t eth0 "ip and not icmp" scan -sS -f -p1-100 $T
-record vlan t eth0 "" at srv python3 "$here/traffic.py" tags eth0 198.51.100.7 $T vlan 1 30
-record qinq t eth0 "" at srv python3 "$here/traffic.py" tags eth0 198.51.100.7 $T qinq 1 30
 dump="-y LINUX_SLL" record cooked-v1 t any "tcp" scan -sS -p1-60 $T
 dump="-y LINUX_SLL2" record cooked-v2 t any "tcp" scan -sS -p1-60 $T
 dump="--nano" record nanoseconds t eth0 "tcp" scan -sS -p1-60 $T
@@ -111,6 +109,16 @@ record ipv6-fin-scan t eth0 "ip6 and tcp" scan -6 -sF -p1-60 $T6
 record ipv6-udp-scan t eth0 "ip6 and udp" scan -6 -sU -p1-60 $T6
 record decoys t eth0 "tcp" scan -sS -p1-30 -D 198.51.100.101,198.51.100.102,203.0.113.5,ME $T
 record scan-delay t eth0 "tcp" scan -sS --scan-delay 400ms -p1-40 $T
+record polite-scan t eth0 "tcp" at s1 nmap -n -Pn -T2 -sS -p1-30 $T
+# A port a second, for the slow rule as it is shipped.
+limit=90 record slow-scan t eth0 "tcp" scan -sS --scan-delay 1s --max-retries 0 -p1-65 $T
+# The zombie is behind the router.
+serving gw zombie idle 203.0.113.65/26
+record idle-scan t eth0 "tcp" at s2 nmap -n -Pn -T4 -sI 203.0.113.66:80 -p1-30 $T
+# Who is there, and then what of a small network and of a wider one. Seen at the router.
+record icmp-sweep gw a0 "icmp" at s1 nmap -n -sn -PE --max-retries 0 192.0.2.0/27
+record network-scan gw a0 "tcp" scan -sS --max-retries 0 -p1-25 192.0.2.0/28
+record wider-network-scan gw a0 "tcp" scan -sS --max-retries 0 -p1-20 192.0.2.0/27
 router6=$(at gw cat /sys/class/net/a0/address)
 record masscan-ipv6 t eth0 "ip6 and tcp" sweep --range $T6 -p1-100 --rate 1000 --wait 0 -e eth0 \
   --source-ip 2001:db8:51::7 --router-mac-ipv6 "${router6//:/-}"
@@ -135,16 +143,81 @@ record ipv6-hop t eth0 "ip6 and tcp" hop $T6
 record distributed t eth0 "tcp" shared $T "${router//:/-}"
 record block gw a0 "tcp" block "${router//:/-}"
 
-# -- tunnels -----------------------------------------------------------------------------------------------------
-# nmap through a device whose other end is a program: it puts each packet into a tunnel to t, which has none.
-for kind in ipip 6in4 gre gretap erspan vxlan geneve; do
-  wanted "tunnel-$kind" || continue
-  serving s1 tunnel $kind tun1 203.0.113.129/25 2001:db8:77::7/64 $T
+# -- VLANs, labels and tunnels -------------------------------------------------------------------------------------
+# nmap behind the tunnels of a real implementation: the kernel's own VXLAN, socat for IP in IP, Open vSwitch for the rest, which needs no
+# module of the kernel. s2 is the switch: what nmap sends from `inner` leaves by eth0 with another header, and the bridge `phy` has s2's address.
+ovs() { ovs-vsctl --db="unix:$work/db.sock" --timeout=10 "$@"; }
+# switch: s2's eth0 becomes a port of the bridge phy, which takes its addresses.
+switch() {
+  local program mac
+  export OVS_RUNDIR=$work OVS_LOGDIR=$work OVS_DBDIR=$work
+  ovsdb-tool create "$work/conf.db"
+  ip netns exec "$lab-s2" ovsdb-server "$work/conf.db" --remote="punix:$work/db.sock" --unixctl="$work/db.ctl" 2>"$work/db.log" & children+=($!)
+  until [ -S "$work/db.sock" ]; do sleep .1; done
+  ip netns exec "$lab-s2" ovs-vswitchd "unix:$work/db.sock" --unixctl="$work/switch.ctl" 2>"$work/switch.log" & children+=($!)
+  ovs --no-wait init
+  ovs set Open_vSwitch . other_config:vlan-limit=2
+  mac=$(at s2 cat /sys/class/net/eth0/address)
+  ovs add-br phy -- set bridge phy datapath_type=netdev other_config:hwaddr="$mac" -- add-port phy eth0
+  ovs add-br middle -- set bridge middle datapath_type=netdev
+  at s2 ip addr flush dev eth0
+  at s2 ip addr add 198.51.100.8/24 dev phy
+  at s2 ip link set phy up
+  at s2 ip route replace default via 198.51.100.1
+  until [ -S "$work/switch.ctl" ]; do sleep .1; done
+  ovs-appctl -t "$work/switch.ctl" tnl/arp/set phy 198.51.100.1 "$router" >/dev/null
+}
+# inner BRIDGE [KEY=VALUE...]: a port for nmap on this bridge.
+inner() {
+  ovs --if-exists del-port inner -- --if-exists del-port tunnel
+  ovs add-port "$1" inner "${@:2}" -- set interface inner type=internal
+  at s2 sysctl -qw net.ipv6.conf.inner.disable_ipv6=1
+  at s2 ip link set inner up
+  at s2 ip addr add 203.0.113.129/25 dev inner
+  at s2 ip neigh replace 203.0.113.200 lladdr 02:00:00:00:00:c8 dev inner
+}
+within() { at s2 nmap -n -Pn -T4 -sS --max-retries 0 --send-ip -e "$@"; }
+export -f within
+if wanted "vlan|qinq|mpls|tunnel-gre|tunnel-gretap|tunnel-erspan|tunnel-geneve"; then
+  switch
+  # On the wire of the router, which is in no VLAN and reads no labels.
+  inner phy tag=10
+  record vlan gw a0 "vlan" within inner -p1-30 203.0.113.200
+  ovs add-port phy outer tag=100 vlan_mode=dot1q-tunnel other_config:qinq-ethtype=802.1ad \
+    -- set interface outer type=patch options:peer=across -- add-port middle across -- set interface across type=patch options:peer=outer
+  inner middle tag=20
+  record qinq gw a0 "vlan" within inner -p1-30 203.0.113.200
+  inner phy
+  ovs-ofctl -O OpenFlow13 add-flow "unix:$work/phy.mgmt" "in_port=inner,ip,actions=push_mpls:0x8847,set_field:1000->mpls_label,output:eth0"
+  record mpls gw a0 "mpls" within inner -p1-30 203.0.113.200
+  ovs-ofctl -O OpenFlow13 del-flows "unix:$work/phy.mgmt" "in_port=inner"
+  inner middle
+  for tunnel in "gre options:packet_type=legacy_l3" gretap "erspan options:key=1 options:erspan_ver=1 options:erspan_idx=1" "geneve options:key=7"; do
+    read -r kind options <<<"$tunnel"
+    ovs --if-exists del-port tunnel -- add-port middle tunnel -- set interface tunnel type="${kind/gretap/gre}" options:remote_ip=$T $options
+    # Else it floods, and a port that is seconds old is no part of that.
+    ovs-ofctl add-flow "unix:$work/middle.mgmt" "in_port=inner,ip,actions=output:tunnel"
+    record "tunnel-$kind" t eth0 "ip and not arp" within inner -p1-40 203.0.113.200
+  done
+fi
+if wanted tunnel-vxlan; then
+  at s1 ip link add inner type vxlan id 7 remote $T dstport 4789 dev eth0
+  at s1 sysctl -qw net.ipv6.conf.inner.disable_ipv6=1
+  at s1 ip addr add 203.0.113.129/25 dev inner
+  at s1 ip link set inner up
+  at s1 ip neigh replace 203.0.113.200 lladdr 02:00:00:00:00:c8 dev inner
+  record tunnel-vxlan t eth0 "udp" scan -sS --max-retries 0 --send-ip -e inner -p1-40 203.0.113.200
+  at s1 ip link del inner
+fi
+for kind in ipip=4 6in4=41; do
+  wanted "tunnel-${kind%=*}" || continue
+  ip netns exec "$lab-s1" socat TUN,tun-name=inner,iff-no-pi,iff-up "IP4-SENDTO:$T:${kind#*=}" & children+=($!)
+  until at s1 ip link show inner >/dev/null 2>&1; do sleep .1; done
   case $kind in
-  6in4) goal=(-6 2001:db8:77::10) ;;
-  *) goal=(203.0.113.200) ;;
+  ipip*) at s1 sysctl -qw net.ipv6.conf.inner.disable_ipv6=1; at s1 ip addr add 203.0.113.129/25 dev inner; goal=(203.0.113.200) ;;
+  6in4*) at s1 ip -6 addr add 2001:db8:77::7/64 dev inner nodad; goal=(-6 2001:db8:77::10) ;;
   esac
-  record "tunnel-$kind" t eth0 "ip and not arp" scan -sS -p1-40 --max-retries 0 -e tun1 "${goal[@]}"
+  record "tunnel-${kind%=*}" t eth0 "ip proto ${kind#*=}" scan -sS --max-retries 0 -e inner -p1-40 "${goal[@]}"
   kill "${children[-1]}"; wait "${children[-1]}" 2>/dev/null || :
 done
 
@@ -172,6 +245,9 @@ serving t serve 8000 8001 8002 8003
 record proxy t eth0 "tcp[tcpflags] & tcp-syn != 0" at s1 python3 "$here/traffic.py" rounds $T 0 60 8000 8001 8002 8003
 # Peer-to-peer behind a gateway: one inside, a port each of many outside. Seen at the router, where it looks like a scan.
 record peer-to-peer gw b0 "tcp" at t python3 "$here/traffic.py" peers 198.51.100 40
+# A traceroute with the usual sixteen packets on their way at once, and one with twice as many.
+record traceroute t eth0 "udp" at s1 traceroute -n $T
+record traceroute-wide t eth0 "udp" at s1 traceroute -n -N 32 $T
 record ntp-broadcast t eth0 "udp" at srv python3 "$here/traffic.py" broadcast 192.0.2.255 40
 
 all_small

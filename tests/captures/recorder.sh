@@ -17,7 +17,7 @@ done
 at() { local host=$1; shift; ip netns exec "$lab-$host" "$@"; }
 actor() { python3 "$here/traffic.py" "$@"; }
 
-wanted() { [[ $1 =~ ${ONLY:-.} ]]; }
+wanted() { local name; for name in ${1//|/ }; do [[ $name =~ ${ONLY:-.} ]] && return; done; false; }
 
 # await FILE WORD: until the program whose output goes to FILE has said WORD.
 await() {
@@ -32,7 +32,7 @@ serving() {
   await "$log" ready
 }
 
-# record NAME HOST DEVICE FILTER COMMAND...: what HOST receives while COMMAND runs. Extra tcpdump flags in $dump.
+# record NAME HOST DEVICE FILTER COMMAND...: what HOST receives while COMMAND runs. Extra tcpdump flags in $dump, seconds it may take in $limit.
 dump=
 record() {
   local name=$1 host=$2 device=$3 filter=$4 err=$work/$1.err; shift 4
@@ -40,7 +40,7 @@ record() {
   ip netns exec "$lab-$host" tcpdump -n -Z root -Q "${way:-in}" -i "$device" -s "${snap:-128}" -B 8192 --immediate-mode $dump \
     -w "$out/$name.pcap" "$filter" 2>"$err" & local dumper=$!
   await "$err" "listening on"
-  timeout 60 bash -c '"$@"' "$name" "$@" >"$work/$name.out" 2>&1 </dev/null || { [ $? = 124 ] || { cat "$work/$name.out" >&2; exit 1; }; }
+  timeout "${limit:-60}" bash -c '"$@"' "$name" "$@" >"$work/$name.out" 2>&1 </dev/null || { [ $? = 124 ] || { cat "$work/$name.out" >&2; exit 1; }; }
   sleep .3 # the last replies
   kill -TERM $dumper 2>/dev/null || :; wait $dumper || :
   grep -q "^0 packets dropped by kernel" "$err" || { echo "$name lost packets" >&2; exit 1; }

@@ -9,10 +9,9 @@
   abort ADDR PORT N                 N connections ended by RST
   load ADDR PORT N PARALLEL         an HTTP load generator: N requests, each on its own connection
   ftp-server ADDR DIR               a small FTP server (passive mode only)
-  tags DEV SRC DST vlan|qinq FIRST LAST    tagged SYNs from a raw socket
   tun NETNS DEV ADDR NETNS DEV ADDR a point-to-point link of two tun devices
   big-datagrams ADDR N              UDP datagrams that leave in fragments
-  tunnel KIND DEV ADDR ADDR6 PEER   a device whose packets leave for PEER in a tunnel of this kind
+  zombie DEV ADDR                   a host behind a tun device that numbers its packets: what an idle scan needs
   echo PORT...                      answer UDP datagrams with themselves
   ask ADDR N PORT...                N datagrams to each port, each from a port of its own, and their answers
   announce ADDR N                   N datagrams of mDNS, SSDP and LLMNR each
@@ -296,17 +295,6 @@ def big_datagrams(address, count):
         time.sleep(0.02)
 
 
-def tags(device, source, target, kind, first, last):
-    # The kernel here may have no 802.1Q module; a raw socket needs none.
-    tag = {"vlan": [(0x8100, 10)], "qinq": [(0x88A8, 100), (0x8100, 20)]}[kind]
-    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    s.bind((device, 0))
-    head = b"\xff" * 6 + s.getsockname()[4] + b"".join(struct.pack("!HH", t, v) for t, v in tag)
-    for port in range(first, last + 1):
-        s.send(head + struct.pack("!H", 0x800) + syn(source, target, port, port))
-        time.sleep(0.01)
-
-
 def tun(ends):
     libc, fds = ctypes.CDLL(None, use_errno=True), []
     for netns, device, address in ends:
@@ -323,40 +311,26 @@ def tun(ends):
             os.write(fds[1 - fds.index(fd)], os.read(fd, 65535))
 
 
-# -- files -------------------------------------------------------------------------------------------------------
-
-
-def tunnel(kind, device, address, address6, peer):
-    """Writes each packet of the device into a tunnel."""
+def zombie(device, address):
+    """A host behind this device that numbers its packets one after the other, and refuses whatever comes: an idle scan counts them."""
     fd = os.open("/dev/net/tun", os.O_RDWR)
-    fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH", device.encode(), 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
-    for words in (["addr", "add", address], ["-6", "addr", "add", address6, "nodad"]):
+    fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", device.encode(), 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
+    for words in (["addr", "add", address], ["link", "set", "up"]):
         subprocess.run(["ip", *words, "dev", device], check=True)
-    subprocess.run(["ip", "link", "set", device, "up"], check=True)
-    protocol = {"ipip": 4, "6in4": 41, "vxlan": 17, "geneve": 17}.get(kind, 47)
-    if protocol == 17:
-        out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    else:
-        out = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
-    port = {"vxlan": 4789, "geneve": 6081}.get(kind, 0)
     ready()
-    sequence = 0
+    ident = 0
     while True:
         packet = os.read(fd, 2000)
-        is_v6 = packet[0] >> 4 == 6
-        if is_v6 != (kind == "6in4"):
+        if packet[0] != 0x45 or packet[9] != 6:
             continue
-        frame = MAC + (b"\x86\xdd" if is_v6 else b"\x08\x00") + packet
-        sequence += 1
-        head = {
-            "gre": struct.pack("!HH", 0, 0x0800),
-            "gretap": struct.pack("!HHI", 0x2000, 0x6558, 7),
-            "erspan": struct.pack("!HHIHHI", 0x1000, 0x88BE, sequence, 0x1000, 1, 0),
-            "vxlan": struct.pack("!II", 0x08000000, 7 << 8),
-            "geneve": struct.pack("!HHI", 0, 0x6558, 7 << 8),
-        }.get(kind, b"")
-        inner = packet if kind in ("ipip", "6in4", "gre") else frame
-        out.sendto(head + inner, (peer, port))
+        source, target, (from_port, to_port, _, number, _, flags) = packet[12:16], packet[16:20], struct.unpack("!HHIIBB", packet[20:34])
+        if flags & 4:
+            continue
+        ident += 1
+        tcp = struct.pack("!HHIIBBHHH", to_port, from_port, number, 0, 5 << 4, 4, 0, 0, 0)
+        tcp = tcp[:16] + struct.pack("!H", checksum(target + source + struct.pack("!BBH", 0, 6, 20) + tcp)) + tcp[18:]
+        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, ident & 0xFFFF, 0, 64, 6, 0, target, source)
+        os.write(fd, ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + tcp)
 
 
 def udp(port=0):
@@ -433,6 +407,9 @@ def peers(prefix, count):
         time.sleep(0.1)
 
 
+# -- files -------------------------------------------------------------------------------------------------------
+
+
 def paced(path, times):
     start = 1_700_000_000
     with open(path, "wb") as f:
@@ -475,16 +452,14 @@ def main():
             load(a[0], int(a[1]), int(a[2]), int(a[3]))
         case "big-datagrams":
             big_datagrams(a[0], int(a[1]))
-        case "tags":
-            tags(*a[:4], int(a[4]), int(a[5]))
         case "tun":
             tun([a[:3], a[3:]])
         case "paced":
             paced(a[0], [float(t) for t in a[1:]])
         case "relink":
             relink(*a)
-        case "tunnel":
-            tunnel(*a)
+        case "zombie":
+            zombie(*a)
         case "exporters":
             exporters([int(p) for p in a])
         case "tracker":

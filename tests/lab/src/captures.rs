@@ -14,8 +14,8 @@ pub const EXPECTED: &[(&str, Option<(&str, u64)>)] = &[
     ("horizontal-and-vertical.pcap", Some(("198.51.100.7", 30))),
     ("slow-over.pcap", Some(("198.51.100.7", 116))),
     ("split-9.9s.pcap", Some(("198.51.100.7", 20))),
-    ("vlan.pcap", Some(("198.51.100.7", 30))),
-    ("qinq.pcap", Some(("198.51.100.7", 30))),
+    ("vlan.pcap", Some((IN_TUNNEL, 30))),
+    ("qinq.pcap", Some((IN_TUNNEL, 30))),
     ("cooked-v1.pcap", Some(("198.51.100.7", 60))),
     ("cooked-v2.pcap", Some(("198.51.100.7", 60))),
     ("raw.pcap", Some(("203.0.113.7", 60))),
@@ -76,6 +76,16 @@ pub const SCANS: &[(&str, &[&str], Scans)] = &[
     ("hping3.pcap", &[], &[(SCANNER, "syn", 60)]),
     ("hping3-xmas.pcap", &[], &[(SCANNER, "xmas", 60)]),
     ("scan-delay.pcap", &[], &[(SCANNER, "syn", 40)]),
+    ("polite-scan.pcap", &[], &[(SCANNER, "syn", 30)]),
+    // Never 20 ports within 10 s; the slow rule as it is shipped.
+    ("slow-scan.pcap", &[], &[(SCANNER, "syn", 65)]),
+    // The zombie.
+    ("idle-scan.pcap", &[], &[("203.0.113.66", "syn", 30)]),
+    ("icmp-sweep.pcap", ALL, &[(SCANNER, "icmp", 1)]),
+    ("network-scan.pcap", &[], &[(SCANNER, "syn", 25)]),
+    // A sweep, until the first rule has 20 ports.
+    ("wider-network-scan.pcap", &[], &[(SCANNER, "syn", 19), (SCANNER, "syn", 20)]),
+    ("mpls.pcap", &[], &[(IN_TUNNEL, "syn", 30)]),
     (
         "decoys.pcap",
         &[],
@@ -109,6 +119,8 @@ pub const SCANS: &[(&str, &[&str], Scans)] = &[
     ("udp-answers-inbound.pcap", ALL, &[]),
     ("multicast.pcap", ALL, &[]),
     ("ntp-broadcast.pcap", ALL, &[]),
+    ("traceroute.pcap", ALL, &[]),
+    ("traceroute-wide.pcap", ALL, &[(SCANNER, "udp", 29)]),
     ("prometheus-15.pcap", ALL, &[]),
     ("nfs-client.pcap", ALL, &[]),
     ("windows-client.pcap", ALL, &[]),
