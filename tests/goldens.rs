@@ -2,7 +2,10 @@
 //! `UPDATE_GOLDENS=1 cargo test --test goldens` writes them anew; review what changes.
 
 use assert_cmd::cargo::cargo_bin;
-use lab::captures::{ALL, EXPECTED, REPLIES, SCANS, TUNNELS, captures, check, listed, replay, scans};
+use lab::captures::{
+    ALL, ALL_AND_REPLIES, EXPECTED, REPLIES, SCANS, TUNNELS, captures, check, listed, replay, scans,
+};
+use std::collections::HashSet;
 use std::process::Command;
 
 /// The tool of each scan by a real scanner is told, of all others none.
@@ -85,7 +88,10 @@ fn the_kind_is_that_of_the_rule_that_finds_it() {
         ("polite-scan.pcap", &[("vertical", 10, 1)]),
         ("slow-scan.pcap", &[("vertical", 3_600, 1)]),
         ("zmap.pcap", &[("horizontal", 300, 256)]),
-        ("icmp-sweep.pcap", &[("horizontal", 300, 32)]),
+        ("icmp-echo-sweep.pcap", &[("horizontal", 300, 32)]),
+        ("icmp-time-sweep.pcap", &[("horizontal", 300, 32)]),
+        ("icmp-netmask-sweep.pcap", &[("horizontal", 300, 32)]),
+        ("icmp-ipv6-sweep.pcap", &[("horizontal", 300, 32)]),
         ("block.pcap", &[("block", 300, 31)]),
         // Of more than seven hosts an estimate: of 16, and of 32.
         ("network-scan.pcap", &[("vertical", 10, 15)]),
@@ -104,6 +110,70 @@ fn the_kind_is_that_of_the_rule_that_finds_it() {
             })
             .collect();
         assert_eq!(told, *wanted, "{file}");
+    }
+}
+
+/// A capture with so many seconds from each target to the next, and each asked for once; answers follow at once.
+fn paced(file: &str, seconds: f64) -> Vec<u8> {
+    let bytes = std::fs::read(captures().join(file)).expect("it is there");
+    let (mut paced, mut at, mut targets) = (bytes[..24].to_vec(), 24, HashSet::new());
+    while let Some(head) = bytes.get(at..at + 16) {
+        let length = u32::from_le_bytes(head[8..12].try_into().expect("four bytes")) as usize;
+        let frame = &bytes[at + 16..at + 16 + length];
+        at += 16 + length;
+        let has_port = [6, 17, 132].contains(&frame[23]);
+        let target = (frame[23], &frame[30..34], if has_port { &frame[36..38] } else { &[] });
+        if frame[26..30] == [198, 51, 100, 7] && !targets.insert(target) {
+            continue;
+        }
+        let time = 1_700_000_000.0 + seconds * targets.len() as f64;
+        paced.extend((time as u32).to_le_bytes());
+        paced.extend(((time.fract() * 1e6) as u32).to_le_bytes());
+        paced.extend(&head[8..]);
+        paced.extend(frame);
+    }
+    paced
+}
+
+/// The README's "slowest that is found", of each technique: a port a minute, and a host every 12.5 s.
+#[test]
+fn the_slowest_of_each_technique_is_found_and_a_slower_one_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |file: &str, seconds: f64| -> Vec<(String, String, u64)> {
+        let path = folder.path().join(file);
+        std::fs::write(&path, paced(file, seconds)).expect("writable");
+        let text = |scan: &serde_json::Value, field: &str| scan[field].as_str().expect("text").to_owned();
+        scans(ALL_AND_REPLIES, path.to_str().expect("UTF-8"))
+            .iter()
+            .map(|it| {
+                (text(it, "kind"), text(it, "technique"), it["window_seconds"].as_u64().expect("a number"))
+            })
+            .collect()
+    };
+    for (file, technique) in [
+        ("hping3.pcap", "syn"),
+        ("fin-scan.pcap", "fin"),
+        ("null-scan.pcap", "null"),
+        ("xmas-scan.pcap", "xmas"),
+        ("odd-scan.pcap", "odd"),
+        ("sctp-scan.pcap", "sctp"),
+        ("udp-scan.pcap", "udp"),
+        ("protocol-scan.pcap", "protocol"),
+        ("answered-ack-scan.pcap", "ack"),
+        ("answered-window-scan.pcap", "ack"),
+        ("answered-maimon-scan.pcap", "ack"),
+    ] {
+        // Among the protocols are four that have techniques of their own: a pause, in which a scan may end and begin again.
+        let mut scans = told(file, 60.0);
+        if technique == "protocol" {
+            scans.dedup();
+        }
+        assert_eq!(scans, [("vertical".into(), technique.into(), 3_600)], "{file}");
+        assert_eq!(told(file, 63.0), [], "{file}");
+    }
+    for (file, technique) in [("icmp-echo-sweep.pcap", "icmp"), ("zmap.pcap", "syn")] {
+        assert_eq!(told(file, 12.5), [("horizontal".into(), technique.into(), 300)], "{file}");
+        assert_eq!(told(file, 13.0), [], "{file}");
     }
 }
 

@@ -112,11 +112,16 @@ record scan-delay t eth0 "tcp" scan -sS --scan-delay 400ms -p1-40 $T
 record polite-scan t eth0 "tcp" at s1 nmap -n -Pn -T2 -sS -p1-30 $T
 # A port a second, for the slow rule as it is shipped.
 limit=90 record slow-scan t eth0 "tcp" scan -sS --scan-delay 1s --max-retries 0 -p1-65 $T
+# A quarter of an hour.
+limit=1000 record sneaky-scan t eth0 "tcp" at s1 nmap -n -Pn -T1 -sS --max-retries 0 -p1-61 $T
 # The zombie is behind the router.
 serving gw zombie idle 203.0.113.65/26
 record idle-scan t eth0 "tcp" at s2 nmap -n -Pn -T4 -sI 203.0.113.66:80 -p1-30 $T
 # Who is there, and then what of a small network and of a wider one. Seen at the router.
-record icmp-sweep gw a0 "icmp" at s1 nmap -n -sn -PE --max-retries 0 192.0.2.0/27
+for asks in echo=-PE time=-PP netmask=-PM; do
+  record "icmp-${asks%=*}-sweep" gw a0 "icmp" at s1 nmap -n -sn "${asks#*=}" --max-retries 0 192.0.2.0/27
+done
+record icmp-ipv6-sweep gw a0 "icmp6 and ip6[40] == 128" at s1 nmap -6 -n -sn -PE --max-retries 0 2001:db8:2::/123
 record network-scan gw a0 "tcp" scan -sS --max-retries 0 -p1-25 192.0.2.0/28
 record wider-network-scan gw a0 "tcp" scan -sS --max-retries 0 -p1-20 192.0.2.0/27
 router6=$(at gw cat /sys/class/net/a0/address)

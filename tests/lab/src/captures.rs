@@ -81,7 +81,10 @@ pub const SCANS: &[(&str, &[&str], Scans)] = &[
     ("slow-scan.pcap", &[], &[(SCANNER, "syn", 65)]),
     // The zombie.
     ("idle-scan.pcap", &[], &[("203.0.113.66", "syn", 30)]),
-    ("icmp-sweep.pcap", ALL, &[(SCANNER, "icmp", 1)]),
+    ("icmp-echo-sweep.pcap", ALL, &[(SCANNER, "icmp", 1)]),
+    ("icmp-time-sweep.pcap", ALL, &[(SCANNER, "icmp", 1)]),
+    ("icmp-netmask-sweep.pcap", ALL, &[(SCANNER, "icmp", 1)]),
+    ("icmp-ipv6-sweep.pcap", ALL, &[("2001:db8:51::/64", "icmp", 1)]),
     ("network-scan.pcap", &[], &[(SCANNER, "syn", 25)]),
     // A sweep, until the first rule has 20 ports.
     ("wider-network-scan.pcap", &[], &[(SCANNER, "syn", 19), (SCANNER, "syn", 20)]),
