@@ -291,3 +291,25 @@ proptest! {
         }
     }
 }
+
+/// Forty scanners that live would be one storm: a file has a line for each.
+#[test]
+fn a_file_folds_nothing_into_storms() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("storm.pcap");
+    let probe = |n: u64| {
+        (
+            START + n * SECOND / 1_000,
+            lab::frames::syn([198, 51, 100, (n % 40) as u8], &[], 1 + (n / 40) as u16),
+        )
+    };
+    lab::files::write(&path, (0..40 * 25).map(probe));
+    let output = Command::new(cargo_bin!("portscan_exporter"))
+        .args(["replay", "--format=json"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(told.lines().filter(|line| line.contains("\"kind\":\"vertical\"")).count(), 40, "{told}");
+    assert_eq!(told.lines().count(), 40);
+}
