@@ -7,6 +7,7 @@ use lab::captures::{
 };
 use std::collections::HashSet;
 use std::process::Command;
+use std::time::Duration;
 
 /// The tool of each scan by a real scanner is told, of all others none.
 #[test]
@@ -83,7 +84,8 @@ fn scanners_are_told_by_technique_and_others_not_at_all() {
 /// Which rule finds a scan, and what it calls it: what is fast is `vertical` of however many hosts.
 #[test]
 fn the_kind_is_that_of_the_rule_that_finds_it() {
-    let wanted: &[(&str, &[(&str, u64, u64)])] = &[
+    type Scans = &'static [(&'static str, u64, u64)];
+    let wanted: &[(&str, Scans)] = &[
         ("syn-scan.pcap", &[("vertical", 10, 1)]),
         ("polite-scan.pcap", &[("vertical", 10, 1)]),
         ("slow-scan.pcap", &[("vertical", 3_600, 1)]),
@@ -113,12 +115,12 @@ fn the_kind_is_that_of_the_rule_that_finds_it() {
     }
 }
 
-/// A capture with so many seconds from each target to the next, and each asked for once; answers follow at once.
-fn paced(file: &str, seconds: f64) -> Vec<u8> {
+/// A capture with so much time from each target to the next, and each asked for once; answers follow at once.
+fn paced(file: &str, pace: Duration) -> Vec<u8> {
     let bytes = std::fs::read(captures().join(file)).expect("it is there");
-    let (mut paced, mut at, mut targets) = (bytes[..24].to_vec(), 24, HashSet::new());
-    while let Some(head) = bytes.get(at..at + 16) {
-        let length = u32::from_le_bytes(head[8..12].try_into().expect("four bytes")) as usize;
+    let (mut paced, mut at, mut targets) = (Vec::new(), 24, HashSet::new());
+    while let Some(length) = bytes.get(at + 8..at + 12) {
+        let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
         let frame = &bytes[at + 16..at + 16 + length];
         at += 16 + length;
         let has_port = [6, 17, 132].contains(&frame[23]);
@@ -126,22 +128,19 @@ fn paced(file: &str, seconds: f64) -> Vec<u8> {
         if frame[26..30] == [198, 51, 100, 7] && !targets.insert(target) {
             continue;
         }
-        let time = 1_700_000_000.0 + seconds * targets.len() as f64;
-        paced.extend((time as u32).to_le_bytes());
-        paced.extend(((time.fract() * 1e6) as u32).to_le_bytes());
-        paced.extend(&head[8..]);
-        paced.extend(frame);
+        let time = 1_700_000_000_000_000_000 + pace.as_nanos() as u64 * targets.len() as u64;
+        paced.push((time, frame.to_vec()));
     }
-    paced
+    lab::files::pcap(paced)
 }
 
 /// The README's "slowest that is found", of each technique: a port a minute, and a host every 12.5 s.
 #[test]
 fn the_slowest_of_each_technique_is_found_and_a_slower_one_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
-    let told = |file: &str, seconds: f64| -> Vec<(String, String, u64)> {
+    let told = |file: &str, pace: u64| -> Vec<(String, String, u64)> {
         let path = folder.path().join(file);
-        std::fs::write(&path, paced(file, seconds)).expect("writable");
+        std::fs::write(&path, paced(file, Duration::from_millis(pace))).expect("writable");
         let text = |scan: &serde_json::Value, field: &str| scan[field].as_str().expect("text").to_owned();
         scans(ALL_AND_REPLIES, path.to_str().expect("UTF-8"))
             .iter()
@@ -164,16 +163,16 @@ fn the_slowest_of_each_technique_is_found_and_a_slower_one_is_not() {
         ("answered-maimon-scan.pcap", "ack"),
     ] {
         // Among the protocols are four that have techniques of their own: a pause, in which a scan may end and begin again.
-        let mut scans = told(file, 60.0);
+        let mut scans = told(file, 60_000);
         if technique == "protocol" {
             scans.dedup();
         }
         assert_eq!(scans, [("vertical".into(), technique.into(), 3_600)], "{file}");
-        assert_eq!(told(file, 63.0), [], "{file}");
+        assert_eq!(told(file, 63_000), [], "{file}");
     }
     for (file, technique) in [("icmp-echo-sweep.pcap", "icmp"), ("zmap.pcap", "syn")] {
-        assert_eq!(told(file, 12.5), [("horizontal".into(), technique.into(), 300)], "{file}");
-        assert_eq!(told(file, 13.0), [], "{file}");
+        assert_eq!(told(file, 12_500), [("horizontal".into(), technique.into(), 300)], "{file}");
+        assert_eq!(told(file, 13_000), [], "{file}");
     }
 }
 
