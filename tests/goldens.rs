@@ -13,21 +13,22 @@ use std::time::Duration;
 #[test]
 fn each_tool_is_told_by_its_packets() {
     for &(capture, flags, expected) in SCANS {
-        let known = match capture {
-            _ if expected.is_empty() => continue,
-            "fin-scan.pcap" | "null-scan.pcap" | "xmas-scan.pcap" | "odd-scan.pcap" | "odd-rst-scan.pcap" => {
-                "nmap"
-            }
-            "ipv6-fin-scan.pcap" | "scan-delay.pcap" | "decoys.pcap" => "nmap",
-            "polite-scan.pcap" | "slow-scan.pcap" | "idle-scan.pcap" | "mpls.pcap" => "nmap",
-            "answered-syn-scan.pcap" | "network-scan.pcap" | "wider-network-scan.pcap" => "nmap",
-            "masscan-ipv6.pcap" | "block.pcap" | "distributed.pcap" => "masscan",
-            "scan6.pcap" => "scan6",
-            "hping3.pcap" | "hping3-xmas.pcap" => "hping3",
-            "zmap.pcap" => "zmap",
-            _ if capture.starts_with("tunnel-") => "nmap",
-            _ => "unknown",
-        };
+        let known =
+            match capture {
+                _ if expected.is_empty() => continue,
+                "fin-scan.pcap" | "null-scan.pcap" | "xmas-scan.pcap" | "odd-scan.pcap"
+                | "odd-rst-scan.pcap" => "nmap",
+                "ipv6-fin-scan.pcap" | "scan-delay.pcap" | "decoys.pcap" => "nmap",
+                "polite-scan.pcap" | "slow-scan.pcap" | "sneaky-scan.pcap" | "idle-scan.pcap"
+                | "mpls.pcap" => "nmap",
+                "answered-syn-scan.pcap" | "network-scan.pcap" | "wider-network-scan.pcap" => "nmap",
+                "masscan-ipv6.pcap" | "block.pcap" | "distributed.pcap" => "masscan",
+                "scan6.pcap" => "scan6",
+                "hping3.pcap" | "hping3-xmas.pcap" => "hping3",
+                "zmap.pcap" => "zmap",
+                _ if capture.starts_with("tunnel-") => "nmap",
+                _ => "unknown",
+            };
         for scan in scans(flags, capture) {
             assert_eq!(scan["tool"], known, "{capture}");
         }
@@ -89,6 +90,7 @@ fn the_kind_is_that_of_the_rule_that_finds_it() {
         ("syn-scan.pcap", &[("vertical", 10, 1)]),
         ("polite-scan.pcap", &[("vertical", 10, 1)]),
         ("slow-scan.pcap", &[("vertical", 3_600, 1)]),
+        ("sneaky-scan.pcap", &[("vertical", 3_600, 1)]),
         ("zmap.pcap", &[("horizontal", 300, 256)]),
         ("icmp-echo-sweep.pcap", &[("horizontal", 300, 32)]),
         ("icmp-time-sweep.pcap", &[("horizontal", 300, 32)]),

@@ -112,7 +112,7 @@ record scan-delay t eth0 "tcp" scan -sS --scan-delay 400ms -p1-40 $T
 record polite-scan t eth0 "tcp" at s1 nmap -n -Pn -T2 -sS -p1-30 $T
 # A port a second, for the slow rule as it is shipped.
 limit=90 record slow-scan t eth0 "tcp" scan -sS --scan-delay 1s --max-retries 0 -p1-65 $T
-# A quarter of an hour.
+# It is cut off after 1,000 s, when it has asked for 60 ports: now and then it asks for one again, to see how the network is.
 limit=1000 record sneaky-scan t eth0 "tcp" at s1 nmap -n -Pn -T1 -sS --max-retries 0 -p1-61 $T
 # The zombie is behind the router.
 serving gw zombie idle 203.0.113.65/26

@@ -79,6 +79,7 @@ pub const SCANS: &[(&str, &[&str], Scans)] = &[
     ("polite-scan.pcap", &[], &[(SCANNER, "syn", 30)]),
     // Never 20 ports within 10 s; the slow rule as it is shipped.
     ("slow-scan.pcap", &[], &[(SCANNER, "syn", 65)]),
+    ("sneaky-scan.pcap", &[], &[(SCANNER, "syn", 60)]),
     // The zombie.
     ("idle-scan.pcap", &[], &[("203.0.113.66", "syn", 30)]),
     ("icmp-echo-sweep.pcap", ALL, &[(SCANNER, "icmp", 1)]),
