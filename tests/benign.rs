@@ -195,9 +195,11 @@ fn every_scan_still_wakes_somebody() {
     let tests: Vec<_> = expected
         .chain(scanners)
         .filter(|(file, ..)| !file.ends_with(".pcapng"))
-        .map(|(file, flags, sources): (_, _, Vec<_>)| {
+        .map(|(file, flags, mut sources): (_, _, Vec<_>)| {
             let flags = if flags.contains(&REPLIES[0]) { flags.to_vec() } else { [flags, REPLIES].concat() };
             assert_eq!(scans(&flags, file).len(), sources.len(), "{file}");
+            // Two scans of one source.
+            sources.dedup();
             // A scan by many has no series of a source.
             if sources == ["many"] {
                 let query = "group by (alertname, instance) (ALERTS{alertstate=\"firing\",severity=\"warning\"})";
