@@ -53,6 +53,8 @@ pub(super) struct Rows {
     peers: Option<PeerStore>,
     /// What came back, by row; empty if that is not looked for.
     replies: Vec<RowReplies>,
+    /// Whether there was ever a source for whose ports or hosts there was no room where those before them are.
+    pub has_outgrown: bool,
     /// What is inside, for a rule that counts hosts; empty if nobody said.
     pub home: Networks,
     /// What some sources are called.
@@ -96,6 +98,7 @@ impl Rows {
         Ok(Self {
             rows: room_for(capacity)?,
             replies: if policy.replies { vec_of(capacity, RowReplies::NONE)? } else { Vec::new() },
+            has_outgrown: false,
             store,
             peers,
             home: policy.home.clone(),
@@ -335,6 +338,7 @@ impl Rows {
     /// do without. If there is none, another port is forgotten for it.
     #[cold]
     fn record_outgrown(&mut self, at: u32, port: u16, bit: u8, sink: &mut EventSink<'_>) {
+        self.has_outgrown = true;
         let quantum = self.present.quantum;
         let mut ports = self.rows[at as usize].ports;
         let grows = !self.store.is_spent(&ports, quantum)

@@ -26,6 +26,7 @@ impl Rows {
         let row = &mut self.rows[at as usize];
         let peer = Peer::of(probe.host, &self.host_hasher);
         let size = peers.record(at, peer, self.present.quantum);
+        self.has_outgrown |= peers.is_saturated(at);
         let speak = match self.rule.peers {
             _ if row.episode.is_open() => size,
             Some(least) if size < least => size,

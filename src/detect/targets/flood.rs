@@ -17,6 +17,8 @@ impl Targets {
         if !row.slots.is_full() {
             return 0;
         }
+        // A flood of all ports soon had them all: then not even the bits are looked at.
+        let had_all = self.wide.ports(place) == u32::from(u16::MAX) + 1;
         let mut wide = self.wide.at(place);
         let (mut counted, mut last) = (0, row.last_probe);
         for next in handed {
@@ -26,7 +28,7 @@ impl Targets {
                 && row.class == probe.technique.class()
                 && !self.present.is_over(next.now)
                 && !row.slots.has(probe.port, self.port_key)
-                && wide.has(probe.port)
+                && (had_all || wide.has(probe.port))
                 && self.concerns.includes(probe);
             if !is_of_it {
                 break;

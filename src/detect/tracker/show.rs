@@ -102,7 +102,9 @@ impl Tracker {
             }
         }
         let mut saturated = 0;
-        for (at, row) in self.rows.used() {
+        // In a flood a slower rule has a full table of which it shows nothing.
+        let may_show = self.may_show_rows();
+        for (at, row) in self.rows.used().take_while(|_| may_show) {
             saturated += u64::from(self.rows.is_saturated(at));
             if row.peaks.peak(epoch) >= least && !returned.contains(&at) {
                 let candidate = self.rows.candidate(at);
@@ -115,6 +117,15 @@ impl Tracker {
         let (sources, again) = self.once_each(greatest);
         let suppressed = offered - again - sources.len() as u64;
         (sources, suppressed, saturated)
+    }
+
+    /// Whether a row can have earned a series, or be saturated, by what happened so far.
+    fn may_show_rows(&self) -> bool {
+        let has_found = self.rows.counters.hits.iter().any(|&hits| hits > 0);
+        let may = self.limits.min_ports <= u16::MAX.into() || has_found || self.rows.has_outgrown;
+        let shows = |at: u32| self.rows.is_saturated(at) || self.is_worth_a_series(&self.rows.candidate(at));
+        debug_assert!(may || !self.rows.used().any(|(at, _)| shows(at)), "nothing is left out");
+        may
     }
 
     /// Whether a source earns a series: by the first rule with its ports, by a slower one with a scan, however long that goes on.
