@@ -15,12 +15,13 @@ pub(super) struct Batch {
     probes: Vec<Probe>,
     hashes: [u64; BATCH],
     has_ipv6: bool,
+    only_target: Option<(IpAddr, Class)>,
 }
 
 impl Batch {
     /// An empty one.
     pub(super) fn new() -> Result<Self, OutOfMemory> {
-        Ok(Self { probes: room_for(BATCH)?, hashes: [0; BATCH], has_ipv6: false })
+        Ok(Self { probes: room_for(BATCH)?, hashes: [0; BATCH], has_ipv6: false, only_target: None })
     }
 
     /// One more. True once it is full.
@@ -68,8 +69,22 @@ impl Batch {
         self.has_ipv6
     }
 
+    /// Notes whether all of it ask one host by one class: then nobody else need look at it for each.
+    pub(super) fn note_only_target(&mut self) {
+        let target = |probe: &Probe| (probe.host, probe.technique.class());
+        let first = self.probes.first().map(target);
+        self.only_target = first.filter(|first| self.probes.iter().all(|probe| target(probe) == *first));
+    }
+
+    /// The host and the class that all of it ask by what was noted, if there is only one. In a flood there mostly is.
+    #[inline]
+    pub(super) fn only_target(&self) -> Option<(IpAddr, Class)> {
+        self.only_target
+    }
+
     /// Empties it.
     pub(super) fn clear(&mut self) {
+        self.only_target = None;
         self.has_ipv6 = false;
         self.probes.clear();
     }

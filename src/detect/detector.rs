@@ -154,6 +154,9 @@ impl Detector {
             policy, timeline, batch, first, slower, targets, handed, replied, counters, wanted, ..
         } = self;
         let hands_down = !slower.is_empty() || targets.is_some();
+        if hands_down {
+            batch.note_only_target();
+        }
         first.look_up_rest();
         let mut sink = EventSink::new(timeline, events, wanted);
         for (at, probe) in batch.iter().enumerate() {
@@ -171,7 +174,7 @@ impl Detector {
             }
             let seen = first.observe(at, probe, true, &mut sink);
             if hands_down && let Some(what) = What::after(seen) {
-                handed.push(Handed { at, now: sink.now(), what });
+                handed.push(Handed::new(at, sink.now(), what));
             }
         }
         first.end_batch();

@@ -34,10 +34,16 @@ impl Concerns {
         &self.parties
     }
 
+    /// Whether every probe counts.
+    #[inline(always)]
+    pub(super) fn include_all(&self) -> bool {
+        self.home.is_empty() && self.muted.is_empty()
+    }
+
     /// Whether a probe counts: what it asks is inside, and who asks takes part.
     #[inline(always)]
     pub(super) fn includes(&self, probe: &Probe) -> bool {
-        (self.home.is_empty() && self.muted.is_empty()) || self.includes_by_lists(probe)
+        self.include_all() || self.includes_by_lists(probe)
     }
 
     fn includes_by_lists(&self, probe: &Probe) -> bool {

@@ -14,22 +14,23 @@ impl Targets {
         else {
             return 0;
         };
-        if !row.slots.is_full() {
+        if !row.slots.is_full() || handed.last().is_none_or(|last| self.present.is_over(last.now)) {
             return 0;
         }
+        let target = (row.host, row.class);
+        let is_only = batch.only_target() == Some(target);
+        let all_count = self.concerns.include_all();
         // A flood of all ports soon had them all: then not even the bits are looked at.
         let had_all = self.wide.ports(place) == u32::from(u16::MAX) + 1;
         let mut wide = self.wide.at(place);
         let (mut counted, mut last) = (0, row.last_probe);
         for next in handed {
-            let Some(probe) = batch.at(next.at) else { break };
+            let Some(probe) = batch.at(next.at()) else { break };
             let is_of_it = next.what != What::Forget
-                && row.host == probe.host
-                && row.class == probe.technique.class()
-                && !self.present.is_over(next.now)
+                && (is_only || target == (probe.host, probe.technique.class()))
                 && !row.slots.has(probe.port, self.port_key)
                 && (had_all || wide.has(probe.port))
-                && self.concerns.includes(probe);
+                && (all_count || self.concerns.includes(probe));
             if !is_of_it {
                 break;
             }
@@ -72,7 +73,7 @@ mod tests {
         let (mut batch, mut list) = (Batch::new().unwrap(), Vec::new());
         for (at, &(probe, what)) in probes.iter().enumerate() {
             let _ = batch.push(probe, 0);
-            list.push(Handed { at, now: probe.time.nanos(), what });
+            list.push(Handed::new(at, probe.time.nanos(), what));
         }
         let mut said = String::new();
         let mut events = |event| said += &format!("{event:?}\n");

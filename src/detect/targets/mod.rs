@@ -108,7 +108,7 @@ impl Targets {
     }
 
     fn observe_one(&mut self, batch: &Batch, next: &Handed, sink: &mut EventSink<'_>) {
-        let Some(probe) = batch.at(next.at).filter(|probe| self.concerns.includes(probe)) else { return };
+        let Some(probe) = batch.at(next.at()).filter(|probe| self.concerns.includes(probe)) else { return };
         sink.now = next.now;
         self.pass(sink);
         match next.what {

@@ -36,8 +36,12 @@ impl FewHosts {
     /// Keeps what was handed down of a batch, to be looked at when there are more hosts. False if there are now: then of this batch nothing
     /// is kept.
     pub(super) fn keep(&mut self, batch: &Batch, list: &[Handed], window_nanos: u64) -> bool {
-        for handed in list {
-            let Some(probe) = batch.at(handed.at) else { continue };
+        let (latest, _) = self.hosts[0];
+        let only = batch.only_target().filter(|(host, _)| self.len > 0 && *host == latest);
+        // Of a batch to the latest host alone only the last need be looked at.
+        let looked_at = if only.is_some() { list.last().map_or(&[][..], std::slice::from_ref) } else { list };
+        for handed in looked_at {
+            let Some(probe) = batch.at(handed.at()) else { continue };
             if self.hosts[0].0 == probe.host && self.len > 0 {
                 self.hosts[0].1 = handed.now;
             } else if !self.note(probe.host, handed.now, window_nanos) {
@@ -124,7 +128,7 @@ impl Kept {
             return self.put(whole, list);
         }
         for handed in list {
-            if let Some(probe) = whole.get(handed.at) {
+            if let Some(probe) = whole.get(handed.at()) {
                 self.put(std::slice::from_ref(probe), std::slice::from_ref(handed));
             }
         }
@@ -193,7 +197,7 @@ mod tests {
                     let source = format!("198.51.100.{}", now % 7);
                     let _ = batch.push(syn(&source, "192.0.2.10:80").at(now as f64), 0);
                     if is_handed {
-                        list.push(Handed { at, now, what: What::CountNew });
+                        list.push(Handed::new(at, now, What::CountNew));
                         kept.push_back(now);
                     }
                 }
@@ -219,7 +223,7 @@ mod tests {
         let ask = |few: &mut FewHosts, host: usize| {
             let mut batch = Batch::new().unwrap();
             let _ = batch.push(syn("198.51.100.7", &format!("192.0.2.{host}:80")).at(1.0), 0);
-            few.keep(&batch, &[Handed { at: 0, now: 1, what: What::Count }], 10)
+            few.keep(&batch, &[Handed::new(0, 1, What::Count)], 10)
         };
         assert!((0..FEW_HOSTS).all(|host| ask(&mut few, host) && ask(&mut few, 0)));
         assert!(!ask(&mut few, FEW_HOSTS) && few.are_many());

@@ -18,12 +18,28 @@ use crate::detect::tuning::BATCH;
 /// A probe of a batch that a rule hands down to the next slower one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handed {
-    /// Its number in the batch.
-    pub at: usize,
-    /// When it came, by the detector's time.
-    pub now: u64,
+    /// Its number in the batch: a byte, so that a flood is kept and passed on in less memory.
+    at: u8,
     /// What to do with it.
     pub what: What,
+    /// When it came, by the detector's time.
+    pub now: u64,
+}
+
+const _: () = assert!(BATCH <= u8::MAX as usize, "the number of a probe is a byte");
+
+impl Handed {
+    /// The probe of this number.
+    #[inline]
+    pub(crate) fn new(at: usize, now: u64, what: What) -> Self {
+        Self { at: at as u8, now, what }
+    }
+
+    /// Its number in the batch.
+    #[inline]
+    pub(crate) fn at(self) -> usize {
+        self.at.into()
+    }
 }
 
 /// What a slower rule does with a probe.
@@ -88,7 +104,27 @@ impl Marks {
     const NONE: Marks = Marks(0);
 
     fn mark(&mut self, number: usize) {
-        self.0 |= 1 << (number % BATCH);
+        self.mark_if(true, number);
+    }
+
+    /// Without a branch.
+    #[inline]
+    fn mark_if(&mut self, is_marked: bool, number: usize) {
+        self.0 |= u32::from(is_marked) << (number % BATCH);
+    }
+
+    fn count(&self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// The numbers of those of a list of so many that are not marked, ascending.
+    fn others(&self, len: usize) -> impl Iterator<Item = usize> + use<> {
+        let mut rest = !self.0 & (u32::MAX >> (BATCH - len.clamp(1, BATCH)));
+        std::iter::from_fn(move || {
+            let next = (rest != 0).then(|| rest.trailing_zeros() as usize);
+            rest &= rest.wrapping_sub(1);
+            next
+        })
     }
 
     /// Takes away those of a list that are marked.
@@ -136,8 +172,8 @@ impl Tracker {
         let mut done = Marks::NONE;
         for (at, listed) in mine.iter().enumerate() {
             let handed = &mut list[listed];
-            self.answer_before(handed.at, batch, &mut replied, sink);
-            let Some(probe) = batch.at(handed.at) else { continue };
+            self.answer_before(handed.at(), batch, &mut replied, sink);
+            let Some(probe) = batch.at(handed.at()) else { continue };
             sink.now = handed.now;
             match self.act(at, probe, handed.what, sink) {
                 Some(what) => handed.what = what,
@@ -156,20 +192,10 @@ impl Tracker {
         let mut mine = Numbers::NONE;
         let is_flood = self.thinning.is_on();
         let may_have_row = |mine: &Numbers, at: usize| is_flood || list[mine.at(at)].what != What::CountNew;
-        // Nobody is passed over in the batch in which a new quantum may begin.
-        let is_now = list.last().is_some_and(|last| !self.rows.present.is_over(last.now));
-        let passes_over = is_flood && is_now && self.rows.concerns_all();
-        let mut passed_over = 0;
-        for (listed, handed) in list.iter().enumerate() {
-            let spot = self.directory.spot(batch.hash(handed.at));
-            if passes_over
-                && handed.what == What::CountNew
-                && self.directory.is_nowhere(spot)
-                && !self.thinning.takes(spot)
-            {
-                passed_over += 1;
-                continue;
-            }
+        let passed_over = if is_flood { self.passed_over(batch, list) } else { Marks::NONE };
+        self.rows.counters.evicted[Evicted::Evidence as usize] += u64::from(passed_over.count());
+        for listed in passed_over.others(list.len()).filter(|&listed| listed < list.len()) {
+            let spot = self.directory.spot(batch.hash(list[listed].at()));
             self.directory.prefetch(spot);
             mine.push(listed);
             if let Some(arrived) = self.lookups.push(spot)
@@ -178,11 +204,25 @@ impl Tracker {
                 self.look_up(arrived);
             }
         }
-        self.rows.counters.evicted[Evicted::Evidence as usize] += passed_over;
         for arrived in self.lookups.rest().filter(|&at| may_have_row(&mine, at)) {
             self.look_up(arrived);
         }
         mine
+    }
+
+    /// Those of a list that are passed over in a flood. Nobody is in the batch in which a new quantum may begin.
+    fn passed_over(&self, batch: &Batch, list: &[Handed]) -> Marks {
+        let mut passed_over = Marks::NONE;
+        let is_now = list.last().is_some_and(|last| !self.rows.present.is_over(last.now));
+        if is_now && self.rows.concerns_all() {
+            for (listed, handed) in list.iter().enumerate() {
+                let spot = self.directory.spot(batch.hash(handed.at()));
+                let is_new = handed.what == What::CountNew;
+                let is_of_flood = is_new & self.directory.is_nowhere(spot) & !self.thinning.takes(spot);
+                passed_over.mark_if(is_of_flood, listed);
+            }
+        }
+        passed_over
     }
 
     /// The same for a rule about networks. It comes behind the others, and what they find of one source is not forgotten of its
@@ -200,7 +240,7 @@ impl Tracker {
         }
         let mut mine = Numbers::NONE;
         for (listed, handed) in list.iter().enumerate() {
-            let Some(probe) = batch.at(handed.at).filter(|_| handed.what != What::Forget) else { continue };
+            let Some(probe) = batch.at(handed.at()).filter(|_| handed.what != What::Forget) else { continue };
             if self.rows.concerns(probe) {
                 self.look_ahead(self.hash(probe.source, probe.technique.class()), false);
                 mine.push(listed);
@@ -210,8 +250,8 @@ impl Tracker {
         let mut found = Marks::NONE;
         for (at, listed) in mine.iter().enumerate() {
             let handed = list[listed];
-            let Some(probe) = batch.at(handed.at) else { continue };
-            self.answer_before(handed.at, batch, &mut replied, sink);
+            let Some(probe) = batch.at(handed.at()) else { continue };
+            self.answer_before(handed.at(), batch, &mut replied, sink);
             sink.now = handed.now;
             self.pass(sink);
             let seen = self.observe(at, probe, handed.what == What::Count, sink);
