@@ -231,6 +231,11 @@ impl Snapshot {
         std::iter::once(self).chain(&self.slower)
     }
 
+    /// Times a source could not be counted as far as some rule needs: by this one, and by those behind it.
+    pub fn cut_short(&self) -> [u64; 2] {
+        [self.counters.cut_short, self.slower.iter().map(|rule| rule.counters.cut_short).sum()]
+    }
+
     /// Whether the rule counts the ports of a source.
     pub fn counts_ports(&self) -> bool {
         self.kinds.contains(&Kind::Vertical)

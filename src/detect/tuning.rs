@@ -113,6 +113,10 @@ pub(super) const COMPARE_EVERY: u32 = 8;
 /// that is inside cannot reach its threshold, ten times that of others.
 pub(super) const LONG_LIST_PEERS: usize = 1_024;
 
+/// Lists, or hosts of one, that are looked at for one that goes. With fewer, a sweep among the requests of many clients is more often the
+/// one that loses; each more costs as much again, and an attacker chooses when.
+pub(super) const LIST_LOOKS: usize = 8;
+
 /// Clients that are inside ask many hosts: it takes this many times the threshold's hosts until they count as scanning. With less
 /// browsers and peer-to-peer clients do.
 pub(super) const INSIDE_FACTOR: u32 = 10;

@@ -22,11 +22,12 @@ struct Kind {
 }
 
 /// Every kind there is on an interface.
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind { total: |seen| (seen.capture.dropped, seen.capture.received), record: record_dropped },
     Kind { total: |seen| (seen.capture.interface_dropped, 0), record: record_interface_dropped },
     Kind { total: |seen| (for_want_of_memory(seen).iter().sum(), 0), record: record_evicted },
-    Kind { total: |seen| (seen.detection.counters.cut_short, 0), record: record_cut_short },
+    Kind { total: |seen| (seen.detection.cut_short()[0], 0), record: record_cut_short },
+    Kind { total: |seen| (seen.detection.cut_short()[1], 0), record: record_cut_short_behind },
     Kind { total: |seen| (seen.events_lost, 0), record: record_events },
 ];
 
@@ -96,6 +97,16 @@ fn record_cut_short(snapshot: &InterfaceSnapshot, interface: &str, loss: Loss) {
         interface, cut_short = lost, threshold, seconds;
         "{lost} sources on {interface} could not be counted up to the threshold of {threshold} within {seconds} s: \
          scans may be missed (--detection.memory)"
+    );
+}
+
+fn record_cut_short_behind(_: &InterfaceSnapshot, interface: &str, loss: Loss) {
+    let (lost, seconds) = (loss.lost, loss.seconds());
+    log::warn!(
+        message_id = EVICTED_ID, title = "sources not counted to a slower rule's threshold",
+        event = "sources_cut_short", interface, cut_short = lost, seconds;
+        "{lost} sources on {interface} could not be counted as far as a slower rule needs within {seconds} s: \
+         slow scans or sweeps may be missed (--detection.memory)"
     );
 }
 

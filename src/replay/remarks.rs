@@ -61,13 +61,14 @@ fn of_order(disorder: &Disorder) -> Vec<String> {
 
 /// Where hits depend on blocks of memory, and these were spent.
 fn of_memory(snapshot: &InterfaceSnapshot) -> Option<String> {
-    let short = snapshot.detection.counters.cut_short;
-    (short > 0).then(|| {
-        format!(
-            "{} not be counted up to the threshold of {}, so scans may be missing: more --detection.memory",
-            counted(short, "source could", "sources could"),
-            snapshot.detection.threshold,
-        )
+    let [first, behind] = snapshot.detection.cut_short();
+    let by = match first {
+        0 => "as far as a slower rule needs".to_owned(),
+        _ => format!("up to the threshold of {}", snapshot.detection.threshold),
+    };
+    (first + behind > 0).then(|| {
+        let sources = counted(first + behind, "source could", "sources could");
+        format!("{sources} not be counted {by}, so scans may be missing: more --detection.memory")
     })
 }
 

@@ -99,7 +99,8 @@ impl Tracker {
         let capacity = (limits.memory_bytes.saturating_sub(taken) / row_bytes)
             .clamp(LEAST_ROWS, directory.capacity() as usize);
         let queue = EvictionQueue::new(capacity)?;
-        let peers = |threshold| PeerStore::new(capacity, threshold, limits.memory_bytes);
+        let drawn = hasher.hash_one(!seed);
+        let peers = |threshold| PeerStore::new(capacity, threshold, limits.memory_bytes, drawn);
         let stores =
             (capacity, PortStore::new(capacity, &plan, keeps_answers)?, rule.peers.map(peers).transpose()?);
         Ok(Self {

@@ -1,14 +1,20 @@
-//! The distinct hosts of a source, for rules that count them: a short list for each row, and a few long ones for those that
-//! outgrow it. Exact as long as the list has room; then the count stops growing, and says so.
+//! The distinct hosts of a source, for rules that count them: a short list for each row, and longer ones for those that outgrow it, some
+//! as long as a source that is inside needs to reach its threshold, and a few for the count of wide sweeps. Exact as long as the list has
+//! room; then the count stops growing, and says so.
 //!
-//! An attacker who opens many wide sweeps takes all long lists: further ones stop growing at the length of a short list, which is half
-//! as long again as the threshold, so nobody's hit comes late.
+//! An attacker who asks many hosts from many addresses takes all longer lists, and so do the clients of a large network. Who finds none is
+//! counted in his short list, which is half as long again as the threshold: a source that is outside needs no more. Where hosts of one
+//! network are looked for, that list keeps those of the network with the most (`room.rs`). And who needs more, because he is inside, takes
+//! the list of another, of one of those with the fewest hosts: a sweep grows, and soon is none of them.
 
 mod answered;
+mod lists;
+mod room;
 
-use crate::detect::memory::{Aligned, OutOfMemory, prefetch, room_for};
+use self::lists::{Lists, Pool};
+use crate::detect::memory::{OutOfMemory, prefetch, room_for};
 use crate::detect::time::quantum::{EXPIRED, Stamp, age, before, counts, falls_below, stamp};
-use crate::detect::tuning::{LONG_LIST_PEERS, QUANTA};
+use crate::detect::tuning::{INSIDE_FACTOR, LONG_LIST_PEERS, QUANTA};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
@@ -54,36 +60,11 @@ fn sighted_at(sighting: Sighting) -> Stamp {
     (sighting >> 8) as Stamp
 }
 
-/// Lists of one length.
-#[derive(Debug)]
-struct Lists {
-    len: usize,
-    peers: Aligned<u32>,
-    sightings: Aligned<Sighting>,
-}
-
-impl Lists {
-    fn new(lists: usize, len: usize) -> Result<Self, OutOfMemory> {
-        let all = lists.saturating_mul(len);
-        Ok(Self { len, peers: Aligned::new(all)?, sightings: Aligned::new(all)? })
-    }
-
-    fn list(&self, at: usize, len: usize) -> (&[u32], &[Sighting]) {
-        let range = at * self.len..at * self.len + len;
-        (&self.peers.as_slice()[range.clone()], &self.sightings.as_slice()[range])
-    }
-
-    fn list_mut(&mut self, at: usize) -> (&mut [u32], &mut [Sighting]) {
-        let range = at * self.len..(at + 1) * self.len;
-        (&mut self.peers.as_mut_slice()[range.clone()], &mut self.sightings.as_mut_slice()[range])
-    }
-}
-
 /// What is kept of one row's hosts besides their list.
 #[derive(Debug, Clone, Copy)]
 struct Set {
-    /// Its long list, if it has one.
-    long: Option<u32>,
+    /// Its longer list, if it has one: of which pool, and which.
+    long: Option<(u8, u32)>,
     /// Hosts that count, as of the latest `expire` or `record`.
     counted: u16,
     /// No host that counts is older than this.
@@ -118,9 +99,12 @@ impl Set {
 pub(crate) struct PeerStore {
     sets: Vec<Set>,
     short: Lists,
-    long: Lists,
-    /// Long lists that nobody has.
-    free: Vec<u32>,
+    /// Those that one who is inside needs to reach his threshold, and those for wide sweeps.
+    long: [Pool; 2],
+    /// The latest number drawn by chance (`room.rs`).
+    drawn: u64,
+    /// Lists that were taken from others, since somebody asked.
+    taken: u64,
 }
 
 /// Bytes of a host in a list.
@@ -137,23 +121,31 @@ impl PeerStore {
         size_of::<Set>() + Self::list_peers(threshold) * PEER_BYTES
     }
 
-    /// Bytes of all long lists, out of so many for all tables.
+    /// Bytes of all longer lists, out of so many for all tables.
     pub(crate) fn long_bytes(memory_bytes: usize) -> usize {
-        memory_bytes / 8
+        memory_bytes / 4
     }
 
-    /// Room for so many rows under a threshold, and for long lists.
-    pub(crate) fn new(rows: usize, threshold: u32, memory_bytes: usize) -> Result<Self, OutOfMemory> {
-        let long = (Self::long_bytes(memory_bytes) / (LONG_LIST_PEERS * PEER_BYTES)).max(1);
+    /// Room for so many rows under a threshold, and for longer lists.
+    pub(crate) fn new(
+        rows: usize,
+        threshold: u32,
+        memory_bytes: usize,
+        seed: u64,
+    ) -> Result<Self, OutOfMemory> {
+        let pool = |peers: usize| {
+            let peers = peers.next_multiple_of(8).min(LONG_LIST_PEERS);
+            let bytes = Self::long_bytes(memory_bytes) / 2;
+            Pool::new((bytes / (peers * PEER_BYTES + Pool::OWNER_BYTES)).max(1), peers)
+        };
         let mut sets = room_for(rows)?;
         sets.resize(rows, Set::NONE);
-        let mut free = room_for(long)?;
-        free.extend((0..long as u32).rev());
         Ok(Self {
             sets,
             short: Lists::new(rows, Self::list_peers(threshold))?,
-            long: Lists::new(long, LONG_LIST_PEERS)?,
-            free,
+            long: [pool((threshold * INSIDE_FACTOR) as usize)?, pool(LONG_LIST_PEERS)?],
+            drawn: seed | 1,
+            taken: 0,
         })
     }
 
@@ -181,11 +173,22 @@ impl PeerStore {
         self.sets[row as usize].is_saturated
     }
 
+    /// Whether that is so although it has not the longest list that there is.
+    pub(crate) fn lacks_room(&self, row: u32) -> bool {
+        let set = &self.sets[row as usize];
+        set.is_saturated && set.long.is_none_or(|(pool, _)| usize::from(pool) + 1 < self.long.len())
+    }
+
+    /// How many sources lost a longer list to others, since it was asked.
+    pub(crate) fn taken(&mut self) -> u64 {
+        std::mem::take(&mut self.taken)
+    }
+
     fn list(&self, row: u32) -> (&[u32], &[Sighting]) {
         let set = &self.sets[row as usize];
         match set.long {
             None => self.short.list(row as usize, set.counted.into()),
-            Some(at) => self.long.list(at as usize, set.counted.into()),
+            Some((pool, at)) => self.long[usize::from(pool)].list(at, set.counted.into()),
         }
     }
 
@@ -193,7 +196,7 @@ impl PeerStore {
         let set = &mut self.sets[row as usize];
         let (peers, sightings) = match set.long {
             None => self.short.list_mut(row as usize),
-            Some(at) => self.long.list_mut(at as usize),
+            Some((pool, at)) => self.long[usize::from(pool)].list_mut(at),
         };
         (set, peers, sightings)
     }
@@ -252,9 +255,16 @@ impl PeerStore {
 
     // ---- A host is asked.
 
-    /// Counts a host now (quantum `to`, to which the set was expired). Returns how many count.
+    /// Counts a host now (quantum `to`, to which the set was expired), with its address. Where there is no room it asks whether the source
+    /// needs so much that it may take that of another. Returns how many count.
     #[inline]
-    pub(crate) fn record(&mut self, row: u32, peer: Peer, to: u64) -> u32 {
+    pub(crate) fn record(
+        &mut self,
+        row: u32,
+        (peer, host): (Peer, IpAddr),
+        to: u64,
+        may_take: impl FnOnce() -> bool,
+    ) -> u32 {
         let now = Sighting::from(stamp(to)) << 8;
         let (set, peers, sightings) = self.list_mut(row);
         let counted = usize::from(set.counted);
@@ -264,10 +274,16 @@ impl PeerStore {
             sightings[at] = now | sightings[at] & (ANSWERED | REFUSED);
             return counted as u32;
         }
-        self.record_new(row, peer, to)
+        self.record_new(row, (peer, host), to, may_take)
     }
 
-    fn record_new(&mut self, row: u32, peer: Peer, to: u64) -> u32 {
+    fn record_new(
+        &mut self,
+        row: u32,
+        (peer, host): (Peer, IpAddr),
+        to: u64,
+        may_take: impl FnOnce() -> bool,
+    ) -> u32 {
         let now = Sighting::from(stamp(to)) << 8;
         let (set, peers, sightings) = self.list_mut(row);
         let counted = usize::from(set.counted);
@@ -280,8 +296,8 @@ impl PeerStore {
                 return counted as u32;
             }
         }
-        if counted == peers.len() && !self.grow(row) {
-            return self.replace(row, peer, to);
+        if counted == peers.len() && !self.grow(row, to, may_take) {
+            return self.replace(row, (peer, host), to);
         }
         let (set, peers, sightings) = self.list_mut(row);
         (peers[counted], sightings[counted]) = (peer.0, now);
@@ -310,36 +326,6 @@ impl PeerStore {
         set.has_short = true;
     }
 
-    /// Moves a full short list to a long one. False if there is none left.
-    #[cold]
-    fn grow(&mut self, row: u32) -> bool {
-        let set = &mut self.sets[row as usize];
-        if set.long.is_some() {
-            return false;
-        }
-        let Some(at) = self.free.pop() else { return false };
-        let counted = usize::from(set.counted);
-        let (peers, sightings) = self.short.list(row as usize, counted);
-        let (long, sighted) = self.long.list_mut(at as usize);
-        long[..counted].copy_from_slice(peers);
-        sighted[..counted].copy_from_slice(sightings);
-        set.long = Some(at);
-        true
-    }
-
-    /// Counts a host for which there is no room, in the place of the one that would leave first.
-    #[cold]
-    fn replace(&mut self, row: u32, peer: Peer, to: u64) -> u32 {
-        let now = stamp(to);
-        let (set, peers, sightings) = self.list_mut(row);
-        let counted = usize::from(set.counted);
-        let by_age = (0..counted).max_by_key(|&at| age(now, sighted_at(sightings[at])));
-        let at = by_age.unwrap_or(0);
-        (peers[at], sightings[at]) = (peer.0, Sighting::from(now) << 8);
-        (set.is_saturated, set.has_lost, set.is_partial) = (true, true, true);
-        set.counted.into()
-    }
-
     /// How many of the hosts that count are of the same network as this one: an IPv4 /24, or an IPv6 /64.
     pub(crate) fn neighbours(&self, row: u32, host: IpAddr, peer: Peer) -> u32 {
         let (peers, sightings) = self.list(row);
@@ -360,7 +346,9 @@ impl PeerStore {
     /// Forgets all hosts of a row.
     pub(crate) fn release(&mut self, row: u32) {
         let set = &mut self.sets[row as usize];
-        self.free.extend(set.long);
+        if let Some((pool, at)) = set.long {
+            self.long[usize::from(pool)].give_back(at);
+        }
         let Set { most, has_lost, is_partial, .. } = *set;
         *set = Set { most, has_lost, is_partial, ..Set::NONE };
     }

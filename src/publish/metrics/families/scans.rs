@@ -395,6 +395,6 @@ pub(super) static FAMILIES: &[Family] = &[
         "portscan_sources_cut_short_total",
         &["interface"],
         "Times a source could not be counted up to the threshold because the memory for wide sources was spent.",
-        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.counters.cut_short)),
+        |view, samples| view.each(|name, s| samples.count(&[name], s.detection.cut_short().iter().sum())),
     ),
 ];
