@@ -119,6 +119,48 @@ fn sigint_and_sigterm_end_the_reading_and_the_report_follows() {
     }
 }
 
+/// A source that asks 192.0.2.10 for a new port each so many seconds.
+fn slowly(source: u8, ports: u64, seconds: u64) -> Vec<(u64, Vec<u8>)> {
+    let ask = |n| (START + n * seconds * SECOND, syn(START + n * seconds * SECOND, source, 1000 + n as u16));
+    (0..ports).map(ask).collect()
+}
+
+/// One is for scans that take minutes, one for hours, one for a day: each finds its own and nothing of the others, and no scan is two.
+#[test]
+fn three_slow_rules_find_a_scan_each() {
+    let fast = (0..30).map(|n| (START + n * SECOND / 10, syn(START + n * SECOND / 10, 1, 1000 + n as u16)));
+    let mut records: Vec<_> = fast.collect();
+    // Each lasts longer than it takes to be found, and none reaches the threshold of another: 45 ports within 10 minutes and in all, 13
+    // within 10 minutes and 70 in all, 13 within an hour and 230 in all; and nobody finds 190 within a day.
+    for (source, ports, seconds) in [(2, 45, 12), (3, 70, 45), (4, 230, 300), (5, 190, 330)] {
+        records.extend(slowly(source, ports, seconds));
+    }
+    records.sort_by_key(|(time, _)| *time);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let records: Vec<u8> = records.into_iter().flat_map(|(_, record)| record).collect();
+    std::fs::write(file.path(), [header(), records].concat()).unwrap();
+    let told = |flags: &[&str]| {
+        let mut command = Command::new(cargo_bin!("portscan_exporter"));
+        let output = command.args(["replay", "--format=json"]).args(flags).arg(file.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let scan = |line: &str| {
+            let scan: serde_json::Value = serde_json::from_str(line).unwrap();
+            let source = scan["source"].as_str().unwrap().strip_prefix("198.51.100.").unwrap().to_owned();
+            format!("{source}: {} within {} s", scan["distinct_ports"], scan["window_seconds"])
+        };
+        let mut scans: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(scan).collect();
+        scans.sort();
+        scans
+    };
+    let (fast, hour) = ("1: 30 within 10 s", "3: 70 within 3600 s");
+    assert_eq!(told(&[]), [fast, hour]);
+    assert_eq!(told(&["--detection.slow-threshold=0"]), [fast]);
+    assert_eq!(
+        told(&["--detection.slow-window=10m,1h,24h", "--detection.slow-threshold=40,60,200"]),
+        [fast, "2: 45 within 600 s", hour, "4: 230 within 86400 s"]
+    );
+}
+
 /// A pipe that says nothing yet, and a FIFO that nobody writes to yet.
 #[test]
 fn a_signal_is_heard_before_the_first_byte() {

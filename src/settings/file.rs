@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,18 +59,21 @@ pub struct Detection {
     /// Distinct ports at which a source counts as scanning.
     #[serde(default, deserialize_with = "located")]
     pub threshold: Option<Located<u32>>,
-    /// The slow rule's span, and its ports; 0 is none.
-    #[serde(default, deserialize_with = "located")]
-    pub slow_window: Option<Located<Duration>>,
-    /// Distinct ports within it.
-    #[serde(default, deserialize_with = "located")]
-    pub slow_threshold: Option<Located<u32>>,
+    /// The spans of the slow rules.
+    #[serde(default, deserialize_with = "several")]
+    pub slow_window: Vec<Located<Duration>>,
+    /// Distinct ports within each; one 0 alone is none.
+    #[serde(default, deserialize_with = "several")]
+    pub slow_threshold: Vec<Located<u32>>,
     /// The span of the rule for sweeps.
     #[serde(default, deserialize_with = "located")]
     pub sweep_window: Option<Located<Duration>>,
     /// Distinct hosts within it; 0 is none.
     #[serde(default, deserialize_with = "located")]
     pub sweep_threshold: Option<Located<u32>>,
+    /// Distinct ports with which a sweep is a block.
+    #[serde(default, deserialize_with = "located")]
+    pub block_threshold: Option<Located<u32>>,
     /// The span of the rule for networks in which a source hops.
     #[serde(default, deserialize_with = "located")]
     pub hop_window: Option<Located<Duration>>,
@@ -189,6 +193,71 @@ fn parse(text: &str) -> Result<File, (Option<u64>, String)> {
 fn located<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Option<Located<T>>, D::Error> {
     let spanned = Option::<Spanned<Scalar<T>>>::deserialize(from)?;
     Ok(spanned.map(|s| Located { line: s.referenced.line(), value: s.value.0 }))
+}
+
+/// One value, or a list of them.
+fn several<'de, T: Syntax, D: Deserializer<'de>>(from: D) -> Result<Vec<Located<T>>, D::Error> {
+    let Some(written) = Option::<Spanned<OneOrMore<T>>>::deserialize(from)? else { return Ok(Vec::new()) };
+    let length = written.defined.span().len();
+    let text = match written.value {
+        OneOrMore::More(values) => return Ok(values),
+        OneOrMore::Text(text) => text,
+        OneOrMore::Number(number) if number.len() as u64 == length => number,
+        OneOrMore::Number(_) => return Err(de::Error::custom(plain_number::<T>())),
+    };
+    let value = T::parse(&text).map_err(de::Error::custom)?;
+    Ok(vec![Located { line: written.referenced.line(), value }])
+}
+
+fn plain_number<T: Syntax>() -> String {
+    format!("expected {}, in decimal digits", T::EXPECTED)
+}
+
+/// What `several` reads. YAML hands over a number that stands alone as its value: whether it is written as one of ours is told by its
+/// length.
+enum OneOrMore<T> {
+    Text(String),
+    Number(String),
+    More(Vec<Located<T>>),
+}
+
+impl<'de, T: Syntax> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Written<T>(PhantomData<T>);
+
+        impl<'de, T: Syntax> Visitor<'de> for Written<T> {
+            type Value = OneOrMore<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}, or a list of such", T::EXPECTED)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(OneOrMore::Text(text.to_owned()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(OneOrMore::Number(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
+                Err(E::custom(plain_number::<T>()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut values = Vec::new();
+                while let Some(next) = list.next_element::<Spanned<Scalar<T>>>()? {
+                    values.push(Located { line: next.referenced.line(), value: next.value.0 });
+                }
+                match values.is_empty() {
+                    true => Err(de::Error::custom(format!("expected {}, found an empty list", T::EXPECTED))),
+                    false => Ok(OneOrMore::More(values)),
+                }
+            }
+        }
+
+        from.deserialize_any(Written(PhantomData))
+    }
 }
 
 fn path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
@@ -344,6 +413,38 @@ mod tests {
     use super::*;
     use crate::detect::Subject;
 
+    #[test]
+    fn one_value_or_a_list() {
+        let values = |text: &str| {
+            let file = parse(&format!("detection:\n  threshold: &a 20\n  slow_threshold: {text}"));
+            file.map(|file| file.detection.slow_threshold.iter().map(|one| (one.value, one.line)).collect())
+        };
+        let all: [(&str, Vec<(u32, u64)>); 8] = [
+            ("20", vec![(20, 3)]),
+            ("'20' # 30", vec![(20, 3)]),
+            ("&b 20", vec![(20, 3)]),
+            ("*a", vec![(20, 3)]),
+            ("0", vec![(0, 3)]),
+            ("[20, 30]", vec![(20, 3), (30, 3)]),
+            ("\n  - 40\n  - 50", vec![(40, 4), (50, 5)]),
+            ("", vec![]),
+        ];
+        for (text, expected) in all {
+            assert_eq!(values(text), Ok(expected), "{text}");
+        }
+        for wrong in [
+            "0x14", "0o24", "+20", "020", "1_000", "20.0", "1e1", "-3", "x", "[]", "[0x14]", "[[1]]", "true",
+            "{a: b}",
+        ] {
+            let (line, why) = values(wrong).expect_err(wrong);
+            assert!(line == Some(3) && why.starts_with("expected "), "{wrong}: {line:?} {why}");
+        }
+        assert_eq!(
+            values("0x14"),
+            Err((Some(3), "expected a whole number like 20, in decimal digits".into()))
+        );
+    }
+
     fn error(text: &str) -> String {
         let (line, what) = parse(text).expect_err(text);
         line.map_or(what.clone(), |line| format!("line {line}: {what}"))
@@ -419,7 +520,7 @@ mod tests {
         for (text, message) in [
             (
                 "detection:\n  window: 5s\n  treshold: 20\n",
-                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
+                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, block_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
             ),
             ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, names, databases, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
@@ -567,8 +668,9 @@ mod tests {
         assert_eq!(file.detection.hop_prefix.map(|t| Subject::Network(t.value as u8)), Some(hop.subject));
         assert_eq!(nanos(file.detection.sweep_window), u128::from(sweep.window_nanos));
         assert_eq!(file.detection.sweep_threshold.map(|t| t.value), sweep.peers);
-        assert_eq!(nanos(file.detection.slow_window), u128::from(slow.window_nanos));
-        assert_eq!(file.detection.slow_threshold.map(|t| t.value), slow.ports);
+        assert_eq!(nanos(file.detection.slow_window.first().copied()), u128::from(slow.window_nanos));
+        assert_eq!(file.detection.slow_threshold.first().map(|t| t.value), slow.ports);
+        assert_eq!(file.detection.block_threshold.map(|t| t.value), sweep.ports);
         assert_eq!(file.detection.ipv6_prefixes.iter().count(), 2);
         assert!(!file.ignore.sources.is_empty() && !file.ignore.ports.is_empty());
     }

@@ -10,6 +10,7 @@ pub mod flags;
 mod idle;
 mod ignored;
 mod named;
+mod slow;
 mod slower;
 mod syntax;
 
