@@ -163,8 +163,8 @@ pub(super) const BLOCK_THRESHOLD: Bound<u32> = Bound {
     least: 2,
     greatest: 128,
     default: 20,
-    unless: "or detection.threshold if that is another, of more than 128 128",
-    why: "ports with which a sweep is a block; they fit a short list",
+    unless: "",
+    why: "ports with which a sweep is a block; unless it is given, as many as detection.threshold, up to 128; they fit a short list",
     set_by: SetBy::Both,
 };
 

@@ -10,6 +10,7 @@ pub mod flags;
 mod idle;
 mod ignored;
 mod named;
+mod several;
 mod slow;
 mod slower;
 mod syntax;

@@ -241,7 +241,7 @@ impl Setting<'_, Duration> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use crate::detect::Subject;
     use crate::settings::Settings;
     use crate::settings::flags;
@@ -250,14 +250,14 @@ pub(super) mod tests {
     use std::io::Write as _;
 
     /// The same with a file of which this is `detection`, named `FILE` in what is said.
-    pub(in crate::settings) fn rules_with(words: &str, detection: &str) -> Result<Vec<String>, String> {
+    fn rules_with(words: &str, detection: &str) -> Result<Vec<String>, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "detection: {{{detection}}}").unwrap();
         let path = file.path().display().to_string();
         rules(&format!("{words} --config.file={path}")).map_err(|why| why.replace(&path, "FILE"))
     }
 
-    pub(in crate::settings) fn rules(words: &str) -> Result<Vec<String>, String> {
+    fn rules(words: &str) -> Result<Vec<String>, String> {
         let words = std::iter::once("portscan_exporter").chain(words.split_whitespace()).map(OsString::from);
         let settings = Settings::of(flags::parse(words).expect("flags that parse"));
         let policy = settings.map_err(|error| error.to_string())?.policy;
@@ -424,6 +424,138 @@ pub(super) mod tests {
         assert_eq!(rules_with(off, all), Ok(Vec::new()));
         for wrong in ["sweep_window: 9s", "slow_window: 59s", "hop_prefix: 15", "distributed_sources: 1"] {
             assert!(rules_with(off, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// The rules without those for sweeps, hopping and scans by many.
+    const ONLY: &str =
+        "--detection.sweep-threshold=0 --detection.hop-threshold=0 --detection.distributed-threshold=0";
+
+    fn slow(words: &str, detection: &str) -> Result<String, String> {
+        rules_with(&format!("{ONLY} {words}"), detection).map(|rules| rules.join(", "))
+    }
+
+    #[test]
+    fn a_window_and_a_threshold_are_a_pair_by_their_places() {
+        const THREE: &str = "40 ports within 10m, 60 ports within 1h, 200 ports within 24h";
+        let flags = |windows: &str, thresholds: &str| {
+            format!("--detection.slow-window={windows} --detection.slow-threshold={thresholds}")
+        };
+        for (words, detection, expected) in [
+            ("", "", "60 ports within 1h"),
+            ("--detection.slow-window=2h", "", "60 ports within 2h"),
+            ("--detection.slow-threshold=70", "", "70 ports within 1h"),
+            (&flags("10m,1h,24h", "40,60,200"), "", THREE),
+            (&flags("24h,10m,1h", "200,40,60"), "", THREE),
+            ("", "slow_window: [10m, 1h, 24h], slow_threshold: [40, 60, 200]", THREE),
+            (&flags("10m,1h,24h", "40,60,200"), "slow_window: 2h, slow_threshold: 90", THREE),
+            ("--detection.slow-threshold=40,60,200", "slow_window: [10m, 1h, 24h]", THREE),
+            (
+                "--detection.slow-window=10m --detection.slow-window=1h --detection.slow-threshold=40 \
+                 --detection.slow-threshold=60",
+                "",
+                "40 ports within 10m, 60 ports within 1h",
+            ),
+            ("", "slow_window: [1h], slow_threshold: 60", "60 ports within 1h"),
+            (&flags("1h,2h", "60,60"), "", "60 ports within 1h, 60 ports within 2h"),
+            (&flags("1m", "65536"), "", "65536 ports within 1m"),
+            (
+                "--detection.slow-threshold=0",
+                "slow_window: [10m, 1h, 24h], slow_threshold: [40, 60, 200]",
+                "",
+            ),
+        ] {
+            assert_eq!(slow(words, detection).as_deref(), Ok(expected), "{words} {detection}");
+        }
+        let all = rules(&flags("10m,1h,24h", "40,60,200")).unwrap();
+        assert_eq!(all.len() + 1, crate::detect::MOST_RULES, "{all:?}");
+    }
+
+    #[test]
+    fn lists_that_cannot_be_meant_are_refused() {
+        const FILE: &str = "invalid configuration FILE: line 1: detection.slow_";
+        for (words, detection, why) in [
+            (
+                "--detection.slow-window=10m,1h --detection.slow-threshold=40",
+                "",
+                "a slow rule is a window and a threshold, and there are 2 windows (--detection.slow-window) for 1 threshold \
+                 (--detection.slow-threshold): give as many of both",
+            ),
+            (
+                "--detection.slow-window=10m,1h",
+                "",
+                "a slow rule is a window and a threshold, and there are 2 windows (--detection.slow-window) for 1 threshold: give as many \
+                 of both",
+            ),
+            (
+                "--detection.slow-threshold=40",
+                "slow_window: [10m, 1h]",
+                "a slow rule is a window and a threshold, and there are 2 windows (invalid configuration FILE: line 1: \
+                 detection.slow_window) for 1 threshold (--detection.slow-threshold): give as many of both",
+            ),
+            (
+                "--detection.slow-window=10m,1h,2h,3h --detection.slow-threshold=40,60,80,90",
+                "",
+                "--detection.slow-threshold takes at most 3 values, not 4",
+            ),
+            (
+                "--detection.slow-threshold=0",
+                "slow_window: [10m, 1h, 2h, 3h]",
+                &format!("{FILE}window takes at most 3 values, not 4"),
+            ),
+            (
+                "--detection.slow-window=10m,1h --detection.slow-threshold=40,0",
+                "",
+                "--detection.slow-threshold must be 2 or more beside others, not 0",
+            ),
+            (
+                "--detection.slow-window=10m,1h --detection.slow-threshold=0,0",
+                "",
+                "--detection.slow-threshold must be 2 or more beside others, not 0",
+            ),
+            (
+                "",
+                "slow_window: [10m, 1h], slow_threshold: [40, 1]",
+                &format!("{FILE}threshold must be 0, or 2 or more, not 1"),
+            ),
+            (
+                "",
+                "slow_window: [10m, 1h], slow_threshold: [40, 65537]",
+                &format!("{FILE}threshold must be from 0 to 65536, not 65537"),
+            ),
+            (
+                "--detection.slow-window=59s,1h --detection.slow-threshold=40,60",
+                "",
+                "--detection.slow-window must be from 1m to 24h, not 59s",
+            ),
+            (
+                "--detection.slow-window=1h,1441m --detection.slow-threshold=40,60",
+                "",
+                "--detection.slow-window must be from 1m to 24h, not 24h1m",
+            ),
+            (
+                "--detection.slow-window=10m,1h --detection.slow-threshold=19,60",
+                "",
+                "--detection.slow-threshold must be at least the detection threshold (20), or each fast scan is two, not 19",
+            ),
+            (
+                "--detection.slow-window=10m,1h --detection.window=10m",
+                "slow_threshold: [40, 60]",
+                "--detection.slow-window must be longer than the detection window (10m)",
+            ),
+            (
+                "--detection.slow-window=1h,10m --detection.slow-threshold=40,60",
+                "",
+                "--detection.slow-threshold must be at least 60 for a window of 1h, as for one of 10m, or each scan by that is two, not 40",
+            ),
+            (
+                "--detection.slow-window=10m,10m --detection.slow-threshold=60,40",
+                "",
+                "the windows of the slower rules (detection.slow_window, sweep_window, hop_window, distributed_window) must differ, and \
+                 two are 10m",
+            ),
+        ] {
+            assert_eq!(slow(words, detection).expect_err(words), why, "{words} {detection}");
         }
     }
 

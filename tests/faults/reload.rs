@@ -203,7 +203,7 @@ fn a_reload_may_bring_more_slow_rules_and_fewer() {
         let shown = |windows: [Option<f64>; 3]| {
             eventually(&format!("{windows:?}"), PATIENCE, || {
                 let now = all.map(threshold);
-                (now == windows).then_some(()).ok_or(now)
+                (now == windows).then_some(()).ok_or(format!("{now:?}"))
             });
         };
         shown([None, Some(30.0), None]);
