@@ -183,7 +183,7 @@ fn a_reload_may_bring_more_slow_rules_and_fewer() {
         let path = lab.directory.path().join("portscan.yml");
         let put = |slow: &str| fs::write(&path, format!("detection: {{window: 1s, {slow}}}\n")).unwrap();
         put("slow_window: 2m, slow_threshold: 30");
-        let exporter = lab.exporter(&[&format!("--config.file={}", path.display()), "--capture.threads=2"]);
+        let exporter = lab.exporter(&[&format!("--config.file={}", path.display())]);
         let threshold =
             |window: &str| exporter.value("portscan_threshold_ports", &[&format!("window=\"{window}\"")]);
         let hits = |window: &str| exporter.value("portscan_hits_total", &[&format!("window=\"{window}\"")]);
@@ -195,7 +195,9 @@ fn a_reload_may_bring_more_slow_rules_and_fewer() {
             let now = ["portscan_source_distinct_ports", &format!("source=\"{source}\""), "window=\"1s\""];
             for part in 0..3 {
                 let ports = 1000 + part * ports / 3..1000 + (part + 1) * ports / 3;
+                let seen = exporter.sum("portscan_probes_total") + f64::from(ports.len() as u16);
                 lab::inject("lab-srv", ports.map(|port| lab::frames::syn(source, &[], port)).collect());
+                exporter.wait_for("portscan_probes_total", &[], seen);
                 exporter.wait_for(now[0], &now[1..], 0.0);
             }
         };
