@@ -242,6 +242,24 @@ fn a_reload_may_bring_more_slow_rules_and_fewer() {
             let expected = all.map(|window| f64::from(u8::from(by == Some(window))));
             assert_eq!([more(0), more(1), more(2)], expected, "{slow}: {}", journal_text());
         }
+        put("slow_window: 4m, slow_threshold: 50, block_threshold: 7");
+        kill_process(exporter.pid(), Signal::HUP).unwrap();
+        exporter.wait_for("portscan_threshold_block_ports", &["window=\"5m\""], 7.0);
+        let get = |path: &str| lab.get(&format!("http://127.0.0.1:10220{path}")).unwrap();
+        let block = "25 hosts within 5m (a block with 7 ports)";
+        let status: serde_json::Value = serde_json::from_str(&get("/api/v1/status")).unwrap();
+        let rules = status["policy"]["rules"].as_array().unwrap();
+        let blocks: Vec<_> = rules.iter().map(|rule| rule["block_threshold"].as_u64()).collect();
+        assert!(blocks.iter().flatten().eq(&[7]) && blocks.len() == 5, "{rules:?}");
+        assert!(get("/").contains(block));
+        eventually("the record of its rules", PATIENCE, || {
+            let text = journal_text();
+            let said = text.lines().any(|line| {
+                line.contains(block) && line.contains("share 16MiB of tables beside the 48MiB of the first")
+            });
+            said.then_some(()).ok_or(text)
+        });
+
         put("slow_window: [1m, 2m], slow_threshold: [40, 30]");
         kill_process(exporter.pid(), Signal::HUP).unwrap();
         exporter.wait_for("portscan_config_last_reload_successful", &[], 0.0);
