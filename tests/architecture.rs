@@ -126,6 +126,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "detect::subject",
             "detect::party",
             "detect::provenance",
+            "detect::time",
+            "detect::tuning",
         ],
     ),
     ("detect::ground", &["detect::rule", "detect::time"]),
@@ -385,9 +387,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("settings::syntax", &["detect", "text", "text::units", "text::yaml"]),
     ("settings::named", &["detect", "settings::syntax", "text::yaml"]),
+    ("settings::several", &["settings::syntax", "text::yaml"]),
     (
         "settings::file",
-        &["detect", "settings::named", "settings::syntax", "system::files", "text", "text::yaml"],
+        &[
+            "detect",
+            "settings::named",
+            "settings::several",
+            "settings::syntax",
+            "system::files",
+            "text",
+            "text::yaml",
+        ],
     ),
     ("settings::databases", &["detect", "settings::file", "system::files", "text", "text::yaml"]),
     (

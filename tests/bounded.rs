@@ -1,7 +1,7 @@
 //! Law 4: memory is fixed at start, whatever arrives. An allocator that counts is the witness.
 
 use lab::traffic::{Attack, Flood, SECOND, START, Space};
-use portscan_exporter::detect::{BATCH, Detector, Limits, Origin, Policy, Probe};
+use portscan_exporter::detect::{BATCH, Detector, Limits, MOST_SLOW_RULES, Origin, Policy, Probe, Rule};
 use portscan_exporter::packet::Timestamp;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -61,6 +61,23 @@ fn memory_is_fixed_at_start() {
         let wanted = 3 << 19;
         let most = memory_bytes / 100 * 103 + (1 << 20) + wanted;
         assert!(bytes as usize <= most, "{bytes} bytes of {memory_bytes}");
+    }
+
+    // The others have a third as much beside it, however many slow rules there are and whatever their thresholds.
+    for (mebibytes, ports) in
+        [4, 48].into_iter().flat_map(|mebibytes| [60, 200, 65_536].map(|ports| (mebibytes, ports)))
+    {
+        let hour = Rule::SLOW.window_nanos;
+        let slow = (1..=MOST_SLOW_RULES as u64).map(|n| Rule::of_ports(ports, n * hour, hour));
+        let slower = [Rule::SWEEP, Rule::HOP].into_iter().chain(slow).collect();
+        let policy = Policy { slower, ..Policy::standard() };
+        let limits = Limits { memory_bytes: mebibytes << 20, ..Limits::default() };
+        let (_, bytes) = allocated(|| drop(Detector::new(policy.clone(), limits, 1, Origin::File)));
+        println!("{mebibytes} MiB and three slow rules of {ports} ports: {bytes} bytes at start");
+        // Beside the limit: which ports scanners want, and half a MiB for each rule.
+        let beside = (3 << 19) + (policy.rules().count() << 19);
+        let most = limits.total_bytes(&policy) / 100 * 103 + beside;
+        assert!(bytes as usize <= most, "{bytes} bytes of {}", limits.total_bytes(&policy));
     }
 
     let mut detector = Detector::new(Policy::default(), Limits::default(), 1, Origin::File);

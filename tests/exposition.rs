@@ -68,6 +68,7 @@ fn scanned() -> InterfaceSnapshot {
             time: Timestamp::new(1_700_000_100, 0),
             window_nanos: 10_000_000_000,
             threshold: 20,
+            block_ports: None,
             subject: detect::Subject::Source,
             kinds: &[detect::Kind::Vertical],
             parties: detect::Parties::of(64),
@@ -155,6 +156,7 @@ fn slower() -> Vec<detect::Snapshot> {
     let sweeps = detect::Snapshot {
         window_nanos: 300_000_000_000,
         threshold: 25,
+        block_ports: Some(30),
         kinds: &[detect::Kind::Horizontal, detect::Kind::Block],
         counters: counters([0, 5, 6, 0], 30, 31),
         open_scans: [0, 2, 3, 0],

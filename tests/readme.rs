@@ -141,6 +141,30 @@ fn the_memory_has_room_for_as_many_sources_as_it_says() {
         let said = said.replace('N', &grouped(limit.parse().expect("a number")));
         assert!(README.contains(&said), "the README does not say: {said}");
     }
+    // The rules for hopping and for an hour, alone and beside three slow ones.
+    let three = ["--detection.slow-window=10m,1h,24h", "--detection.slow-threshold=40,60,200"];
+    for (flags, hop, said) in [
+        (&[][..], "10m", "Each slower rule has N places (that for hopping M)"),
+        (&three, "15m", "those for sweeps and slow scans have N each and that for hopping M"),
+    ] {
+        let page = Command::new(cargo_bin!("portscan_exporter"))
+            .args(["replay", "--format=metrics"])
+            .args(flags)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures/split-9.9s.pcap"))
+            .output()
+            .expect("it runs");
+        let page = String::from_utf8(page.stdout).expect("UTF-8");
+        let limit = |window: &str| {
+            let of = |line: &&str| line.contains(&format!("window=\"{window}\""));
+            let mut lines =
+                page.lines().filter(|line| line.starts_with("portscan_rule_tracked_sources_limit{"));
+            let limit = lines.find(of).and_then(|line| line.rsplit(' ').next()).expect("the limit");
+            grouped(limit.parse().expect("a number"))
+        };
+        assert_eq!(limit("5m"), limit("1h"), "sweeps and slow scans");
+        let said = said.replace('N', &limit("1h")).replace('M', &limit(hop));
+        assert!(README.contains(&said), "the README does not say: {said}");
+    }
 }
 
 const MIGRATION: &str = include_str!("../docs/migration.md");

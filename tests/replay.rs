@@ -119,6 +119,63 @@ fn sigint_and_sigterm_end_the_reading_and_the_report_follows() {
     }
 }
 
+/// A source that asks 192.0.2.10 for a new port each so often, in nanoseconds.
+fn slowly(source: u8, ports: u64, pace: u64) -> Vec<(u64, Vec<u8>)> {
+    (0..ports).map(|n| (START + n * pace, syn(START + n * pace, source, 1000 + n as u16))).collect()
+}
+
+/// What is told with these flags of what came at these times: of each scan the last number of its source, its ports, and the window.
+fn told(flags: &[&str], mut records: Vec<(u64, Vec<u8>)>) -> Vec<String> {
+    records.sort_by_key(|(time, _)| *time);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let records: Vec<u8> = records.into_iter().flat_map(|(_, record)| record).collect();
+    std::fs::write(file.path(), [header(), records].concat()).unwrap();
+    let mut command = Command::new(cargo_bin!("portscan_exporter"));
+    let output = command.args(["replay", "--format=json"]).args(flags).arg(file.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let scan = |line: &str| {
+        let scan: serde_json::Value = serde_json::from_str(line).unwrap();
+        let source = scan["source"].as_str().unwrap().strip_prefix("198.51.100.").unwrap().to_owned();
+        format!("{source}: {} within {} s", scan["distinct_ports"], scan["window_seconds"])
+    };
+    let mut scans: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(scan).collect();
+    scans.sort();
+    scans
+}
+
+/// One is for scans that take minutes, one for hours, one for a day: each finds its own and nothing of the others, and no scan is two.
+#[test]
+fn three_slow_rules_find_a_scan_each() {
+    let mut records = slowly(1, 30, SECOND / 10);
+    // Each lasts longer than it takes to be found, and none reaches the threshold of another: 45 ports within 10 minutes and in all, 13
+    // within 10 minutes and 70 in all, 13 within an hour and 230 in all; and nobody finds 190 within a day. The last would be found by all
+    // three.
+    for (source, ports, seconds) in [(2, 45, 12), (3, 70, 45), (4, 230, 300), (5, 190, 330), (6, 250, 12)] {
+        records.extend(slowly(source, ports, seconds * SECOND));
+    }
+    let told = |flags: &[&str]| told(flags, records.clone());
+    let (fast, hour) = ("1: 30 within 10 s", "3: 70 within 3600 s");
+    assert_eq!(told(&[]), [fast, hour, "6: 250 within 3600 s"]);
+    assert_eq!(told(&["--detection.slow-threshold=0"]), [fast]);
+    assert_eq!(
+        told(&["--detection.slow-window=10m,1h,24h", "--detection.slow-threshold=40,60,200"]),
+        [fast, "2: 45 within 600 s", hour, "4: 230 within 86400 s", "6: 250 within 600 s"]
+    );
+}
+
+/// The slowest even scan that a rule finds asks for a port each window / (ports - 1); one that is a fiftieth slower is never found.
+#[test]
+fn the_slowest_scan_that_a_slow_rule_finds() {
+    for (window, minutes, ports) in [("10m", 10, 40), ("1h", 60, 60), ("24h", 1_440, 200)] {
+        let flags =
+            [format!("--detection.slow-window={window}"), format!("--detection.slow-threshold={ports}")];
+        let pace = minutes * 60 * SECOND / (ports - 1);
+        let records = [slowly(1, ports + 5, pace), slowly(2, 3 * ports, pace / 50 * 51)].concat();
+        let scan = format!("1: {} within {} s", ports + 5, minutes * 60);
+        assert_eq!(told(&flags.each_ref().map(String::as_str), records), [scan], "{window}");
+    }
+}
+
 /// A pipe that says nothing yet, and a FIFO that nobody writes to yet.
 #[test]
 fn a_signal_is_heard_before_the_first_byte() {

@@ -2,8 +2,8 @@
 
 use lab::oracle::Oracle;
 use portscan_exporter::detect::{
-    Detector, EventKind, Kind, Limits, Networks, Origin, Policy, Probe, Reply, Rule, Scan, ScanEvent, ScanId,
-    Source, Subject, Technique,
+    self, Detector, EventKind, Kind, Limits, MOST_SLOW_RULES, Networks, Origin, Policy, Probe, Reply, Rule,
+    Scan, ScanEvent, ScanId, Source, Subject, Technique,
 };
 use portscan_exporter::packet::Timestamp;
 use proptest::prelude::*;
@@ -100,17 +100,28 @@ fn limits() -> Limits {
     Limits { memory_bytes: 12 << 20, hold_nanos: 100 * SECOND, ..Limits::default() }
 }
 
-/// The first rule has a window of a second or more, the slow one of a minute or more.
+/// The first rule has a window of a second or more, the slow ones, of which there are up to three, of a minute or more.
 fn policy() -> impl Strategy<Value = Policy> {
-    (1..4_u64, 2..8_u32, 60..400_u64, 2..30_u32, 1..90_u64, 1..90_u64).prop_map(
-        |(window, threshold, slow_window, slow_threshold, quiet, slow_quiet)| Policy {
+    let slow = prop::collection::vec((60..400_u64, 2..30_u32, 1..90_u64), 1..=MOST_SLOW_RULES);
+    (1..4_u64, 2..8_u32, 1..90_u64, slow).prop_map(|(window, threshold, quiet, slow)| {
+        let rule = |(window, ports, quiet)| Rule::of_ports(ports, window * SECOND, quiet * SECOND);
+        Policy {
             window_nanos: window * SECOND,
             threshold,
             quiet_nanos: quiet * SECOND,
-            slower: vec![Rule::of_ports(slow_threshold, slow_window * SECOND, slow_quiet * SECOND)],
+            slower: told_apart(slow.into_iter().map(rule).collect()),
             ..Policy::default()
-        },
-    )
+        }
+    })
+}
+
+/// In order, each with a window of its own: it is their label.
+fn told_apart(mut rules: Vec<Rule>) -> Vec<Rule> {
+    rules.sort_by_key(|rule| rule.window_nanos);
+    for at in 1..rules.len() {
+        rules[at].window_nanos = rules[at].window_nanos.max(rules[at - 1].window_nanos + 1);
+    }
+    rules
 }
 
 /// What a detector reports of these probes, in batches of all sizes.
@@ -145,8 +156,8 @@ fn canonical(events: Vec<ScanEvent>) -> Vec<ScanEvent> {
     events
 }
 
-/// The oracle of the first rule, and one of a slower rule behind it, which gets no probe of a source that has an open scan by the first.
-fn oracles(policy: &Policy, probes: &[Probe]) -> [Oracle; 2] {
+/// The oracle of the first rule, and one of each slower rule behind it, which gets no probe of a source that has an open scan by a faster one.
+fn oracles(policy: &Policy, probes: &[Probe]) -> Vec<Oracle> {
     let mut oracles = oracles_of(policy, probes);
     let end = probes.last().map_or(Timestamp(0), |probe| probe.time).saturating_add(100_000 * SECOND);
     oracles.iter_mut().for_each(|oracle| oracle.advance(end));
@@ -154,29 +165,29 @@ fn oracles(policy: &Policy, probes: &[Probe]) -> [Oracle; 2] {
 }
 
 /// The same as of the last probe.
-fn oracles_of(policy: &Policy, probes: &[Probe]) -> [Oracle; 2] {
-    let mut first = Oracle::new(Policy { slower: Vec::new(), ..policy.clone() }, limits());
-    let Rule { window_nanos, ports, quiet_nanos, .. } = policy.slower[0];
-    let slow = Policy {
-        window_nanos,
-        threshold: ports.expect("it counts ports"),
-        quiet_nanos,
-        slower: Vec::new(),
-        ..policy.clone()
+fn oracles_of(policy: &Policy, probes: &[Probe]) -> Vec<Oracle> {
+    let oracle = |rule: Rule| {
+        let Rule { window_nanos, ports, quiet_nanos, .. } = rule;
+        let threshold = ports.expect("it counts ports");
+        let alone = Policy { window_nanos, threshold, quiet_nanos, slower: Vec::new(), ..policy.clone() };
+        Oracle::new(alone, limits())
     };
-    let mut slow = Oracle::new(slow, limits());
+    let mut oracles: Vec<Oracle> = policy.rules().map(oracle).collect();
     for probe in probes {
         let source = Source::of(probe.source, 64);
         let hits = |oracle: &Oracle| oracle.events.iter().filter(|e| e.kind == EventKind::Hit).count();
-        let before = hits(&first);
-        first.observe(probe);
-        match first.is_open(source) {
-            true if hits(&first) > before => slow.forget(source, probe.time),
-            true => {}
-            false => slow.observe(probe),
+        for at in 0..oracles.len() {
+            let before = hits(&oracles[at]);
+            oracles[at].observe(probe);
+            if oracles[at].is_open(source) {
+                if hits(&oracles[at]) > before {
+                    oracles[at + 1..].iter_mut().for_each(|slower| slower.forget(source, probe.time));
+                }
+                break;
+            }
         }
     }
-    [first, slow]
+    oracles
 }
 
 proptest! {
@@ -199,12 +210,9 @@ proptest! {
             peers: Some(hosts),
             quiet_nanos: 60 * SECOND,
         };
-        let mut slower = vec![policy.slower[0], sweep];
-        slower.sort_by_key(|rule| rule.window_nanos);
-        slower[1].window_nanos += 1;
+        let slower = told_apart([policy.slower.clone(), vec![sweep]].concat());
         let hop = Rule { window_nanos: (window + 7) * SECOND, ..hop(hosts) };
-        let mut with_hop = [slower.clone(), vec![hop]].concat();
-        with_hop.sort_by_key(|rule| rule.window_nanos);
+        let with_hop = told_apart([slower.clone(), vec![hop]].concat());
         for slower in [policy.slower.clone(), slower, with_hop] {
             let policy = Policy { slower, ..policy.clone() };
             let (among, events) = events_of(&policy, &probes);
@@ -212,6 +220,15 @@ proptest! {
             let mut snapshot = among.snapshot();
             snapshot.slower.clear();
             prop_assert_eq!(snapshot, alone.snapshot());
+        }
+        // Nor does the slowest of the slow ones anything of those before it.
+        let before = Policy { slower: policy.slower[..policy.slower.len() - 1].to_vec(), ..policy.clone() };
+        let ((fewer, expected), (all, events)) = (events_of(&before, &probes), events_of(&policy, &probes));
+        for (rule, (expected_rule, shown)) in before.slower.iter().zip(fewer.snapshot().slower.iter().zip(&all.snapshot().slower)) {
+            // Each has less room, with one more.
+            let counted = detect::Snapshot { tracked_sources_limit: expected_rule.tracked_sources_limit, ..shown.clone() };
+            prop_assert_eq!(&counted, expected_rule);
+            prop_assert_eq!(by_window(&events, rule.window_nanos), by_window(&expected, rule.window_nanos));
         }
     }
 
@@ -226,8 +243,9 @@ proptest! {
         let end = probes.last().map_or(Timestamp(0), |probe| probe.time).saturating_add(wait * SECOND);
         let mut oracles = oracles_of(&policy, &probes);
         oracles.iter_mut().for_each(|oracle| oracle.advance(end));
-        let [mut expected, slow] = oracles.map(|oracle| oracle.port_sources());
-        expected.merge(&slow);
+        let mut each = oracles.iter().map(Oracle::port_sources);
+        let mut expected = each.next().expect("the first");
+        each.for_each(|slow| expected.merge(&slow));
         for ticks in [1, 2, 5, 1_000] {
             let mut detector = Detector::new(policy.clone(), limits(), ticks, Origin::Sorted);
             for batch in probes.chunks(ticks as usize) {
@@ -239,14 +257,20 @@ proptest! {
         }
     }
 
-    /// Law 3 for a slower rule, behind the first: what that has found it leaves alone, all else it counts exactly.
+    /// Law 3 for slower rules, behind the first: what a faster one has found they leave alone, all else they count exactly. Who is said to
+    /// find nothing beside a faster one does not.
     #[test]
     fn a_slower_rule_is_exact(policy in policy(), steps in steps(SECOND, 7)) {
         let probes = probes(&steps);
         let (_, events) = events_of(&policy, &probes);
-        let [first, slow] = oracles(&policy, &probes);
-        prop_assert_eq!(canonical(by_window(&events, policy.window_nanos)), canonical(first.events));
-        prop_assert_eq!(canonical(by_window(&events, policy.slower[0].window_nanos)), canonical(slow.events));
+        let rules: Vec<Rule> = policy.rules().collect();
+        for (at, (rule, oracle)) in rules.iter().zip(oracles(&policy, &probes)).enumerate() {
+            let told = by_window(&events, rule.window_nanos);
+            if rules[..at].iter().any(|faster| rule.is_in_vain_beside(faster)) {
+                prop_assert!(told.is_empty(), "{told:?}");
+            }
+            prop_assert_eq!(canonical(told), canonical(oracle.events));
+        }
     }
 }
 

@@ -247,7 +247,7 @@ fn bad_files_are_refused_with_the_line_at_fault() {
         // Not the YAML that is meant.
         (
             "detection:\n  window: 10s\n  treshold: 20\n",
-            "invalid configuration config.yml: line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
+            "invalid configuration config.yml: line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, block_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
         ),
         (
             "ignored:\n",
@@ -427,7 +427,7 @@ fn an_error_line_cannot_steer_a_terminal_and_is_not_long() {
     expect_refused(
         &["--config.file=config.yml"],
         directory.path(),
-        "invalid configuration config.yml: line 1: unknown key \"\\u{1b}[31m\\u{202e}\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
+        "invalid configuration config.yml: line 1: unknown key \"\\u{1b}[31m\\u{202e}\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, block_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
     );
     let long = format!("ignore:\n  sources: [{}]\n", "y".repeat(500_000));
     fs::write(directory.path().join("config.yml"), long).unwrap();

@@ -3,6 +3,7 @@
 use crate::capture::{self, Live};
 use crate::detect::{Limits, Policy, Rule, Subject};
 use crate::settings::{Ignored, Settings};
+use crate::system::memory::about;
 use crate::system::version;
 use crate::text::units::write_nanos;
 use crate::web;
@@ -41,16 +42,22 @@ pub(super) fn banner(
         settings.policy.threshold,
         write_nanos(settings.policy.window_nanos)
     );
-    say_other_rules(&settings.policy);
+    say_other_rules(settings, &settings.policy);
     warn_of(settings, &settings.policy);
     say_how_many_at_once(settings);
     say_who_can_read(listeners, web_config);
 }
 
 /// Says by which rules behind the first it judges, and which there are none of.
-pub(super) fn say_other_rules(policy: &Policy) {
+pub(super) fn say_other_rules(settings: &Settings, policy: &Policy) {
     let (rules, none) = other_rules(policy);
-    log::info!(rules = rules.as_str(), none = none.as_str(); "other rules: {rules}");
+    let first = settings.limits.memory_bytes;
+    let [first, others] =
+        [first, settings.limits.total_bytes(policy) - first].map(|bytes| about(bytes as u64));
+    log::info!(
+        rules = rules.as_str(), none = none.as_str(), memory = others.as_str();
+        "other rules: {rules}; they share {others} of tables beside the {first} of the first rule"
+    );
     if !none.is_empty() {
         log::info!(
             "no rule for {none}: its threshold is 0, its window is not longer than that of the first rule, or (many sources) \
@@ -70,7 +77,10 @@ fn other_rules(policy: &Policy) -> (String, String) {
             (Subject::Target, peers) => {
                 format!("{threshold} ports of one host by {} sources within {window}", peers.unwrap_or(0))
             }
-            (Subject::Source, Some(_)) => format!("{threshold} hosts within {window}"),
+            (Subject::Source, Some(_)) => match rule.ports {
+                Some(ports) => format!("{threshold} hosts within {window} (a block with {ports} ports)"),
+                None => format!("{threshold} hosts within {window}"),
+            },
             (Subject::Source, None) => format!("{threshold} ports within {window}"),
         }
     };
@@ -78,7 +88,7 @@ fn other_rules(policy: &Policy) -> (String, String) {
     let none = [
         ("sweeps", has(|rule| rule.counts_peers())),
         ("hopping", has(|rule| matches!(rule.subject, Subject::Network(_)))),
-        ("slow scans", has(|rule| rule.subject == Subject::Source && !rule.counts_peers())),
+        ("slow scans", has(Rule::counts_ports)),
         ("many sources", has(|rule| rule.subject == Subject::Target)),
     ];
     let none: Vec<_> = none.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
@@ -122,15 +132,22 @@ pub(super) fn warn_of(settings: &Settings, policy: &Policy) {
 fn say_how_many_at_once(settings: &Settings) {
     let threads = settings.flags.capture.threads as usize;
     let share = Limits { memory_bytes: settings.limits.memory_bytes / threads, ..settings.limits };
-    let Some(sources) = share.sources_at_once(settings.policy.threshold) else { return };
-    let sources = sources * threads;
-    const FEW: usize = 100;
-    let level = if sources < FEW { log::Level::Warn } else { log::Level::Info };
-    log::log!(
-        level,
-        sources, threshold = settings.policy.threshold;
-        "at most {sources} sources of an interface can be counted up to this threshold at once; --detection.memory sets how many"
-    );
+    let policy = &settings.policy;
+    let slow = policy.slower.iter().filter(|rule| rule.counts_ports());
+    let slow = slow.map(|rule| (*rule, share.of_slower(rule, policy)));
+    for (rule, limits) in std::iter::once((policy.first_rule(), share)).chain(slow) {
+        let (threshold, window) = (rule.threshold(), write_nanos(rule.window_nanos));
+        let Some(sources) = limits.sources_at_once(threshold) else { continue };
+        let sources = sources * threads;
+        const FEW: usize = 100;
+        let level = if sources < FEW { log::Level::Warn } else { log::Level::Info };
+        log::log!(
+            level,
+            sources, threshold, window = window.as_str();
+            "at most {sources} sources of an interface can be counted up to this threshold at once ({threshold} ports within {window}); \
+             --detection.memory sets how many"
+        );
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_start_names_every_rule_and_what_there_is_none_for() {
-        let all = "25 hosts within 5m, 60 ports by an IPv6 /48 within 10m, 60 ports within 1h, 100 ports of one host by 25 sources within 3m";
+        let all = "25 hosts within 5m (a block with 20 ports), 60 ports by an IPv6 /48 within 10m, 60 ports within 1h, 100 ports of one host by 25 sources within 3m";
         assert_eq!(other_rules(&Policy::standard()), (all.into(), String::new()));
         // As with a first window of 10 minutes.
         let policy = Policy { slower: vec![Rule::SLOW], distributed: None, ..Policy::standard() };

@@ -114,7 +114,7 @@ impl Reloads {
             _ if !self.may_record() => {}
             Ok(policy) => {
                 log::info!("configuration reloaded");
-                say_other_rules(policy);
+                say_other_rules(&self.settings, policy);
                 warn_of(&self.settings, policy);
             }
             Err(why) => log::error!("configuration not reloaded, the old one stays: {why}"),

@@ -83,6 +83,7 @@ impl Snapshot {
             time,
             window_nanos: _,
             threshold,
+            block_ports: _,
             kinds: _,
             subject: _,
             parties: _,

@@ -79,7 +79,7 @@ pub(crate) use probe::Ipv4Probe;
 pub use probe::{Class, Family, Probe, Reply, Signature, Technique, Techniques, Tool};
 pub use provenance::{Country, Databases, Provenance};
 pub use ranges::PortRanges;
-pub use rule::{Limits, MOST_RULES, Policy, Rule, Subject};
+pub use rule::{Limits, MOST_RULES, MOST_SLOW_RULES, Policy, Rule, Subject};
 pub use scan::{EventKind, Grade, Kind, PortSample, Replies, Scan, ScanEvent, ScanId, Source, SourceSample};
 pub use snapshot::{Counters, Evicted, Ignored, PublishedSource, Snapshot, Withdrawn};
 pub use time::timeline::Origin;

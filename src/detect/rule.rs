@@ -9,6 +9,8 @@ use crate::detect::probe::{Probe, Techniques};
 use crate::detect::provenance::Databases;
 use crate::detect::snapshot::Ignored;
 pub use crate::detect::subject::Subject;
+use crate::detect::time::quantum::quantum_nanos;
+use crate::detect::tuning::QUANTA;
 use std::net::IpAddr;
 
 /// One rule by which sources are judged: so many distinct ports, or so many distinct hosts, within a window.
@@ -72,6 +74,21 @@ impl Rule {
             Subject::Network(prefix) => prefix,
             Subject::Source | Subject::Target => ipv6_prefix,
         }
+    }
+
+    /// Whether it counts the ports of a source: the first rule does, and those for slow scans.
+    pub fn counts_ports(&self) -> bool {
+        self.subject == Subject::Source && !self.counts_peers()
+    }
+
+    /// Whether it finds nothing beside a faster one, if both count the ports of a source: so many within its window are, however they are
+    /// spread, enough within some window of the faster one, which is there first.
+    pub fn is_in_vain_beside(&self, faster: &Self) -> bool {
+        // What counts is at most so old, and in each of these spans the faster one counts all.
+        let oldest = quantum_nanos(self.window_nanos).saturating_mul(QUANTA + 1);
+        let spans = oldest.div_ceil(faster.window_nanos.max(1));
+        let unseen = u64::from(faster.threshold().saturating_sub(1));
+        u64::from(self.threshold()) > spans.saturating_mul(unseen)
     }
 
     /// Whether it counts the hosts of a source, not ports.
@@ -138,8 +155,11 @@ impl Default for Policy {
     }
 }
 
-/// The most rules of a policy.
-pub const MOST_RULES: usize = 5;
+/// The most rules for slow scans.
+pub const MOST_SLOW_RULES: usize = 3;
+
+/// The most rules of a policy: the first, those for slow scans, and one each for sweeps, for hopping and for scans by many.
+pub const MOST_RULES: usize = MOST_SLOW_RULES + 4;
 
 impl Policy {
     /// What the exporter starts with: the default, and behind it rules for sweeps and for hopping, a slow one, and one for scans by many.
@@ -255,5 +275,51 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { memory_bytes: 48 << 20, max_sources: 100, min_ports: 5, hold_nanos: 300_000_000_000 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::scan::EventKind;
+    use crate::detect::world::{World, syn};
+
+    /// Two ports every 10.2 s escape a rule of three within 10 s; six of them fit a window of 25 s, and no seven.
+    #[test]
+    fn a_slower_rule_is_in_vain_from_the_first_port_on_that_a_faster_one_leaves_none() {
+        let first = Rule::of_ports(3, 10 * SECOND, SECOND);
+        let slow = |ports| Rule::of_ports(ports, 25 * SECOND, SECOND);
+        for (ports, is_found) in [(6, true), (7, false)] {
+            let policy = Policy { threshold: 3, slower: vec![slow(ports)], ..Policy::default() };
+            let mut world = World::by(policy);
+            for n in 0..20 {
+                world.see(syn("198.51.100.7", &format!("192.0.2.10:{}", 1 + n)).at(10.2 * f64::from(n / 2)));
+            }
+            let hits = world.scans(EventKind::Hit);
+            assert_eq!(!hits.is_empty(), is_found, "{ports} ports: {:?}", world.reported());
+            assert_eq!(slow(ports).is_in_vain_beside(&first), !is_found, "{ports} ports");
+        }
+    }
+
+    /// However many slow rules there are, they share what one has, and each has room for its sources.
+    #[test]
+    fn more_slow_rules_take_no_more_memory() {
+        for slow in 1..=MOST_SLOW_RULES {
+            let slower =
+                (1..=slow as u64).map(|n| Rule { window_nanos: n * Rule::SLOW.window_nanos, ..Rule::SLOW });
+            let slower = [Rule::SWEEP, Rule::HOP].into_iter().chain(slower).collect();
+            let policy = Policy { slower, ..Policy::standard() };
+            for memory_bytes in [4 << 20, 48 << 20] {
+                let limits = Limits { memory_bytes, ..Limits::default() };
+                let each = policy.behind().map(|rule| limits.of_slower(&rule, &policy).memory_bytes);
+                let all = memory_bytes + each.sum::<usize>();
+                assert!(
+                    all <= limits.total_bytes(&policy) && all + 1_000 > limits.total_bytes(&policy),
+                    "{all}"
+                );
+            }
+            assert_eq!(Limits::default().total_bytes(&policy), 64 << 20);
+            assert!(policy.rules().count() <= MOST_RULES);
+        }
     }
 }

@@ -187,6 +187,8 @@ pub struct Snapshot {
     pub window_nanos: u64,
     /// The threshold.
     pub threshold: u32,
+    /// Distinct ports at which a sweep is a block, by a rule that counts hosts.
+    pub block_ports: Option<u32>,
     /// Whose counts the rule judges.
     pub subject: Subject,
     /// The kinds of scans that the rule can find.

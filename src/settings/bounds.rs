@@ -124,7 +124,7 @@ pub(super) const SLOW_WINDOW: Bound<Duration> = Bound {
     greatest: DAY,
     default: Duration::from_secs(3600),
     unless: "",
-    why: "of the slow rule; longer than detection.window, and where the default is not, there is none; peaks of it stay published for as long",
+    why: "of the slow rule, or up to three for as many slow rules (`10m,1h,24h`); longer than detection.window, and where the default is not, there is none; peaks of it stay published for as long",
     set_by: SetBy::Both,
 };
 
@@ -134,7 +134,7 @@ pub(super) const SLOW_THRESHOLD: Bound<u32> = Bound {
     greatest: 65_536,
     default: 60,
     unless: "",
-    why: "ports within it; 0: no slow rule; at least detection.threshold; unless it is given, three times detection.threshold where that is more than 60; a lower one takes monitoring for scanners",
+    why: "ports within it, or as many numbers as windows (`40,60,200`), for a longer one at least as many; 0: no slow rule; at least detection.threshold; unless it is given, three times detection.threshold where that is more than 60; a lower one takes monitoring for scanners",
     set_by: SetBy::Both,
 };
 
@@ -155,6 +155,16 @@ pub(super) const SWEEP_THRESHOLD: Bound<u32> = Bound {
     default: 25,
     unless: "",
     why: "hosts within it; 0: no rule for sweeps; sources inside of --detection.home need ten times as many, or as many of one network that do not answer",
+    set_by: SetBy::Both,
+};
+
+pub(super) const BLOCK_THRESHOLD: Bound<u32> = Bound {
+    name: "detection.block-threshold",
+    least: 2,
+    greatest: 128,
+    default: 20,
+    unless: "",
+    why: "ports with which a sweep is a block; unless it is given, as many as detection.threshold, up to 128; they fit a short list",
     set_by: SetBy::Both,
 };
 
@@ -362,6 +372,7 @@ pub fn rows() -> Vec<Row> {
         Row::of(&SLOW_THRESHOLD),
         Row::of(&SWEEP_WINDOW),
         Row::of(&SWEEP_THRESHOLD),
+        Row::of(&BLOCK_THRESHOLD),
         Row::of(&HOP_WINDOW),
         Row::of(&HOP_THRESHOLD),
         Row::of(&HOP_PREFIX),

@@ -2,6 +2,7 @@
 //! with its line and not a rule that never applies; bounded, so that no file can exhaust the process.
 
 use super::named::Named;
+use super::several::several;
 pub use super::syntax::{Located, MAX_NETWORKS};
 use crate::detect::{Pair, PairTo, Pairs, Prefixes, Techniques};
 use crate::system::files;
@@ -58,18 +59,21 @@ pub struct Detection {
     /// Distinct ports at which a source counts as scanning.
     #[serde(default, deserialize_with = "located")]
     pub threshold: Option<Located<u32>>,
-    /// The slow rule's span, and its ports; 0 is none.
-    #[serde(default, deserialize_with = "located")]
-    pub slow_window: Option<Located<Duration>>,
-    /// Distinct ports within it.
-    #[serde(default, deserialize_with = "located")]
-    pub slow_threshold: Option<Located<u32>>,
+    /// The spans of the slow rules.
+    #[serde(default, deserialize_with = "several")]
+    pub slow_window: Vec<Located<Duration>>,
+    /// Distinct ports within each; one 0 alone is none.
+    #[serde(default, deserialize_with = "several")]
+    pub slow_threshold: Vec<Located<u32>>,
     /// The span of the rule for sweeps.
     #[serde(default, deserialize_with = "located")]
     pub sweep_window: Option<Located<Duration>>,
     /// Distinct hosts within it; 0 is none.
     #[serde(default, deserialize_with = "located")]
     pub sweep_threshold: Option<Located<u32>>,
+    /// Distinct ports with which a sweep is a block.
+    #[serde(default, deserialize_with = "located")]
+    pub block_threshold: Option<Located<u32>>,
     /// The span of the rule for networks in which a source hops.
     #[serde(default, deserialize_with = "located")]
     pub hop_window: Option<Located<Duration>>,
@@ -419,7 +423,7 @@ mod tests {
         for (text, message) in [
             (
                 "detection:\n  window: 5s\n  treshold: 20\n",
-                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
+                "line 3: unknown key \"treshold\" (known: window, threshold, slow_window, slow_threshold, sweep_window, sweep_threshold, block_threshold, hop_window, hop_threshold, hop_prefix, distributed_window, distributed_threshold, distributed_sources, home, quiet, techniques, ipv6_prefix, ipv6_prefixes)",
             ),
             ("detekt: 1\n", "line 1: unknown key \"detekt\" (known: detection, names, databases, ignore)"),
             ("detection:\n  threshold: 20\n  threshold: 21\n", "line 3: key \"threshold\" is given twice"),
@@ -567,8 +571,9 @@ mod tests {
         assert_eq!(file.detection.hop_prefix.map(|t| Subject::Network(t.value as u8)), Some(hop.subject));
         assert_eq!(nanos(file.detection.sweep_window), u128::from(sweep.window_nanos));
         assert_eq!(file.detection.sweep_threshold.map(|t| t.value), sweep.peers);
-        assert_eq!(nanos(file.detection.slow_window), u128::from(slow.window_nanos));
-        assert_eq!(file.detection.slow_threshold.map(|t| t.value), slow.ports);
+        assert_eq!(nanos(file.detection.slow_window.first().copied()), u128::from(slow.window_nanos));
+        assert_eq!(file.detection.slow_threshold.first().map(|t| t.value), slow.ports);
+        assert_eq!(file.detection.block_threshold.map(|t| t.value), sweep.ports);
         assert_eq!(file.detection.ipv6_prefixes.iter().count(), 2);
         assert!(!file.ignore.sources.is_empty() && !file.ignore.ports.is_empty());
     }

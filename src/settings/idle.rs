@@ -2,6 +2,7 @@
 //! (Who asks that something be found that cannot be found is refused.)
 
 use super::flags::Flags;
+use super::slow;
 use crate::capture::Patterns;
 use crate::detect::{Policy, Subject, Technique, Techniques};
 use crate::settings::bounds::MAX_INTERFACES;
@@ -13,7 +14,7 @@ const PROTOCOLS: u32 = 256;
 /// What has no effect, of these flags and of this policy.
 pub(super) fn warnings(flags: &Flags, policy: &Policy) -> Vec<String> {
     let of_flags = flags.command.is_none().then(|| live(flags)).into_iter().flatten();
-    of_flags.chain(by_policy(flags, policy)).map(String::from).collect()
+    of_flags.chain(by_policy(flags, policy)).map(String::from).chain(slow::in_vain(policy)).collect()
 }
 
 /// Of the flags that a live capture has.

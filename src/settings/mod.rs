@@ -10,6 +10,8 @@ pub mod flags;
 mod idle;
 mod ignored;
 mod named;
+mod several;
+mod slow;
 mod slower;
 mod syntax;
 

@@ -1,12 +1,12 @@
-//! The rules behind the first: for sweeps, for sources that hop, a slow one, and one for scans by many.
+//! The rules behind the first: for sweeps, for sources that hop, the slow ones (in `slow`), and one for scans by many.
 //!
 //! Who gives a number of a rule wants that rule: where it cannot be, that is an error, and not a rule that is silently missing. A threshold
 //! of 0 is how to say that there is to be none, and then its other numbers need only be within their bounds. Where nobody gives one, the
 //! rule gives way.
 
 use super::bounds::{
-    Bound, DISTRIBUTED_SOURCES, DISTRIBUTED_THRESHOLD, DISTRIBUTED_WINDOW, HOP_PREFIX, HOP_THRESHOLD,
-    HOP_WINDOW, Quantity, SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW,
+    BLOCK_THRESHOLD, Bound, DISTRIBUTED_SOURCES, DISTRIBUTED_THRESHOLD, DISTRIBUTED_WINDOW, HOP_PREFIX,
+    HOP_THRESHOLD, HOP_WINDOW, Quantity, SWEEP_THRESHOLD, SWEEP_WINDOW,
 };
 use super::checks::{bits, choose, nanos};
 use super::error::{SettingsError, invalid};
@@ -17,9 +17,6 @@ use crate::text::printable;
 use crate::text::units::write_nanos;
 use std::path::Path;
 use std::time::Duration;
-
-/// A sweep that asks for more ports than this is a block whatever the threshold is: they fit a short list.
-const MOST_BLOCK_PORTS: u32 = 128;
 
 /// What the first rule is, and the sources that it judges.
 pub(super) struct First {
@@ -37,7 +34,7 @@ pub(super) struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    fn of<T: 'static>(
+    pub(super) fn of<T: 'static>(
         &self,
         bound: &'static Bound<T>,
         flag: Option<T>,
@@ -61,25 +58,18 @@ impl<'a> Said<'a> {
     fn sweep(&self) -> Result<Option<Rule>, SettingsError> {
         let threshold = self.of(&SWEEP_THRESHOLD, self.flags.sweep_threshold, self.file.sweep_threshold);
         let window = self.of(&SWEEP_WINDOW, self.flags.sweep_window, self.file.sweep_window);
-        let (hosts, _) = (threshold.number()?, window.value()?);
+        let block = self.of(&BLOCK_THRESHOLD, self.flags.block_threshold, self.file.block_threshold);
+        let (hosts, _, ports) = (threshold.number()?, window.value()?, block.value()?);
         let Some(hosts) = hosts else { return Ok(None) };
-        let window = window.longer_than(&self.first, threshold.given())?;
+        let window = window.longer_than(&self.first, threshold.given().or(block.given()))?;
+        // Unless somebody says how many, as many as the first rule wants, if they can be.
+        let ports = if block.is_given() { ports } else { self.first.threshold.min(BLOCK_THRESHOLD.greatest) };
         Ok(window.map(|window_nanos| Rule {
             window_nanos,
-            ports: Some(self.first.threshold.min(MOST_BLOCK_PORTS)),
+            ports: Some(ports),
             peers: Some(hosts),
             ..Rule::SWEEP
         }))
-    }
-
-    fn slow(&self) -> Result<Option<Rule>, SettingsError> {
-        let threshold = self.of(&SLOW_THRESHOLD, self.flags.slow_threshold, self.file.slow_threshold);
-        let window = self.of(&SLOW_WINDOW, self.flags.slow_window, self.file.slow_window);
-        let (ports, _) = (threshold.ports(&self.first)?, window.value()?);
-        let Some(ports) = ports else { return Ok(None) };
-        let window = window.longer_than(&self.first, threshold.given())?;
-        // A scanner that asks once a minute falls below the threshold now and then.
-        Ok(window.map(|window_nanos| Rule::of_ports(ports, window_nanos, window_nanos / 6)))
     }
 
     fn hop(&self, others: &[Rule]) -> Result<Option<Rule>, SettingsError> {
@@ -148,8 +138,8 @@ fn own_window(mut window_nanos: u64, others: &[Rule]) -> u64 {
 }
 
 /// One number: what a flag and the file say of it.
-struct Setting<'a, T: 'static> {
-    bound: &'static Bound<T>,
+pub(super) struct Setting<'a, T: 'static> {
+    pub(super) bound: &'static Bound<T>,
     flag: Option<T>,
     file: Option<Located<T>>,
     path: Option<&'a Path>,
@@ -157,21 +147,21 @@ struct Setting<'a, T: 'static> {
 
 impl<T: Quantity> Setting<'_, T> {
     /// What it is, within its bounds.
-    fn value(&self) -> Result<T, SettingsError> {
+    pub(super) fn value(&self) -> Result<T, SettingsError> {
         choose(self.bound, self.flag, self.file, self.path)
     }
 
     /// Whether somebody asked for it.
-    fn is_given(&self) -> bool {
+    pub(super) fn is_given(&self) -> bool {
         self.flag.is_some() || self.file.is_some()
     }
 
     /// Where somebody asked for it, to begin a message with.
-    fn given(&self) -> Option<String> {
+    pub(super) fn given(&self) -> Option<String> {
         self.is_given().then(|| self.name())
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match (self.flag, self.file, self.path) {
             (None, Some(Located { line, .. }), Some(path)) => {
                 let path = printable(&path.to_string_lossy());
@@ -184,7 +174,7 @@ impl<T: Quantity> Setting<'_, T> {
 
 impl Setting<'_, u32> {
     /// A threshold, or `None` if it is 0. (One port or one host is no scan.)
-    fn number(&self) -> Result<Option<u32>, SettingsError> {
+    pub(super) fn number(&self) -> Result<Option<u32>, SettingsError> {
         match self.value()? {
             1 => invalid(format!("{} must be 0, or 2 or more, not 1", self.name())),
             value => Ok((value > 0).then_some(value)),
@@ -192,7 +182,7 @@ impl Setting<'_, u32> {
     }
 
     /// The ports of a slower rule. Fewer than those of the first would be there first in every fast scan, and it would be two.
-    fn ports(&self, first: &First) -> Result<Option<u32>, SettingsError> {
+    pub(super) fn ports(&self, first: &First) -> Result<Option<u32>, SettingsError> {
         let threshold = first.threshold;
         let Some(ports) = self.number()? else { return Ok(None) };
         match self.given() {
@@ -227,7 +217,11 @@ impl Setting<'_, u32> {
 
 impl Setting<'_, Duration> {
     /// A window, in nanoseconds; `None` if nobody asked for the rule and that of the first rule is as long.
-    fn longer_than(&self, first: &First, wanted: Option<String>) -> Result<Option<u64>, SettingsError> {
+    pub(super) fn longer_than(
+        &self,
+        first: &First,
+        wanted: Option<String>,
+    ) -> Result<Option<u64>, SettingsError> {
         let nanos = nanos(self.value()?);
         if nanos > first.window_nanos {
             return Ok(Some(nanos));
@@ -270,6 +264,9 @@ mod tests {
         let written = |rule: &crate::detect::Rule| {
             let what = match (rule.subject, rule.counts_peers()) {
                 (Subject::Network(prefix), _) => format!("ports of a /{prefix}"),
+                (Subject::Source, true) if rule.ports != Some(20) => {
+                    format!("hosts (block: {})", rule.ports.unwrap())
+                }
                 (Subject::Source, true) => String::from("hosts"),
                 (Subject::Source, false) => String::from("ports"),
                 (Subject::Target, _) => format!("ports by {}", rule.peers.unwrap()),
@@ -297,7 +294,9 @@ mod tests {
         assert_eq!(told(none), "");
         assert_eq!(
             told("--detection.threshold=100"),
-            format!("{SWEEP}, 300 ports of a /48 within 10m, 300 ports within 1h, {MANY}")
+            format!(
+                "25 hosts (block: 100) within 5m, 300 ports of a /48 within 10m, 300 ports within 1h, {MANY}"
+            )
         );
         assert_eq!(
             told("--detection.slow-threshold=20"),
@@ -425,6 +424,184 @@ mod tests {
         assert_eq!(rules_with(off, all), Ok(Vec::new()));
         for wrong in ["sweep_window: 9s", "slow_window: 59s", "hop_prefix: 15", "distributed_sources: 1"] {
             assert!(rules_with(off, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// The rules without those for sweeps, hopping and scans by many.
+    const ONLY: &str =
+        "--detection.sweep-threshold=0 --detection.hop-threshold=0 --detection.distributed-threshold=0";
+
+    fn slow(words: &str, detection: &str) -> Result<String, String> {
+        rules_with(&format!("{ONLY} {words}"), detection).map(|rules| rules.join(", "))
+    }
+
+    #[test]
+    fn a_window_and_a_threshold_are_a_pair_by_their_places() {
+        const THREE: &str = "40 ports within 10m, 60 ports within 1h, 200 ports within 24h";
+        let flags = |windows: &str, thresholds: &str| {
+            format!("--detection.slow-window={windows} --detection.slow-threshold={thresholds}")
+        };
+        for (words, detection, expected) in [
+            ("", "", "60 ports within 1h"),
+            ("--detection.slow-window=2h", "", "60 ports within 2h"),
+            ("--detection.slow-threshold=70", "", "70 ports within 1h"),
+            (&flags("10m,1h,24h", "40,60,200"), "", THREE),
+            (&flags("24h,10m,1h", "200,40,60"), "", THREE),
+            ("", "slow_window: [10m, 1h, 24h], slow_threshold: [40, 60, 200]", THREE),
+            (&flags("10m,1h,24h", "40,60,200"), "slow_window: 2h, slow_threshold: 90", THREE),
+            ("--detection.slow-threshold=40,60,200", "slow_window: [10m, 1h, 24h]", THREE),
+            (
+                "--detection.slow-window=10m --detection.slow-window=1h --detection.slow-threshold=40 \
+                 --detection.slow-threshold=60",
+                "",
+                "40 ports within 10m, 60 ports within 1h",
+            ),
+            ("", "slow_window: [1h], slow_threshold: 60", "60 ports within 1h"),
+            (&flags("1h,2h", "60,60"), "", "60 ports within 1h, 60 ports within 2h"),
+            (&flags("1m", "65536"), "", "65536 ports within 1m"),
+            (
+                "--detection.slow-threshold=0",
+                "slow_window: [10m, 1h, 24h], slow_threshold: [40, 60, 200]",
+                "",
+            ),
+        ] {
+            assert_eq!(slow(words, detection).as_deref(), Ok(expected), "{words} {detection}");
+        }
+        let all = rules(&flags("10m,1h,24h", "40,60,200")).unwrap();
+        assert_eq!(all.len() + 1, crate::detect::MOST_RULES, "{all:?}");
+    }
+
+    #[test]
+    fn lists_that_cannot_be_meant_are_refused() {
+        const FILE: &str = "invalid configuration FILE: line 1: detection.slow_";
+        for (words, detection, why) in [
+            (
+                "--detection.slow-window=10m,1h --detection.slow-threshold=40",
+                "",
+                "a slow rule is a window and a threshold, and there are 2 windows (--detection.slow-window) for 1 threshold \
+                 (--detection.slow-threshold): give as many of both",
+            ),
+            (
+                "--detection.slow-window=10m,1h",
+                "",
+                "a slow rule is a window and a threshold, and there are 2 windows (--detection.slow-window) for 1 threshold: give as many \
+                 of both",
+            ),
+            (
+                "--detection.slow-threshold=40",
+                "slow_window: [10m, 1h]",
+                "a slow rule is a window and a threshold, and there are 2 windows (invalid configuration FILE: line 1: \
+                 detection.slow_window) for 1 threshold (--detection.slow-threshold): give as many of both",
+            ),
+            (
+                "--detection.slow-window=10m,1h,2h,3h --detection.slow-threshold=40,60,80,90",
+                "",
+                "--detection.slow-threshold takes at most 3 values, not 4",
+            ),
+            (
+                "--detection.slow-threshold=0",
+                "slow_window: [10m, 1h, 2h, 3h]",
+                &format!("{FILE}window takes at most 3 values, not 4"),
+            ),
+            (
+                "--detection.slow-window=10m,1h --detection.slow-threshold=40,0",
+                "",
+                "--detection.slow-threshold must be 2 or more beside others, not 0",
+            ),
+            (
+                "--detection.slow-window=10m,1h --detection.slow-threshold=0,0",
+                "",
+                "--detection.slow-threshold must be 2 or more beside others, not 0",
+            ),
+            (
+                "",
+                "slow_window: [10m, 1h], slow_threshold: [40, 1]",
+                &format!("{FILE}threshold must be 0, or 2 or more, not 1"),
+            ),
+            (
+                "",
+                "slow_window: [10m, 1h], slow_threshold: [40, 65537]",
+                &format!("{FILE}threshold must be from 0 to 65536, not 65537"),
+            ),
+            (
+                "--detection.slow-window=59s,1h --detection.slow-threshold=40,60",
+                "",
+                "--detection.slow-window must be from 1m to 24h, not 59s",
+            ),
+            (
+                "--detection.slow-window=1h,1441m --detection.slow-threshold=40,60",
+                "",
+                "--detection.slow-window must be from 1m to 24h, not 24h1m",
+            ),
+            (
+                "--detection.slow-window=10m,1h --detection.slow-threshold=19,60",
+                "",
+                "--detection.slow-threshold must be at least the detection threshold (20), or each fast scan is two, not 19",
+            ),
+            (
+                "--detection.slow-window=10m,1h --detection.window=10m",
+                "slow_threshold: [40, 60]",
+                "--detection.slow-window must be longer than the detection window (10m)",
+            ),
+            (
+                "--detection.slow-window=1h,10m --detection.slow-threshold=40,60",
+                "",
+                "--detection.slow-threshold must be at least 60 for a window of 1h, as for one of 10m, or each scan by that is two, not 40",
+            ),
+            (
+                "--detection.slow-window=10m,10m --detection.slow-threshold=60,40",
+                "",
+                "the windows of the slower rules (detection.slow_window, sweep_window, hop_window, distributed_window) must differ, and \
+                 two are 10m",
+            ),
+        ] {
+            assert_eq!(slow(words, detection).expect_err(words), why, "{words} {detection}");
+        }
+    }
+
+    /// Unless somebody says with how many ports a sweep is a block, it is as many as the first rule wants, up to 128.
+    #[test]
+    fn a_block_has_a_threshold_of_its_own() {
+        let block = |words: &str, detection: &str| {
+            let rules = rules_with(&format!("{words} --detection.hop-threshold=0"), detection)?;
+            Ok::<_, String>(rules.into_iter().find(|rule| rule.contains("hosts")).unwrap_or_default())
+        };
+        for (words, detection, expected) in [
+            ("", "", "25 hosts within 5m"),
+            ("--detection.threshold=7", "", "25 hosts (block: 7) within 5m"),
+            ("--detection.threshold=128", "", "25 hosts (block: 128) within 5m"),
+            ("--detection.threshold=129", "", "25 hosts (block: 128) within 5m"),
+            ("--detection.threshold=7", "block_threshold: 20", "25 hosts within 5m"),
+            ("--detection.block-threshold=2", "block_threshold: 3", "25 hosts (block: 2) within 5m"),
+            (
+                "--detection.threshold=500 --detection.block-threshold=128",
+                "",
+                "25 hosts (block: 128) within 5m",
+            ),
+            ("--detection.sweep-threshold=0 --detection.block-threshold=9", "", ""),
+        ] {
+            assert_eq!(block(words, detection).as_deref(), Ok(expected), "{words} {detection}");
+        }
+        for (words, detection, why) in [
+            ("--detection.block-threshold=1", "", "--detection.block-threshold must be from 2 to 128, not 1"),
+            (
+                "--detection.block-threshold=129",
+                "",
+                "--detection.block-threshold must be from 2 to 128, not 129",
+            ),
+            (
+                "--detection.block-threshold=9 --detection.sweep-threshold=0",
+                "block_threshold: 0",
+                "invalid configuration FILE: line 1: detection.block_threshold must be from 2 to 128, not 0",
+            ),
+            (
+                "--detection.window=5m",
+                "block_threshold: 9",
+                "invalid configuration FILE: line 1: detection.block_threshold has no effect: the window of its rule \
+                 (--detection.sweep-window, by default 5m) is not longer than the detection window (5m); give a longer one",
+            ),
+        ] {
+            assert_eq!(block(words, detection).expect_err(words), why, "{words} {detection}");
         }
     }
 

@@ -55,7 +55,7 @@ impl fmt::Display for Wanted {
 }
 
 /// An amount as people read it: a share of a total need not be a whole number of anything.
-fn about(bytes: u64) -> String {
+pub(crate) fn about(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     match bytes {
         _ if bytes.is_multiple_of(MIB) => ByteSize(bytes).to_string(),

@@ -71,6 +71,9 @@ struct Rule {
     threshold: u32,
     /// Of what.
     counts: &'static str,
+    /// Of a rule for sweeps, with how many ports one is a block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_threshold: Option<u32>,
     window_seconds: f64,
     kinds: Vec<&'static str>,
 }
@@ -84,6 +87,8 @@ pub(super) struct ByRule {
     window_seconds: f64,
     pub(super) threshold: u32,
     pub(super) counts: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) block_threshold: Option<u32>,
     pub(super) kinds: Vec<&'static str>,
     pub(super) hits: u64,
     pub(super) open_scans: u64,
@@ -173,6 +178,7 @@ impl Rule {
             subject: rule.subject.label(),
             threshold: rule.threshold,
             counts: counts(rule),
+            block_threshold: rule.block_ports,
             window_seconds: rule.window_nanos as f64 / 1e9,
             kinds: rule.kinds.iter().copied().map(Kind::label).collect(),
         }
@@ -187,6 +193,7 @@ impl ByRule {
             window_seconds: rule.window_nanos as f64 / 1e9,
             threshold: rule.threshold,
             counts: counts(rule),
+            block_threshold: rule.block_ports,
             kinds: rule.kinds.iter().copied().map(Kind::label).collect(),
             hits: rule.counters.hits.iter().sum(),
             open_scans: rule.open_scans.iter().sum(),

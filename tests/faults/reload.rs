@@ -176,6 +176,98 @@ fn a_reload_may_bring_a_window_longer_than_the_hold() {
     });
 }
 
+/// Slow rules come and go with a reload, and find what is for them; those that stay keep their label.
+#[test]
+fn a_reload_may_bring_more_slow_rules_and_fewer() {
+    in_room("reload::a_reload_may_bring_more_slow_rules_and_fewer", |lab| {
+        let path = lab.directory.path().join("portscan.yml");
+        let put = |slow: &str| fs::write(&path, format!("detection: {{window: 1s, {slow}}}\n")).unwrap();
+        put("slow_window: 2m, slow_threshold: 30");
+        let exporter = lab.exporter(&[&format!("--config.file={}", path.display())]);
+        let threshold =
+            |window: &str| exporter.value("portscan_threshold_ports", &[&format!("window=\"{window}\"")]);
+        let hits = |window: &str| exporter.value("portscan_hits_total", &[&format!("window=\"{window}\"")]);
+        // In three parts with a pause between, so that the first rule sees 18 at most.
+        let mut next = 20;
+        let mut ask_slowly = |ports: u16| {
+            next += 1;
+            let source = Ipv4Addr::new(203, 0, 113, next);
+            let now = ["portscan_source_distinct_ports", &format!("source=\"{source}\""), "window=\"1s\""];
+            for part in 0..3 {
+                let ports = 1000 + part * ports / 3..1000 + (part + 1) * ports / 3;
+                let seen = exporter.sum("portscan_probes_total") + f64::from(ports.len() as u16);
+                lab::inject("lab-srv", ports.map(|port| lab::frames::syn(source, &[], port)).collect());
+                exporter.wait_for("portscan_probes_total", &[], seen);
+                exporter.wait_for(now[0], &now[1..], 0.0);
+            }
+        };
+        let all = ["1m", "2m", "4m"];
+        let shown = |windows: [Option<f64>; 3]| {
+            eventually(&format!("{windows:?}"), PATIENCE, || {
+                let now = all.map(threshold);
+                (now == windows).then_some(()).ok_or(format!("{now:?}"))
+            });
+        };
+        shown([None, Some(30.0), None]);
+        for (slow, windows, ports, by) in [
+            (
+                "slow_window: [4m, 1m, 2m], slow_threshold: [50, 21, 40]",
+                [Some(21.0), Some(40.0), Some(50.0)],
+                24,
+                Some("1m"),
+            ),
+            ("slow_window: [1m, 4m], slow_threshold: [51, 54]", [Some(51.0), None, Some(54.0)], 48, None),
+            (
+                "slow_window: [2m, 4m], slow_threshold: [45, 54]",
+                [None, Some(45.0), Some(54.0)],
+                51,
+                Some("2m"),
+            ),
+            ("slow_threshold: 0", [None, None, None], 54, None),
+            ("slow_window: 4m, slow_threshold: 50", [None, None, Some(50.0)], 54, Some("4m")),
+        ] {
+            put(slow);
+            kill_process(exporter.pid(), Signal::HUP).unwrap();
+            shown(windows);
+            let before = all.map(|window| hits(window).unwrap_or(0.0));
+            ask_slowly(ports);
+            if let Some(by) = by {
+                exporter.wait_for(
+                    "portscan_hits_total",
+                    &[&format!("window=\"{by}\"")],
+                    1.0 + before[all.iter().position(|&one| one == by).unwrap()],
+                );
+            }
+            let more = |at: usize| hits(all[at]).unwrap_or(0.0) - before[at];
+            let expected = all.map(|window| f64::from(u8::from(by == Some(window))));
+            assert_eq!([more(0), more(1), more(2)], expected, "{slow}: {}", journal_text());
+        }
+        put("slow_window: 4m, slow_threshold: 50, block_threshold: 7");
+        kill_process(exporter.pid(), Signal::HUP).unwrap();
+        exporter.wait_for("portscan_threshold_block_ports", &["window=\"5m\""], 7.0);
+        let get = |path: &str| lab.get(&format!("http://127.0.0.1:10220{path}")).unwrap();
+        let block = "25 hosts within 5m (a block with 7 ports)";
+        let status: serde_json::Value = serde_json::from_str(&get("/api/v1/status")).unwrap();
+        let rules = status["policy"]["rules"].as_array().unwrap();
+        let blocks: Vec<_> = rules.iter().map(|rule| rule["block_threshold"].as_u64()).collect();
+        assert!(blocks.iter().flatten().eq(&[7]) && blocks.len() == 5, "{rules:?}");
+        assert!(get("/").contains(block));
+        eventually("the record of its rules", PATIENCE, || {
+            let text = journal_text();
+            let said = text.lines().any(|line| {
+                line.contains(block) && line.contains("share 16MiB of tables beside the 48MiB of the first")
+            });
+            said.then_some(()).ok_or(text)
+        });
+
+        put("slow_window: [1m, 2m], slow_threshold: [40, 30]");
+        kill_process(exporter.pid(), Signal::HUP).unwrap();
+        exporter.wait_for("portscan_config_last_reload_successful", &[], 0.0);
+        shown([None, None, Some(50.0)]);
+        ends_well(exporter);
+    });
+}
+
 /// A reload may ask for more than the tables were sized for: they are sized anew, and what is refused is refused by
 /// `--config.check` too.
 #[test]

@@ -17,6 +17,7 @@ pub(crate) fn quiet(interface: &str) -> InterfaceSnapshot {
             time: Timestamp::new(1_700_000_000, 0),
             window_nanos: 10_000_000_000,
             threshold: 20,
+            block_ports: None,
             subject: detect::Subject::Source,
             kinds: &[detect::Kind::Vertical],
             parties: detect::Parties::of(64),

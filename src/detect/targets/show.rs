@@ -99,6 +99,7 @@ impl Targets {
             time: timeline.to_capture(timeline.now()),
             window_nanos: self.rule.window_nanos,
             threshold: self.rule.threshold(),
+            block_ports: None,
             subject: self.rule.subject,
             kinds: verdict::kinds(&self.rule),
             hold_nanos: self.limits.hold_nanos,

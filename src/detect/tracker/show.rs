@@ -66,6 +66,7 @@ impl Tracker {
             time: timeline.to_capture(timeline.now()),
             window_nanos: self.rows.rule.window_nanos,
             threshold: self.rows.rule.threshold(),
+            block_ports: self.rows.rule.ports.filter(|_| self.rows.rule.counts_peers()),
             subject: self.rows.rule.subject,
             kinds: verdict::kinds(&self.rows.rule),
             parties: self.rows.parts.clone(),

@@ -11,9 +11,9 @@ pub use commands::{
 pub use early_exit::EarlyExit;
 
 use super::bounds::{
-    self, BUFFER_SIZE, DISTRIBUTED_THRESHOLD, DISTRIBUTED_WINDOW, FLEET_MAX_SOURCES, HOLD, HOP_THRESHOLD,
-    HOP_WINDOW, MAX_INTERFACES, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE, SLOW_THRESHOLD,
-    SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW, THREADS, THRESHOLD, WINDOW,
+    self, BLOCK_THRESHOLD, BUFFER_SIZE, DISTRIBUTED_THRESHOLD, DISTRIBUTED_WINDOW, FLEET_MAX_SOURCES, HOLD,
+    HOP_THRESHOLD, HOP_WINDOW, MAX_INTERFACES, MAX_REQUESTS, MAX_SOURCES, MEMORY, MIN_PORTS, Row, SHARE,
+    SLOW_THRESHOLD, SLOW_WINDOW, SWEEP_THRESHOLD, SWEEP_WINDOW, THREADS, THRESHOLD, WINDOW,
 };
 use super::syntax::parse_network;
 use crate::capture::{Direction, Fragments};
@@ -119,18 +119,21 @@ pub struct DetectionFlags {
     /// Distinct ports within the window at which a source counts as scanning
     #[arg(long = THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
     pub threshold: Option<u32>,
-    /// Window of the slow rule, which finds who stays below the threshold
-    #[arg(long = SLOW_WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
-    pub slow_window: Option<Duration>,
-    /// Distinct ports within it at which a source counts as scanning; 0 turns the slow rule off
-    #[arg(long = SLOW_THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
-    pub slow_threshold: Option<u32>,
+    /// Window of the slow rule, which finds who stays below the threshold; up to three with commas between for as many rules
+    #[arg(long = SLOW_WINDOW.name, value_name = "DURATION", global = true, value_delimiter = ',', value_parser = parse_duration)]
+    pub slow_window: Vec<Duration>,
+    /// Distinct ports within it at which a source counts as scanning, for each window one; 0 turns the slow rule off
+    #[arg(long = SLOW_THRESHOLD.name, value_name = "PORTS", global = true, value_delimiter = ',', value_parser = whole_number)]
+    pub slow_threshold: Vec<u32>,
     /// Window of the rule for sweeps, which see gateways and mirror ports only
     #[arg(long = SWEEP_WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
     pub sweep_window: Option<Duration>,
     /// Distinct hosts within it at which a source counts as sweeping; 0 turns the rule off
     #[arg(long = SWEEP_THRESHOLD.name, value_name = "HOSTS", global = true, value_parser = whole_number)]
     pub sweep_threshold: Option<u32>,
+    /// Distinct ports within it with which a sweep is a block
+    #[arg(long = BLOCK_THRESHOLD.name, value_name = "PORTS", global = true, value_parser = whole_number)]
+    pub block_threshold: Option<u32>,
     /// Window of the rule for who changes his IPv6 /64 with each probe
     #[arg(long = HOP_WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
     pub hop_window: Option<Duration>,
@@ -385,15 +388,15 @@ mod tests {
             (|f| format!("{:?}", f.detection.threshold), "None", "--detection.threshold=7", "Some(7)"),
             (
                 |f| format!("{:?}", f.detection.slow_window),
-                "None",
-                "--detection.slow-window=2h",
-                "Some(7200s)",
+                "[]",
+                "--detection.slow-window=10m,2h --detection.slow-window=24h",
+                "[600s, 7200s, 86400s]",
             ),
             (
                 |f| format!("{:?}", f.detection.slow_threshold),
-                "None",
-                "--detection.slow-threshold=0",
-                "Some(0)",
+                "[]",
+                "--detection.slow-threshold=0 --detection.slow-threshold=60,200",
+                "[0, 60, 200]",
             ),
             (
                 |f| format!("{:?}", f.detection.sweep_window),
@@ -405,6 +408,12 @@ mod tests {
                 |f| format!("{:?}", f.detection.sweep_threshold),
                 "None",
                 "--detection.sweep-threshold=9",
+                "Some(9)",
+            ),
+            (
+                |f| format!("{:?}", f.detection.block_threshold),
+                "None",
+                "--detection.block-threshold=9",
                 "Some(9)",
             ),
             (|f| format!("{:?}", f.detection.hop_window), "None", "--detection.hop-window=2m", "Some(120s)"),

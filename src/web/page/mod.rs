@@ -249,7 +249,8 @@ fn write_rules(page: &mut String, interfaces: &[Interface]) {
             _ => "",
         };
         let (ports, window) = (rule.threshold, write_nanos(rule.window_nanos));
-        let what = format!("{ports} {} within {window}{of_whom}", rule.counts);
+        let block = rule.block_threshold.map(|ports| format!(" (a block with {ports} ports)"));
+        let what = format!("{ports} {} within {window}{of_whom}{}", rule.counts, block.unwrap_or_default());
         let cells = [
             what,
             rule.kinds.join(", "),

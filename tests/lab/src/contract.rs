@@ -7,6 +7,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_exporter_build_info", &["version", "revision", "rustversion", "libpcap"]),
     ("portscan_threshold_ports", &["window"]),
     ("portscan_threshold_hosts", &["window"]),
+    ("portscan_threshold_block_ports", &["window"]),
     ("portscan_hold_seconds", &[]),
     ("portscan_config_last_reload_successful", &[]),
     ("portscan_config_last_reload_success_timestamp_seconds", &[]),

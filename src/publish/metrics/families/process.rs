@@ -44,6 +44,18 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
     gauge(
+        "portscan_threshold_block_ports",
+        &["window"],
+        "Distinct ports within the window with which a sweep is a block.",
+        |view, samples| {
+            view.each_rule(|_, window, rule| {
+                if let Some(ports) = rule.block_ports {
+                    samples.count(&[window], ports.into());
+                }
+            });
+        },
+    ),
+    gauge(
         "portscan_hold_seconds",
         &[],
         "How long the peak of a source stays published after it was reached.",
