@@ -317,8 +317,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("events::flood", &["detect"]),
     (
         "events::storm",
-        &["detect", "events::flood", "events::storm::look", "events::storm::outstanding", "packet"],
+        &[
+            "detect",
+            "events::flood",
+            "events::storm::few",
+            "events::storm::life",
+            "events::storm::look",
+            "events::storm::outstanding",
+            "packet",
+        ],
     ),
+    ("events::storm::few", &["detect", "events::storm::look"]),
+    ("events::storm::life", &[]),
     ("events::storm::look", &["detect", "events::storm::outstanding", "packet"]),
     ("events::storm::outstanding", &["detect"]),
     (

@@ -621,6 +621,42 @@ fn who_is_muted_takes_no_part() {
     assert_eq!(events, [EventKind::Hit], "of these nothing is forgotten");
 }
 
+/// What takes no part is counted: probes of those who are muted, to hosts inside.
+#[test]
+fn what_the_muted_ask_is_counted() {
+    let scanner = Name::new("scanner").expect("a name");
+    let names = Names::new(vec![("198.18.0.0/26".parse().expect("a network"), scanner)])
+        .with_alerts(BTreeMap::from([(scanner, Alerts::Muted)]));
+    let home = Networks::new(&["192.0.2.0/24".parse().expect("it is there")]);
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let counted = |detector: &Detector| {
+        let slower = detector.snapshot().slower;
+        slower.iter().map(|rule| rule.counters.muted).sum::<u64>()
+    };
+    let muted = |policy: Policy| {
+        let mut detector = Detector::new(policy, limits, 1, Origin::Sorted);
+        let asks: Vec<_> = (0..90)
+            .map(|n| {
+                let host = if n < 80 { SERVER } else { v4(203, 0, 113, 9) };
+                probe(START + u64::from(n) * SECOND, source(34 + n % 60), host, 1 + n as u16, Technique::Syn)
+            })
+            .collect();
+        detector.observe(&asks, &mut |event| panic!("{event:?}"));
+        counted(&detector)
+    };
+    let named = Policy { names, ..Policy::standard() };
+    // Of sixty sources the first thirty are, each with a port or two.
+    assert_eq!(muted(named.clone()), 60);
+    assert_eq!(muted(Policy { home: home.clone(), ..named.clone() }), 50);
+    assert_eq!(muted(Policy { home, ..Policy::standard() }), 0, "outside is not muted");
+    // A scan by itself: what it asks from its hit on counts for no other scan, whoever it is.
+    let mut detector = Detector::new(named, limits, 1, Origin::Sorted);
+    let scan: Vec<_> =
+        (0..90).map(|n| probe(START + n, source(1), SERVER, 1 + n as u16, Technique::Syn)).collect();
+    detector.observe(&scan, &mut |_| {});
+    assert_eq!(counted(&detector), 19);
+}
+
 /// Names of others, of other families, or written otherwise, take nothing of a scan by many over IPv6 away; one that mutes addresses of
 /// IPv6 takes all of it.
 #[test]

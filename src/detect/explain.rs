@@ -129,6 +129,8 @@ pub struct Explanation {
     pub alerts: Option<Alerts>,
     /// Whether it proved to be at its address, as long as its peak is kept; `None` if nothing is known of it.
     pub evidence: Option<Grade>,
+    /// Whether it is inside, all of it; `None` if nobody said what is.
+    pub is_home: Option<bool>,
     /// Why its probes do not count, if none does.
     pub ignored: Option<Ignored>,
     /// The network of the policy that ignores it.
@@ -249,6 +251,7 @@ fn untracked(
         name,
         alerts: name.and_then(|name| policy.names.alerts(name)),
         evidence: None,
+        is_home: (!policy.home.is_empty()).then(|| policy.home.holding(asked).is_some()),
         ignored: ignored_network.map(|_| Ignored::Source),
         ignored_network,
         ignored_ports: distinct(policy),
@@ -444,6 +447,27 @@ mod tests {
         assert_eq!(network("198.51.100.7"), None);
         let told = detector.explain(asked("198.51.100.7"));
         assert_eq!((told.ignored_ports, told.ignored_ranges), (5, vec![(22, 22), (80, 82), (443, 443)]));
+    }
+
+    /// On a gateway thresholds depend on it. A network that is inside in part is not.
+    #[test]
+    fn it_says_what_is_inside_where_the_operator_did() {
+        let detector = |home| {
+            let policy = Policy { home, ..policy() };
+            Detector::new(policy, Limits { memory_bytes: 4 << 20, ..Limits::default() }, 7, Origin::Live)
+        };
+        let some = detector(Networks::new(&[asked("10.0.0.0/8"), asked("2001:db8:2::/48")]));
+        for (text, is_home) in [
+            ("10.1.2.3", true),
+            ("198.51.100.7", false),
+            ("2001:db8:2::7", true),
+            ("2001:db8:2:5::/64", true),
+            ("2001:db8:2::/47", false),
+            ("2001:db8:3::7", false),
+        ] {
+            assert_eq!(some.explain(asked(text)).is_home, Some(is_home), "{text}");
+        }
+        assert_eq!(detector(Networks::default()).explain(asked("10.1.2.3")).is_home, None);
     }
 
     /// An operator can write a long list; the answer stays short.

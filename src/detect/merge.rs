@@ -16,7 +16,8 @@ fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
 impl Counters {
     /// Takes in what another counted.
     pub fn merge(&mut self, other: &Self) {
-        let Self { probes, ignored, hits, evicted, clock_steps, bursts, burst_ports, cut_short } = self;
+        let Self { probes, ignored, hits, evicted, clock_steps, bursts, burst_ports, cut_short, muted } =
+            self;
         for (sums, more) in probes.iter_mut().zip(&other.probes) {
             add(sums, more);
         }
@@ -26,6 +27,7 @@ impl Counters {
         add(bursts, &other.bursts);
         *burst_ports += other.burst_ports;
         *cut_short += other.cut_short;
+        *muted += other.muted;
         // One clock: each detector counts every step.
         *clock_steps = other.clock_steps.max(*clock_steps);
     }

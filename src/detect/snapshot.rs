@@ -120,6 +120,8 @@ pub struct Counters {
     pub burst_ports: u64,
     /// Times a source without an open scan had no room for ports up to the threshold, because the blocks were spent.
     pub cut_short: u64,
+    /// Probes of sources that are muted, which a rule for scans by many would have counted.
+    pub muted: u64,
 }
 
 impl Counters {

@@ -252,6 +252,8 @@ fn in_common(storm: &Storm) -> Vec<(&'static str, Value<'static>, &'static str, 
         (Feature::Ttl, Value::Count(look.ttl.into()), "same_ttl"),
         (Feature::Window, Value::Count(look.window.into()), "same_tcp_window"),
         (Feature::FirstPort, Value::Count(look.first_port.into()), "same_first_port"),
+        // They are the ranges of the record.
+        (Feature::FirstPorts, Value::Nothing, "same_first_ports"),
     ];
     let is_common = |feature, same| storm.common.has(feature) || 2 * same >= storm.sources;
     let common = each.into_iter().zip(storm.same).filter(|((feature, ..), same)| is_common(*feature, *same));
@@ -270,7 +272,9 @@ fn storm_message(event: &str, storm: &Storm, withheld: Withheld, common: &str, n
     logger::push_logfmt(&mut out, &storm.interface);
     let _ = write!(out, " common={common}");
     for (name, value, same, count) in in_common(storm) {
-        let _ = write!(out, " {name}={value}");
+        if !value.is_nothing() {
+            let _ = write!(out, " {name}={value}");
+        }
         if count < sources {
             let _ = write!(out, " {same}={count}");
         }
@@ -505,6 +509,35 @@ mod tests {
                 (1..=8).map(|n| format!("member=198.51.100.{n}")).collect::<Vec<_>>().join(" "),
             )
         );
+    }
+
+    /// Two decoys and the one who has them.
+    #[test]
+    fn a_storm_of_few_says_that_they_asked_for_the_same_ports() {
+        let (mut storms, now) = (Storms::new(), clock::steady());
+        let mut told = Vec::new();
+        for number in 1..=3 {
+            let scan = Scan {
+                signature: Signature { ttl: 50 + number as u8, window: 1024 },
+                detected: after(number),
+                distinct_ports: 7,
+                ..scan(&format!("198.51.100.{number}"), "192.0.2.10:443")
+            };
+            storms.fold(&"eth0".into(), &ScanEvent { kind: EventKind::Hit, scan }, now);
+            storms.report(now, |report, storm, withheld| {
+                let entry = storm_entry(report, storm, withheld);
+                told.push((entry.message.clone(), line(&entry)));
+            });
+        }
+        assert_eq!(told.len(), 1);
+        assert_eq!(
+            told[0].0,
+            "portscan storm sources=3 withheld=1 window=10s kind=vertical technique=syn interface=eth0 \
+             common=target_address,tcp_window,first_port,first_ports target_address=192.0.2.10 tcp_window=1024 \
+             first_port=443 sample_sources=198.51.100.1,198.51.100.2,198.51.100.3"
+        );
+        let fields = " same_first_port=3 same_first_ports=3 port_ranges=21-23,25,80,110,443 started=";
+        assert!(told[0].1.contains(fields), "{}", told[0].1);
     }
 
     #[test]

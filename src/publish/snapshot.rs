@@ -108,6 +108,7 @@ mod tests {
         detection.counters.bursts[9] = 6 * n;
         detection.counters.burst_ports = 8 * n;
         detection.counters.cut_short = 9 * n;
+        detection.counters.muted = 10 * n;
         detection.open_scans[0] = n;
         detection.peak_distinct_ports = sources.iter().map(|s| s.peak_distinct_ports).max().unwrap_or(0);
         detection.tracked_sources = 11 * n;
@@ -146,6 +147,7 @@ mod tests {
         );
         assert_eq!((counters.evicted[3], counters.bursts[9], counters.burst_ports), (12, 18, 24));
         assert_eq!(counters.cut_short, 27);
+        assert_eq!(counters.muted, 30);
         assert_eq!(counters.clock_steps, 5, "one clock");
         assert_eq!((seen.open_scans[0], seen.peak_distinct_ports), (3, 90));
         assert_eq!((seen.tracked_sources, seen.tracked_sources_limit), (33, 200_000));

@@ -173,12 +173,16 @@ impl<T: Quantity> Setting<'_, T> {
 }
 
 impl Setting<'_, u32> {
-    /// A threshold, or `None` if it is 0. (One port or one host is no scan.)
+    /// A threshold, or `None` if it is 0. (One port or one host is no scan, and that in the file is an error behind a flag, too.)
     pub(super) fn number(&self) -> Result<Option<u32>, SettingsError> {
-        match self.value()? {
-            1 => invalid(format!("{} must be 0, or 2 or more, not 1", self.name())),
-            value => Ok((value > 0).then_some(value)),
+        let value = self.value()?;
+        let in_file = Self { flag: None, ..*self };
+        for (setting, value) in [(self, Some(value)), (&in_file, self.file.map(|located| located.value))] {
+            if value == Some(1) {
+                return invalid(format!("{} must be 0, or 2 or more, not 1", setting.name()));
+            }
         }
+        Ok((value > 0).then_some(value))
     }
 
     /// The ports of a slower rule. Fewer than those of the first would be there first in every fast scan, and it would be two.
@@ -411,6 +415,29 @@ mod tests {
             "hop_prefix: 48, ipv6_prefix: 48",
             "invalid configuration FILE: line 1: detection.hop_prefix must be less than detection.ipv6_prefix (48), not 48",
         );
+    }
+
+    /// The flag may be gone tomorrow.
+    #[test]
+    fn a_threshold_of_one_in_the_file_is_refused_behind_a_flag_too() {
+        for rule in ["slow", "sweep", "hop", "distributed"] {
+            let refused = format!(
+                "invalid configuration FILE: line 1: detection.{rule}_threshold must be 0, or 2 or more, not 1"
+            );
+            for flag in [
+                String::new(),
+                format!("--detection.{rule}-threshold=60"),
+                format!("--detection.{rule}-threshold=0"),
+            ] {
+                assert_eq!(
+                    rules_with(&flag, &format!("{rule}_threshold: 1")),
+                    Err(refused.clone()),
+                    "{flag}"
+                );
+            }
+        }
+        let both = rules_with("--detection.slow-threshold=1", "slow_threshold: 1");
+        assert_eq!(both, Err(String::from("--detection.slow-threshold must be 0, or 2 or more, not 1")));
     }
 
     /// A threshold of 0 turns a rule off, whatever else a file that several hosts share says of it. What is out of bounds is refused all

@@ -468,17 +468,17 @@ fn count_messages(pace: Pace) -> Result<(), String> {
     let sent = sink.sent();
     println!("{sent:#?}");
     let wanted = [
-        "chat: Port scan from 198.51.100.5 on several hosts of job portscan-fleet",
-        "chat: Wide port scan from 198.51.100.2 on wide1",
+        "chat: Port scan from 198.51.100.5 on several hosts of job portscan-fleet within 10s",
+        "chat: Wide port scan from 198.51.100.2 on wide1 within 10s",
         "mail: No capture on eth0 of sinking1",
         &format!("mail: No portscan_exporter on fleet1 ({HOSTS} alerts)"),
-        "mail: Port scan from 198.51.100.1 on one1",
-        "mail: Port scan from 198.51.100.3 on two1",
-        "mail: Port scan from 198.51.100.4 on two1",
-        "mail: Port scan from 198.51.100.5 on several hosts of job portscan-fleet",
-        "mail: Port scan from 198.51.100.6 on restart1",
+        "mail: Port scan from 198.51.100.1 on one1 within 10s",
+        "mail: Port scan from 198.51.100.3 on two1 within 10s",
+        "mail: Port scan from 198.51.100.4 on two1 within 10s",
+        "mail: Port scan from 198.51.100.5 on several hosts of job portscan-fleet within 10s",
+        "mail: Port scan from 198.51.100.6 on restart1 within 10s",
         "mail: Storm of port scans: 100 sources at once in job portscan-storm",
-        "mail: Wide port scan from 198.51.100.2 on wide1",
+        "mail: Wide port scan from 198.51.100.2 on wide1 within 10s",
         "pager: ",
         "pager: No capture on eth0 of sinking1",
     ];

@@ -46,8 +46,13 @@ impl Concerns {
         self.include_all() || self.includes_by_lists(probe)
     }
 
+    /// Whether what it asks is inside: then it counts, or who asks is muted.
+    pub(super) fn is_inside(&self, probe: &Probe) -> bool {
+        self.home.is_empty() || self.home.contains(probe.host)
+    }
+
     fn includes_by_lists(&self, probe: &Probe) -> bool {
-        (self.home.is_empty() || self.home.contains(probe.host))
+        self.is_inside(probe)
             && (self.muted.is_empty()
                 || !self.muted.contains(Source::by(probe.source, &self.parties).address))
     }

@@ -108,7 +108,12 @@ impl Targets {
     }
 
     fn observe_one(&mut self, batch: &Batch, next: &Handed, sink: &mut EventSink<'_>) {
-        let Some(probe) = batch.at(next.at()).filter(|probe| self.concerns.includes(probe)) else { return };
+        let Some(probe) = batch.at(next.at()) else { return };
+        if !self.concerns.includes(probe) {
+            let would_count = next.what != What::Forget && self.concerns.is_inside(probe);
+            self.counters.muted += u64::from(would_count);
+            return;
+        }
         sink.now = next.now;
         self.pass(sink);
         match next.what {

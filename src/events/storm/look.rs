@@ -1,6 +1,6 @@
 //! How scans look, and what those of one machine have in common.
 
-use crate::detect::{Class, Kind, Scan, Source};
+use crate::detect::{Class, Kind, PortRanges, Scan, Source};
 use crate::events::storm::outstanding::Worth;
 use crate::packet::Timestamp;
 use std::net::IpAddr;
@@ -10,7 +10,13 @@ use std::sync::Arc;
 const SPAN_NANOS: u64 = 10_000_000_000;
 /// Sources that it takes for a storm, by how much they have in common: two things, three, or all. One is too little, even if it is the
 /// target: a forger who varies all else would have every scan of that host folded into his storm.
-const NEEDED: [u32; 5] = [u32::MAX, u32::MAX, 12, 6, 6];
+const NEEDED: [u32; 5] = [u32::MAX, u32::MAX, 12, MANY, MANY];
+pub(super) const MANY: u32 = 6;
+/// And where they asked the same host for the same ports, from the same first port on, and have a third thing in common: three. Two could
+/// be an accident, and who scans from two addresses is told well by two records.
+const NEEDED_OF_FEW: u32 = 3;
+/// With fewer ports than this there is no order to speak of: who sweeps hosts for one port asks for the same as any other.
+const ORDERED_PORTS: u32 = 5;
 
 /// Something that scans can have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +27,16 @@ pub(crate) enum Feature {
     Ttl,
     /// The TCP window.
     Window,
-    /// The port that was asked for first: decoys ask for the same ports in the same order.
+    /// The port that was asked for first.
     FirstPort,
+    /// The ports that were asked for up to the hit: decoys ask for the same ports in the same order, and most scanners in one of
+    /// their own. As a set: of the order within it nothing is known.
+    FirstPorts,
 }
 
 impl Feature {
-    pub(crate) const ALL: [Feature; 4] = [Feature::Target, Feature::Ttl, Feature::Window, Feature::FirstPort];
+    pub(crate) const ALL: [Feature; 5] =
+        [Feature::Target, Feature::Ttl, Feature::Window, Feature::FirstPort, Feature::FirstPorts];
 
     /// The word in records.
     pub(crate) const fn label(self) -> &'static str {
@@ -35,6 +45,7 @@ impl Feature {
             Feature::Ttl => "ttl",
             Feature::Window => "tcp_window",
             Feature::FirstPort => "first_port",
+            Feature::FirstPorts => "first_ports",
         }
     }
 }
@@ -59,7 +70,23 @@ impl Features {
 
     /// Sources that it takes for a storm with these in common.
     pub(super) fn needed(self) -> u32 {
-        NEEDED[self.count() as usize]
+        let (of_look, is_same_order) = (self.of_look().count(), self.have(Self(SAME_ORDER)));
+        match self.has(Feature::FirstPorts) {
+            false => NEEDED[of_look as usize],
+            true if is_same_order && of_look > 2 => NEEDED_OF_FEW,
+            true => u32::MAX,
+        }
+    }
+
+    /// Those of these by which an end is known as well as a hit.
+    pub(super) fn of_look(self) -> Self {
+        Self(self.0 & !(1 << Feature::FirstPorts as u8))
+    }
+
+    /// These, and the ports up to the hit if they are known of both and equal.
+    pub(super) fn and_ports(self, one: Option<&PortRanges>, other: Option<&PortRanges>) -> Self {
+        let is_equal = one.is_some() && one == other;
+        Self(self.0 | u8::from(is_equal) << Feature::FirstPorts as u8)
     }
 
     /// Those of these that are among others, too.
@@ -72,12 +99,16 @@ impl Features {
         let sized = |size| {
             let with =
                 |is_with| move |it: &Features| it.count() == size && it.has(Feature::Target) == is_with;
-            let each = || (1..16).map(Features);
+            let each = || (1..1 << Feature::ALL.len()).map(Features);
             each().filter(with(true)).chain(each().filter(with(false)))
         };
-        (2..=4).rev().flat_map(sized)
+        (2..=Feature::ALL.len() as u32).rev().flat_map(sized)
     }
 }
+
+/// The same host, asked for the same ports, the same first.
+const SAME_ORDER: u8 =
+    1 << Feature::Target as u8 | 1 << Feature::FirstPort as u8 | 1 << Feature::FirstPorts as u8;
 
 /// How a scan looks: what does not change while it goes on, so that its end is known by it as well as its hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,12 +147,16 @@ pub(super) struct Sighting {
     pub(super) kind: Kind,
     pub(super) source: Source,
     pub(super) look: Look,
+    /// The ports that it asked for, where all of them are known and there are enough to compare: of hits.
+    pub(super) first_ports: Option<PortRanges>,
     pub(super) worth: Worth,
     pub(super) detected: Timestamp,
 }
 
 impl Sighting {
     pub(super) fn of(interface: &Arc<str>, scan: &Scan) -> Self {
+        // Ranges that do not fit are left out: then some of the ports are not known.
+        let is_known = scan.asked.count() == scan.distinct_ports && scan.distinct_ports >= ORDERED_PORTS;
         Self {
             interface: Arc::clone(interface),
             class: scan.technique.class(),
@@ -129,9 +164,15 @@ impl Sighting {
             kind: scan.kind,
             source: scan.source,
             look: Look::of(scan),
+            first_ports: is_known.then_some(scan.asked),
             worth: Worth::of(scan),
             detected: scan.detected,
         }
+    }
+
+    /// What two hits have in common.
+    pub(super) fn shared(&self, other: &Self) -> Features {
+        self.look.shared(&other.look).and_ports(self.first_ports.as_ref(), other.first_ports.as_ref())
     }
 
     /// Whether it came to the same place as another, at about the same time, and was found by the same rule.

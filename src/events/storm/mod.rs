@@ -2,17 +2,26 @@
 //!
 //! Who forges addresses (decoys of `nmap -D`, noise to hide in) has one machine that sends: its packets go to the same target, with the
 //! same hops left, TCP window and order of ports, or several of these. The more of them hits share, the fewer it takes to call them a
-//! storm; those before had records of their own.
+//! storm; those before had records of their own. Three are enough if they asked a host for the same ports, the same first (`few`).
+//! Scanners of one network ask in an order of their own each; of three who begin at port 1 within 10 s, nobody can tell that they are not
+//! one, and a record names them together.
 //!
 //! Three adversaries. Who forges a storm to hide a real scanner in it cannot fold away a scan whose source completed a handshake: it
 //! always has a record of its own. Nor one that does more than those around it (`outstanding`). Who only asks, and does what the storm
 //! around it does, can be one of its decoys and can be the one who
 //! reads the answers, and nobody can tell: it is folded, and its address is found as before by its series, among the recent scans, and
-//! in the sample of the storm. Who varies what the packets have in common has more storms, or none; the flood limit takes those.
+//! in the sample of the storm. Three forged addresses hide him no better: a storm of few names each source, and takes in
+//! nobody who did not ask for the ports that they asked for. Who varies what the packets have in common has more storms, or none; the
+//! flood limit takes those.
 
+mod few;
+mod life;
 mod look;
 mod outstanding;
 
+use self::few::Few;
+use self::life::Life;
+pub(super) use self::life::Report;
 pub(super) use self::look::Feature;
 use self::look::{Features, Look, Sighting};
 use self::outstanding::{Outstanding, Settled};
@@ -32,10 +41,8 @@ const QUIET_NANOS: u64 = 60_000_000_000;
 const COMPARED: usize = 64;
 /// Storms that are kept, also those that are over: their scans may end later. A hit that would begin one more has its own record.
 const STORMS: usize = 16;
-/// A storm that grows is reported again after this, then after twice that, and so on,
-const FIRST_REPORT: Duration = Duration::from_secs(10);
-/// but no later than this after its last record: what nobody told yet is lost if the program ends.
-const LATEST_REPORT: Duration = Duration::from_secs(300);
+/// Of these, storms of few that go on: who forges them has to leave room for those of many.
+const OF_FEW: usize = STORMS / 2;
 /// A storm whose scans have all ended is over when no source came for this long.
 const CALM: Duration = Duration::from_secs(10);
 /// And in any case after as long without an event: ends can be lost. A slow scan may have none for hours.
@@ -61,7 +68,9 @@ pub(super) struct Storm {
     /// Its look, of which `common` is what they have in common.
     pub(super) look: Look,
     pub(super) common: Features,
-    /// The first hit, the first that is folded, and the latest.
+    first_ports: Option<PortRanges>,
+    few: Few,
+    /// The first hit, the first that is folded (or that made it a storm of many), and the latest.
     pub(super) began: Timestamp,
     since: Timestamp,
     pub(super) latest: Timestamp,
@@ -85,25 +94,6 @@ pub(super) struct Storm {
     is_given_up: bool,
 }
 
-/// When a storm is to be reported next.
-#[derive(Debug, Clone, Copy)]
-enum Life {
-    /// At once.
-    Begins,
-    /// If it grew by then; and over what time it may grow then.
-    GoesOn { report: Instant, after: Duration },
-    /// Never again: it is kept for the ends of its scans.
-    Over,
-}
-
-/// Why a storm is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Report {
-    Began,
-    Grew,
-    Ended,
-}
-
 impl Storm {
     /// The storm that a hit makes, of nobody yet.
     fn new(scan: &Scan, hit: &Sighting, common: Features, outstanding: Outstanding, now: Instant) -> Self {
@@ -118,6 +108,8 @@ impl Storm {
             asked: scan.asked,
             look: hit.look,
             common,
+            first_ports: hit.first_ports,
+            few: Few::new(common.has(Feature::FirstPorts)),
             began: hit.detected,
             since: hit.detected,
             latest: hit.detected,
@@ -137,7 +129,7 @@ impl Storm {
 
     /// Counts a source.
     fn count(&mut self, hit: &Sighting) {
-        let shared = hit.look.shared(&self.look);
+        let shared = self.shared(hit);
         for (same, feature) in self.same.iter_mut().zip(Feature::ALL) {
             *same += u64::from(shared.has(feature));
         }
@@ -148,25 +140,39 @@ impl Storm {
         self.outstanding.draw(hit.source, hit.worth);
     }
 
+    /// What a hit has in common with the one by which it was recognised.
+    fn shared(&self, hit: &Sighting) -> Features {
+        hit.look.shared(&self.look).and_ports(hit.first_ports.as_ref(), self.first_ports.as_ref())
+    }
+
     /// Whether a scan looks like those of the storm: it may lack one of the things that they have in common, if two are left and the
     /// target is one of them, or if three are. (On the way some packets take another hop, or are lost.)
     fn is_like(&self, look: &Look) -> bool {
-        let shared = look.shared(&self.look).and(self.common);
+        let common = self.common.of_look();
+        let shared = look.shared(&self.look).and(common);
         let may_lack_one = shared.count() >= if shared.has(Feature::Target) { 2 } else { 3 };
-        shared == self.common || may_lack_one && shared.count() + 1 == self.common.count()
+        shared == common || may_lack_one && shared.count() + 1 == common.count()
     }
 
     /// Whether an event is one of the storm's: a hit that comes while it goes on, or what becomes of a scan that did.
-    fn holds(&self, it: &Sighting, kind: EventKind) -> bool {
-        let until = match (kind, self.life) {
+    fn holds(&self, it: &Sighting, event: &ScanEvent) -> bool {
+        let until = match (event.kind, self.life) {
             (EventKind::Hit, Life::Over) => return false,
             (EventKind::Hit, _) => self.latest.saturating_add(QUIET_NANOS),
             _ => self.latest,
         };
-        self.interface == it.interface
-            && (self.class, self.window_nanos) == (it.class, it.window_nanos)
-            && (self.since..=until).contains(&it.detected)
-            && self.is_like(&it.look)
+        let is_in_time = (self.since..=until).contains(&it.detected);
+        let is_here =
+            self.interface == it.interface && (self.class, self.window_nanos) == (it.class, it.window_nanos);
+        is_here
+            && match event.kind {
+                EventKind::Hit if self.few.goes_on() => {
+                    is_in_time && event.scan.evidence != Grade::Handshake && self.shared(it).have(self.common)
+                }
+                EventKind::Hit => is_in_time && self.is_like(&it.look),
+                _ if self.few.has(event.scan.id) => true,
+                _ => is_in_time && !self.few.goes_on() && self.is_like(&it.look),
+            }
     }
 
     /// Takes in an event that it holds.
@@ -185,6 +191,9 @@ impl Storm {
             }
             EventKind::Hit => {
                 self.count(it);
+                if self.few.take(it.source, event.scan.id, self.outstanding.count()) {
+                    self.since = it.detected;
+                }
                 self.open += 1;
                 self.hit_at = now;
             }
@@ -245,14 +254,7 @@ impl Storm {
             Life::GoesOn { .. } if !is_last && now < self.ends_at() => Report::Grew,
             _ => Report::Ended,
         };
-        self.life = match (report, self.life) {
-            (Report::Ended, _) => Life::Over,
-            (_, Life::GoesOn { after, .. }) => {
-                let after = LATEST_REPORT.min(after * 2);
-                Life::GoesOn { report: now + after, after }
-            }
-            _ => Life::GoesOn { report: now + FIRST_REPORT, after: FIRST_REPORT },
-        };
+        self.life = self.life.after(report, now);
         self.reported = self.sources;
         report
     }
@@ -302,7 +304,7 @@ impl Storms {
             return Fate::Own;
         }
         let it = Sighting::of(interface, scan);
-        if let Some(storm) = self.storms.iter_mut().find(|storm| storm.holds(&it, event.kind)) {
+        if let Some(storm) = self.storms.iter_mut().find(|storm| storm.holds(&it, event)) {
             return storm.fold(event, &it, now);
         }
         if event.kind != EventKind::Hit || scan.evidence == Grade::Handshake {
@@ -327,9 +329,12 @@ impl Storms {
     fn recognise(&mut self, scan: &Scan, hit: &Sighting, now: Instant) -> Option<Storm> {
         let near = |it: &&Sighting| it.source != hit.source && it.is_near(hit);
         let near: Vec<(Features, &Sighting)> =
-            self.lately.iter().filter(near).map(|it| (it.look.shared(&hit.look), it)).collect();
+            self.lately.iter().filter(near).map(|it| (it.shared(hit), it)).collect();
         let alike = |common: Features| near.iter().filter(move |(shared, _)| shared.have(common));
-        let common = Features::each().find(|it| alike(*it).count() as u32 + 1 >= it.needed())?;
+        let is_of_few = |storm: &&Storm| storm.few.goes_on() && !matches!(storm.life, Life::Over);
+        let may_be_few = self.storms.iter().filter(is_of_few).count() < OF_FEW;
+        let mut each = Features::each().filter(|it| may_be_few || !it.has(Feature::FirstPorts));
+        let common = each.find(|it| alike(*it).count() as u32 + 1 >= it.needed())?;
         let mut storm = Storm::new(scan, hit, common, Outstanding::new(&self.hasher), now);
         alike(common).for_each(|(_, it)| storm.count(it));
         self.make_room(now).then_some(storm)
@@ -413,6 +418,17 @@ mod tests {
     /// The same, as `nmap -D` sends: hops as they come, all else in common.
     fn decoy(number: u32) -> ScanEvent {
         hit(number, number.into(), "192.0.2.10:443", (37 + (number % 23) as u8, 1024))
+    }
+
+    /// The same, who asked for these ports up to the hit.
+    fn asking(event: ScanEvent, ports: impl IntoIterator<Item = u16>) -> ScanEvent {
+        let asked = PortRanges::of(ports);
+        ScanEvent { scan: Scan { asked, distinct_ports: asked.count(), ..event.scan }, ..event }
+    }
+
+    /// One of few: decoys who ask for the same ports.
+    fn one_of_few(number: u32) -> ScanEvent {
+        asking(decoy(number), 440..460)
     }
 
     fn ended(event: ScanEvent) -> ScanEvent {
@@ -511,9 +527,112 @@ mod tests {
     }
 
     #[test]
-    fn three_decoys_have_their_records() {
+    fn a_scan_with_two_decoys_or_more_is_one_storm_and_the_two_hits_before_it() {
+        for sources in 3..=8 {
+            let mut world = World::new();
+            assert_eq!((0..sources).filter(|n| !world.fold(&one_of_few(*n))).count(), 2);
+            assert_eq!(world.told, [(Report::Began, 3, 1, 0)]);
+            world.wait(Duration::from_secs(60));
+            // By the end they asked for more.
+            let end = |n| ended(asking(decoy(n), 400..500));
+            assert_eq!((0..sources).filter(|n| !world.fold(&end(*n))).count(), 2);
+            world.wait(Duration::from_secs(1));
+            let all = u64::from(sources);
+            assert_eq!(world.told.last(), Some(&(Report::Ended, all, 0, all - 2)));
+            let storm = &world.storms.storms[0];
+            let common: Vec<&str> =
+                Feature::ALL.into_iter().filter(|it| storm.common.has(*it)).map(Feature::label).collect();
+            assert_eq!(common, ["target_address", "tcp_window", "first_port", "first_ports"]);
+            assert_eq!(storm.same[Feature::FirstPorts as usize], all);
+            assert_eq!(storm.named().len() as u64, all, "all of them");
+        }
+    }
+
+    /// Scanners of one network look alike, but for the order in which they ask.
+    #[test]
+    fn few_who_have_not_all_of_it_in_common_have_their_records() {
+        let one = |n: u32| one_of_few(n);
+        let own = |of: &dyn Fn(u32) -> ScanEvent| {
+            let mut world = World::new();
+            (0..5).filter(|n| !world.fold(&of(*n))).count()
+        };
+        assert_eq!(own(&one), 2);
+        assert_eq!(own(&|n| one(n % 2)), 5, "two");
+        assert_eq!(own(&|n| asking(decoy(n), (440..459).chain([1_000 + n as u16]))), 5, "other ports");
+        assert_eq!(
+            own(&|n| asking(hit(n, n.into(), "192.0.2.10:443", (1 + n as u8, 1 + n as u16)), 440..460)),
+            5,
+            "machines"
+        );
+        let first = |n| hit(n, n.into(), &format!("192.0.2.10:{}", 440 + n), (50, 1024));
+        assert_eq!(own(&|n| asking(first(n), 440..460)), 5, "first ports");
+        let target = |n| hit(n, n.into(), &format!("192.0.2.{n}:443"), (50, 1024));
+        assert_eq!(own(&|n| asking(target(n), 440..460)), 5, "targets");
+        assert_eq!(own(&|n| asking(decoy(n), 443..447)), 5, "too few ports for an order");
+        assert_eq!(own(&|n| asking(decoy(n), 443..448)), 2);
+        // Of 40 ports 32 fit.
+        let wide = |n| {
+            let event = asking(decoy(n), (0..40).map(|port| 443 + 2 * port));
+            ScanEvent { scan: Scan { distinct_ports: 40, ..event.scan }, ..event }
+        };
+        assert_eq!(own(&wide), 5, "not all of them are known");
+        assert_eq!(
+            own(&|n| asking(hit(n, 6_000 * u64::from(n), "192.0.2.10:443", (50, 1024)), 440..460)),
+            5,
+            "times"
+        );
+    }
+
+    /// The adversary forges three addresses, so that those who scan the same host are in his storm.
+    #[test]
+    fn a_storm_of_few_stands_for_nobody_else() {
         let mut world = World::new();
-        assert_eq!((0..4).filter(|n| world.fold(&decoy(*n))).count(), 0);
+        (0..4).for_each(|n| _ = world.fold(&one_of_few(n)));
+        let other = |n| asking(decoy(n), 443..463);
+        assert!(!world.fold(&other(4)) && !world.fold(&proven(one_of_few(5))));
+        assert_eq!(world.storms.storms[0].sources, 4);
+        // Their ends are their own, and do not end it.
+        world.wait(Duration::from_secs(60));
+        assert!(!world.fold(&ended(other(4))) && !world.fold(&ended(proven(one_of_few(5)))));
+        assert!(world.fold(&ended(one_of_few(2))));
+        world.wait(Duration::from_secs(60));
+        assert_eq!(world.told.last().map(|told| (told.0, told.1)), Some((Report::Grew, 4)));
+        assert!(world.fold(&ended(one_of_few(3))));
+        world.wait(CALM);
+        assert_eq!(world.told.last(), Some(&(Report::Ended, 4, 0, 2)));
+    }
+
+    /// Six are a storm whatever they ask for: from then on it takes in who looks like them.
+    #[test]
+    fn a_storm_of_few_becomes_one_of_many() {
+        let mut world = World::new();
+        let other = |n| asking(decoy(n), 443..463);
+        (0..5).for_each(|n| _ = world.fold(&one_of_few(n)));
+        // Who comes again is no other.
+        assert!(world.fold(&one_of_few(4)) && world.fold(&one_of_few(3)) && !world.fold(&other(6)));
+        assert!(world.fold(&one_of_few(7)) && world.fold(&other(8)));
+        assert!(!world.fold(&proven(other(9))), "it has its own record");
+        let folded: Vec<u32> = (0..=8)
+            .filter(|n| *n != 5)
+            .filter(|n| world.fold(&ended(if [6, 8].contains(n) { other(*n) } else { one_of_few(*n) })))
+            .collect();
+        assert_eq!(folded, [2, 3, 4, 7, 8]);
+    }
+
+    /// The adversary forges threes, one after another, so that there is no place for what his next flood would be: each of many.
+    #[test]
+    fn storms_of_few_leave_room_for_those_of_many() {
+        let mut world = World::new();
+        let of = |n: u32, size: u32| {
+            let target = format!("192.0.2.{}:443", 1 + n / size);
+            asking(hit(n, 10, &target, (1 + (n / size) as u8, 1 + (n / size) as u16)), 440..460)
+        };
+        assert_eq!((0..90).filter(|n| world.fold(&of(*n, 3))).count(), OF_FEW);
+        assert_eq!(world.storms.storms.len(), OF_FEW);
+        // They are of many, and have five records first.
+        let many = 600..600 + 6 * (STORMS - OF_FEW) as u32;
+        assert_eq!(many.filter(|n| world.fold(&of(*n, 6))).count(), STORMS - OF_FEW);
+        assert_eq!(world.storms.storms.len(), STORMS);
     }
 
     /// The adversary hides his own connections among scanners that he forges to look like them.
@@ -728,8 +847,8 @@ mod tests {
         assert_eq!(world.storms.due_at(), None);
     }
 
-    /// What a hit of the oracle has: target, hops, window and first port by a letter each, or nothing of the hops.
-    type Letters = [u8; 4];
+    /// What a hit of the oracle has: target, hops, window, first port and ports by a letter each, or nothing of the hops or the ports.
+    type Letters = [u8; 5];
 
     /// A storm as the oracle sees it.
     #[derive(Debug)]
@@ -738,6 +857,8 @@ mod tests {
         since: u64,
         latest: u64,
         sources: u64,
+        /// It takes in those alone who have all of it.
+        is_few: bool,
     }
 
     fn have(letters: &Letters, common: &[(usize, u8)]) -> usize {
@@ -746,49 +867,66 @@ mod tests {
 
     /// Slow and obvious: keeps every hit for ever. Which are folded, and the storms.
     fn oracle(hits: &[(u64, Letters, bool)]) -> (Vec<bool>, Vec<Seen>) {
-        let sets = ["tlwp", "tlw", "tlp", "twp", "lwp", "tl", "tw", "tp", "lw", "lp", "wp", "t"];
+        let sets = [
+            "tlwpa", "tlwp", "tlpa", "twpa", "tlw", "tlp", "twp", "lwp", "tl", "tw", "tp", "lw", "lp", "wp",
+            "t",
+        ];
         let (mut folded, mut storms) = (Vec::new(), Vec::<Seen>::new());
         for (at, (time, letters, is_proven)) in hits.iter().enumerate() {
             let of = storms.iter_mut().find(|storm| {
-                let (have, all) = (have(letters, &storm.common), storm.common.len());
+                let in_time = *time <= storm.latest + 60_000;
+                if storm.is_few {
+                    return in_time && !is_proven && have(letters, &storm.common) == storm.common.len();
+                }
+                let common: Vec<_> = storm.common.iter().copied().filter(|(at, _)| *at < 4).collect();
+                let (have, all) = (have(letters, &common), common.len());
                 let has_target = storm.common.iter().any(|&(at, letter)| at == 0 && letters[0] == letter);
                 let is_like = have == all || have + 1 == all && have >= if has_target { 2 } else { 3 };
-                *time <= storm.latest + 60_000 && is_like
+                in_time && is_like
             });
             if let Some(storm) = of {
                 folded.push(!is_proven);
+                storm.latest = *time;
                 if !is_proven {
-                    (storm.latest, storm.sources) = (*time, storm.sources + 1);
+                    storm.sources += 1;
+                    if storm.is_few && storm.sources == 6 {
+                        (storm.since, storm.is_few) = (*time, false);
+                    }
                 }
                 continue;
             }
             let alike = |set: &str| {
                 let common: Vec<(usize, u8)> =
-                    set.chars().map(|it| "tlwp".find(it).unwrap()).map(|at| (at, letters[at])).collect();
+                    set.chars().map(|it| "tlwpa".find(it).unwrap()).map(|at| (at, letters[at])).collect();
                 let before = hits[..at].iter().zip(&folded);
                 let own = before.filter(|((then, of, is_proven), folded)| {
                     !*folded && !is_proven && then + 10_000 >= *time && have(of, &common) == common.len()
                 });
                 (own.count() as u64 + 1, common)
             };
-            let found = sets.iter().map(|set| alike(set)).find(|(sources, common)| {
-                *sources
-                    >= match common.len() {
-                        1 => 24,
-                        2 => 12,
-                        _ => 6,
-                    }
-            });
+            let has_room = storms.iter().filter(|storm| storm.is_few).count() < OF_FEW;
+            let sets = sets.iter().filter(|set| has_room || !set.ends_with('a'));
+            let found =
+                sets.map(|set| (alike(set), set.ends_with('a'))).find(|((sources, common), is_few)| {
+                    *sources
+                        >= match common.len() {
+                            _ if *is_few => 3,
+                            1 => 24,
+                            2 => 12,
+                            _ => 6,
+                        }
+                });
             folded.push(found.is_some() && !is_proven);
-            if let (Some((sources, common)), false) = (found, is_proven) {
-                storms.push(Seen { common, since: *time, latest: *time, sources });
+            if let (Some(((sources, common), is_few)), false) = (found, is_proven) {
+                let is_few = is_few && sources < 6;
+                storms.push(Seen { common, since: *time, latest: *time, sources, is_few });
             }
         }
         (folded, storms)
     }
 
     fn letters() -> impl Strategy<Value = Letters> {
-        ["[ab]", "[ab-]", "[abc]", "[abcdef]"]
+        ["[ab]", "[ab-]", "[abc]", "[abcdef]", "[ab-]"]
             .map(|it| proptest::string::string_regex(it).unwrap())
             .prop_map(|it| it.map(|it| it.as_bytes()[0]))
     }
@@ -810,10 +948,11 @@ mod tests {
             let (expected, seen) = oracle(&hits);
             let mut world = World::new();
             let event = |number: usize| {
-                let (time, [t, l, w, p], is_proven) = hits[number];
+                let (time, [t, l, w, p, a], is_proven) = hits[number];
                 let ttl = if l == b'-' { 0 } else { l };
                 let event = hit(number as u32, time, &format!("192.0.2.{t}:{p}"), (ttl, w.into()));
-                if is_proven { proven(event) } else { event }
+                let event = if is_proven { proven(event) } else { event };
+                if a == b'-' { event } else { asking(event, u16::from(a)..u16::from(a) + 20) }
             };
             let folded: Vec<bool> = (0..hits.len()).map(|number| world.fold(&event(number))).collect();
             prop_assert_eq!(&folded, &expected);

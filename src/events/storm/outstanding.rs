@@ -127,6 +127,11 @@ impl Outstanding {
         self.drawn.binary_search_by_key(&(hash, source), |&(hash, source, _)| (hash, source))
     }
 
+    /// How many are drawn: each source, as long as they are few.
+    pub(super) fn count(&self) -> usize {
+        self.drawn.len()
+    }
+
     /// Those that are drawn, in order.
     pub(super) fn drawn(&self) -> Vec<Source> {
         let mut drawn: Vec<Source> = self.drawn.iter().map(|&(_, source, _)| source).collect();

@@ -64,6 +64,9 @@ pub struct Known {
     /// `spoofable` or `handshake`, as long as its peak is kept.
     #[serde(default)]
     pub evidence: Option<String>,
+    /// Whether it is inside (`--detection.home`), all of it; `null` where nobody said what is.
+    #[serde(default)]
+    pub home: Option<bool>,
     /// `source`, `own` or `martian`, if its probes do not count.
     pub ignored: Option<String>,
     /// The entry of `ignore.sources` that holds it.

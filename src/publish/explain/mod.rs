@@ -138,12 +138,11 @@ impl Known {
         let fires = KnownRule::firing(&rules);
         let (alert, severity) =
             fires.map_or((None, None), |rule| (rule.alert.clone(), rule.severity.clone()));
+        let peak = explanation.peak_distinct_ports;
         let publication = match published {
             true => "published",
             false if alert.is_none() && explanation.subject != Subject::Source => "below_threshold",
-            false if alert.is_none() && explanation.peak_distinct_ports < explanation.min_ports => {
-                "below_min_ports"
-            }
+            false if alert.is_none() && peak < explanation.min_ports => "below_min_ports",
             false => "beyond_max_sources",
         };
         let replies = explanation.replies.as_ref();
@@ -157,7 +156,7 @@ impl Known {
             source: explanation.source.to_string(),
             tracked: explanation.tracked.label().to_owned(),
             distinct_ports: explanation.distinct_ports,
-            peak_distinct_ports: explanation.peak_distinct_ports,
+            peak_distinct_ports: peak,
             lower_bound: explanation.lower_bound,
             distinct_hosts: explanation.distinct_hosts,
             last_probe: explanation.last_probe.map(rfc3339),
@@ -173,6 +172,7 @@ impl Known {
             },
             muted: explanation.alerts == Some(Alerts::Muted),
             evidence: evidence.map(|evidence| evidence.label().to_owned()),
+            home: explanation.is_home,
             ignored: explanation.ignored.map(|reason| reason.label().to_owned()),
             ignored_network: explanation.ignored_network.map(written),
             ignored_ports: explanation.ignored_ports,
@@ -231,6 +231,7 @@ mod tests {
             name: None,
             alerts: None,
             evidence: None,
+            is_home: None,
             ignored: None,
             ignored_network: None,
             ignored_ports: 0,
@@ -411,6 +412,20 @@ mod tests {
         let why = told(&[many], &[ended]).why;
         assert!(why.ends_with("PortScanDistributed fires and in others"), "{why}");
         assert!(!told(&[], &[]).why.contains("many"));
+    }
+
+    #[test]
+    fn where_the_operator_said_what_is_inside_there_is_a_row_of_it() {
+        for (is_home, row) in [(None, None), (Some(true), Some("inside")), (Some(false), Some("not inside"))]
+        {
+            let told = answer(Explanation { is_home, ..explanation(25) }, true);
+            assert_eq!(told.known.as_ref().and_then(|known| known.home), is_home);
+            let json = serde_json::to_value(&told).unwrap();
+            assert_eq!(json["known"]["home"], serde_json::json!(is_home));
+            let text = Answer { asked: String::from("198.51.100.7"), interfaces: vec![told] }.text();
+            let told = text.lines().find_map(|line| line.strip_prefix("  home        "));
+            assert_eq!(told, row, "{text}");
+        }
     }
 
     #[test]

@@ -279,6 +279,9 @@ impl Known {
             ("ignored", ignored),
             ("all ports", ports),
         ];
+        if let Some(is_home) = self.home {
+            rows.insert(1, ("home", String::from(if is_home { "inside" } else { "not inside" })));
+        }
         if let Some(called) = self.called() {
             rows.insert(1, ("called", called));
         }

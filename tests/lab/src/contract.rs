@@ -28,6 +28,7 @@ pub const FAMILIES: &[(&str, &[&str])] = &[
     ("portscan_packets_skipped_total", &["interface", "reason"]),
     ("portscan_probes_total", &["interface", "family", "technique"]),
     ("portscan_probes_ignored_total", &["interface", "reason"]),
+    ("portscan_muted_probes_total", &["interface"]),
     ("portscan_clock_steps_total", &["interface"]),
     ("portscan_hits_total", &["interface", "kind", "window"]),
     ("portscan_open_scans", &["interface", "kind"]),

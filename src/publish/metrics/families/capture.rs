@@ -98,6 +98,17 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
     counter(
+        "portscan_muted_probes_total",
+        &["interface"],
+        "Probes of sources that the configuration mutes, which would have counted for a scan by many.",
+        |view, samples| {
+            view.each(|name, s| {
+                let muted = s.detection.slower.iter().map(|rule| rule.counters.muted).sum();
+                samples.count(&[name], muted);
+            });
+        },
+    ),
+    counter(
         "portscan_clock_steps_total",
         &["interface"],
         "Steps of the clock by more than a second that were bridged.",
