@@ -13,6 +13,11 @@ impl<'a> Said<'a> {
     pub(super) fn slow(&self) -> Result<Vec<Rule>, SettingsError> {
         let thresholds = self.each(&SLOW_THRESHOLD, &self.flags.slow_threshold, &self.file.slow_threshold)?;
         let windows = self.each(&SLOW_WINDOW, &self.flags.slow_window, &self.file.slow_window)?;
+        // Also what the flag stands in the place of, which may be gone tomorrow.
+        let in_file =
+            self.file.slow_threshold.iter().map(|&written| self.of(&SLOW_THRESHOLD, None, Some(written)));
+        thresholds.iter().try_for_each(|threshold| threshold.number().map(drop))?;
+        in_file.into_iter().try_for_each(|threshold| threshold.number().map(drop))?;
         if let [only] = &thresholds[..]
             && only.number()?.is_none()
         {

@@ -72,8 +72,8 @@ mod tests {
 
     const SWEEPER: [&str; 2] = ["198.51.100.7", "10.9.9.9"];
 
-    /// So many clients, each of which asks 45 hosts that no other network has within 100 s, again and again until the end.
-    fn clients(clients: u32, seconds: f64) -> Vec<Probe> {
+    /// So many clients, each of which asks 45 hosts that no other network has within 100 s, so many times.
+    fn clients(clients: u32, rounds: u32) -> Vec<Probe> {
         let ask = |n: u32, round: u32| {
             let (client, host) = (n / 45, n % 45);
             let source = format!("10.1.{}.{}", client / 250, client % 250 + 1);
@@ -81,7 +81,6 @@ mod tests {
             let pause = f64::from(n.wrapping_mul(2_654_435_761) >> 12) / f64::from(1 << 20);
             syn(&source, &target).at(100.0 * (f64::from(round) + pause))
         };
-        let rounds = (seconds / 100.0).ceil() as u32;
         (0..rounds).flat_map(|round| (0..clients * 45).map(move |n| ask(n, round))).collect()
     }
 
@@ -111,7 +110,7 @@ mod tests {
     #[test]
     fn a_sweep_from_inside_is_found_among_more_clients_than_there_are_lists() {
         for count in [0, 100, 200, 400] {
-            let mut probes = clients(count, 300.0);
+            let mut probes = clients(count, 3);
             let target = |n: u32| format!("203.{}.{}.5:22", n % 250, n / 250);
             probes.extend((0..300).map(|n| syn(SWEEPER[1], &target(n)).at(110.0 + f64::from(n) / 2.0)));
             let (found, cut_short) = found(inside(), probes);
@@ -124,7 +123,7 @@ mod tests {
     #[test]
     fn a_sweep_of_four_networks_is_found_among_more_clients_than_there_are_lists() {
         for count in [0, 100, 200, 400] {
-            let mut probes = clients(count, 300.0);
+            let mut probes = clients(count, 3);
             let target = |n: u32| format!("10.1.{}.{}:22", n / 254, n % 254 + 1);
             probes.extend(shuffled(1_016).map(|(n, at)| syn(SWEEPER[0], &target(n)).at(110.0 + at / 4.0)));
             let (found, _) = found(Policy::default(), probes);
@@ -137,7 +136,7 @@ mod tests {
     #[test]
     fn hosts_that_do_not_answer_come_together_in_a_short_list() {
         for count in [0, 100, 200, 400] {
-            let mut probes = clients(count, 300.0);
+            let mut probes = clients(count, 3);
             probes.extend(
                 (0..60).map(|n| syn(SWEEPER[1], &format!("203.0.113.{n}:22")).at(110.0 + f64::from(n))),
             );
