@@ -117,6 +117,10 @@ pub(super) const LONG_LIST_PEERS: usize = 1_024;
 /// one that loses; each more costs as much again, and an attacker chooses when.
 pub(super) const LIST_LOOKS: usize = 8;
 
+/// A source without a list takes that of another at one in so many of its hosts. At 1 hundreds of clients that ask many hosts take each
+/// other's with each of them, which costs more than all else of a probe; with more a sweep is a few hosts late.
+pub(super) const TAKE_EVERY: u64 = 4;
+
 /// Clients that are inside ask many hosts: it takes this many times the threshold's hosts until they count as scanning. With less
 /// browsers and peer-to-peer clients do.
 pub(super) const INSIDE_FACTOR: u32 = 10;

@@ -18,7 +18,7 @@ use crate::detect::tuning::{INSIDE_FACTOR, LONG_LIST_PEERS, QUANTA};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
-/// A host in four bytes. IPv4 hosts are their own addresses; of IPv6 hosts 8 bits tell the /64 and 24 bits the host.
+/// A host in four bytes. IPv4 hosts are their own addresses; of IPv6 hosts 12 bits tell the /64 and 20 bits the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer(u32);
 
@@ -31,7 +31,7 @@ impl Peer {
             IpAddr::V6(v6) => {
                 let network = hasher.hash_one((v6.to_bits() >> 64) as u64) as u32;
                 let host = hasher.hash_one(v6.to_bits()) as u32;
-                Self(network << 24 | host & 0xff_ffff)
+                Self(network << IPV6_OWN_BITS | host & ((1 << IPV6_OWN_BITS) - 1))
             }
         }
     }
@@ -43,10 +43,13 @@ impl Peer {
     }
 }
 
+/// Of an IPv6 host. One bit more, and two hosts of a /64 are half as often taken for one; one less, and so are two /64s.
+const IPV6_OWN_BITS: u32 = 20;
+
 /// Bits of a host that its neighbours do not share: those of one IPv4 /24, or of one IPv6 /64.
 #[inline]
 fn own_bits(host: IpAddr) -> u32 {
-    if host.is_ipv4() { 8 } else { 24 }
+    if host.is_ipv4() { 8 } else { IPV6_OWN_BITS }
 }
 
 /// The stamp of the latest probe, and beside it whether only `Peer::short` is known, and what the host answered.

@@ -2,7 +2,7 @@
 
 use super::{Peer, PeerStore, Sighting, own_bits, sighted_at};
 use crate::detect::time::quantum::{age, stamp};
-use crate::detect::tuning::{LIST_LOOKS, QUANTA};
+use crate::detect::tuning::{LIST_LOOKS, QUANTA, TAKE_EVERY};
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ impl PeerStore {
     pub(super) fn grow(&mut self, row: u32, to: u64, may_take: impl FnOnce() -> bool) -> bool {
         let longer = self.sets[row as usize].long.map_or(0, |(pool, _)| usize::from(pool) + 1);
         let mut lent = self.lend(row, longer);
-        if lent.is_none() && longer == 0 && may_take() {
+        if lent.is_none() && longer == 0 && self.draw().is_multiple_of(TAKE_EVERY) && may_take() {
             self.take_from_another(to);
             lent = self.lend(row, longer);
         }
@@ -88,38 +88,34 @@ impl PeerStore {
         (peers[at], sightings[at]) = (peer, sighting);
     }
 
-    /// Counts a host for which there is no room, in the place of another: in a short list of one whose network has the fewest hosts in it,
-    /// of some that are drawn by chance, so that those of a network of which many are asked come together there, whatever else is asked;
-    /// in a longer list of the one that would leave first.
+    /// Counts a host for which there is no room, in the place of another.
     #[cold]
     pub(super) fn replace(&mut self, row: u32, (peer, host): (Peer, IpAddr), to: u64) -> u32 {
-        let now = stamp(to);
-        let at = match self.sets[row as usize].long {
-            None => self.of_least_network(row, host, to),
-            Some(_) => {
-                let sightings = self.list(row).1.iter().enumerate();
-                sightings.max_by_key(|&(_, &sighting)| age(now, sighted_at(sighting))).map(|(at, _)| at)
-            }
-        };
+        let at = self.least_worth(row, host, to);
         let (set, peers, sightings) = self.list_mut(row);
-        let at = at.unwrap_or(0);
-        (peers[at], sightings[at]) = (peer.0, Sighting::from(now) << 8);
+        (peers[at], sightings[at]) = (peer.0, Sighting::from(stamp(to)) << 8);
         (set.is_saturated, set.has_lost, set.is_partial) = (true, true, true);
         set.counted.into()
     }
 
-    /// A place of a short list, of a host with the fewest neighbours there, and of those the one that would leave first.
-    fn of_least_network(&mut self, row: u32, host: IpAddr, to: u64) -> Option<usize> {
+    /// A place of a full list, of some that are drawn by chance: of the host that would leave first, and in a short list of one whose
+    /// network has the fewest hosts there, so that those of a network of which many are asked come together, whatever else is asked.
+    fn least_worth(&mut self, row: u32, host: IpAddr, to: u64) -> usize {
         let drawn: [u64; LIST_LOOKS] = std::array::from_fn(|_| self.draw());
+        let is_short = self.sets[row as usize].long.is_none();
         let (peers, sightings) = self.list(row);
-        let len = peers.len().max(1) as u64;
-        let places = drawn.into_iter().map(|number| (number % len) as usize);
-        let neighbours = |peer: u32| -> u32 {
-            peers.iter().map(|&other| u32::from((other ^ peer) >> own_bits(host) == 0)).sum()
-        };
-        places
-            .filter(|&at| at < peers.len())
-            .min_by_key(|&at| (neighbours(peers[at]), Reverse(age(stamp(to), sighted_at(sightings[at])))))
+        let mut least = (u32::MAX, Reverse(0), 0);
+        for number in drawn {
+            let at = (number % peers.len() as u64) as usize;
+            let is_near = |other: u32| (other ^ peers[at]) >> own_bits(host) == 0;
+            let near = if is_short { peers.iter().map(|&other| u32::from(is_near(other))).sum() } else { 0 };
+            least = least.min((near, Reverse(age(stamp(to), sighted_at(sightings[at]))), at));
+            // It is alone in its network: there is none with fewer.
+            if near == 1 {
+                break;
+            }
+        }
+        least.2
     }
 
     /// A number by chance (xorshift64*, Vigna 2016), from a secret seed: an attacker cannot know whose list goes.
