@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use lab::spaces::knock_from;
+use lab::tun::Tun;
 use lab::{HERE, Pair, assert_confined, frames, inside, ip};
 use portscan_exporter::capture::{
     CaptureError, CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Tunnels, Wake,
@@ -84,27 +85,31 @@ impl FrameSink for Recorder {
     }
 }
 
-/// A capture that runs in a namespace until it is dropped.
+/// A capture that runs in a namespace until it is dropped, on as many threads as it was told.
 struct Running {
     seen: Arc<Mutex<Seen>>,
-    wake: Wake,
+    wakes: Vec<Wake>,
     stall: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Running {
     fn start(space: &str, options: LiveOptions) -> Self {
-        let mut sink = Recorder::default();
-        let (seen, stall, wake) = (sink.seen.clone(), sink.stall.clone(), Wake::new().unwrap());
-        let (opened, is_open) = mpsc::channel();
-        let stop = wake.clone();
-        let thread = inside(space, move || {
-            let mut live = Live::open(options).unwrap_or_else(|error| panic!("{error}"));
-            opened.send(()).unwrap();
-            live.run(&mut sink, &stop);
+        let (seen, stall) = (Arc::<Mutex<Seen>>::default(), Arc::default());
+        let wakes: Vec<Wake> = (0..options.threads).map(|_| Wake::new().unwrap()).collect();
+        let (opened, are_open) = mpsc::channel();
+        inside(space, move || {
+            let lives = Live::open_all(options, 64).unwrap_or_else(|error| panic!("{error}"));
+            lives.into_iter().for_each(|live| opened.send(live).unwrap());
         });
-        is_open.recv().expect("the capture opens");
-        Running { seen, wake, stall, thread: Some(thread) }
+        let threads = wakes.iter().map(|wake| {
+            let mut live = are_open.recv().expect("the capture opens");
+            let mut sink = Recorder { seen: Arc::clone(&seen), link: None, stall: Arc::clone(&stall) };
+            let stop = wake.clone();
+            inside(space, move || live.run(&mut sink, &stop))
+        });
+        let threads = threads.collect();
+        Running { seen, wakes, stall, threads }
     }
 
     fn eth0(lab: &Pair) -> Self {
@@ -123,8 +128,8 @@ impl Running {
             if wanted(&seen) {
                 return seen;
             }
-            let running = !self.thread.as_ref().expect("running").is_finished();
-            assert!(running, "the capture ended before {what}");
+            let ended = self.threads.iter().any(JoinHandle::is_finished);
+            assert!(!ended, "the capture ended before {what}");
             assert!(start.elapsed() < Duration::from_secs(20), "waited in vain for {what}: {seen:?}");
             std::thread::park_timeout(Duration::from_millis(20));
         }
@@ -133,16 +138,16 @@ impl Running {
     /// Stops it and waits for its end; how long that took.
     fn stop(&mut self) -> Duration {
         let start = clock::steady();
-        self.wake.stop();
-        self.thread.take().expect("stopped once").join().unwrap();
+        self.wakes.iter().for_each(Wake::stop);
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
         start.elapsed()
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.wake.stop();
-        if let Some(thread) = self.thread.take() {
+        self.wakes.iter().for_each(Wake::stop);
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -316,7 +321,7 @@ fn a_call_ticks_at_once() {
     let start = clock::steady();
     for _ in 0..20 {
         let before = capture.seen().ticks.len();
-        capture.wake.wake();
+        capture.wakes[0].wake();
         capture.until("a tick", |seen| seen.ticks.len() > before);
     }
     assert!(start.elapsed() < Duration::from_secs(10), "twenty ticks take twenty seconds by themselves");
@@ -483,6 +488,49 @@ fn a_tunnel_without_link_header_is_captured() {
     lab.set_watched(&["tun0", "up"]);
     let capture = Running::start(&lab.watched, on("tun0"));
     assert_eq!(capture.until("the first tick", |seen| !seen.ticks.is_empty()).links, [LinkType::RawIp]);
+}
+
+/// PPP and GRE have no header that libpcap knows: it makes one up (cooked), which the kernel does not see. Whatever is asked of the
+/// capture, it must see the same scan there as on a plain tunnel.
+#[test]
+fn every_kind_of_interface_is_seen_with_replies_and_without() {
+    let lab = Pair::new();
+    let of = |interface: &str, direction, replies, threads| {
+        let options =
+            LiveOptions { direction, replies, threads, buffer_bytes: threads << 20, ..on(interface) };
+        let said = format!("{interface}, {direction:?}, replies {replies}, {threads} threads");
+        (said, direction, replies, Running::start(&lab.watched, options))
+    };
+    const PPP: u16 = 512;
+    const GRE: u16 = 778;
+    const NONE: u16 = 0xfffe;
+    for (last, (name, kind)) in [("ppp0", PPP), ("gre7", GRE), ("tun0", NONE)].into_iter().enumerate() {
+        let last = 4 * u8::try_from(last).unwrap();
+        let mut tun = Tun::new(&lab.watched, name, kind);
+        ip(&["-n", &lab.watched, "addr", "add", &format!("198.51.100.{}/30", last + 1), "dev", name]);
+        lab.set_watched(&[name, "up"]);
+        let mut captures = vec![of("any", Direction::In, false, 1), of("any", Direction::In, true, 2)];
+        for direction in [Direction::In, Direction::InOut, Direction::Out] {
+            for replies in [false, true] {
+                for threads in [1, 2] {
+                    captures.push(of(name, direction, replies, threads));
+                }
+            }
+        }
+        // The host answers them: its ports are closed.
+        let (source, host) = ([198, 51, 100, last + 2], [198, 51, 100, last + 1]);
+        tun.inject((1..31).map(|port| frames::answerable_syn(source, host, port)));
+        for (said, direction, replies, capture) in &captures {
+            let answers =
+                |seen: &Seen| seen.skipped.iter().filter(|reason| **reason == Skipped::NotProbe).count();
+            let seen = capture.until(said, |seen| match direction {
+                Direction::Out => seen.ticks.len() > 2,
+                _ => seen.ports().len() == 30 && (!replies || said.starts_with("any") || answers(seen) == 30),
+            });
+            let expected = if *direction == Direction::Out { 0 } else { 30 };
+            assert_eq!(seen.probes.len(), expected, "{said}: {:?}", seen.skipped);
+        }
+    }
 }
 
 #[test]

@@ -115,8 +115,10 @@ impl Handle {
             // libpcap runs it over its first ring, and knows nothing of what leaves; what of that gets through has an own address of
             // this host as its source. From then on the kernel knows.
             install::filter(&mut self.capture, &program(filter::Replies::All)).map_err(refused)?;
-            fanout::attach(&self.capture, &program(filter::Replies::Leaving))
-                .map_err(|error| refused(error.to_string()))?;
+            // Past libpcap, which would move what the program reads to where the socket has it.
+            let leaving =
+                filter::for_socket(self.link, &program(filter::Replies::Leaving)).map_err(refused)?;
+            fanout::attach(&self.capture, &leaving).map_err(|error| refused(error.to_string()))?;
         } else {
             install::filter(&mut self.capture, &program(self.replies)).map_err(refused)?;
         }

@@ -7,12 +7,14 @@
 //! It is a program of its own and not an expression of pcap-filter(7), which can neither step over a number of tags that it
 //! does not know, nor follow extension headers, nor look behind a tag on `any`, nor take more of one packet than of another.
 
+mod cooked;
 mod datagrams;
 mod ipv6;
 mod replies;
 mod simulate;
 
 use self::datagrams::NotIp;
+pub use self::cooked::for_socket;
 pub use self::replies::Replies;
 #[cfg(test)]
 pub(crate) use self::simulate::is_sampled;

@@ -26,6 +26,21 @@ pub(super) fn simulate_by(program: &[Instruction], frame: &[u8], direction: u32)
     run(program, frame, direction, 0)
 }
 
+/// What the kernel's socket makes of a packet without a link header.
+#[cfg(test)]
+pub(super) fn run_socket(program: &[Instruction], packet: &[u8], ether_type: u16, direction: u32) -> u32 {
+    let known = bpf::run(program, |at, length| match at {
+        super::cooked::PROTOCOL => Some(ether_type.into()),
+        RANDOM => Some(0),
+        DIRECTION => Some(direction),
+        _ => {
+            let bytes = packet.get(at as usize..at as usize + length as usize)?;
+            Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+        }
+    });
+    known.0
+}
+
 fn run(program: &[Instruction], frame: &[u8], direction: u32, random: u32) -> (u32, usize) {
     bpf::run(program, |at, length| {
         if at == RANDOM {

@@ -59,7 +59,14 @@ pub fn sum(packet: &mut [u8]) {
 
 /// The same over IPv4 with the sum of the segment, too: a host answers it.
 pub fn answerable_syn_packet(source: [u8; 4], port: u16) -> Vec<u8> {
+    answerable_syn(source, [192, 0, 2, 10], port)
+}
+
+/// The same to any host.
+pub fn answerable_syn(source: [u8; 4], host: [u8; 4], port: u16) -> Vec<u8> {
     let mut packet = syn_packet(source, port);
+    packet[16..20].copy_from_slice(&host);
+    sum(&mut packet);
     let length = (packet.len() - 20) as u32;
     let words = packet[12..].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let sum = words.sum::<u32>() + u32::from(TCP) + length;

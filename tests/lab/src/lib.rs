@@ -9,6 +9,7 @@
 //! | [`traffic`] | attacks, probe by probe |
 //! | [`sender`] | a sender of more frames a second than one system call each allows |
 //! | [`spaces`] | network namespaces: a pair with a cable between, threads and commands in them |
+//! | [`tun`] | an interface of any kind, whose other end is the test |
 //! | [`room`] | a whole host: a room with a real journald, two networks and a router |
 //! | [`exporter`] | the program under test, at work in a namespace |
 //! | [`oracle`] | the rule again, slow and obvious |
@@ -42,6 +43,7 @@ pub mod room;
 pub mod sender;
 pub mod spaces;
 pub mod traffic;
+pub mod tun;
 
 pub use exporter::{Exporter, assert_confined, ends_well};
 pub use room::{Lab, WATCHED, WATCHED_V6, in_room, journal, journal_text, written};
