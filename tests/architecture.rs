@@ -301,6 +301,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "packet",
             "packet::datagram",
             "packet::decode",
+            "packet::filter",
             "packet::fragments",
             "packet::tunnel",
             "pipeline::vantage",

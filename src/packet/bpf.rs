@@ -1,5 +1,5 @@
 //! The kernel's filter machine (classic BPF, the kernel's Documentation/networking/filter.rst): its instructions, an
-//! assembler with labels, and a machine for tests.
+//! assembler with labels, and a machine.
 
 /// One instruction: `struct sock_filter` of linux/filter.h, `struct bpf_insn` of libpcap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,8 +121,7 @@ impl Assembler {
     }
 }
 
-/// What the kernel makes of a program: what it returns, and after how many steps. For tests and the fuzz target, which have no
-/// kernel to ask. `load` reads so many bytes at an offset; where there are none, the program ends with 0.
+/// What the kernel makes of a program: what it returns, and after how many steps. `load` reads so many bytes at an offset; where there are none, the program ends with 0.
 ///
 /// # Panics
 /// If the program has an instruction that no program here has.

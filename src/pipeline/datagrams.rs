@@ -1,6 +1,7 @@
 //! What is looked for besides TCP: datagrams that ask, and packets in tunnels.
 
 use crate::detect::{Probe, Technique, Techniques};
+use crate::packet::filter::{self, Instruction};
 use crate::packet::tunnel::{SAMPLE, Tunnels};
 use crate::packet::{LinkType, Signature, Skipped, Timestamp, datagram, decode, tunnel};
 use crate::pipeline::Pipeline;
@@ -12,8 +13,8 @@ use crate::pipeline::conversations::{Conversations, is_for_all};
 pub(super) struct Datagrams {
     /// Whether tunnels are looked into.
     pub(super) tunnels: Tunnels,
-    /// For so many tunnels each stands that is seen and not looked into: live the kernel hands over a sample.
-    pub(super) each_stands_for: u64,
+    /// Live, what the kernel hands over: of the tunnels that are not looked into a sample, mostly.
+    program: Option<Vec<Instruction>>,
     /// Whether only what arrives is seen, and what the hosts send is told apart from it.
     pub(super) is_inbound: bool,
     /// Where UDP is looked for.
@@ -26,7 +27,7 @@ impl Datagrams {
         let udp = techniques.contains(Technique::Udp);
         Self {
             tunnels: Tunnels::Count,
-            each_stands_for: 1,
+            program: None,
             is_inbound: false,
             conversations: udp.then(Conversations::new),
         }
@@ -47,15 +48,35 @@ impl Pipeline {
             *conversations = has_udp.then(Conversations::new);
         }
     }
+        self.filtered();
 
     /// The same for a live capture, to which the kernel hands over a sample of the tunnels.
     #[must_use]
     pub(crate) fn sampled(mut self, is_inbound: bool) -> Self {
-        (self.datagrams.each_stands_for, self.datagrams.is_inbound) = (SAMPLE.into(), is_inbound);
+        self.datagrams.is_inbound = is_inbound;
+        self.datagrams.program = Some(Vec::new());
+        self.connections = None;
+        self.look_for(self.techniques);
         self
     }
 
     /// A frame that `decode` called "not TCP".
+    /// The kernel runs another program from now on: for another link, or for other techniques.
+    pub(super) fn filtered(&mut self) {
+        if let Some(program) = &mut self.datagrams.program {
+            *program = filter::program(self.link, self.techniques, self.datagrams.tunnels);
+        }
+    }
+
+    /// For so many tunnels one stands that is seen and not looked into. What the kernel did not draw by chance, because it leaves it to
+    /// `decode` to see what it is, stands for itself.
+    pub(super) fn stands_for(&self, bytes: &[u8]) -> u64 {
+        match &self.datagrams.program {
+            Some(program) if filter::is_sampled(program, bytes) => SAMPLE.into(),
+            _ => 1,
+        }
+    }
+
     #[inline]
     pub(super) fn not_tcp(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
         if !self.techniques.has_ordinary() && datagram::is_ordinary(self.link, bytes) {
@@ -71,29 +92,35 @@ impl Pipeline {
         if self.datagrams.tunnels == Tunnels::Follow && tunnel::is_tunnel(self.link, bytes) {
             return self.inside(time, bytes);
         }
-        self.datagram(time, self.link, bytes, self.datagrams.each_stands_for)
+        self.datagram(time, self.link, bytes, true)
     }
 
     /// It is no probe: a tunnel that is not looked into may carry one, and is counted as such, for as many as it stands for.
-    fn skip_not_tcp(&mut self, link: LinkType, bytes: &[u8], tunnels: u64) {
+    fn skip_not_tcp(&mut self, link: LinkType, bytes: &[u8], is_outer: bool) {
         if tunnel::is_carrier(link, bytes) {
-            self.skipped[Skipped::Tunnel as usize] += tunnels;
+            self.skipped[Skipped::Tunnel as usize] += if is_outer { self.stands_for(bytes) } else { 1 };
         } else {
             self.skipped[Skipped::NotTcp as usize] += 1;
         }
     }
 
     /// A datagram: the probe in it, if it is one of those that are looked for.
-    fn datagram(&mut self, time: Timestamp, link: LinkType, bytes: &[u8], tunnels: u64) -> Option<Probe> {
+    pub(super) fn datagram(
+        &mut self,
+        time: Timestamp,
+        link: LinkType,
+        bytes: &[u8],
+        is_outer: bool,
+    ) -> Option<Probe> {
         let datagram = match datagram::look(link, bytes) {
             Ok(datagram) if self.techniques.contains(datagram.technique) => datagram,
             Ok(_) | Err(Skipped::NotTcp) => {
-                self.skip_not_tcp(link, bytes, tunnels);
+                self.skip_not_tcp(link, bytes, is_outer);
                 return None;
             }
             // No other header is longer than the least piece.
             Err(Skipped::TinyFragment) if !self.techniques.contains(Technique::Sctp) => {
-                self.skip_not_tcp(link, bytes, tunnels);
+                self.skip_not_tcp(link, bytes, is_outer);
                 return None;
             }
             Err(skipped) => {
@@ -154,7 +181,7 @@ impl Pipeline {
                 }
                 Some(Err(skipped)) => skipped,
                 // What is in a tunnel that is looked into was no sample.
-                None => return self.datagram(time, link, bytes, 1),
+                None => return self.datagram(time, link, bytes, false),
             };
             self.skipped[skipped as usize] += 1;
             return None;
@@ -170,7 +197,6 @@ impl Pipeline {
 mod tests {
     use super::*;
     use crate::detect::{Limits, Origin, Policy};
-    use crate::packet::filter::{self, Instruction};
     use crate::packet::frames::*;
     use crate::packet::link::TAGS;
     use crate::pipeline::Plain;
@@ -183,7 +209,10 @@ mod tests {
     fn pipeline(techniques: Techniques, tunnels: Tunnels) -> Pipeline {
         let policy = Policy { techniques, ..Policy::default() };
         let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
-        let mut pipeline = Pipeline::new(policy, limits, 1, Origin::File).with_tunnels(tunnels);
+        without_memory(Pipeline::new(policy, limits, 1, Origin::File).with_tunnels(tunnels))
+    }
+
+    fn without_memory(mut pipeline: Pipeline) -> Pipeline {
         pipeline.fragments = None;
         pipeline.datagrams.conversations = None;
         pipeline
@@ -210,8 +239,8 @@ mod tests {
 
     struct Setting {
         file: Pipeline,
-        live: Pipeline,
-        programs: Vec<(LinkType, Vec<Instruction>)>,
+        /// One for each link, with the program that the kernel runs there.
+        live: Vec<(LinkType, Pipeline, Vec<Instruction>)>,
     }
 
     fn settings() -> Vec<Setting> {
@@ -227,8 +256,12 @@ mod tests {
         let both = sets.into_iter().flat_map(|set| [(set, Tunnels::Count), (set, Tunnels::Follow)]);
         let setting = |(set, tunnels)| Setting {
             file: pipeline(set, tunnels),
-            live: pipeline(set, tunnels).sampled(false),
-            programs: LINKS.map(|(link, _)| (link, filter::program(link, set, tunnels))).into(),
+            live: LINKS
+                .map(|(link, _)| {
+                    let live = pipeline(set, tunnels).sampled(false);
+                    (link, without_memory(live), filter::program(link, set, tunnels))
+                })
+                .into(),
         };
         both.map(setting).collect()
     }
@@ -267,8 +300,8 @@ mod tests {
         ]
     }
 
-    /// In an IP packet: plain, behind options, in pieces, behind extension headers. And whether a piece has more headers in it.
-    fn packet() -> impl Strategy<Value = (Vec<u8>, bool)> {
+    /// In an IP packet: plain, behind options, in pieces, behind extension headers.
+    fn packet() -> impl Strategy<Value = Vec<u8>> {
         let place = (select(vec![0, 0, 0, 1, 3]), any::<bool>());
         (payload(), 0..12u8, 1..11usize, place, 1..8usize).prop_map(
             |((protocol, payload), shape, some, (offset, more), units)| {
@@ -277,9 +310,9 @@ mod tests {
                     piece.resize(8 * units, 0);
                 }
                 let options = vec![1; 4 * some];
-                let extended = (1..some % 3 + 1)
+                let extended = (1..some % 8 + 1)
                     .fold(extension(protocol, &payload), |behind, _| extension(DESTINATION, &behind));
-                let packet = match shape {
+                match shape {
                     0 | 1 => ipv4(protocol, &payload),
                     2 => ipv4_options(protocol, &options, &payload),
                     3 => ipv4_fragment(protocol, offset, more, &piece),
@@ -300,20 +333,19 @@ mod tests {
                             &fragment(DESTINATION, offset, more, &extension(protocol, &piece)),
                         ),
                     ),
-                };
-                (packet, shape == 11 || protocol == AUTHENTICATION)
+                }
             },
         )
     }
 
     /// In a frame of any link: behind tags and labels, in what carries frames, in what does not.
-    fn frame() -> impl Strategy<Value = (LinkType, Vec<u8>, bool)> {
-        let tags = prop::collection::vec(select(TAGS.to_vec()), 0..5);
+    fn frame() -> impl Strategy<Value = (LinkType, Vec<u8>)> {
+        let tags = prop::collection::vec(select(TAGS.to_vec()), 0..8);
         let links = select(vec![0, 0, 0, 0, 1, 2, 3]);
         let carrier = select(vec![0x88e5, 0x88e7, 0x894f, 0x22f3, 0x892f, 0x8909, 0x0806, 0x88cc]);
         let carrier = prop_oneof![4 => carrier, 1 => any::<u16>()];
-        (packet(), tags, 0..14u8, links, carrier, 1..5usize).prop_map(
-            |((packet, is_whole), tags, wrap, to, other, labels)| {
+        (packet(), tags, 0..14u8, links, carrier, 1..7usize).prop_map(
+            |(packet, tags, wrap, to, other, labels)| {
                 let ether_type = if packet[0] >> 4 == 6 { IPV6 } else { IPV4 };
                 let [high, low] = other.to_be_bytes();
                 let frame = match wrap {
@@ -340,15 +372,12 @@ mod tests {
                     cooked[at..at + 2].copy_from_slice(&frame[12..14]);
                     [&cooked, &frame[14..]].concat()
                 };
-                let (link, frame) = match to {
+                match to {
                     0 => (LinkType::Ethernet, frame.clone()),
                     1 => (LinkType::LinuxSll, cooked(16, 14)),
                     2 => (LinkType::LinuxSll2, cooked(20, 0)),
                     _ => (LinkType::RawIp, packet),
-                };
-                // On `any` the program leaves to `decode` whatever looks as if it had more tags.
-                let is_cooked = matches!(link, LinkType::LinuxSll | LinkType::LinuxSll2);
-                (link, frame, is_whole || is_cooked)
+                }
             },
         )
     }
@@ -358,10 +387,10 @@ mod tests {
     #[test]
     fn nothing_that_may_carry_a_probe_is_lost_in_the_kernel_unseen() {
         let settings = std::cell::RefCell::new(settings());
-        proptest!(ProptestConfig::with_cases(40_000), |((link, frame, is_whole) in frame())| {
+        proptest!(ProptestConfig::with_cases(40_000), |((link, frame) in frame())| {
             for setting in settings.borrow_mut().iter_mut() {
                 let told = made(&mut setting.file, link, &frame);
-                let (_, program) = setting.programs.iter().find(|(known, _)| *known == link).unwrap();
+                let (_, live, program) = setting.live.iter_mut().find(|(known, ..)| *known == link).unwrap();
                 let taken = filter::simulate(program, &frame).0 as usize;
                 if asks_nothing(told) {
                     continue;
@@ -371,9 +400,10 @@ mod tests {
                     Some((Skipped::Tunnel, _)) if filter::is_sampled(program, &frame) => SAMPLE.into(),
                     _ => 1,
                 };
-                let live = made(&mut setting.live, link, &frame[..taken.min(frame.len())]);
+                // Of the whole frame, which only the kernel sees.
+                let live = made(live, link, &frame[..taken.min(frame.len())]);
                 prop_assert_eq!(live.map(|(reason, _)| reason), told.map(|(reason, _)| reason));
-                prop_assert!(is_whole || live.is_none_or(|(_, times)| times == stands_for), "{live:?} for {stands_for}");
+                prop_assert!(live.is_none_or(|(_, times)| times == stands_for), "{live:?} for {stands_for}");
             }
         });
     }

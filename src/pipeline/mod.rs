@@ -128,6 +128,7 @@ impl Pipeline {
         self.datagrams.tunnels = tunnels;
         self
     }
+        self.filtered();
 
     /// What follows has this link layer.
     pub fn opened(&mut self, link: LinkType) {
@@ -178,7 +179,7 @@ impl Pipeline {
             Skipped::NotTcp => self.not_tcp(time, bytes),
             Skipped::Fragment | Skipped::TinyFragment => self.piece(time, bytes, reason),
             Skipped::Tunnel => {
-                self.skipped[reason as usize] += self.datagrams.each_stands_for;
+                self.skipped[reason as usize] += self.stands_for(bytes);
                 None
             }
             _ => {

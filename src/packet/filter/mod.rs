@@ -17,7 +17,6 @@ mod simulate;
 pub use self::cooked::for_socket;
 use self::datagrams::NotIp;
 pub use self::replies::Replies;
-#[cfg(test)]
 pub(crate) use self::simulate::is_sampled;
 pub use self::simulate::simulate;
 use crate::packet::bpf::{
