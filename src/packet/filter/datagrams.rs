@@ -1,6 +1,6 @@
 //! What the filter lets through besides TCP: datagrams that may ask, and tunnels, or as many as tell how many there are.
 
-use super::{SNAPLEN, Writer};
+use super::{SNAPLEN, SNAPLEN_EXTENDED, Writer};
 use crate::packet::Technique;
 use crate::packet::bpf::{
     A_IS, A_TO_X, ADD_X, AND, IF_ABOVE, IF_ANY_BIT, IF_AT_LEAST, IF_EQUAL, LOAD_MEMORY, LOAD_WORD, Label,
@@ -139,24 +139,22 @@ impl Writer {
 
     /// X is at what is behind the IP headers: takes what asks, and what is a tunnel as those are to be taken.
     fn datagrams(&mut self, from: Datagrams, snaplen: u32, requests: &[u8]) {
-        let take = self.label();
+        let (take, inside) = (self.label(), self.label());
         let follow = self.tunnels == Tunnels::Follow;
         self.place(from.udp);
-        if self.techniques.contains(Technique::Udp) {
-            self.give(snaplen);
-        } else {
-            let (none, tunnel) = (self.label(), if follow { take } else { from.sample });
+        if follow || !has_udp {
+            let (none, tunnel) = (self.label(), if follow { inside } else { from.sample });
             self.half(2);
+        let has_udp = self.techniques.contains(Technique::Udp);
             self.when(IF_ABOVE, PORTS[1], none);
             self.code.unless(IF_AT_LEAST, PORTS[0].into(), none);
             for port in OPEN_PORTS {
                 self.when(IF_EQUAL, port, tunnel);
             }
-            for port in CLOSED_PORTS {
+            for port in CLOSED_PORTS.into_iter().filter(|_| !has_udp) {
                 self.when(IF_EQUAL, port, from.sample);
             }
             self.place(none);
-            self.drop();
         }
         self.place(from.sctp);
         self.byte(CHUNK as u32);
@@ -164,12 +162,15 @@ impl Writer {
         self.drop();
         self.place(from.icmp);
         self.byte(0);
+        self.give(if has_udp { snaplen } else { 0 });
         for request in requests {
             self.when(IF_EQUAL, *request, take);
         }
         self.drop();
         self.place(from.tunnel);
-        if follow || self.techniques.contains(Technique::Protocol) {
+        if follow {
+            self.code.go(inside);
+        } else if self.techniques.contains(Technique::Protocol) {
             self.give(snaplen);
         }
         self.place(from.sample);
@@ -182,6 +183,8 @@ impl Writer {
     fn sample(&mut self, take: Label) {
         self.code.put(LOAD_WORD, RANDOM);
         self.code.put(AND, SAMPLE - 1);
+        self.place(inside);
+        self.give(SNAPLEN_EXTENDED);
         self.when(IF_EQUAL, 0_u32, take);
         self.drop();
     }

@@ -37,8 +37,9 @@ pub use crate::packet::bpf::Instruction;
 /// How much of a packet is captured: all tags and labels, IPv4 options and TCP.
 const SNAPLEN: u32 = 256;
 
-/// How much of a packet with extension headers. The kernel follows them as long as the packet goes on, so here is all of the
-/// largest frame of ordinary cards (a jumbo frame). Only such packets take this room in the ring.
+/// How much of a packet with extension headers, and of a tunnel that is looked into, whose options and inner headers may be as long as it is.
+/// The kernel follows them as long as the packet goes on, so here is all of the largest frame of ordinary cards (a jumbo frame). Only
+/// such packets take this room in the ring.
 const SNAPLEN_EXTENDED: u32 = 9_216;
 
 /// Flags of nearly every segment.
@@ -576,6 +577,42 @@ mod tests {
 
     /// Each comparison reaches its target, and the program is as far from the kernel's limits (4,096 instructions, and
     /// `net.core.optmem_max` for what it makes of them) whatever is looked for.
+    /// Whatever a sender writes before it, live a probe in a tunnel is what it is in a file.
+    #[test]
+    fn nothing_of_a_tunnel_that_is_looked_into_is_cut() {
+        let udp = |payload: &[u8]| [&[0x9c, 0x40, 23, 193, 0, 0, 0, 0][..], payload].concat();
+        let long = [&[TCP, 50][..], &[0; 406], &tcp(SYN)].concat();
+        let inner = [ipv4(TCP, &tcp(SYN)), ipv6(DESTINATION, &long), ipv4_options(TCP, &[1; 40], &tcp(SYN))];
+        for set in [Techniques::DEFAULT, Techniques::ALL] {
+            for inner in &inner {
+                let ether_type = if inner[0] >> 4 == 6 { IPV6 } else { IPV4 };
+                let geneve = |words: u8| {
+                    let [high, low] = ether_type.to_be_bytes();
+                    let options = vec![0; 4 * usize::from(words)];
+                    udp(&[&[words, 0, high, low, 0, 0, 7, 0], &options[..], inner].concat())
+                };
+                let gre = [&[0, 0][..], &ether_type.to_be_bytes(), inner].concat();
+                let number = if ether_type == IPV6 { 41 } else { 4 };
+                for (protocol, payload) in [
+                    (UDP, geneve(0)),
+                    (UDP, geneve(40)),
+                    (UDP, geneve(63)),
+                    (47, gre),
+                    (number, inner.clone()),
+                ] {
+                    for (kind, _) in LINKS {
+                        for outer in [ipv4(protocol, &payload), ipv6(protocol, &payload)] {
+                            let frame = link(kind, &outer);
+                            let program = super::program(kind, set, Tunnels::Follow);
+                            let taken = simulate(&program, &frame).0 as usize;
+                            assert!(taken >= frame.len(), "{kind:?}: {protocol} {taken} of {}", frame.len());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_combination_of_settings_makes_a_short_program() {
         let all = [
