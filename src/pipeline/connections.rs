@@ -1,8 +1,11 @@
 //! Which segments belong to no connection. A scan by ACK, FIN with ACK or Window looks like the packets of a connection; the host
 //! knows better, and refuses what belongs to none by a RST without ACK (RFC 9293, section 3.10.7.1).
+//!
+//! Live only this host's refusals leave it. In a file anybody's may be, and one made up would accuse whom it is sent to: there the
+//! segment that is refused must have been seen, too.
 
 use crate::detect::{Probe, Technique};
-use crate::packet::{Packet, TcpFlags};
+use crate::packet::{Packet, TcpFlags, Timestamp};
 use crate::pipeline::known::{Known, Speakers};
 
 /// For how long a host may refuse what still comes of a connection after its beginning: a client that closes early does so, once for each
@@ -15,15 +18,21 @@ const PATIENCE_SECONDS: u32 = 3_600;
 #[derive(Debug)]
 pub(super) struct Connections {
     began: Known,
+    /// Where all is seen: what was sent that may be refused.
+    sent: Option<Known>,
 }
+
+/// How long after a segment its refusal may come: a round trip, and a host that was busy.
+const REFUSAL_SECONDS: u32 = 10;
 
 /// The flags that are looked at: all but those that a router may set (RFC 3168).
 const LOOKED_AT: u8 = 0x3f;
 
 impl Connections {
-    /// None yet.
-    pub(super) fn new() -> Self {
-        Self { began: Known::new(PATIENCE_SECONDS) }
+    /// None yet, where all is seen, or only what tells of connections.
+    pub(super) fn new(is_all_seen: bool) -> Self {
+        let sent = is_all_seen.then(|| Known::new(REFUSAL_SECONDS));
+        Self { began: Known::new(PATIENCE_SECONDS), sent }
     }
 
     /// The probe that a host refused by this packet, if it is a refusal and no connection of that port and peer began lately.
@@ -38,7 +47,7 @@ impl Connections {
                 self.began.note(time, Speakers { peer: source, host: destination, port: destination_port });
                 None
             }
-            TcpFlags::RST if !self.began.go_on(time, sender) => Some(Probe {
+            TcpFlags::RST if !self.began.go_on(time, sender) && self.was_sent(time, sender) => Some(Probe {
                 time,
                 source: destination,
                 host: source,
@@ -48,15 +57,25 @@ impl Connections {
                 signature: Default::default(),
                 reply: None,
             }),
+            flags if flags & TcpFlags::ACK != 0 && flags & TcpFlags::RST == 0 => {
+                if let Some(sent) = &mut self.sent {
+                    sent.note(time, Speakers { peer: source, host: destination, port: destination_port });
+                }
+                None
+            }
             _ => None,
         }
+    }
+
+    /// Whether there was something to refuse, as far as that is seen.
+    fn was_sent(&mut self, time: Timestamp, refuses: Speakers) -> bool {
+        self.sent.as_mut().is_none_or(|sent| sent.go_on(time, refuses))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Timestamp;
 
     const HOST: &str = "192.0.2.10";
     const PEER: &str = "198.51.100.7";
@@ -78,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_a_host_refuses_was_asked_by_whom_it_tells() {
-        let mut connections = Connections::new();
+        let mut connections = Connections::new(false);
         for flags in [RST, RST | 0x40, RST | 0x80] {
             let asked = connections.refused(&packet(flags, (HOST, 22), (PEER, 40_000), 0)).unwrap();
             assert_eq!(
@@ -99,7 +118,7 @@ mod tests {
 
     #[test]
     fn of_a_connection_that_began_either_side_may_refuse_what_comes_later() {
-        let mut connections = Connections::new();
+        let mut connections = Connections::new(false);
         assert_eq!(connections.refused(&packet(SYN_ACK, (PEER, 443), (HOST, 40_000), 0)), None);
         let refused = [((HOST, 40_000), (PEER, 443)), ((PEER, 443), (HOST, 40_000))];
         for (from, to) in refused {
@@ -115,6 +134,28 @@ mod tests {
                 connections.refused(&packet(RST, from, to, seconds)).is_some(),
                 "{from:?} {to:?} {seconds}"
             );
+        }
+    }
+
+    /// In a file: who was sent refusals and sent nothing is accused by whoever made them up.
+    #[test]
+    fn where_all_is_seen_only_what_was_sent_can_be_refused() {
+        let mut connections = Connections::new(true);
+        let refusal = |port, seconds| packet(RST, (HOST, port), (PEER, 40_000), seconds);
+        assert_eq!(connections.refused(&refusal(22, 0)), None);
+        for (port, flags) in [(22, 0x10), (23, 0x11), (24, 0x18), (25, 0x50)] {
+            assert_eq!(connections.refused(&packet(flags, (PEER, 40_000), (HOST, port), 1)), None);
+            assert!(connections.refused(&refusal(port, 2)).is_some(), "{flags:02x}");
+        }
+        // Another port, another peer, long after.
+        assert_eq!(connections.refused(&refusal(26, 2)), None);
+        assert_eq!(connections.refused(&packet(RST, (HOST, 22), ("198.51.100.8", 40_000), 2)), None);
+        connections.refused(&packet(0x10, (PEER, 40_000), (HOST, 30), 3));
+        assert_eq!(connections.refused(&refusal(30, 14)), None);
+        // A RST, and what has no ACK, is refused otherwise or not at all.
+        for flags in [RST, RST | 0x10, 0, 1, 2, 0x29] {
+            connections.refused(&packet(flags, (PEER, 40_000), (HOST, 31), 20));
+            assert_eq!(connections.refused(&refusal(31, 20)), None, "{flags:02x}");
         }
     }
 }

@@ -40,7 +40,8 @@ impl Pipeline {
         self.techniques = techniques;
         let has_ack = self.replies && techniques.contains(Technique::Ack);
         if has_ack != self.connections.is_some() {
-            self.connections = has_ack.then(Connections::new);
+            let is_file = self.datagrams.program.is_none();
+            self.connections = has_ack.then(|| Connections::new(is_file));
         }
         let has_udp = techniques.contains(Technique::Udp);
         let conversations = &mut self.datagrams.conversations;
