@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use lab::spaces::{command_in, run_in};
-use lab::{Exporter, PATIENCE, Pair, eventually, frames, inject, inside, program};
+use lab::tun::Tun;
+use lab::{Exporter, PATIENCE, Pair, eventually, frames, inject, inside, ip, program};
 use pcap::Capture;
 use portscan_exporter::capture::{
     CaptureStatus, Direction, Fragments, FrameSink, Live, LiveOptions, Tunnels, Wake,
@@ -434,6 +435,81 @@ fn a_fragmented_scan_is_seen_whole_on_any() {
         "{}",
         exporter.log()
     );
+}
+
+/// A SYN with data, in two pieces, the first of them so long.
+fn in_two(
+    source: [u8; 4],
+    host: [u8; 4],
+    identification: u16,
+    port: u16,
+    (data, first): (usize, usize),
+) -> [Vec<u8>; 2] {
+    let mut segment = frames::segment(port, frames::SYN);
+    segment.resize(20 + data, b'd');
+    let piece = |offset: usize, more, bytes: &[u8]| {
+        let mut packet = frames::ipv4_fragment(frames::TCP, u16::try_from(offset / 8).unwrap(), more, bytes);
+        packet[4..6].copy_from_slice(&identification.to_be_bytes());
+        packet[12..16].copy_from_slice(&source);
+        packet[16..20].copy_from_slice(&host);
+        frames::sum(&mut packet);
+        packet
+    };
+    [piece(0, true, &segment[..first]), piece(first, false, &segment[first..])]
+}
+
+/// 2,048 is the ether type of IPv4 as well, and the first digit of the identification its version: behind a cooked header that looked
+/// like a tag.
+#[test]
+fn a_fragmented_scan_is_seen_whatever_its_length_looks_like() {
+    let lab = Pair::new();
+    let directory = tempfile::tempdir().unwrap();
+    const PPP: u16 = 512;
+    let mut ppp = Tun::new(&lab.watched, "ppp0", PPP);
+    ip(&["-n", &lab.watched, "addr", "add", "198.51.100.1/30", "dev", "ppp0"]);
+    lab.set_watched(&["ppp0", "up"]);
+    let any = exporter(&lab, &directory, 10220, "any", &[]);
+    let pieces = |source, host| {
+        (1..31).flat_map(move |port| in_two(source, host, 0x4500 + port, port, (2_008, 1_480)))
+    };
+    ppp.inject(pieces([198, 51, 100, 2], [198, 51, 100, 1]));
+    lab.inject(
+        pieces([192, 0, 2, 7], [192, 0, 2, 10])
+            .map(|packet| frames::to_all(frames::ethernet(frames::IPV4, &packet)))
+            .collect(),
+    );
+    let peak = "portscan_source_peak_distinct_ports";
+    for source in ["198.51.100.2", "192.0.2.7"] {
+        any.wait_for(peak, &["window=\"10s\"", &format!("source=\"{source}\"")], 30.0);
+    }
+    drop(any);
+    let alone = exporter(&lab, &directory, 10221, "ppp0", &[]);
+    ppp.inject(pieces([198, 51, 100, 2], [198, 51, 100, 1]));
+    alone.wait_for(peak, &["window=\"10s\"", "source=\"198.51.100.2\""], 30.0);
+}
+
+/// There the kernel puts nothing together.
+#[test]
+fn a_fragmented_scan_is_seen_whole_behind_tags_and_labels() {
+    let lab = Pair::new();
+    let directory = tempfile::tempdir().unwrap();
+    let exporter = exporter(&lab, &directory, 10220, "eth0", &[]);
+    type Way = fn(&[u8]) -> Vec<u8>;
+    let ways: [Way; 4] = [
+        |packet| frames::tagged(&[0x8100], frames::IPV4, packet),
+        |packet| frames::tagged(&[0x88a8, 0x8100], frames::IPV4, packet),
+        |packet| frames::ethernet(0x8864, &frames::pppoe(packet)),
+        |packet| frames::ethernet(0x8847, &frames::mpls(1, packet)),
+    ];
+    for (number, way) in (1_u16..).zip(ways) {
+        let source = [192, 0, 2, 20 + number as u8];
+        let pieces =
+            (1..31).flat_map(|port| in_two(source, [192, 0, 2, 10], number << 8 | port, port, (24, 24)));
+        lab.inject(pieces.map(|packet| frames::to_all(way(&packet))).collect());
+        let wanted = 30.0 * f64::from(number);
+        exporter.wait_for("portscan_probes_total", &[], wanted);
+    }
+    assert_eq!(exporter.sum("portscan_hits_total"), 4.0);
 }
 
 #[test]

@@ -154,6 +154,7 @@ fn capture(
     wake: &Wake,
 ) {
     let pipeline = pipeline.at(Vantage::of(place(&live))).sampled(live.direction() == Direction::In);
+    let pipeline = if live.puts_together() { pipeline.with_few_fragments() } else { pipeline };
     let sink = LiveSink::new(interface, pipeline, publisher, reloads).with_questions(questions);
     let mut sink = sink.with_addresses(capture::own_addresses);
     live.run(&mut sink, wake);

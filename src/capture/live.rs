@@ -5,7 +5,7 @@
 use super::due::{Due, ROUTE_LOOK, Retry};
 use super::group::{Fanout, Group, LOOPBACK};
 use super::handle::{ANY, BATCH, Dispatched, Handle, wait};
-use super::{CaptureStatus, Direction, FrameSink, NOTHING_MATCHES, Wake};
+use super::{CaptureStatus, Direction, Fragments, FrameSink, NOTHING_MATCHES, Wake};
 use crate::packet::LinkType;
 use crate::system::clock;
 use std::sync::Arc;
@@ -66,6 +66,11 @@ impl Live {
     /// Whether it captures where every packet is this host's own.
     pub fn is_loopback(&self) -> bool {
         self.interface() == LOOPBACK
+    }
+
+    /// Whether IPv4 datagrams that come in pieces are to be put together.
+    pub(crate) fn puts_together(&self) -> bool {
+        self.group.options.fragments == Fragments::Reassemble
     }
 
     /// Which of the interface's threads this is for, from 0.
@@ -369,7 +374,7 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{Fragments, LiveOptions};
+    use crate::capture::LiveOptions;
     use crate::packet::Techniques;
     use crate::packet::tunnel::Tunnels;
 

@@ -2,7 +2,7 @@
 //! the way of TCP costs nothing more.
 
 use crate::packet::decode::segment;
-use crate::packet::ip::{ICMP, ICMPV6, IPV4_HEADER, IPV6_HEADER, SCTP, TCP, UDP};
+use crate::packet::ip::{ICMP, ICMPV6, IPV4_HEADER, IPV6_HEADER, SCTP, TCP, UDP, ipv4_piece};
 use crate::packet::link::{ETHERNET_HEADER, IPV4, IPV6};
 use crate::packet::tcp::Segment;
 use crate::packet::tunnel::is_over_udp;
@@ -83,6 +83,20 @@ fn datagram(
 ) -> Datagram {
     let &Segment { source, destination, .. } = segment;
     Datagram { source, destination, source_port, destination_port, technique }
+}
+
+/// Why a frame is a piece of an IPv4 datagram that holds SCTP, if it is: tiny, if it is the first and does not hold the kind of the first
+/// chunk, or the one that does then.
+pub(crate) fn sctp_piece(link: LinkType, frame: &[u8]) -> Option<Skipped> {
+    let piece = ipv4_piece(link, frame)?;
+    if piece.protocol != SCTP || piece.offset == 0 && !piece.more_follows {
+        return None;
+    }
+    let is_tiny = match piece.offset {
+        0 => piece.length as usize <= CHUNK,
+        offset => usize::from(offset) <= CHUNK,
+    };
+    Some(if is_tiny { Skipped::TinyFragment } else { Skipped::Fragment })
 }
 
 /// A protocol whose header begins with the ports, as long as this at least.

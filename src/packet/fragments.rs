@@ -1,6 +1,7 @@
-//! Puts IPv4 datagrams of a file together, as far as their TCP header goes. (Live the kernel does it, before we see them.)
+//! Puts IPv4 datagrams of a file together, as far as their TCP header goes. (Live the kernel does it, before we see them, but for those
+//! that it does not find.)
 //!
-//! The writer of the file decides how many datagrams stay incomplete, so everything has a limit: how many are kept, and how
+//! A stranger decides how many datagrams stay incomplete, so everything has a limit: how many are kept, and how
 //! much of each: a TCP header, and two bits for each eight bytes. Pieces are what the kernel makes of them
 //! (`ip_frag_queue`, `inet_frag_queue_insert`): one that brings nothing new is ignored, one that overlaps in part ends the
 //! datagram, one that says "more follows" counts in whole eights. Where we differed, somebody would show us another port
@@ -16,14 +17,17 @@ use std::net::Ipv4Addr;
 /// of some 2 KiB if they reach up to 64 KiB: 5 MiB in all.
 const MOST_DATAGRAMS: usize = 1_024;
 
+/// The same live, where the kernel puts most of them together: 1 MiB in all.
+const FEW_DATAGRAMS: usize = 256;
+
 /// How far apart the stamps of a datagram's pieces may be, as long as the kernel waits (`net.ipv4.ipfrag_time`).
 const PATIENCE_NANOS: u64 = 30_000_000_000;
 
 /// Places of pieces are counted in eights of bytes.
 const UNIT: u32 = 8;
 
-/// What names a datagram (RFC 791); that it is TCP is known.
-type Name = (Ipv4Addr, Ipv4Addr, u16);
+/// What names a datagram (RFC 791).
+type Name = (Ipv4Addr, Ipv4Addr, u16, u8);
 
 /// Which eights of bytes are there, and where the kernel's runs begin: pieces that came one behind the other at the end.
 #[derive(Debug, Default)]
@@ -99,6 +103,21 @@ pub(crate) enum Outcome {
     Piece,
     /// The datagram is complete: the packet in it, how many pieces came before this one, and how many of those were tiny.
     Whole(Result<Packet, Skipped>, u64, u64),
+    /// The same of what is not TCP.
+    WholeDatagram(Beginning, u64, u64),
+}
+
+/// As much of a whole datagram as is kept, behind an IPv4 header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    packet: [u8; IPV4_HEADER + HEAD],
+    length: usize,
+}
+
+impl Beginning {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.packet[..self.length]
+    }
 }
 
 /// Incomplete datagrams of one name. Stamps of a file may be wrong, so what is stamped long after the first is taken for a
@@ -112,18 +131,34 @@ struct Namesakes {
 }
 
 /// Incomplete datagrams.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fragments {
+    most: usize,
     datagrams: HashMap<Name, Namesakes>,
     /// In the order they began; some may have been completed since.
     began: VecDeque<(Name, u64)>,
     numbers: u64,
 }
 
+impl Default for Fragments {
+    fn default() -> Self {
+        Self::at_most(MOST_DATAGRAMS)
+    }
+}
+
 impl Fragments {
-    /// Takes a piece that `decode` skipped for this reason.
+    /// Where few come.
+    pub(crate) fn few() -> Self {
+        Self::at_most(FEW_DATAGRAMS)
+    }
+
+    fn at_most(most: usize) -> Self {
+        Self { most, datagrams: HashMap::new(), began: VecDeque::new(), numbers: 0 }
+    }
+
+    /// Takes a piece that was skipped for this reason.
     pub(crate) fn put(&mut self, time: Timestamp, piece: &Ipv4Piece<'_>, reason: Skipped) -> Outcome {
-        let name = (piece.source, piece.destination, piece.identification);
+        let name = (piece.source, piece.destination, piece.identification, piece.protocol);
         if !self.datagrams.contains_key(&name) {
             self.begin(name, time);
         }
@@ -137,7 +172,7 @@ impl Fragments {
 
     fn begin(&mut self, name: Name, time: Timestamp) {
         // Each has its place in the queue: the loop ends when as many are gone.
-        while self.datagrams.len() >= MOST_DATAGRAMS || self.began.len() >= 2 * MOST_DATAGRAMS {
+        while self.datagrams.len() >= self.most || self.began.len() >= 2 * self.most {
             self.give_up_oldest();
         }
         self.numbers += 1;
@@ -211,7 +246,13 @@ impl Datagram {
                 Outcome::Piece
             }
             Added::Complete => {
-                let outcome = Outcome::Whole(datagram.decode(time, piece), datagram.pieces, datagram.tiny);
+                let (beginning, pieces, tiny) = (datagram.beginning(piece), datagram.pieces, datagram.tiny);
+                let outcome = if piece.protocol == TCP {
+                    let packet = decode(LinkType::RawIp, time, beginning.bytes());
+                    Outcome::Whole(packet, pieces, tiny)
+                } else {
+                    Outcome::WholeDatagram(beginning, pieces, tiny)
+                };
                 *there = None;
                 outcome
             }
@@ -257,19 +298,19 @@ impl Datagram {
         if self.last_is_in && self.units.bytes == self.length { Added::Complete } else { Added::Waiting }
     }
 
-    /// What is in it, by the same decoder as any other packet.
-    fn decode(&self, time: Timestamp, piece: &Ipv4Piece<'_>) -> Result<Packet, Skipped> {
+    /// For the same decoder as any other packet.
+    fn beginning(&self, piece: &Ipv4Piece<'_>) -> Beginning {
         let mut packet = [0; IPV4_HEADER + HEAD];
         packet[0] = 0x45;
         // A whole datagram may be as long as a header's length can say only without its header.
         let total = u16::try_from(self.length + IPV4_HEADER as u32).unwrap_or(u16::MAX);
         packet[2..4].copy_from_slice(&total.to_be_bytes());
-        packet[9] = TCP;
+        packet[9] = piece.protocol;
         packet[12..16].copy_from_slice(&piece.source.octets());
         packet[16..20].copy_from_slice(&piece.destination.octets());
         packet[IPV4_HEADER..].copy_from_slice(&self.head);
         let kept = IPV4_HEADER + HEAD.min(self.length as usize);
-        decode(LinkType::RawIp, time, &packet[..kept])
+        Beginning { packet, length: kept }
     }
 }
 
@@ -287,6 +328,7 @@ mod tests {
         Ipv4Piece {
             source: SOURCE,
             destination: HOST,
+            protocol: TCP,
             identification,
             offset: start,
             more_follows,
@@ -308,7 +350,7 @@ mod tests {
             let bytes = &syn[usize::from(start)..usize::from(end)];
             match put(&mut fragments, 1, piece(1, start, bytes, more)) {
                 Outcome::Whole(packet, ..) => packet.is_ok_and(|packet| packet.destination_port == 80),
-                Outcome::Piece => false,
+                Outcome::Piece | Outcome::WholeDatagram(..) => false,
             }
         });
         whole.count() == 1

@@ -1,5 +1,6 @@
 //! IP's own headers, and IPv6's extension headers, down to the TCP segment behind them.
 
+pub(super) use crate::packet::link::{IPV4_HEADER, IPV6_HEADER};
 use crate::packet::link::{Version, strip_link};
 use crate::packet::tcp::{Segment, TO_FLAGS};
 use crate::packet::{LinkType, Skipped};
@@ -17,10 +18,6 @@ pub(super) const FRAGMENT: u8 = 44;
 pub(super) const AUTHENTICATION: u8 = 51;
 pub(super) const ICMPV6: u8 = 58;
 pub(super) const DESTINATION: u8 = 60;
-
-/// Lengths of headers, IPv4's without options.
-pub(super) const IPV4_HEADER: usize = 20;
-pub(super) const IPV6_HEADER: usize = 40;
 
 /// The least payload of a jumbogram (RFC 2675, section 2).
 const JUMBOGRAM_MIN: usize = 65_536;
@@ -61,13 +58,15 @@ pub(super) fn strip_ipv4(packet: &[u8]) -> Result<Segment<'_>, Skipped> {
     })
 }
 
-/// A piece of an IPv4 datagram that holds TCP.
+/// A piece of an IPv4 datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ipv4Piece<'a> {
     /// Who sent it.
     pub source: Ipv4Addr,
     /// To whom.
     pub destination: Ipv4Addr,
+    /// What it holds a piece of.
+    pub protocol: u8,
     /// Which datagram it is of.
     pub identification: u16,
     /// Where in the datagram it belongs, in bytes.
@@ -88,6 +87,7 @@ pub(crate) fn ipv4_piece(link: LinkType, frame: &[u8]) -> Option<Ipv4Piece<'_>> 
     Some(Ipv4Piece {
         source: header.source_addr(),
         destination: header.destination_addr(),
+        protocol: header.protocol().0,
         identification: header.identification(),
         offset: header.fragments_offset().byte_offset(),
         more_follows: header.more_fragments(),

@@ -1,6 +1,5 @@
 //! What stands before IP: the link's own header, tags, PPPoE and MPLS labels.
 
-use crate::packet::ip::{IPV4_HEADER, IPV6_HEADER};
 use crate::packet::{LinkType, Skipped};
 
 /// Ether types.
@@ -42,6 +41,10 @@ pub(super) const PPP_CONTROL: u16 = 0x8000;
 
 /// The length of Ethernet's header.
 pub(super) const ETHERNET_HEADER: usize = 14;
+
+/// Lengths of IP's headers, IPv4's without options.
+pub(super) const IPV4_HEADER: usize = 20;
+pub(super) const IPV6_HEADER: usize = 40;
 
 /// Tags and labels that are stepped over, together. Networks use two or three; Linux itself steps over any number of
 /// priority tags, and a sender may put as many as a frame holds.

@@ -16,6 +16,7 @@ mod technique;
 mod tool;
 pub mod tunnel;
 
+pub(crate) use datagram::sctp_piece;
 pub use decode::decode;
 pub(crate) use decode::{Ipv4Segment, decode_plain};
 pub(crate) use ip::ipv4_piece;

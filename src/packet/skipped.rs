@@ -25,8 +25,8 @@ pub enum Skipped {
     Malformed,
     /// A probe of a file that does not say when it was (never live).
     NoTime,
-    /// A piece of a datagram of a file that was put together (live, the kernel does it unseen); its last piece counts as
-    /// the packet.
+    /// A piece of a datagram that was put together here (live, the kernel does most of it unseen); its last piece counts as the
+    /// packet.
     Reassembled,
 }
 

@@ -48,8 +48,8 @@ impl Pipeline {
         if has_udp != conversations.is_some() {
             *conversations = has_udp.then(Conversations::new);
         }
-    }
         self.filtered();
+    }
 
     /// The same for a live capture, to which the kernel hands over a sample of the tunnels.
     #[must_use]
@@ -61,7 +61,6 @@ impl Pipeline {
         self
     }
 
-    /// A frame that `decode` called "not TCP".
     /// The kernel runs another program from now on: for another link, or for other techniques.
     pub(super) fn filtered(&mut self) {
         if let Some(program) = &mut self.datagrams.program {
@@ -78,6 +77,7 @@ impl Pipeline {
         }
     }
 
+    /// A frame that `decode` called "not TCP".
     #[inline]
     pub(super) fn not_tcp(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
         if !self.techniques.has_ordinary() && datagram::is_ordinary(self.link, bytes) {
@@ -90,6 +90,9 @@ impl Pipeline {
     #[cold]
     #[inline(never)]
     fn look_again(&mut self, time: Timestamp, bytes: &[u8]) -> Option<Probe> {
+        if let Some(reason) = self.other_piece(bytes) {
+            return self.piece(time, bytes, reason);
+        }
         if self.datagrams.tunnels == Tunnels::Follow && tunnel::is_tunnel(self.link, bytes) {
             return self.inside(time, bytes);
         }
@@ -397,11 +400,11 @@ mod tests {
                     continue;
                 }
                 prop_assert!(taken > 0, "{:?}, {:?}: {told:?} in a file", setting.file.techniques, setting.file.datagrams.tunnels);
+                // Of the whole frame, which only the kernel sees.
                 let stands_for = match told {
                     Some((Skipped::Tunnel, _)) if filter::is_sampled(program, &frame) => SAMPLE.into(),
                     _ => 1,
                 };
-                // Of the whole frame, which only the kernel sees.
                 let live = made(live, link, &frame[..taken.min(frame.len())]);
                 prop_assert_eq!(live.map(|(reason, _)| reason), told.map(|(reason, _)| reason));
                 prop_assert!(live.is_none_or(|(_, times)| times == stands_for), "{live:?} for {stands_for}");

@@ -5,6 +5,7 @@ mod conversations;
 mod datagrams;
 mod known;
 mod live;
+mod pieces;
 pub(crate) mod vantage;
 
 pub(crate) use known::BYTES as KNOWN_BYTES;
@@ -16,10 +17,10 @@ use crate::detect::{
     Withdrawn,
 };
 
-use crate::packet::fragments::{Fragments, Outcome};
+use crate::packet::fragments::Fragments;
 use crate::packet::tunnel::Tunnels;
 use crate::packet::{
-    LinkType, Packet, Signature, Skipped, Techniques, Timestamp, Tool, decode, decode_plain, ipv4_piece,
+    LinkType, Packet, Signature, Skipped, Techniques, Timestamp, Tool, decode, decode_plain,
 };
 use crate::pipeline::connections::Connections;
 use crate::pipeline::datagrams::Datagrams;
@@ -111,11 +112,6 @@ impl Pipeline {
         Self { vantage, ..self }
     }
 
-    /// The same, for frames of which nobody has put IPv4 datagrams together.
-    pub(crate) fn with_fragments(self) -> Self {
-        Self { fragments: Some(Fragments::default()), ..self }
-    }
-
     /// The same for a host of a fleet, which samples sources.
     #[must_use]
     pub fn with_sample(self, sample: Option<Sample>) -> Self {
@@ -128,11 +124,11 @@ impl Pipeline {
         self.datagrams.tunnels = tunnels;
         self
     }
-        self.filtered();
 
     /// What follows has this link layer.
     pub fn opened(&mut self, link: LinkType) {
         self.link = link;
+        self.filtered();
     }
 
     /// The probe in a plain frame; a frame that is none, and one that says nothing of a scanner, is counted. Of a frame that takes a
@@ -229,28 +225,6 @@ impl Pipeline {
             None => Some(probe),
             Some(reason) => {
                 self.detector.ignore(probe, reason);
-                None
-            }
-        }
-    }
-
-    /// A piece of a datagram: the probe in it, if it makes it whole.
-    #[cold]
-    fn piece(&mut self, time: Timestamp, bytes: &[u8], reason: Skipped) -> Option<Probe> {
-        let whole = self.fragments.as_mut().zip(ipv4_piece(self.link, bytes));
-        let whole = whole.map(|(fragments, piece)| fragments.put(time, &piece, reason));
-        let Some(Outcome::Whole(packet, pieces, tiny)) = whole else {
-            self.skipped[reason as usize] += 1;
-            return None;
-        };
-        // Those before are a packet now.
-        self.skipped[Skipped::TinyFragment as usize] -= tiny;
-        self.skipped[Skipped::Fragment as usize] -= pieces - tiny;
-        self.skipped[Skipped::Reassembled as usize] += pieces;
-        match packet {
-            Ok(packet) => self.judge(&packet, bytes),
-            Err(skipped) => {
-                self.skipped[skipped as usize] += 1;
                 None
             }
         }

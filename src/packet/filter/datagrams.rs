@@ -58,8 +58,8 @@ impl Writer {
         self.protocols(ICMP, first);
         self.other(SNAPLEN);
         self.place(first);
-        // Where the others of its pieces begin, nothing is asked.
-        let (later, whole) = (self.label(), self.label());
+        // Where the others of its pieces begin, nothing is asked, but of SCTP.
+        let (later, no_piece, whole) = (self.label(), self.label(), self.label());
         self.code.put(STORE, 0);
         self.half(6);
         self.when(IF_ANY_BIT, 0x1fff_u32, later);
@@ -79,6 +79,12 @@ impl Writer {
         self.code.put(LOAD_MEMORY, 0);
         self.each_datagram(labels, ICMP);
         self.place(later);
+        if self.techniques.contains(Technique::Sctp) {
+            self.code.put(LOAD_MEMORY, 0);
+            self.code.unless(IF_EQUAL, SCTP.into(), no_piece);
+            self.give(SNAPLEN);
+        }
+        self.place(no_piece);
         self.drop();
         self.datagrams(labels, SNAPLEN, &REQUESTS);
     }
@@ -141,11 +147,11 @@ impl Writer {
     fn datagrams(&mut self, from: Datagrams, snaplen: u32, requests: &[u8]) {
         let (take, inside) = (self.label(), self.label());
         let follow = self.tunnels == Tunnels::Follow;
+        let has_udp = self.techniques.contains(Technique::Udp);
         self.place(from.udp);
         if follow || !has_udp {
             let (none, tunnel) = (self.label(), if follow { inside } else { from.sample });
             self.half(2);
-        let has_udp = self.techniques.contains(Technique::Udp);
             self.when(IF_ABOVE, PORTS[1], none);
             self.code.unless(IF_AT_LEAST, PORTS[0].into(), none);
             for port in OPEN_PORTS {
@@ -156,13 +162,13 @@ impl Writer {
             }
             self.place(none);
         }
+        self.give(if has_udp { snaplen } else { 0 });
         self.place(from.sctp);
         self.byte(CHUNK as u32);
         self.when(IF_EQUAL, INIT, take);
         self.drop();
         self.place(from.icmp);
         self.byte(0);
-        self.give(if has_udp { snaplen } else { 0 });
         for request in requests {
             self.when(IF_EQUAL, *request, take);
         }
@@ -177,14 +183,14 @@ impl Writer {
         self.sample(take);
         self.place(take);
         self.give(snaplen);
+        self.place(inside);
+        self.give(SNAPLEN_EXTENDED);
     }
 
     /// Takes one of so many, by chance.
     fn sample(&mut self, take: Label) {
         self.code.put(LOAD_WORD, RANDOM);
         self.code.put(AND, SAMPLE - 1);
-        self.place(inside);
-        self.give(SNAPLEN_EXTENDED);
         self.when(IF_EQUAL, 0_u32, take);
         self.drop();
     }

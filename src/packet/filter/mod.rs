@@ -375,6 +375,8 @@ mod tests {
             ("last TCP fragment", ipv4_fragment(TCP, 2, false, &syn[..8]), true),
             ("UDP", ipv4(UDP, &syn), false),
             ("UDP fragment", ipv4_fragment(UDP, 1, true, &syn), false),
+            ("first SCTP fragment", ipv4_fragment(132, 0, true, &syn), true),
+            ("later SCTP fragment", ipv4_fragment(132, 1, false, &syn), true),
             ("ICMP", ipv4(1, &[8; 32]), false),
             ("IPv6 SYN", ipv6(TCP, &syn), true),
             ("IPv6 SYN with ECE and CWR", ipv6(TCP, &tcp(SYN | 0xc0)), true),
@@ -575,8 +577,6 @@ mod tests {
         }
     }
 
-    /// Each comparison reaches its target, and the program is as far from the kernel's limits (4,096 instructions, and
-    /// `net.core.optmem_max` for what it makes of them) whatever is looked for.
     /// Whatever a sender writes before it, live a probe in a tunnel is what it is in a file.
     #[test]
     fn nothing_of_a_tunnel_that_is_looked_into_is_cut() {
@@ -613,6 +613,8 @@ mod tests {
         }
     }
 
+    /// Each comparison reaches its target, and the program is as far from the kernel's limits (4,096 instructions, and
+    /// `net.core.optmem_max` for what it makes of them) whatever is looked for.
     #[test]
     fn every_combination_of_settings_makes_a_short_program() {
         let all = [
