@@ -156,6 +156,7 @@ impl Detector {
         let hands_down = !slower.is_empty() || targets.is_some();
         if hands_down {
             batch.note_only_target();
+            slower.iter_mut().for_each(|tracker| tracker.await_batch(batch));
         }
         first.look_up_rest();
         let mut sink = EventSink::new(timeline, events, wanted);

@@ -1,6 +1,7 @@
 //! Hints: two bits of each set for each kind of tag that its sources have. A slow rule passes over nearly all forged sources of a flood,
 //! and most by these alone.
 
+use crate::detect::memory::prefetch;
 use crate::detect::table::directory::Directory;
 use crate::detect::table::keys::Spot;
 use crate::detect::table::set::{AWAY, Head, TAG_SHIFT, WAYS};
@@ -11,6 +12,14 @@ impl Directory {
     pub(crate) fn is_nowhere(&self, spot: Spot) -> bool {
         let hint = hint(Self::wanted(spot));
         self.hints.get(spot.set as usize).is_some_and(|hints| hints & hint != hint)
+    }
+
+    /// Has what that looks at brought into the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_hints(&self, spot: Spot) {
+        if let Some(hints) = self.hints.get(spot.set as usize) {
+            prefetch(hints);
+        }
     }
 
     /// A head was put in a set in the place of another.

@@ -150,6 +150,23 @@ impl Tracker {
         self.rows.are_networks()
     }
 
+    /// In a flood, begins to fetch what is needed of a batch, before the faster rules look at it: when they have done so it is there. The
+    /// set only of those that are in the share.
+    pub(crate) fn await_batch(&mut self, batch: &Batch) {
+        self.is_awaited = self.thinning.is_on();
+        if !self.is_awaited {
+            return;
+        }
+        for (at, awaited) in self.awaited.iter_mut().enumerate().take(batch.as_slice().len()) {
+            let spot = self.directory.spot(batch.hash(at));
+            *awaited = spot;
+            self.directory.prefetch_hints(spot);
+            if self.thinning.takes(spot) {
+                self.directory.prefetch(spot);
+            }
+        }
+    }
+
     /// Observes what it was handed, and leaves in the list what it hands down in its turn.
     pub(crate) fn observe_handed(
         &mut self,
@@ -214,9 +231,10 @@ impl Tracker {
     fn passed_over(&self, batch: &Batch, list: &[Handed]) -> Marks {
         let mut passed_over = Marks::NONE;
         let is_now = list.last().is_some_and(|last| !self.rows.present.is_over(last.now));
-        if is_now && self.rows.concerns_all() {
+        if is_now && self.is_awaited && self.rows.concerns_all() {
             for (listed, handed) in list.iter().enumerate() {
-                let spot = self.directory.spot(batch.hash(handed.at()));
+                let spot = self.awaited[handed.at() % BATCH];
+                debug_assert_eq!(spot, self.directory.spot(batch.hash(handed.at())), "it was awaited");
                 let is_new = handed.what == What::CountNew;
                 let is_of_flood = is_new & self.directory.is_nowhere(spot) & !self.thinning.takes(spot);
                 passed_over.mark_if(is_of_flood, listed);
@@ -289,6 +307,8 @@ impl Tracker {
             true => few.take_for_many(),
         }
         let kept = few.lend();
+        // Before the batch others are looked at, and keys may be replaced.
+        self.is_awaited = false;
         if let Some((_, first)) = kept.iter().next() {
             // Nothing is tracked: time goes back to where the first of them came.
             self.start_over(first.now);

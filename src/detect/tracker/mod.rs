@@ -30,7 +30,7 @@ use crate::detect::sink::EventSink;
 use crate::detect::snapshot::Evicted;
 use crate::detect::table::eviction::EvictionQueue;
 use crate::detect::table::{Directory, Found, Probation, Ruling, Spot};
-use crate::detect::tuning::{DOORKEEPER, FEW_HOSTS, KEY_NANOS, LEAST_ROWS, QUANTA, SWEPT_AHEAD};
+use crate::detect::tuning::{BATCH, DOORKEEPER, FEW_HOSTS, KEY_NANOS, LEAST_ROWS, QUANTA, SWEPT_AHEAD};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -64,6 +64,9 @@ pub(super) struct Tracker {
     lookups: Lookups,
     /// Which new sources it looks at.
     thinning: Thinning,
+    /// In a flood: where the sources of a batch belong that the faster rules look at now; and whether that is so.
+    awaited: [Spot; BATCH],
+    is_awaited: bool,
     /// The hosts that were asked, for a rule that counts hosts.
     few_hosts: Option<FewHosts>,
 }
@@ -121,6 +124,8 @@ impl Tracker {
             retired: Retired::new(limits.max_sources)?,
             lookups: Lookups::NONE,
             thinning: Thinning::NEVER,
+            awaited: [Spot::FIRST; BATCH],
+            is_awaited: false,
             // A sweep of so few hosts would be found only when there are more.
             few_hosts: rule
                 .peers
