@@ -370,6 +370,9 @@ fn no_shipped_limit_cuts_off_a_page_that_the_exporter_can_have() {
     let readme = include_str!("../README.md");
     let said = format!("{exporter} + interfaces × ({interface} + {source} × sources)");
     assert!(readme.contains(&said), "the README does not say: {said}");
+    let runbook = include_str!("../alerts/runbooks/PortScanExporterDown.md");
+    let said = said.replace("sources", "`--publish.max-sources`");
+    assert!(runbook.contains(&said), "the runbook does not say: {said}");
     let bound = |number: &str| -> usize {
         let is_bound = |line: &&str| line.starts_with(&format!("| `{number}` |")) && line.contains(" to ");
         readme

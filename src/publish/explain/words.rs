@@ -47,6 +47,16 @@ impl KnownRule {
         format!("{} {} within {}{by}", self.threshold, self.counts, span(self.window_seconds))
     }
 
+    /// `25 hosts within 5m: 3 now, 44 at most, a scan is open, last hit 2026-01-01T00:00:00Z; PortScanSweep (warning) fires`.
+    fn line(&self) -> String {
+        let open = if self.open_scan { ", a scan is open" } else { "" };
+        let hit = self.last_hit.as_ref().map(|time| format!(", last hit {time}")).unwrap_or_default();
+        let fires = self.alert.as_ref().zip(self.severity.as_ref());
+        let fires =
+            fires.map(|(alert, severity)| format!("; {alert} ({severity}) fires")).unwrap_or_default();
+        format!("{}: {} now, {} at most{open}{hit}{fires}", self.words(), self.count, self.peak)
+    }
+
     fn is_of_network(&self) -> bool {
         self.subject == Subject::Network(0).label()
     }
@@ -319,15 +329,7 @@ impl Known {
         }
         rows.extend(self.by_many.iter().map(|scan| ("by many", scan.words())));
         rows.extend(self.replied());
-        rows.extend(self.slower().iter().map(|rule| {
-            let open = if rule.open_scan { ", a scan is open" } else { "" };
-            let hit = rule.last_hit.as_ref().map(|time| format!(", last hit {time}")).unwrap_or_default();
-            let fires = rule.alert.as_ref().zip(rule.severity.as_ref());
-            let fires =
-                fires.map(|(alert, severity)| format!("; {alert} ({severity}) fires")).unwrap_or_default();
-            let (count, peak) = (rule.count, rule.peak);
-            ("slower rule", format!("{}: {count} now, {peak} at most{open}{hit}{fires}", rule.words()))
-        }));
+        rows.extend(self.slower().iter().map(|rule| ("slower rule", rule.line())));
         rows
     }
 }
