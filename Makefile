@@ -3,7 +3,7 @@
 # make test               installs what the tests need and runs everything that CI runs
 # make lint, make bench
 # make static             target/dist/portscan_exporter: one binary for any Linux, with glibc and libpcap inside (on Debian)
-# make image              the container image portscan_exporter, with docker or podman
+# make image [BUILDER=…]  the container image portscan_exporter, with docker if its daemon answers, else with podman
 # make deb, make rpm      target/debian/*.deb, target/generate-rpm/*.rpm
 # make sbom               target/dist/portscan_exporter.cdx.json: what is inside the program, as CycloneDX
 # make release            all of these with their checksums in target/dist
@@ -14,6 +14,8 @@
 .POSIX:
 CARGO ?= cargo
 BIN = target/release/portscan_exporter
+# A client without a daemon builds nothing.
+BUILDER ?= $$(if docker info >/dev/null 2>&1; then echo docker; else command -v podman; fi)
 SUDO = $$([ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the tests use beside Rust: real scanners, Prometheus, Alertmanager, journald and systemd, all from Debian.
@@ -47,7 +49,8 @@ static:
 	deploy/static.sh
 
 image: static
-	@builder=$$(command -v docker || command -v podman) || { echo "install docker or podman, then try again" >&2; exit 1; }; \
+	@builder=$(BUILDER); \
+	  [ -n "$$builder" ] || { echo "no Docker daemon answers, and there is no podman: install one, then try again" >&2; exit 1; }; \
 	  "$$builder" build --build-arg PREBUILT=yes --build-arg REVISION="$$(git rev-parse --short=12 HEAD 2>/dev/null)" \
 	  -f deploy/container/Containerfile -t portscan_exporter .
 

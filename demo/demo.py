@@ -104,15 +104,17 @@ class Mailbox(socketserver.StreamRequestHandler):
 def namespaces():
     """Two namespaces with a cable between them; gives what runs a command in the watched one, and in the scanner's."""
     unshare = [program("unshare"), "--net"] if os.geteuid() == 0 else [program("unshare"), "--user", "--map-root-user", "--net"]
-    room = "ip link set lo up && echo here && exec sleep 600"
-    watched = subprocess.Popen(unshare + ["sh", "-c", room], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    # A namespace is there as long as this program, and that as long as the demo holds the other end of its input, however it ends.
+    room = "ip link set lo up && echo here && exec cat >/dev/null"
+    held = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
+    watched = subprocess.Popen(unshare + ["sh", "-c", room], stderr=subprocess.PIPE, **held)
     started.append(watched)
     if watched.stdout.readline() != b"here\n":
         root = f"as root: sudo python3 {' '.join(sys.argv)}"
         fail(f"cannot make a network namespace ({root}): " + watched.stderr.read().decode().strip())
     enter = [program("nsenter"), "--net"] + ([] if os.geteuid() == 0 else ["--user", "--preserve-credentials"])
     inside = [*enter, "-t", str(watched.pid)]
-    scanner = subprocess.Popen([*inside, "unshare", "--net", "sh", "-c", room], stdout=subprocess.PIPE, start_new_session=True)
+    scanner = subprocess.Popen([*inside, "unshare", "--net", "sh", "-c", room], **held)
     started.append(scanner)
     scanner.stdout.readline()
     outside = [*enter, "-t", str(scanner.pid)]

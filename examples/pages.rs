@@ -29,8 +29,12 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn write_page(folder: &Path, command: clap::Command) -> io::Result<()> {
+fn write_page(folder: &Path, mut command: clap::Command) -> io::Result<()> {
     let mut page = Vec::new();
+    // As --help has it: clap_mangen's own names forty flags, and none of their values.
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").trim_start_matches(NAME).trim_start().replace('-', "\\-");
+    let synopsis = format!("\\fB{NAME}\\fR {usage}");
     let name = command.get_name().to_owned();
     let source = concat!("portscan_exporter ", env!("CARGO_PKG_VERSION"));
     Man::new(command)
@@ -40,5 +44,9 @@ fn write_page(folder: &Path, command: clap::Command) -> io::Result<()> {
         .source(source)
         .manual("System Administration")
         .render(&mut page)?;
-    fs::write(folder.join(format!("{name}.8")), page)
+    let page = String::from_utf8(page).map_err(io::Error::other)?;
+    let is_synopsis = |at: usize| page.lines().nth(at.wrapping_sub(1)) == Some(".SH SYNOPSIS");
+    let line = |(at, line)| if is_synopsis(at) { &*synopsis } else { line };
+    let lines: Vec<&str> = page.lines().enumerate().map(line).collect();
+    fs::write(folder.join(format!("{name}.8")), lines.join("\n") + "\n")
 }

@@ -100,6 +100,7 @@ fn alertmanager_accepts_its_configuration_and_routes_every_alert() {
         ("alertname=PortScanDetected severity=critical source=198.51.100.7", "wide-scans"),
         ("alertname=PortScanFleet severity=warning source=198.51.100.7", "scans"),
         ("alertname=PortScanFleet severity=critical source=198.51.100.7", "wide-scans"),
+        ("alertname=PortScanSweep severity=warning source=198.51.100.7", "scans"),
         ("alertname=PortScanFleetSweep severity=warning source=198.51.100.7", "scans"),
         ("alertname=PortScanFleetSweep severity=warning source=203.0.113.191", "nobody"),
         ("alertname=PortScanFleetSampleDiffers severity=warning", "health"),

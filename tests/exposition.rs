@@ -178,6 +178,17 @@ fn slower() -> Vec<detect::Snapshot> {
         sources: vec![source("203.0.113.79", 61, 1, 61)],
         ..quiet.clone()
     };
+    let hops = detect::Snapshot {
+        window_nanos: 600_000_000_000,
+        threshold: 60,
+        subject: detect::Subject::Network(48),
+        counters: counters([39, 0, 0, 0], 40, 41),
+        open_scans: [5, 0, 0, 0],
+        peak_distinct_ports: 62,
+        tracked_sources: 42,
+        tracked_sources_limit: 12_288,
+        ..quiet.clone()
+    };
     let many = detect::Snapshot {
         window_nanos: 180_000_000_000,
         threshold: 100,
@@ -190,7 +201,7 @@ fn slower() -> Vec<detect::Snapshot> {
         tracked_sources_limit: 384,
         ..quiet
     };
-    vec![sweeps, slow, many]
+    vec![sweeps, slow, hops, many]
 }
 
 fn lost() -> InterfaceSnapshot {
@@ -330,6 +341,72 @@ fn no_page_has_more_series_than_the_readme_says() {
     let series = String::from_utf8(page).unwrap().lines().filter(|line| !line.starts_with('#')).count();
     let readme = include_str!("../README.md");
     assert!(readme.contains(&format!("comes to {series} at most")), "{series} series");
+}
+
+/// The most that the exporter can be told to publish: as many interfaces as patterns may mean, as many sources as may have series, all of
+/// them named and answered. A page beyond a limit of Prometheus is lost whole, and all alerts with it.
+#[test]
+fn no_shipped_limit_cuts_off_a_page_that_the_exporter_can_have() {
+    let series = |interfaces: usize, sources: usize| {
+        let mut full = scanned();
+        let one = PublishedSource {
+            answered_ports: Some(3),
+            peak_unanswered_ports: Some(4),
+            name: Name::new("internal_scanner"),
+            ..full.detection.sources[0]
+        };
+        let source = |n| PublishedSource { source: Source::of(Ipv4Addr::from_bits(n).into(), 64), ..one };
+        full.detection.sources = (0..sources as u32).map(source).collect();
+        full.detection.slower.iter_mut().for_each(|rule| rule.sources.clear());
+        (full.detection.named_hits, full.sample) = (ByName::default(), None);
+        let named = |n| Arc::new(InterfaceSnapshot { interface: format!("eth{n}"), ..full.clone() });
+        let interfaces: Vec<_> = (0..interfaces).map(named).collect();
+        let page = String::from_utf8(metrics::render(&interfaces, Some(&state()))).unwrap();
+        page.lines().filter(|line| !line.starts_with('#')).count()
+    };
+    let (exporter, interface) = (2 * series(1, 0) - series(2, 0), series(2, 0) - series(1, 0));
+    let source = series(1, 1) - series(1, 0);
+    assert_eq!(series(3, 50), exporter + 3 * (interface + 50 * source), "the formula");
+    let readme = include_str!("../README.md");
+    let said = format!("{exporter} + interfaces × ({interface} + {source} × sources)");
+    assert!(readme.contains(&said), "the README does not say: {said}");
+    let runbook = include_str!("../alerts/runbooks/PortScanExporterDown.md");
+    let said = said.replace("sources", "`--publish.max-sources`");
+    assert!(runbook.contains(&said), "the runbook does not say: {said}");
+    let bound = |number: &str| -> usize {
+        let is_bound = |line: &&str| line.starts_with(&format!("| `{number}` |")) && line.contains(" to ");
+        readme
+            .lines()
+            .find(is_bound)
+            .unwrap()
+            .split(" to ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let most =
+        exporter + bound("--capture.max-interfaces") * (interface + bound("--publish.max-sources") * source);
+    assert!(most > 1_000_000, "does this test still read the bounds? {most}");
+    for file in
+        ["prometheus.yml", "kubernetes/podmonitor.yaml", "helm/portscan-exporter/templates/podmonitor.yaml"]
+    {
+        let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let is_set = |line: &&str| !line.trim_start().starts_with(['#', '{']);
+        for (key, value) in text.lines().filter(is_set).filter_map(|line| line.split_once(':')) {
+            let key = key.trim_start_matches([' ', '-']).to_lowercase().replace('_', "");
+            // Of bytes, targets and labels there is none either.
+            assert!(!key.ends_with("limit") || key == "samplelimit", "{file}: {key}");
+            if key == "samplelimit" {
+                let limit: usize = value.trim().parse().unwrap();
+                assert!(limit == 0 || limit >= most, "{file}: a page can have {most} series, not {limit}");
+            }
+        }
+    }
 }
 
 fn promtool_finds(page: &[u8]) -> String {

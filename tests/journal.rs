@@ -429,6 +429,12 @@ fn the_catalog_explains_every_record() {
         .chain(["storm", "common", "latest_hit"])
         .map(|name| format!("PORTSCAN_{}", name.to_uppercase()))
         .collect();
+    // Any local user can forge the name, so it says by which unit; and a record can have one port, or one host.
+    for line in text.lines().skip(1) {
+        assert_eq!(line.contains("journalctl"), line.contains("journalctl -u portscan_exporter "), "{line}");
+        let plural = ["_PORTS@ ", "_HOSTS@ ", "_PROBES@ ", "_SUPPRESSED@ ", "_LOST@ "];
+        assert!(!plural.iter().any(|number| line.contains(number)), "{line}");
+    }
     for name in text.split('@').filter(|word| word.starts_with("PORTSCAN_") && !word.contains(' ')) {
         assert!(known.iter().any(|known| known == name), "{name} is no field");
     }

@@ -42,6 +42,17 @@ fn the_series_are_as_many_as_it_says() {
     assert!(README.contains(&format!("at most {more} series for each host with one interface")), "{more}");
 }
 
+/// A pattern would take whatever else lies beside it.
+#[test]
+fn the_package_to_install_is_the_one_that_is_made() {
+    let cargo = include_str!("../Cargo.toml");
+    let (_, deb) = cargo.split_once("[package.metadata.deb]\nname = \"").expect("a package");
+    let name = deb.split('"').next().unwrap_or_default();
+    let file = format!("apt install ./target/debian/{name}_{}-1_amd64.deb`", env!("CARGO_PKG_VERSION"));
+    assert!(README.contains(&file), "the README does not say: {file}");
+    assert!(!README.contains("*.deb") && !README.contains("*.rpm"));
+}
+
 /// To a heading of the page, or to a file.
 #[test]
 fn every_link_leads_somewhere() {

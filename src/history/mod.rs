@@ -53,7 +53,7 @@ pub fn run(flags: &ScansFlags, exporter: Option<(ListenAddress, Credentials)>) -
     found.scans.reverse();
     Ok(match flags.format {
         AnswerFormat::Json => print::json(&found.scans),
-        AnswerFormat::Text => print::text(&found, asked.since, &teller),
+        AnswerFormat::Text => print::text(&found, asked.since, &teller, &flags.unit),
     })
 }
 

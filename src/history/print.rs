@@ -38,8 +38,8 @@ pub(super) fn json(scans: &[Told]) -> String {
     text
 }
 
-/// The table, and how many there are.
-pub(super) fn text(found: &Found, since: Timestamp, teller: &str) -> String {
+/// The table, and how many there are. By the unit, if one is named, further records are looked for.
+pub(super) fn text(found: &Found, since: Timestamp, teller: &str, unit: &str) -> String {
     let mut text = table(&found.scans);
     let sources: BTreeSet<_> = found.scans.iter().map(|scan| cell(scan, &["source"])).collect();
     let counted = |count: usize, what: &str| match count {
@@ -74,7 +74,8 @@ pub(super) fn text(found: &Found, since: Timestamp, teller: &str) -> String {
             _ => String::from("PORTSCAN_EVENT=storm_ended"),
         };
         let storms = counted(found.storms.len(), "storm");
-        let _ = writeln!(text, "{storms} of sources that look alike: journalctl {which}");
+        let unit = if unit.is_empty() { String::new() } else { format!("-u {} ", printable(unit)) };
+        let _ = writeln!(text, "{storms} of sources that look alike: journalctl {unit}{which}");
     }
     text
 }
@@ -113,7 +114,8 @@ fn cell(scan: &Told, names: &[&str]) -> String {
     let Some((name, value)) = names.iter().find_map(|name| Some((*name, scan.get(*name)?))) else {
         return String::new();
     };
-    let is_least = scan.get("lower_bound") == Some(&Value::Bool(true));
+    // An open scan has asked for so many by its last record.
+    let is_least = scan.get("lower_bound") == Some(&Value::Bool(true)) || is_open(scan);
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) if parse_rfc3339(text).is_some() => text.replace('T', " ").replace('Z', ""),
@@ -153,8 +155,11 @@ fn duration(scan: &Told) -> String {
     // Who reads minutes does not ask for milliseconds.
     let step = if nanos < 10_000_000_000 { 1_000_000 } else { 1_000_000_000 };
     let span = write_duration(Duration::from_nanos(nanos / step * step));
-    let is_open = scan.get("ended").is_none_or(Value::is_null);
-    if is_open { format!("{span}, open") } else { span }
+    if is_open(scan) { format!("{span}, open") } else { span }
+}
+
+fn is_open(scan: &Told) -> bool {
+    scan.get("ended").is_none_or(Value::is_null)
 }
 
 #[cfg(test)]
@@ -183,6 +188,7 @@ mod tests {
             &Found { scans, is_cut: false, withheld: 3, storms: std::iter::once("1f".into()).collect() },
             after(0),
             "the journal",
+            "portscan_exporter",
         );
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
@@ -223,6 +229,7 @@ mod tests {
             ]
         );
         assert!(shown.contains("210ms, open"), "{shown}");
+        assert!(lines[2].contains(&"≥20"), "{shown}");
         assert!(!shown.contains('\u{1b}'), "{shown}");
         assert!(
             shown.contains("\n2 scans by 2 sources since 2026-11-23 10:00:00 UTC: what the journal has\n"),
@@ -231,11 +238,11 @@ mod tests {
         assert!(
             shown.ends_with(
                 "3 hits more were not written: they came in a flood or a storm\n\
-                 1 storm of sources that look alike: journalctl PORTSCAN_STORM=1f\n"
+                 1 storm of sources that look alike: journalctl -u portscan_exporter PORTSCAN_STORM=1f\n"
             ),
             "{shown}"
         );
-        let none = text(&Found::default(), after(0), "the journal");
+        let none = text(&Found::default(), after(0), "the journal", "");
         assert_eq!(none, "no scans since 2026-11-23 10:00:00 UTC in what the journal has\n");
     }
 }

@@ -38,6 +38,8 @@ const HOSTS: usize = 200;
 struct Page {
     /// Published sources and their peaks.
     sources: Vec<(String, u32)>,
+    /// Those that swept, and how many hosts.
+    swept: Vec<(String, u32)>,
     hits: u64,
     suppressed: u64,
     evicted: u64,
@@ -52,6 +54,7 @@ impl Default for Page {
     fn default() -> Self {
         Page {
             sources: Vec::new(),
+            swept: Vec::new(),
             hits: 0,
             suppressed: 0,
             evicted: 0,
@@ -71,6 +74,7 @@ impl Page {
         };
         let eth0 = "{interface=\"eth0\"}";
         put("portscan_threshold_ports", "{window=\"10s\"}", 20);
+        put("portscan_threshold_hosts", "{window=\"5m\"}", 25);
         put("process_start_time_seconds", "", 1_000_000_000);
         put("portscan_exporter_build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
         put("portscan_config_last_reload_successful", "", 1);
@@ -85,6 +89,10 @@ impl Page {
         for (source, peak) in &self.sources {
             let labels = format!("{{interface=\"eth0\",source=\"{source}\",window=\"10s\"}}");
             put("portscan_source_peak_distinct_ports", &labels, (*peak).into());
+        }
+        for (source, peak) in &self.swept {
+            let labels = format!("{{interface=\"eth0\",source=\"{source}\",window=\"5m\"}}");
+            put("portscan_source_peak_distinct_hosts", &labels, (*peak).into());
         }
         page
     }
@@ -380,7 +388,7 @@ fn storm() -> Page {
 
 /// The same exporter when the peaks have left the hold.
 fn over(page: &Page) -> Page {
-    Page { sources: Vec::new(), suppressed: 0, ..page.clone() }
+    Page { sources: Vec::new(), swept: Vec::new(), suppressed: 0, ..page.clone() }
 }
 
 /// What happens, from the first packet until everything must have been said.
@@ -392,28 +400,37 @@ fn tell_the_stories(world: &World, pace: Pace) {
     let both = scan(&[("198.51.100.3", 40), ("198.51.100.4", 30)]);
     let fleet = scan(&[("198.51.100.5", 1000)]);
     let restarted = scan(&[("198.51.100.6", 25)]);
+    // Who scans, so that there is a message, then sweeps, and makes a storm before the next message about him would be due.
+    let scanned = scan(&[("198.51.100.8", 40)]);
+    let swept = Page { swept: vec![("198.51.100.8".to_owned(), 30)], ..scanned.clone() };
+    let mut hidden = Page { swept: swept.swept.clone(), ..storm() };
+    hidden.sources.extend(scanned.sources.clone());
     let sinking = Page { up: false, dropped: (5000, 10_000), ..Page::default() };
     world.set(&hosts("one", 1, 1), &one);
     world.set(&hosts("wide", 1, 1), &wide);
     world.set(&hosts("two", 1, 1), &first);
     world.set(&hosts("storm", 1, 1), &storm());
+    world.set(&hosts("swept", 1, 1), &scanned);
     world.set(&hosts("restart", 1, 1), &restarted);
     world.set(&hosts("sinking", 1, 1), &sinking);
     // The scanner goes through the fleet: the last fifty hosts come when the message has long been sent.
     world.set(&hosts("fleet", 1, HOSTS - 50), &fleet);
     thread::sleep(hold / 2);
     world.set(&hosts("two", 1, 1), &both);
+    world.set(&hosts("swept", 1, 1), &swept);
     world.set(&hosts("restart", 1, 1), &Page { silent: true, ..Page::default() });
     // A restart takes less than the two minutes after which an exporter counts as down.
     thread::sleep(hold / 5);
     world.set(&hosts("restart", 1, 1), &Page::default());
     thread::sleep(hold / 2);
     world.set(&hosts("fleet", HOSTS - 49, HOSTS), &fleet);
+    world.set(&hosts("swept", 1, 1), &hidden);
     for (job, page) in [("one", &one), ("wide", &wide), ("storm", &storm())] {
         world.set(&hosts(job, 1, 1), &over(page));
     }
     thread::sleep(hold);
     world.set(&hosts("two", 1, 1), &over(&both));
+    world.set(&hosts("swept", 1, 1), &over(&hidden));
     world.set(&hosts("fleet", 1, HOSTS), &over(&fleet));
     // Until the storm's alert is over (ten minutes), and a group_interval after it.
     thread::sleep(hold * 2);
@@ -438,17 +455,21 @@ fn count_messages(pace: Pace) -> Result<(), String> {
     let directory = directory.path();
     fs::write(directory.join("portscan.tmpl"), TEMPLATES).unwrap();
     let world = World::default();
-    let jobs =
-        [("one", 1), ("wide", 1), ("two", 1), ("fleet", HOSTS), ("storm", 1), ("restart", 1), ("sinking", 1)];
-    for (job, count) in jobs {
+    let single = ["one", "wide", "two", "storm", "swept", "restart", "sinking"];
+    let jobs = single.map(|job| (job, 1)).into_iter().chain([("fleet", HOSTS)]).collect::<Vec<_>>();
+    for &(job, count) in &jobs {
         world.set(&hosts(job, 1, count), &Page::default());
     }
     let (_right, sink, port) = alertmanager(directory, "right", CONFIG, pace);
     let inhibitions = CONFIG.matches("  - source_matchers").count();
+    let route = CONFIG.find("        # As well, so that a sweep").expect("the route of sweeps");
+    let length = CONFIG[route..].find("    - matchers:\n        - alertname =~ \"PortScan(Storm").unwrap();
+    let together = format!("{}{}", &CONFIG[..route], &CONFIG[route + length..]);
     let wrong: Vec<_> = (0..inhibitions)
-        .map(|left_out| {
-            alertmanager(directory, &format!("wrong{left_out}"), &without_inhibition(Some(left_out)), pace)
-        })
+        .map(|left_out| without_inhibition(Some(left_out)))
+        .chain([together])
+        .enumerate()
+        .map(|(left_out, config)| alertmanager(directory, &format!("wrong{left_out}"), &config, pace))
         .collect();
     let mut ports = vec![port];
     ports.extend(wrong.iter().map(|(_, _, port)| *port));
@@ -477,7 +498,10 @@ fn count_messages(pace: Pace) -> Result<(), String> {
         "mail: Port scan from 198.51.100.4 on two1 within 10s",
         "mail: Port scan from 198.51.100.5 on several hosts of job portscan-fleet within 10s",
         "mail: Port scan from 198.51.100.6 on restart1 within 10s",
+        "mail: Port scan from 198.51.100.8 on swept1 within 10s",
         "mail: Storm of port scans: 100 sources at once in job portscan-storm",
+        "mail: Storm of port scans: 101 sources at once in job portscan-swept",
+        "mail: Sweep of many hosts from 198.51.100.8, seen on swept1 within 5m",
         "mail: Wide port scan from 198.51.100.2 on wide1 within 10s",
         "pager: ",
         "pager: No capture on eth0 of sinking1",
@@ -487,7 +511,7 @@ fn count_messages(pace: Pace) -> Result<(), String> {
     }
     for (left_out, (_, sink, _)) in wrong.iter().enumerate() {
         if sink.sent() == sent {
-            return Err(format!("nobody misses the inhibition {left_out}"));
+            return Err(format!("nobody misses the inhibition {left_out} (the last: the route of sweeps)"));
         }
     }
     // Small, also where two hundred alerts are one message.

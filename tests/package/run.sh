@@ -11,15 +11,16 @@ step "lintian: $deb"
 # Not uploaded to Debian: it closes no bug. It keeps the names of its functions, for backtraces.
 lintian --allow-root --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs,unstripped-binary-or-object "$deb"
 
-# The next version, as a package of the same files.
-next=target/debian/upgrade
+# The next version, as a package of the same files; not beside it, where somebody would install it by a pattern.
+next=target/check-deb/upgrade
 rm -rf "$next"
+mkdir -p target/check-deb
 dpkg-deb -R "$deb" "$next"
 sed -i 's/^Version: .*/Version: 9.0.0-1/' "$next/DEBIAN/control"
 echo "# A comment that the new version brings." >>"$next/etc/default/portscan_exporter"
-dpkg-deb --root-owner-group -b "$next" target/debian/upgrade.deb >/dev/null
+dpkg-deb --root-owner-group -b "$next" target/check-deb/upgrade.deb >/dev/null
 
-boot --bind-ro="$PWD/$deb:/root/first.deb" --bind-ro="$PWD/target/debian/upgrade.deb:/root/next.deb"
+boot --bind-ro="$PWD/$deb:/root/first.deb" --bind-ro="$PWD/target/check-deb/upgrade.deb:/root/next.deb"
 
 step "install"
 inside dpkg -i /root/first.deb | tail -3

@@ -2,7 +2,7 @@
 //! makes the pictures in docs/ of a real running scan.
 
 use super::scans::{event, over};
-use portscan_exporter::detect::EventKind;
+use portscan_exporter::detect::{EventKind, Source};
 use portscan_exporter::publish::recent::Recent;
 use std::process::Command;
 use std::sync::Arc;
@@ -71,5 +71,37 @@ fn the_page_shows_scans_in_every_light_and_width_and_says_nothing_on_the_console
             assert!(dom.contains(shown), "{words:?}: no {shown} in {dom}");
         }
         assert!(!dom.contains("class=\"stale\""), "{words:?}");
+    }
+}
+
+/// Addresses and ages in one piece, no column that no scan has anything for, and nothing beyond the edge of the window.
+#[test]
+fn a_table_breaks_no_address_and_a_narrower_window_gets_cards() {
+    let recent = Arc::new(Recent::new(7));
+    let mut sixth = event(EventKind::Hit, 7, 1000);
+    sixth.scan.source = Source::of("2001:db8:1:abcd::7".parse().unwrap(), 64);
+    recent.put(&Arc::from("eth0"), sixth);
+    recent.put(&Arc::from("eth0"), event(EventKind::Ended, 207, 1000));
+    let reply = over(&recent).get("/");
+    let page = reply.text();
+    for (column, is_there) in [("Source", true), ("Evidence", true), ("Known as", false), ("Answered", false)]
+    {
+        assert_eq!(page.contains(&format!("<th scope=\"col\">{column}</th>")), is_there, "{column}: {page}");
+        assert_eq!(page.contains(&format!("data-label=\"{column}\"")), is_there, "{column}: {page}");
+    }
+    // The page may run nothing but its own script; a copy of it may measure.
+    let (before, _) = page.split_once("<script>").unwrap();
+    let measure = "<script>const whole = e => e.getClientRects().length === 1;\
+        const numbers = [...document.querySelectorAll('td .address, td time')];\
+        document.body.append(`measured ${numbers.filter(whole).length} of ${numbers.length}, \
+        ${Math.max(0, document.documentElement.scrollWidth - innerWidth)} beyond`)</script>";
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("page.html");
+    std::fs::write(&copy, format!("{before}{measure}")).unwrap();
+    for width in [500, 800, 1153, 1200, 1440] {
+        let url = format!("file://{}", copy.display());
+        let (dom, _) = chromium(&url, &[&format!("--window-size={width},900")], true);
+        let said = dom.rsplit("measured ").next().unwrap_or_default();
+        assert!(said.starts_with("6 of 6, 0 beyond"), "{width}: {said}");
     }
 }

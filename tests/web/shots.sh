@@ -43,6 +43,6 @@ shot() {
         --window-size="$size" --virtual-time-budget=6000 --screenshot="$docs/page-$name.png" "$@" http://127.0.0.1:10220/ 2>"$work/$name.log"
     ! grep CONSOLE "$work/$name.log"
 }
-shot light 1100,900
-shot dark 1100,900 --blink-settings=preferredColorScheme=0
+shot light 1200,1000
+shot dark 1200,1000 --blink-settings=preferredColorScheme=0
 shot phone 500,1100 --blink-settings=preferredColorScheme=0

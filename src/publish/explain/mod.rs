@@ -440,12 +440,13 @@ mod tests {
             count: peak,
             peak,
             open_scan: peak >= threshold,
-            last_hit: None,
+            last_hit: (peak >= threshold).then(|| explanation(0).time),
             evidence: None,
         };
         let told = |hosts, ports| {
             let slower = vec![by_rule(true, 25, 300, hosts), by_rule(false, 60, 3600, ports)];
-            let explanation = Explanation { slower, tracked: Tracked::No, ..explanation(0) };
+            let explanation =
+                Explanation { slower, tracked: Tracked::No, distinct_hosts: hosts, ..explanation(0) };
             let mut snapshot = fixture::quiet("eth0").detection;
             for rule in &explanation.slower {
                 let mut shown = fixture::quiet("eth0").detection;
@@ -475,6 +476,11 @@ mod tests {
             ),
             (30, 1, "PortScanSweep (warning) fires: it probed 30 hosts, and 25 within 5m are a sweep"),
             (1, 61, "PortScanDetected (warning) fires: it probed 61 ports, and 60 within 1h are a scan"),
+            (
+                30,
+                61,
+                "PortScanSweep (warning) fires: it probed 30 hosts, and 25 within 5m are a sweep; and PortScanDetected (warning): it probed 61 ports, and 60 within 1h are a scan",
+            ),
             (0, 0, "no alert: it is not tracked"),
         ] {
             let told = told(hosts, ports);
@@ -484,6 +490,16 @@ mod tests {
             assert_eq!(counts, [("ports", 0), ("hosts", hosts), ("ports", ports)]);
             let text = Answer { asked: String::from("198.51.100.7"), interfaces: vec![told] }.text();
             assert!(text.contains(&format!("  slower rule 60 ports within 1h: {ports} now")), "{text}");
+            // What the lines before say is of the first rule.
+            assert!(text.contains("  last hit    none known, by the first rule\n"), "{text}");
+            assert!(text.contains("  open scan   no, by the first rule\n"), "{text}");
+            if hosts == 30 {
+                let time = rfc3339(explanation(0).time);
+                let line =
+                    format!("30 at most, a scan is open, last hit {time}; PortScanSweep (warning) fires\n");
+                assert!(text.contains(&line), "{text}");
+                assert!(text.contains("  hosts       about 30, by the first rule\n"), "{text}");
+            }
         }
     }
 

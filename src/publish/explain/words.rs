@@ -7,6 +7,9 @@ use crate::text::units::write_duration;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+/// So many hosts are counted exactly, more are estimated (`detect::distinct::hosts`).
+const EXACT_HOSTS: u32 = 7;
+
 impl Answer {
     /// For people. What came over the network cannot steer a terminal.
     pub fn text(&self) -> String {
@@ -42,6 +45,16 @@ impl KnownRule {
     fn words(&self) -> String {
         let by = if self.is_of_network() { format!(" by {}", self.source) } else { String::new() };
         format!("{} {} within {}{by}", self.threshold, self.counts, span(self.window_seconds))
+    }
+
+    /// `25 hosts within 5m: 3 now, 44 at most, a scan is open, last hit 2026-01-01T00:00:00Z; PortScanSweep (warning) fires`.
+    fn line(&self) -> String {
+        let open = if self.open_scan { ", a scan is open" } else { "" };
+        let hit = self.last_hit.as_ref().map(|time| format!(", last hit {time}")).unwrap_or_default();
+        let fires = self.alert.as_ref().zip(self.severity.as_ref());
+        let fires =
+            fires.map(|(alert, severity)| format!("; {alert} ({severity}) fires")).unwrap_or_default();
+        format!("{}: {} now, {} at most{open}{hit}{fires}", self.words(), self.count, self.peak)
     }
 
     fn is_of_network(&self) -> bool {
@@ -100,6 +113,16 @@ impl Known {
         let what = if counts == "hosts" { "sweep" } else { "scan" };
         let window = span(rule.window_seconds);
         format!("{who} probed {peak} {counts}, and {threshold} within {window} are a {what}")
+    }
+
+    /// What fires beside that, by other rules: `; and PortScanSweep (warning): it probed 44 hosts, and 25 within 5m are a sweep`.
+    fn by_others(&self, first: Option<&KnownRule>) -> String {
+        let others = self.rules.iter().filter(|rule| first.is_none_or(|first| !std::ptr::eq(*rule, first)));
+        let fires = |rule: &KnownRule| {
+            let (alert, severity) = (rule.alert.as_ref()?, rule.severity.as_ref()?);
+            Some(format!("; and {alert} ({severity}): {}", Self::scanned(rule, &self.source)))
+        };
+        others.filter_map(fires).collect()
     }
 
     /// Why it is not as bad as that.
@@ -178,7 +201,11 @@ impl Known {
         match (explanation.ignored, &self.alert, &self.severity) {
             (_, Some(alert), Some(severity)) if fires.is_some_and(|rule| rule.published) => {
                 let scanned = fires.map(|rule| Self::scanned(rule, &self.source)).unwrap_or_default();
-                format!("{alert} ({severity}) fires: {scanned}{}", self.but(alert, severity))
+                format!(
+                    "{alert} ({severity}) fires: {scanned}{}{}",
+                    self.but(alert, severity),
+                    self.by_others(fires)
+                )
             }
             (_, Some(alert), _) if self.max_sources == 0 => {
                 format!(
@@ -245,6 +272,8 @@ impl Known {
     fn rows(&self) -> Vec<(&'static str, String)> {
         let least = if self.lower_bound { "at least " } else { "" };
         let never = |time: &Option<String>| time.clone().unwrap_or_else(|| String::from("none known"));
+        // The others have lines of their own.
+        let by_first = if self.slower().is_empty() { "" } else { ", by the first rule" };
         let ignored = match (&self.ignored, &self.ignored_network) {
             (None, _) => String::from("no"),
             (Some(_), Some(network)) => format!("by {network} in ignore.sources"),
@@ -264,7 +293,7 @@ impl Known {
             (
                 "ports",
                 format!(
-                    "{least}{} now, {least}{} at most within {}",
+                    "{least}{} now, {least}{} at most within {}{by_first}",
                     self.distinct_ports,
                     self.peak_distinct_ports,
                     span(self.hold_seconds)
@@ -272,9 +301,9 @@ impl Known {
             ),
             ("rule", format!("{} ports within {}", self.threshold, span(self.window_seconds))),
             ("last probe", never(&self.last_probe)),
-            ("last hit", never(&self.last_hit)),
-            ("open scan", String::from(if self.open_scan { "yes" } else { "no" })),
-            ("tracked", self.tracked.clone()),
+            ("last hit", never(&self.last_hit) + by_first),
+            ("open scan", String::from(if self.open_scan { "yes" } else { "no" }) + by_first),
+            ("tracked", self.tracked.clone() + by_first),
             ("series", self.series()),
             ("ignored", ignored),
             ("all ports", ports),
@@ -289,7 +318,8 @@ impl Known {
         // Of a network no hosts are counted.
         if !self.is_network() {
             let after_rule = 1 + rows.iter().position(|(name, _)| *name == "rule").unwrap_or(0);
-            rows.insert(after_rule, ("hosts", self.distinct_hosts.to_string()));
+            let about = if self.distinct_hosts > EXACT_HOSTS { "about " } else { "" };
+            rows.insert(after_rule, ("hosts", format!("{about}{}{by_first}", self.distinct_hosts)));
         }
         if !self.ignored_pairs.is_empty() {
             rows.push(("pairs", format!("do not count: {}", some(&self.ignored_pairs, "; "))));
@@ -299,10 +329,7 @@ impl Known {
         }
         rows.extend(self.by_many.iter().map(|scan| ("by many", scan.words())));
         rows.extend(self.replied());
-        rows.extend(self.slower().iter().map(|rule| {
-            let open = if rule.open_scan { ", a scan is open" } else { "" };
-            ("slower rule", format!("{}: {} now, {} at most{open}", rule.words(), rule.count, rule.peak))
-        }));
+        rows.extend(self.slower().iter().map(|rule| ("slower rule", rule.line())));
         rows
     }
 }

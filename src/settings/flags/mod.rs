@@ -125,7 +125,7 @@ pub struct DetectionFlags {
     /// Distinct ports within it at which a source counts as scanning, for each window one; 0 turns the slow rule off
     #[arg(long = SLOW_THRESHOLD.name, value_name = "PORTS", global = true, value_delimiter = ',', value_parser = whole_number)]
     pub slow_threshold: Vec<u32>,
-    /// Window of the rule for sweeps, which see gateways and mirror ports only
+    /// Window of the rule for sweeps, which only gateways and mirror ports see
     #[arg(long = SWEEP_WINDOW.name, value_name = "DURATION", global = true, value_parser = parse_duration)]
     pub sweep_window: Option<Duration>,
     /// Distinct hosts within it at which a source counts as sweeping; 0 turns the rule off
@@ -211,7 +211,7 @@ pub struct WebFlags {
     /// Serve on the sockets systemd passes instead of on addresses
     #[arg(long = "web.systemd-socket", conflicts_with = "listen_addresses")]
     pub systemd_socket: bool,
-    /// Most requests served at the same time
+    /// Most scrapes answered at the same time
     #[arg(long = MAX_REQUESTS.name, value_name = "REQUESTS", default_value_t = MAX_REQUESTS.default,
           value_parser = whole_number)]
     pub max_requests: u32,

@@ -89,14 +89,20 @@ fn write_scans(page: &mut String, View { scans, hits, now, .. }: &View<'_>) {
         scans.len(),
         shown.len()
     );
-    for (label, _) in COLUMNS.iter().filter(|(_, column)| column.is_there()) {
+    let cells = |(label, column): &(&'static str, Column)| -> (&str, Vec<String>) {
+        (label, shown.iter().map(|kept| column.write(kept, *now)).collect())
+    };
+    // What no scan has would only take room from what they have.
+    let has_some = |(_, cells): &(&str, Vec<String>)| cells.iter().any(|cell| !cell.is_empty());
+    let columns: Vec<_> = COLUMNS.iter().map(cells).filter(has_some).collect();
+    for (label, _) in &columns {
         let _ = write!(page, "<th scope=\"col\">{label}</th>");
     }
     page.push_str("</tr></thead><tbody>");
-    for kept in shown {
+    for row in 0..shown.len() {
         page.push_str("<tr>");
-        for (label, column) in COLUMNS.iter().filter(|(_, column)| column.is_there()) {
-            let _ = write!(page, "<td data-label=\"{label}\"><div>{}</div></td>", column.write(kept, *now));
+        for (label, cells) in &columns {
+            let _ = write!(page, "<td data-label=\"{label}\"><div>{}</div></td>", cells[row]);
         }
         page.push_str("</tr>");
     }
@@ -145,13 +151,6 @@ fn known_as(scan: &Scan) -> String {
 }
 
 impl Column {
-    fn is_there(&self) -> bool {
-        match self {
-            Column::Drawn(_) => true,
-            Column::Field(name) => JSON.iter().any(|(field, _)| field == name),
-        }
-    }
-
     fn write(&self, kept: &Kept, now: Timestamp) -> String {
         match self {
             Column::Drawn(draw) => draw(kept, now),
