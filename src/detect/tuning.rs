@@ -117,6 +117,13 @@ pub(super) const LONG_LIST_PEERS: usize = 1_024;
 /// one that loses; each more costs as much again, and an attacker chooses when.
 pub(super) const LIST_LOOKS: usize = 8;
 
+/// The same in a long list, where each look counts a thousand neighbours.
+pub(super) const LONG_LIST_LOOKS: usize = 4;
+
+/// One in so many hosts that goes is the oldest of those looked at. With more, 24 hosts of a network that are asked first keep those of
+/// another out of a short list for longer; at 1 no network comes together.
+pub(super) const BY_AGE_EVERY: u64 = 4;
+
 /// A source without a list takes that of another at one in so many of its hosts. At 1 hundreds of clients that ask many hosts take each
 /// other's with each of them, which costs more than all else of a probe; with more a sweep is a few hosts late.
 pub(super) const TAKE_EVERY: u64 = 4;

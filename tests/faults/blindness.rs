@@ -99,10 +99,12 @@ fn sources_that_cannot_be_counted_to_the_threshold_are_told() {
         let address = |n: u32| Ipv4Addr::from(0xc612_0000 + n);
         let round = |port: u16| (0..200).map(move |n| lab::frames::syn(address(n), &[], port));
         lab::inject("lab-srv", (1..=194).flat_map(round).collect());
-        let told = || journal(&["PORTSCAN_EVENT=sources_cut_short"]).pop();
+        // The slow rule has its own record.
+        let of_first = |record: &serde_json::Value| {
+            record["MESSAGE"].as_str().unwrap().contains("up to the threshold of 193")
+        };
+        let told = || journal(&["PORTSCAN_EVENT=sources_cut_short"]).into_iter().rfind(of_first);
         let told = eventually("a record of sources_cut_short", PATIENCE, told);
-        let message = told["MESSAGE"].as_str().unwrap();
-        assert!(message.contains("could not be counted up to the threshold of 193"), "{told}");
         let number = told["PORTSCAN_CUT_SHORT"].as_str().unwrap().parse::<u64>().unwrap();
         let counted = exporter.value("portscan_sources_cut_short_total", &[]).unwrap();
         assert!(number > 0 && counted >= number as f64, "{counted}: {told}");

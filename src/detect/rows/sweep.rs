@@ -147,4 +147,39 @@ mod tests {
             assert_eq!(found, [(Kind::Horizontal, SWEEPER[1])], "{count} clients");
         }
     }
+
+    /// From outside, where nobody said what is inside: more networks, and more hosts of each, than any list has room for.
+    #[test]
+    fn a_sweep_of_a_whole_slash_16_is_found() {
+        for networks in [100, 128, 256] {
+            let target = |n: u32| format!("10.1.{}.{}:22", n / 254, n % 254 + 1);
+            let hosts = shuffled(networks * 254);
+            let probes = hosts.map(|(n, at)| syn(SWEEPER[0], &target(n)).at(at / 300.0)).collect();
+            let (found, _) = found(Policy::default(), probes);
+            assert_eq!(found.len(), 1, "{networks} networks: {found:?}");
+        }
+    }
+
+    /// A sweeper asks for hosts of ever other networks beside those of one, 60 times as many.
+    #[test]
+    fn a_sweep_is_found_among_other_requests_of_its_source() {
+        let other = |n: u32| format!("{}.{}.{}.9:80", 20 + n % 100, n / 100 % 250, n / 25_000);
+        let mut probes: Vec<_> =
+            (0..15_000).map(|n| syn(SWEEPER[0], &other(n)).at(f64::from(n) / 60.0)).collect();
+        probes.extend((0..250).map(|n| syn(SWEEPER[0], &format!("10.1.1.{n}:22")).at(f64::from(n))));
+        let (found, _) = found(Policy::default(), probes);
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    /// 24 hosts of a network, which are no sweep, come first into a short list of 40.
+    #[test]
+    fn a_network_that_came_first_keeps_no_other_out() {
+        let mut probes = clients(400, 4);
+        probes.extend(
+            (0..24).map(|n| syn(SWEEPER[0], &format!("10.2.2.{n}:22")).at(110.0 + f64::from(n) / 10.0)),
+        );
+        probes.extend((0..250).map(|n| syn(SWEEPER[0], &format!("10.1.1.{n}:22")).at(120.0 + f64::from(n))));
+        let (found, _) = found(Policy::default(), probes);
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Peer, PeerStore, Sighting, own_bits, sighted_at};
 use crate::detect::time::quantum::{age, stamp};
-use crate::detect::tuning::{LIST_LOOKS, QUANTA, TAKE_EVERY};
+use crate::detect::tuning::{BY_AGE_EVERY, LIST_LOOKS, LONG_LIST_LOOKS, QUANTA, TAKE_EVERY};
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
@@ -98,17 +98,22 @@ impl PeerStore {
         set.counted.into()
     }
 
-    /// A place of a full list, of some that are drawn by chance: of the host that would leave first, and in a short list of one whose
-    /// network has the fewest hosts there, so that those of a network of which many are asked come together, whatever else is asked.
+    /// A place of a full list, of some that are drawn by chance: that of a host whose network has the fewest hosts there, and of such the
+    /// one that would leave first. So hosts of a network of which many are asked come together, whatever else is asked. In a
+    /// short list it is now and then the one that would leave first, whatever its network: else one that was there first could keep all
+    /// others out.
     fn least_worth(&mut self, row: u32, host: IpAddr, to: u64) -> usize {
         let drawn: [u64; LIST_LOOKS] = std::array::from_fn(|_| self.draw());
-        let is_short = self.sets[row as usize].long.is_none();
+        let (looks, by_age) = match self.sets[row as usize].long {
+            None => (LIST_LOOKS, self.draw().is_multiple_of(BY_AGE_EVERY)),
+            Some(_) => (LONG_LIST_LOOKS, false),
+        };
         let (peers, sightings) = self.list(row);
         let mut least = (u32::MAX, Reverse(0), 0);
-        for number in drawn {
+        for number in &drawn[..looks] {
             let at = (number % peers.len() as u64) as usize;
             let is_near = |other: u32| (other ^ peers[at]) >> own_bits(host) == 0;
-            let near = if is_short { peers.iter().map(|&other| u32::from(is_near(other))).sum() } else { 0 };
+            let near = if by_age { 0 } else { peers.iter().map(|&other| u32::from(is_near(other))).sum() };
             least = least.min((near, Reverse(age(stamp(to), sighted_at(sightings[at]))), at));
             // It is alone in its network: there is none with fewer.
             if near == 1 {
