@@ -25,11 +25,13 @@ pub struct InterfaceSnapshot {
 }
 
 impl InterfaceSnapshot {
-    /// The interface as one, from what each of its captures shows; `None` of none.
+    /// The interface as one, from what each of its captures shows; `None` of none. Where another interface has taken a place, that is the
+    /// first capture's: what the others still show of the one before is none of its.
     pub(crate) fn merged<'a>(shards: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut shards = shards.into_iter();
         let mut all = shards.next()?.clone();
-        for shard in shards {
+        let name = all.interface.clone();
+        for shard in shards.filter(|shard| shard.interface == name) {
             let Self { interface: _, capture, packets, skipped, events_lost, detection, sample } = &mut all;
             let CaptureStatus { up, idle, received, dropped, interface_dropped, restarts, pauses, last_tick } =
                 capture;

@@ -295,6 +295,9 @@ mod tests {
             store.states(),
             [("eth0", CaptureState::Ready), ("eth1", CaptureState::Starting)].map(named)
         );
+        store.publish_shard(0, 0, Arc::new(fixture::quiet("eth7")));
+        assert_eq!(store.all()[0].packets, 0, "what one thread saw of another interface is not of this one");
+        store.slots[0].put(0, Arc::new(fixture::quiet("eth0")), store.created);
         let later = store.created + Duration::from_secs(11);
         let silent = Duration::from_secs(11);
         assert_eq!(store.stalled(later, limit), [("eth0", silent), ("eth1", silent)], "the slowest counts");
