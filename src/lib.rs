@@ -32,10 +32,10 @@
 //!
 //! | room | is |
 //! |---|---|
-//! | [`packet`] | the vocabulary of the wire; the kernel filter; bytes → `Packet`, or why not; fragments of files put together |
+//! | [`packet`] | the vocabulary of the wire; the kernel filter; bytes → `Packet`, or why not; fragments put together |
 //! | [`capture`] | frames of an interface (libpcap) or of a file; the only trait, `FrameSink` |
 //! | [`detect`] | the core: pure, deterministic, bounded |
-//! | [`pipeline`] | one interface end to end, and which sources it cannot see where it stands |
+//! | [`pipeline`] | one interface end to end, the fragments that the kernel leaves to it, and which sources it cannot see where it stands |
 //! | [`publish`] | what an interface shows, where the latest is put, the metrics, the recent scans, the fleet's sample, why there is no alert |
 //! | [`events`] | records of scans, one for a storm of them, and of what is not seen |
 //! | [`logger`] | where records go |

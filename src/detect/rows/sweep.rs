@@ -28,7 +28,7 @@ impl Rows {
         let was_saturated = peers.is_saturated(at);
         // Only clients that are inside need more than a short list to be found.
         let may_take = || self.home.contains(probe.source) && !row.episode.is_open();
-        let size = peers.record(at, (peer, probe.host), self.present.quantum, may_take);
+        let size = peers.record(at, peer, self.present.quantum, may_take);
         self.has_outgrown |= peers.is_saturated(at);
         self.counters.cut_short += peers.taken();
         // Of one who is outside of what is known to be inside a short list says enough.
@@ -40,12 +40,12 @@ impl Rows {
             _ if row.episode.is_open() => size,
             Some(least) if size < least => size,
             // Clients of many services ask as many hosts, but no 25 of one network.
-            _ if self.home.is_empty() => peers.neighbours(at, probe.host, peer),
+            _ if self.home.is_empty() => peers.neighbours(at, peer),
             _ if self.home.contains(probe.source) => {
                 let sees_answers = !self.replies.is_empty() && row.class() == Class::Syn;
                 // Clients lose hosts, and an outage all of theirs: but no 25 of one network.
                 let unanswered = match sees_answers {
-                    true => peers.unanswered_neighbours(at, probe.host, peer, self.present.quantum),
+                    true => peers.unanswered_neighbours(at, peer, self.present.quantum),
                     false => 0,
                 };
                 unanswered.max(size / INSIDE_FACTOR)

@@ -153,7 +153,8 @@ impl Tracker {
     /// In a flood, begins to fetch what is needed of a batch, before the faster rules look at it: when they have done so it is there. The
     /// set only of those that are in the share.
     pub(crate) fn await_batch(&mut self, batch: &Batch) {
-        self.is_awaited = self.thinning.is_on();
+        // Networks have hashes of their own, and are looked at one by one.
+        self.is_awaited = self.thinning.is_on() && !self.rows.are_networks();
         if !self.is_awaited {
             return;
         }

@@ -1,15 +1,14 @@
 //! Which hosts answered: a host that did has a bit beside its stamp.
 
-use super::{ANSWERED, Peer, PeerStore, REFUSED, SHORT, own_bits, sighted_at};
+use super::{ANSWERED, Peer, PeerStore, REFUSED, SHORT, sighted_at};
 use crate::detect::distinct::Answer;
 use crate::detect::time::quantum::{age, stamp};
-use std::net::IpAddr;
 
 impl PeerStore {
     /// A host answered. One of which only `Peer::short` is known is of a time from which no answers are.
     pub(crate) fn answer(&mut self, row: u32, peer: Peer, answer: Answer) {
         let (set, peers, sightings) = self.list_mut(row);
-        let is_it = |&at: &usize| peers[at] == peer.0 && sightings[at] & SHORT == 0;
+        let is_it = |&at: &usize| peers[at] == peer.bits && sightings[at] & SHORT == 0;
         if let Some(at) = (0..usize::from(set.counted)).find(is_it) {
             sightings[at] |= match answer {
                 Answer::Silent => 0,
@@ -27,11 +26,11 @@ impl PeerStore {
 
     /// How many hosts of the network of this one (an IPv4 /24, or an IPv6 /64) refused, or did not answer although they had a whole
     /// quantum for it, as of a quantum to which the set was expired; none if as many answered.
-    pub(crate) fn unanswered_neighbours(&self, row: u32, host: IpAddr, peer: Peer, to: u64) -> u32 {
+    pub(crate) fn unanswered_neighbours(&self, row: u32, peer: Peer, to: u64) -> u32 {
         let (peers, sightings) = self.list(row);
         let (mut answered, mut unanswered) = (0, 0);
         for (&other, &sighting) in peers.iter().zip(sightings) {
-            if (other ^ peer.0) >> own_bits(host) != 0 || sighting & SHORT != 0 {
+            if !peer.are_neighbours(other, peer.bits) || sighting & SHORT != 0 {
                 continue;
             }
             let had_time = age(stamp(to), sighted_at(sighting)) > 1;

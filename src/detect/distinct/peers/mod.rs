@@ -3,8 +3,8 @@
 //! room; then the count stops growing, and says so.
 //!
 //! An attacker who asks many hosts from many addresses takes all longer lists, and so do the clients of a large network. Who finds none is
-//! counted in his short list, which is half as long again as the threshold: a source that is outside needs no more. Where hosts of one
-//! network are looked for, that list keeps those of the network with the most (`room.rs`). And who needs more, because he is inside, takes
+//! counted in his short list, which is half as long again as the threshold: a source that is outside needs no more. A full
+//! list keeps the hosts of those networks of which most are asked (`room.rs`). And who needs more, because he is inside, takes
 //! the list of another, of one of those with the fewest hosts: a sweep grows, and soon is none of them.
 
 mod answered;
@@ -20,18 +20,26 @@ use std::net::IpAddr;
 
 /// A host in four bytes. IPv4 hosts are their own addresses; of IPv6 hosts 12 bits tell the /64 and 20 bits the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Peer(u32);
+pub(crate) struct Peer {
+    bits: u32,
+    /// Of these the last ones that its neighbours, those of one IPv4 /24 or of one IPv6 /64, do not share.
+    own_bits: u8,
+}
+
+/// Own bits of an IPv6 host. One more, and two hosts of a /64 are half as often taken for one; one less, and so are two /64s.
+const IPV6_OWN_BITS: u8 = 20;
 
 impl Peer {
     /// The host of this address.
     #[inline]
     pub(crate) fn of(host: IpAddr, hasher: &foldhash::quality::FixedState) -> Self {
         match host {
-            IpAddr::V4(v4) => Self(v4.to_bits()),
+            IpAddr::V4(v4) => Self { bits: v4.to_bits(), own_bits: 8 },
             IpAddr::V6(v6) => {
                 let network = hasher.hash_one((v6.to_bits() >> 64) as u64) as u32;
                 let host = hasher.hash_one(v6.to_bits()) as u32;
-                Self(network << IPV6_OWN_BITS | host & ((1 << IPV6_OWN_BITS) - 1))
+                let bits = network << IPV6_OWN_BITS | host & ((1 << IPV6_OWN_BITS) - 1);
+                Self { bits, own_bits: IPV6_OWN_BITS }
             }
         }
     }
@@ -39,17 +47,14 @@ impl Peer {
     /// What the doorkeeper keeps of it, in the place of a port.
     #[inline]
     pub(crate) fn short(self) -> u16 {
-        (self.0.wrapping_mul(0x9e37_79b9) >> 16) as u16
+        (self.bits.wrapping_mul(0x9e37_79b9) >> 16) as u16
     }
-}
 
-/// Of an IPv6 host. One bit more, and two hosts of a /64 are half as often taken for one; one less, and so are two /64s.
-const IPV6_OWN_BITS: u32 = 20;
-
-/// Bits of a host that its neighbours do not share: those of one IPv4 /24, or of one IPv6 /64.
-#[inline]
-fn own_bits(host: IpAddr) -> u32 {
-    if host.is_ipv4() { 8 } else { IPV6_OWN_BITS }
+    /// Whether two hosts of a source that asks this one are neighbours.
+    #[inline]
+    fn are_neighbours(self, one: u32, other: u32) -> bool {
+        (one ^ other) >> self.own_bits == 0
+    }
 }
 
 /// The stamp of the latest probe, and beside it whether only `Peer::short` is known, and what the host answered.
@@ -258,52 +263,40 @@ impl PeerStore {
 
     // ---- A host is asked.
 
-    /// Counts a host now (quantum `to`, to which the set was expired), with its address. Where there is no room it asks whether the source
+    /// Counts a host now (quantum `to`, to which the set was expired). Where there is no room it asks whether the source
     /// needs so much that it may take that of another. Returns how many count.
     #[inline]
-    pub(crate) fn record(
-        &mut self,
-        row: u32,
-        (peer, host): (Peer, IpAddr),
-        to: u64,
-        may_take: impl FnOnce() -> bool,
-    ) -> u32 {
+    pub(crate) fn record(&mut self, row: u32, peer: Peer, to: u64, may_take: impl FnOnce() -> bool) -> u32 {
         let now = Sighting::from(stamp(to)) << 8;
         let (set, peers, sightings) = self.list_mut(row);
         let counted = usize::from(set.counted);
-        if let Some(at) = position(&peers[..counted], peer.0)
+        if let Some(at) = position(&peers[..counted], peer.bits)
             && sightings[at] & SHORT == 0
         {
             sightings[at] = now | sightings[at] & (ANSWERED | REFUSED);
             return counted as u32;
         }
-        self.record_new(row, (peer, host), to, may_take)
+        self.record_new(row, peer, to, may_take)
     }
 
-    fn record_new(
-        &mut self,
-        row: u32,
-        (peer, host): (Peer, IpAddr),
-        to: u64,
-        may_take: impl FnOnce() -> bool,
-    ) -> u32 {
+    fn record_new(&mut self, row: u32, peer: Peer, to: u64, may_take: impl FnOnce() -> bool) -> u32 {
         let now = Sighting::from(stamp(to)) << 8;
         let (set, peers, sightings) = self.list_mut(row);
         let counted = usize::from(set.counted);
         if set.has_short {
             // It may be one of those that the doorkeeper knew.
             let is_it = |&at: &usize| sightings[at] & SHORT != 0 && peers[at] == u32::from(peer.short());
-            let real = (0..counted).find(|&at| sightings[at] & SHORT == 0 && peers[at] == peer.0);
+            let real = (0..counted).find(|&at| sightings[at] & SHORT == 0 && peers[at] == peer.bits);
             if let Some(at) = real.or_else(|| (0..counted).find(is_it)) {
-                (peers[at], sightings[at]) = (peer.0, now | sightings[at] & (ANSWERED | REFUSED));
+                (peers[at], sightings[at]) = (peer.bits, now | sightings[at] & (ANSWERED | REFUSED));
                 return counted as u32;
             }
         }
         if counted == peers.len() && !self.grow(row, to, may_take) {
-            return self.replace(row, (peer, host), to);
+            return self.replace(row, peer, to);
         }
         let (set, peers, sightings) = self.list_mut(row);
-        (peers[counted], sightings[counted]) = (peer.0, now);
+        (peers[counted], sightings[counted]) = (peer.bits, now);
         if counted == 0 {
             set.oldest = stamp(to);
         }
@@ -330,10 +323,10 @@ impl PeerStore {
     }
 
     /// How many of the hosts that count are of the same network as this one: an IPv4 /24, or an IPv6 /64.
-    pub(crate) fn neighbours(&self, row: u32, host: IpAddr, peer: Peer) -> u32 {
+    pub(crate) fn neighbours(&self, row: u32, peer: Peer) -> u32 {
         let (peers, sightings) = self.list(row);
         let is_near = |(&other, &sighting): (&u32, &Sighting)| {
-            u32::from((other ^ peer.0) >> own_bits(host) == 0 && sighting & SHORT == 0)
+            u32::from(peer.are_neighbours(other, peer.bits) && sighting & SHORT == 0)
         };
         peers.iter().zip(sightings).map(is_near).sum()
     }

@@ -1,10 +1,9 @@
 //! What becomes of a host for which a list has no room.
 
-use super::{Peer, PeerStore, Sighting, own_bits, sighted_at};
+use super::{Peer, PeerStore, Sighting, sighted_at};
 use crate::detect::time::quantum::{age, stamp};
 use crate::detect::tuning::{BY_AGE_EVERY, LIST_LOOKS, LONG_LIST_LOOKS, QUANTA, TAKE_EVERY};
 use std::cmp::Reverse;
-use std::net::IpAddr;
 
 impl PeerStore {
     /// Moves a full list to a longer one, at quantum `to`. False if there is none left, and none may be taken from another.
@@ -35,8 +34,8 @@ impl PeerStore {
         pools.find_map(|(number, pool)| Some((number, pool.lend(row)?)))
     }
 
-    /// Takes a list away from the source with the fewest hosts, of some that are drawn by chance. (An attacker who has sources with many
-    /// hosts has to have so many of them that none other is drawn; and each is found by what it asks.)
+    /// Takes a list away from the source with the fewest hosts, of some that are drawn by chance. (An attacker needs sources with
+    /// more hosts than the one he hides, so many that none other is drawn, and has to keep them there.)
     fn take_from_another(&mut self, to: u64) {
         let drawn: [u64; LIST_LOOKS] = std::array::from_fn(|_| self.draw());
         let owners = drawn.into_iter().filter_map(|number| self.long[0].owner(number));
@@ -90,10 +89,10 @@ impl PeerStore {
 
     /// Counts a host for which there is no room, in the place of another.
     #[cold]
-    pub(super) fn replace(&mut self, row: u32, (peer, host): (Peer, IpAddr), to: u64) -> u32 {
-        let at = self.least_worth(row, host, to);
+    pub(super) fn replace(&mut self, row: u32, peer: Peer, to: u64) -> u32 {
+        let at = self.least_worth(row, peer, to);
         let (set, peers, sightings) = self.list_mut(row);
-        (peers[at], sightings[at]) = (peer.0, Sighting::from(stamp(to)) << 8);
+        (peers[at], sightings[at]) = (peer.bits, Sighting::from(stamp(to)) << 8);
         (set.is_saturated, set.has_lost, set.is_partial) = (true, true, true);
         set.counted.into()
     }
@@ -102,7 +101,7 @@ impl PeerStore {
     /// one that would leave first. So hosts of a network of which many are asked come together, whatever else is asked. In a
     /// short list it is now and then the one that would leave first, whatever its network: else one that was there first could keep all
     /// others out.
-    fn least_worth(&mut self, row: u32, host: IpAddr, to: u64) -> usize {
+    fn least_worth(&mut self, row: u32, peer: Peer, to: u64) -> usize {
         let drawn: [u64; LIST_LOOKS] = std::array::from_fn(|_| self.draw());
         let (looks, by_age) = match self.sets[row as usize].long {
             None => (LIST_LOOKS, self.draw().is_multiple_of(BY_AGE_EVERY)),
@@ -112,7 +111,7 @@ impl PeerStore {
         let mut least = (u32::MAX, Reverse(0), 0);
         for number in &drawn[..looks] {
             let at = (number % peers.len() as u64) as usize;
-            let is_near = |other: u32| (other ^ peers[at]) >> own_bits(host) == 0;
+            let is_near = |other: u32| peer.are_neighbours(other, peers[at]);
             let near = if by_age { 0 } else { peers.iter().map(|&other| u32::from(is_near(other))).sum() };
             least = least.min((near, Reverse(age(stamp(to), sighted_at(sightings[at]))), at));
             // It is alone in its network: there is none with fewer.
